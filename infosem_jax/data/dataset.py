@@ -1,0 +1,233 @@
+"""The expression data of one fit: a matrix with names, validated and normalised once, at the edge."""
+
+from typing import Literal, NamedTuple, get_args
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from infosem_jax._typing import Names
+
+Normalisation = Literal["none", "zscore", "zscore_nonzero", "log1p_cpm", "log1p_cpm_zscore"]
+NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)
+
+MIN_CELLS = 10
+
+
+class Dataset(NamedTuple):
+    """Expression of one population of cells, with the names that the network will carry.
+
+    Attributes
+    ----------
+    x
+        Expression, [cells, genes].
+    observed
+        Which entries were measured as non-zero, [cells, genes].
+    genes, cells
+        Names of the columns and rows of ``x``.
+    regulators
+        Candidate regulators, a subset of ``genes`` in the order of ``genes``.
+    name
+        What the data are called in reports.
+    normalisation
+        Names of the steps that made ``x`` from the values that were read.
+    """
+
+    x: Float32[np.ndarray, "cells genes"]
+    observed: Bool[np.ndarray, "cells genes"]
+    genes: tuple[str, ...]
+    cells: tuple[str, ...]
+    regulators: tuple[str, ...]
+    name: str = "data"
+    normalisation: str = "none"
+
+
+def dataset(
+    x: np.ndarray,
+    genes: Names,
+    regulators: Names | None = None,
+    *,
+    cells: Names | None = None,
+    name: str = "data",
+) -> Dataset:
+    """Validate expression values and names, and put them together.
+
+    Parameters
+    ----------
+    x
+        Expression as read: counts or log expression, [cells, genes].
+    genes
+        Gene symbols, one for each column.
+    regulators
+        Candidate regulators; those that were not measured are left out, all genes where None.
+    cells
+        Cell names; numbered where None.
+    name
+        What the data are called in reports.
+
+    Raises
+    ------
+    ValueError
+        On shapes that do not agree, duplicate names, values that are not finite or are negative,
+        constant genes, fewer than ten cells, or no regulator among the genes.
+    """
+    from infosem_jax.data._names import match_regulators
+
+    x = np.asarray(x)
+    if x.ndim != 2:
+        raise ValueError(f"Expected expression as [cells, genes], found shape {x.shape}.")
+    genes = tuple(map(str, genes))
+    cells = tuple(map(str, cells)) if cells is not None else tuple(f"cell{i}" for i in range(len(x)))
+    _check_names(x, genes, cells, name)
+    _check_values(x, genes, name)
+    return Dataset(
+        x=np.ascontiguousarray(x, np.float32),
+        observed=x != 0,
+        genes=genes,
+        cells=cells,
+        regulators=genes if regulators is None else match_regulators(genes, regulators),
+        name=name,
+    )
+
+
+def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.0) -> Dataset:
+    """Bring expression to the scale that the model works on.
+
+    ``none``
+        Leave the values alone.
+    ``zscore``
+        Per gene, ``(x - mean) / sd`` (DeepSEM's choice for non-specific networks). Log expression expected.
+    ``zscore_nonzero``
+        The same with the mean and sd of the gene's non-zero values, so that dropouts do not shift
+        them (DeepSEM's choice for cell-type-specific networks). Log expression expected.
+    ``log1p_cpm``
+        Per cell, ``log(1 + 1e6 x / sum(x))``. Counts expected.
+    ``log1p_cpm_zscore``
+        ``log1p_cpm``, then ``zscore``. Counts expected.
+
+    Parameters
+    ----------
+    data
+        Expression as read.
+    how
+        One of the names above.
+    clip
+        z-scores are clipped to [-clip, clip]; cell and gene counts decide how often that matters.
+
+    Raises
+    ------
+    ValueError
+        On an unknown name, data that were normalised before, counts where log expression is
+        expected or the reverse, and cells without any count.
+    """
+    if how not in NORMALISATIONS:
+        raise ValueError(f"Unknown normalisation {how!r}; choose one of {', '.join(NORMALISATIONS)}.")
+    if not clip > 0:
+        raise ValueError(f"Expected a positive clip, found {clip}.")
+    if how == "none":
+        return data
+    if data.normalisation != "none":
+        raise ValueError(
+            f"{data.name}: already normalised ({data.normalisation}); start from the values as read."
+        )
+    counts = looks_like_counts(data.x)
+    if how.startswith("log1p_cpm") and not counts:
+        raise ValueError(
+            f"{data.name}: {how} expects raw counts (whole numbers), found values such as "
+            f"{_first_fraction(data.x):.4g}. For log expression use 'zscore' or 'zscore_nonzero'."
+        )
+    if how.startswith("zscore") and counts:
+        raise ValueError(
+            f"{data.name}: {how} expects log expression, found whole numbers up to "
+            f"{data.x.max():.0f}, which look like counts. Use 'log1p_cpm_zscore' for counts."
+        )
+    x = data.x.astype(np.float64)
+    if how.startswith("log1p_cpm"):
+        x = _log1p_cpm(x, data)
+    if how.endswith("zscore"):
+        x = np.clip((x - x.mean(0)) / _positive(x.std(0)), -clip, clip)
+    if how == "zscore_nonzero":
+        x = _zscore_nonzero(x, data.observed, clip)
+    return data._replace(x=x.astype(np.float32), normalisation=how)
+
+
+def looks_like_counts(x: np.ndarray) -> bool:
+    """Tell whether every value is a whole number and some exceed what log expression reaches."""
+    return bool(x.size and np.all(x == np.round(x)) and x.max() >= 2)
+
+
+def _check_names(x: np.ndarray, genes: tuple[str, ...], cells: tuple[str, ...], name: str) -> None:
+    if x.shape != (len(cells), len(genes)):
+        hint = " The matrix looks transposed." if x.shape == (len(genes), len(cells)) else ""
+        raise ValueError(
+            f"{name}: expected one column per gene and one row per cell, "
+            f"{len(cells)} x {len(genes)}, found {x.shape[0]} x {x.shape[1]}.{hint}"
+        )
+    if len(cells) < MIN_CELLS:
+        raise ValueError(
+            f"{name}: found {len(cells)} cells; at least {MIN_CELLS} are needed to estimate effects. "
+            "If these are genes, transpose the matrix."
+        )
+    if len(genes) < 2:
+        raise ValueError(f"{name}: found {len(genes)} genes; a network needs at least two.")
+    for kind, names in (("gene", genes), ("cell", cells)):
+        if len(set(names)) < len(names):
+            values, counts = np.unique(np.asarray(names, str), return_counts=True)
+            twice = values[counts > 1]
+            raise ValueError(
+                f"{name}: {len(twice)} {kind} names occur more than once ({_some(twice)}); "
+                "merge or rename them."
+            )
+
+
+def _check_values(x: np.ndarray, genes: tuple[str, ...], name: str) -> None:
+    if not (np.issubdtype(x.dtype, np.number) and np.isrealobj(x)):
+        raise ValueError(f"{name}: expected real numbers, found values of type {x.dtype}.")
+    columns = np.asarray(genes, str)
+    for what, bad in (("NaN or infinite", ~np.isfinite(x)), ("negative", x < 0)):
+        if bad.any():
+            cell, gene = np.argwhere(bad)[0]
+            remedy = (
+                "remove or impute them"
+                if what != "negative"
+                else "give counts or log expression, not z-scores; normalisation is done here"
+            )
+            raise ValueError(
+                f"{name}: {bad.sum()} values are {what} (first: row {cell}, gene "
+                f"{columns[gene]}); {remedy}."
+            )
+    constant = x.min(0) == x.max(0)
+    if constant.any():
+        raise ValueError(
+            f"{name}: {constant.sum()} genes have the same value in every cell "
+            f"({_some(columns[constant])}); a constant gene has no regulators, leave it out."
+        )
+
+
+def _log1p_cpm(x: np.ndarray, data: Dataset) -> np.ndarray:
+    total = x.sum(1, keepdims=True)
+    empty = np.flatnonzero(total == 0)
+    if len(empty):
+        names = [data.cells[i] for i in empty]
+        raise ValueError(f"{data.name}: {len(empty)} cells have no counts ({_some(names)}).")
+    return np.log1p(1e6 * x / total)
+
+
+def _zscore_nonzero(x: np.ndarray, observed: np.ndarray, clip: float) -> np.ndarray:
+    n = np.maximum(observed.sum(0), 1)
+    mean = x.sum(0) / n
+    sd = np.sqrt((np.where(observed, x - mean, 0) ** 2).sum(0) / n)
+    # A gene with one non-zero value, or equal ones, has no scale of its own: its z-scores are zero.
+    z = np.divide(x - mean, sd, out=np.zeros_like(x), where=sd > 1e-12)
+    return np.clip(z, -clip, clip)
+
+
+def _positive(sd: np.ndarray) -> np.ndarray:
+    return np.where(sd > 1e-12, sd, 1.0)
+
+
+def _first_fraction(x: np.ndarray) -> float:
+    return float(x[x != np.round(x)][0]) if np.any(x != np.round(x)) else float(x.flat[0])
+
+
+def _some(names: Names | np.ndarray, n: int = 5) -> str:
+    return ", ".join(map(str, names[:n])) + (", ..." if len(names) > n else "")

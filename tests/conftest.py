@@ -1,0 +1,18 @@
+"""Shapes in annotations are checked here, by beartype, and cost users nothing."""
+
+import os
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+_hook = install_import_hook("infosem_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of real data that the environment variable INFOSEM_DATA names."""
+    folder = os.environ.get("INFOSEM_DATA")
+    if not folder:
+        pytest.skip("INFOSEM_DATA is not set: it names the folder of real data sets")
+    return Path(folder)
