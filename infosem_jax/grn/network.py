@@ -1,10 +1,22 @@
-"""The result of a fit as a regulatory network: ranked edges with their uncertainty, in the formats of the field."""
+"""The result of a fit: ranked edges with their uncertainty, in the formats of the field."""
 
-from typing import NamedTuple
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax._typing import Array
+from infosem_jax._typing import Array, Names, Path
+from infosem_jax.data._files import atomic_write
+
+if TYPE_CHECKING:
+    import anndata
+    import networkx
+    import scipy.sparse
+
+COLUMNS = ("source", "target", "weight", "sd", "sign_agreement", "probability")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Network(NamedTuple):
@@ -17,8 +29,8 @@ class Network(NamedTuple):
     weight
         Mean effect over seeds and posterior, [regulators, genes]; zero from a gene to itself.
     sd
-        Standard deviation of the effect, [regulators, genes]: within the posterior and across seeds,
-        ``sqrt(mean(sd_seed^2) + var(mean_seed))``.
+        Standard deviation of the effect, [regulators, genes]: within the posterior and across
+        seeds, ``sqrt(mean(sd_seed^2) + var(mean_seed))``.
     sign_agreement
         Posterior share, over seeds, of the sign of ``weight``, [regulators, genes], in [0, 1].
     probability
@@ -34,3 +46,274 @@ class Network(NamedTuple):
     sign_agreement: Float[Array, "regulators genes"]
     probability: Float[Array, "regulators genes"] | None = None
     name: str = "data"
+
+
+def edges(network: Network, *, top: int | None = None) -> pd.DataFrame:
+    """List the candidate edges, strongest first.
+
+    Parameters
+    ----------
+    network
+        The network.
+    top
+        How many edges to keep; None keeps every pair of a regulator and another gene.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``source, target, weight, sd, sign_agreement, probability``, sorted by ``|weight|``
+        and then by the names; ``probability`` is NaN where the model has no gate.
+
+    Raises
+    ------
+    ValueError
+        If ``top`` is not positive or a weight is not finite.
+    """
+    if top is not None and top < 1:
+        raise ValueError(f"Expected a positive number of edges, found top={top}; None keeps all.")
+    row, column = np.nonzero(_candidates(network))
+    size = np.abs(np.asarray(network.weight)[row, column])
+    if not np.isfinite(size).all():
+        raise ValueError(
+            f"{network.name}: {(~np.isfinite(size)).sum()} weights are not finite, so the fit "
+            "diverged; lower the learning rate or leave out the seed at fault."
+        )
+    if top is not None and top < len(size):
+        keep = size >= np.partition(size, -top)[-top]
+        row, column, size = row[keep], column[keep], size[keep]
+    source, target = np.asarray(network.regulators), np.asarray(network.genes)
+    order = np.lexsort((_places(target)[column], _places(source)[row], -size))[:top]
+    row, column = row[order], column[order]
+    columns: dict[str, Any] = {"source": source[row], "target": target[column]}
+    for name in COLUMNS[2:]:
+        values = getattr(network, name)
+        columns[name] = np.nan if values is None else np.asarray(values)[row, column]
+    return pd.DataFrame(columns)
+
+
+def write_edges(path: Path, network: Network, *, top: int | None = None) -> None:
+    """Write the table of :func:`edges` as CSV.
+
+    Raises
+    ------
+    ValueError
+        As :func:`edges` and :func:`check_names`.
+    """
+    check_names(network.genes)
+    with atomic_write(path) as temporary:
+        edges(network, top=top).to_csv(temporary, index=False)
+
+
+def write_ranked_edges(path: Path, network: Network) -> None:
+    """Write all edges as BEELINE's ``rankedEdges.csv``: Gene1, Gene2, EdgeWeight, split by tabs.
+
+    Raises
+    ------
+    ValueError
+        As :func:`edges` and :func:`check_names`.
+    """
+    check_names(network.genes)
+    table = edges(network).loc[:, ["source", "target", "weight"]]
+    with atomic_write(path) as temporary:
+        header = ["Gene1", "Gene2", "EdgeWeight"]
+        table.to_csv(temporary, index=False, sep="\t", header=header)
+
+
+def check_names(genes: Names) -> None:
+    """Refuse gene names that a spreadsheet would run as formulas.
+
+    Names are identifiers that other tools match, so tables hold them as they are or not at all;
+    call this before a long fit. Spreadsheets also turn symbols such as ``MARCH1`` to dates: import
+    gene columns as text.
+
+    Raises
+    ------
+    ValueError
+        If a name starts with ``=``, ``+``, ``-``, ``@``, a tab or a line break.
+    """
+    formulas = [name for name in genes if name.startswith(FORMULA_STARTS)]
+    if formulas:
+        raise ValueError(
+            f"{len(formulas)} gene names would be read as formulas by spreadsheets "
+            f"({', '.join(map(repr, formulas[:3]))}); rename genes that start with one of = + - @ "
+            "or white space."
+        )
+
+
+def to_sparse(network: Network) -> "scipy.sparse.csr_array":
+    """Return the weights that are not zero as a sparse array, [regulators, genes]."""
+    from scipy.sparse import csr_array
+
+    return csr_array(np.where(_candidates(network), network.weight, 0))
+
+
+def to_decoupler(network: Network, *, top: int | None = None) -> pd.DataFrame:
+    """Return the edges as a regulon table for decoupler: columns ``source, target, weight``.
+
+    Parameters
+    ----------
+    network
+        The network.
+    top
+        How many of the strongest edges to keep; None for all.
+    """
+    return edges(network, top=top).loc[:, ["source", "target", "weight"]]
+
+
+def to_networkx(network: Network, *, top: int | None = 1000) -> "networkx.DiGraph":
+    """Return the strongest edges as a directed graph, with the genes that they touch.
+
+    Edges carry ``weight``, ``sd``, ``sign_agreement`` and, where the model has a gate,
+    ``probability``; nodes carry ``is_regulator``.
+
+    Parameters
+    ----------
+    network
+        The network.
+    top
+        How many of the strongest edges to keep; None for all.
+    """
+    import networkx as nx
+
+    table = edges(network, top=top).dropna(axis="columns", how="all")
+    values = table.iloc[:, 2:].astype(float).to_dict("records")
+    graph = nx.DiGraph(name=network.name)
+    graph.add_edges_from(zip(table["source"], table["target"], values, strict=True))
+    regulators = set(network.regulators)
+    nx.set_node_attributes(graph, {node: node in regulators for node in graph}, "is_regulator")
+    return graph
+
+
+def write_graphml(path: Path, network: Network, *, top: int | None = 1000) -> None:
+    """Write the graph of :func:`to_networkx` as GraphML, for Cytoscape, Gephi or igraph."""
+    import networkx as nx
+
+    with atomic_write(path) as temporary:
+        nx.write_graphml(to_networkx(network, top=top), temporary)
+
+
+def to_anndata(
+    network: Network,
+    adata: "anndata.AnnData | None" = None,
+    *,
+    key: str = "infosem",
+    record: dict[str, Any] | None = None,
+) -> "anndata.AnnData":
+    """Put the network beside the expression data that it came from.
+
+    ``varp[key]`` holds the weights, sparse, [genes, genes], with regulators in rows and targets
+    in columns; ``varp[key + "_sd"]``, ``varp[key + "_sign_agreement"]`` and, where the model has a
+    gate, ``varp[key + "_probability"]`` hold the rest. ``var["is_regulator"]`` and
+    ``var["in_network"]`` mark genes, and ``uns[key]`` holds the record.
+
+    Parameters
+    ----------
+    network
+        The network.
+    adata
+        Data with at least the genes of the network, copied; None makes an object without cells.
+    key
+        Name of the entries.
+    record
+        What is to be known about the run, of the types of JSON. Dictionaries, text, numbers and
+        truth values are kept; lists and None become JSON text, which every version of the file
+        format can hold; "/" in keys becomes "_", since HDF5 reads it as a path.
+
+    Raises
+    ------
+    ValueError
+        If genes of the network are missing from ``adata`` or occur in it twice, or a key has "/".
+    """
+    import anndata
+
+    if not key or "/" in key:
+        raise ValueError(f"Expected a key without '/', found {key!r}.")
+    names = pd.Index(network.genes) if adata is None else adata.var_names
+    _check_genes(names, network)
+    result = anndata.AnnData(var=pd.DataFrame(index=names)) if adata is None else adata.copy()
+    for suffix, values in _layers(network):
+        result.varp[key + suffix] = _spread(values, network, names)
+    result.var["is_regulator"] = names.isin(network.regulators)
+    result.var["in_network"] = names.isin(network.genes)
+    result.uns[key] = {"name": network.name, **_storable(record or {})}
+    return result
+
+
+def from_anndata(adata: "anndata.AnnData", *, key: str = "infosem") -> Network:
+    """Read the network that :func:`to_anndata` stored, with genes in the order of ``adata``.
+
+    Raises
+    ------
+    ValueError
+        If there is none under this key.
+    """
+    from scipy.sparse import csr_array
+
+    needed = [key + suffix for suffix in ("", "_sd", "_sign_agreement")]
+    missing = [name for name in needed if name not in adata.varp]
+    missing += [name for name in ("is_regulator", "in_network") if name not in adata.var]
+    if missing:
+        raise ValueError(
+            f"Found no network under {key!r}: {', '.join(missing)} missing; varp holds "
+            f"{', '.join(adata.varp) or 'nothing'}. Expected an object made by to_anndata."
+        )
+    rows = np.flatnonzero(adata.var["is_regulator"])
+    columns = np.flatnonzero(adata.var["in_network"])
+    layers = {
+        field: csr_array(adata.varp[name])[rows][:, columns].toarray()
+        for field, name in [("weight", key), *((f, f"{key}_{f}") for f in COLUMNS[3:])]
+        if name in adata.varp
+    }
+    return Network(
+        regulators=tuple(adata.var_names[rows]),
+        genes=tuple(adata.var_names[columns]),
+        name=str(adata.uns.get(key, {}).get("name", "data")),
+        **layers,
+    )
+
+
+def _candidates(network: Network) -> np.ndarray:
+    return np.asarray(network.regulators)[:, None] != np.asarray(network.genes)
+
+
+def _places(names: np.ndarray) -> np.ndarray:
+    """Return the place of each name in the sorted names."""
+    return np.argsort(np.argsort(names))
+
+
+def _check_genes(names: pd.Index, network: Network) -> None:
+    if not names.is_unique:
+        raise ValueError("Gene names of the AnnData occur more than once; merge or rename them.")
+    missing = [gene for gene in network.genes if gene not in names]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(network.genes)} genes of the network are not in the AnnData "
+            f"({', '.join(missing[:3])}); its genes look like {', '.join(map(str, names[:3]))}. "
+            "Give the data that the network was fitted on."
+        )
+
+
+def _layers(network: Network) -> list[tuple[str, np.ndarray]]:
+    layers = [("", network.weight)]
+    layers += [(f"_{name}", getattr(network, name)) for name in COLUMNS[3:]]
+    return [(suffix, np.asarray(values)) for suffix, values in layers if values is not None]
+
+
+def _spread(values: np.ndarray, network: Network, names: pd.Index) -> "scipy.sparse.csr_array":
+    """Place [regulators, genes] among all genes, with an entry for every candidate pair."""
+    from scipy.sparse import csr_array
+
+    row, column = np.nonzero(_candidates(network))
+    place = (names.get_indexer(network.regulators)[row], names.get_indexer(network.genes)[column])
+    return csr_array((values[row, column], place), shape=(len(names), len(names)))
+
+
+def _storable(record: dict[str, Any]) -> dict[str, Any]:
+    stored = {}
+    for key, value in record.items():
+        if isinstance(value, dict):
+            value = _storable(value)
+        elif not isinstance(value, str | bool | int | float):
+            value = json.dumps(value, default=str)
+        stored[key.replace("/", "_")] = value
+    return stored

@@ -1,0 +1,231 @@
+"""Gene embeddings: read, written, and brought into the order of the genes of a data set."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import NamedTuple, TypeVar
+
+import h5py
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float32, Num
+
+from infosem_jax._typing import Names, Orthologues, Path
+from infosem_jax.data._files import atomic_write, check_h5, load_npz, read_element, reading
+from infosem_jax.data._tables import read_matrix
+
+_T = TypeVar("_T")
+_log = logging.getLogger("infosem_jax")
+
+
+class Embedding(NamedTuple):
+    """One vector for each gene.
+
+    Attributes
+    ----------
+    names
+        Gene symbols, each once.
+    vectors
+        Their vectors, [names, features].
+    """
+
+    names: tuple[str, ...]
+    vectors: Float32[np.ndarray, "names features"]
+
+
+def embedding(names: Names, vectors: Num[np.ndarray, "names features"]) -> Embedding:
+    """Validate names and vectors, and put them together.
+
+    Parameters
+    ----------
+    names
+        Gene symbols.
+    vectors
+        Their vectors, [names, features].
+
+    Raises
+    ------
+    ValueError
+        On numbers that do not agree, no gene or feature, duplicate names, and values that are not
+        finite in single precision.
+    """
+    names = tuple(map(str, names))
+    if len(names) != len(vectors) or not vectors.size:
+        raise ValueError(
+            f"Expected one vector per gene, found {len(names)} genes and {vectors.shape}."
+        )
+    if len(set(names)) < len(names):
+        values, counts = np.unique(np.asarray(names, str), return_counts=True)
+        raise ValueError(
+            f"{(counts > 1).sum()} genes have more than one vector "
+            f"({', '.join(values[counts > 1][:3])}); average or drop them."
+        )
+    with np.errstate(over="ignore"):
+        vectors = np.ascontiguousarray(vectors, np.float32)
+    bad = ~np.isfinite(vectors).all(1)
+    if bad.any():
+        raise ValueError(
+            f"{bad.sum()} genes have NaN or infinite values (first: {names[int(bad.argmax())]}); "
+            "remove them, unknown genes need no vector."
+        )
+    return Embedding(names, vectors)
+
+
+def read_embedding(path: Path, *, key: str | None = None) -> Embedding:
+    """Read gene vectors from npz (``X`` and ``genes``), h5ad (``varm[key]``), or CSV and TSV.
+
+    Parameters
+    ----------
+    path
+        The file. Text has names in its first column and one header line.
+    key
+        Entry of ``varm``; may be left out where there is only one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read or holds no such entry, and as ``embedding``.
+    """
+    suffix = FilePath(path).suffix
+    if key is not None and suffix != ".h5ad":
+        raise ValueError(f"{path}: only .h5ad files have keys; leave key out.")
+    if suffix == ".npz":
+        names, vectors = _from_npz(path)
+    elif suffix == ".h5ad":
+        names, vectors = _from_h5ad(path, key)
+    else:
+        matrix = read_matrix(path, "embedding")
+        names, vectors = matrix.rows, matrix.x
+    with reading(path, "embedding"):
+        return embedding(names, vectors)
+
+
+def write_embedding(path: Path, embedding: Embedding, *, origin: str = "") -> None:
+    """Write gene vectors as npz (``X``, ``genes``), completely or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write; ends in ``.npz``.
+    embedding
+        What to write.
+    origin
+        A note on what the vectors were made from, kept beside them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder does not exist.
+    ValueError
+        If the path does not end in ``.npz`` or is a folder.
+    """
+    if FilePath(path).suffix != ".npz":
+        raise ValueError(f"{path}: embeddings are written as npz; let the name end in .npz.")
+    arrays = {"X": embedding.vectors, "genes": np.asarray(embedding.names, str)}
+    if origin:
+        arrays["origin"] = np.asarray(origin)
+    with atomic_write(path) as draft:
+        np.savez_compressed(draft, allow_pickle=False, **arrays)
+
+
+def align_embedding(
+    embedding: Embedding,
+    genes: Names,
+    *,
+    ignore_case: bool = False,
+    orthologues: Orthologues | None = None,
+) -> tuple[Float32[np.ndarray, "genes features"], Bool[np.ndarray, "genes"]]:
+    """Look up the vector of each gene.
+
+    Parameters
+    ----------
+    embedding
+        Vectors by name.
+    genes
+        Symbols to look up.
+    ignore_case
+        Also match names that differ in case only (unless several names of the embedding do).
+    orthologues
+        Symbol here -> name in the embedding, tried before the symbol itself.
+
+    Returns
+    -------
+    tuple
+        Vectors, [genes, features], zero where the gene is unknown, and which genes are known.
+        Less than half of them is logged as a warning.
+
+    Raises
+    ------
+    ValueError
+        If no gene is known.
+    """
+    exact = {name: i for i, name in enumerate(embedding.names)}
+    others: dict[str, str] = dict(orthologues or {})
+    folded, folded_others = (_upper(exact), _upper(others)) if ignore_case else ({}, {})
+
+    def row(gene: str) -> int:
+        other = others.get(gene, folded_others.get(gene.upper(), gene))
+        places = (exact.get(name, folded.get(name.upper(), -1)) for name in (other, gene))
+        return next((place for place in places if place >= 0), -1)
+
+    rows = np.array([row(gene) for gene in genes], int)
+    known = rows >= 0
+    if not known.any():
+        raise ValueError(
+            f"The embedding covers none of the {len(genes)} genes. {_hint(embedding, genes)}"
+        )
+    if known.mean() < 0.5:
+        counts = (int(known.sum()), len(genes))
+        _log.warning("The embedding covers %d of %d genes. %s", *counts, _hint(embedding, genes))
+    vectors = np.zeros((len(rows), embedding.vectors.shape[1]), np.float32)
+    vectors[known] = embedding.vectors[rows[known]]
+    return vectors, known
+
+
+def _from_npz(path: Path) -> tuple[Names, np.ndarray]:
+    arrays = load_npz(path)
+    with reading(path, "embedding"):
+        if not {"X", "genes"} <= set(arrays):
+            raise ValueError(f"expected arrays X and genes, found {', '.join(arrays)}.")
+        x, genes = arrays["X"], arrays["genes"]
+        if x.ndim != 2 or genes.shape != (len(x),) or x.dtype.kind not in "iuf":
+            raise ValueError(
+                f"expected numbers X [genes, features] and their genes, found {x.dtype} of shape "
+                f"{x.shape} and genes of shape {genes.shape}."
+            )
+        return genes.tolist(), x
+
+
+def _from_h5ad(path: Path, key: str | None) -> tuple[Names, np.ndarray]:
+    check_h5(path)
+    with reading(path, "embedding"), h5py.File(path, "r") as file:
+        keys = list(file["varm"]) if "varm" in file else []  # pyright: ignore[reportArgumentType]
+        if key is None and len(keys) != 1:
+            raise ValueError(f"choose a key of varm: {', '.join(map(str, keys)) or 'it has none'}.")
+        names = read_element(file, "var").index
+        vectors = read_element(file, f"varm/{key or keys[0]}")
+        vectors = vectors.to_numpy() if isinstance(vectors, pd.DataFrame) else np.asarray(vectors)
+        if vectors.ndim != 2 or vectors.dtype.kind not in "iuf":
+            raise ValueError(f"varm[{key!r}] is no matrix of numbers.")
+        return tuple(map(str, names)), vectors
+
+
+def _hint(embedding: Embedding, genes: Names) -> str:
+    upper = {name.upper() for name in embedding.names}
+    same = sum(gene.upper() in upper for gene in genes)
+    return (
+        f"Genes look like {', '.join(list(genes)[:3])}, its names like "
+        f"{', '.join(embedding.names[:3])}; {same} match when case is ignored (ignore_case). "
+        "If they are of different species, give orthologues; identifiers do not match symbols."
+    )
+
+
+def _upper(table: Mapping[str, _T]) -> dict[str, _T]:
+    """Key a table by upper-case names, leaving out those that several names share."""
+    times = Counter(name.upper() for name in table)
+    if shared := sum(n > 1 for n in times.values()):
+        _log.info("%d names differ in case only and are matched exactly", shared)
+    return {name.upper(): value for name, value in table.items() if times[name.upper()] == 1}

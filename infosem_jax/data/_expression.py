@@ -1,0 +1,223 @@
+"""Data sets from files: which side of a matrix is genes, and which cells belong together."""
+
+import logging
+from pathlib import Path as FilePath
+
+import numpy as np
+
+from infosem_jax._typing import Names, Path
+from infosem_jax.data._names import match_regulators
+from infosem_jax.data._sources import Orientation, Source, read_source
+from infosem_jax.data.dataset import MIN_CELLS, Dataset, dataset
+
+_log = logging.getLogger("infosem_jax")
+
+
+def read_expression(
+    path: Path,
+    *,
+    regulators: Names | None = None,
+    layer: str | None = None,
+    orientation: Orientation = "auto",
+    variant: str | None = None,
+    drop_constant: bool = False,
+    name: str | None = None,
+) -> Dataset:
+    """Read expression and candidate regulators from a file or a benchmark folder.
+
+    ``.h5ad``
+        ``X`` or a layer, sparse or dense, [cells, genes]; regulators from a boolean ``is_tf`` or
+        ``regulator`` column of ``var``.
+    ``.npz``
+        ``X`` [cells, genes] and ``genes``, optionally ``cells`` and a boolean ``is_tf``; or several
+        matrices ``X_<variant>``, of which ``variant`` picks one.
+    other files
+        CSV or TSV, plain or gzipped, with names in the first column and in the header.
+    folders
+        ``expression.npz`` (with ``genes.csv.gz`` for regulators); BEELINE's ``ExpressionData.csv``;
+        GENELink's ``BL--ExpressionData.csv`` with ``TF.csv``.
+
+    Which side of the matrix the genes are on is logged at level INFO: with "auto", the side that
+    holds the regulators' symbols. Where regulators are not given, the kind of file decides, and
+    text tables need ``orientation``.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    regulators
+        Symbols of candidate regulators, instead of those that the file names; all genes where
+        neither does.
+    layer
+        Layer of an h5ad file to read instead of ``X``.
+    orientation
+        Where the genes are.
+    variant
+        Matrix of an npz file with several.
+    drop_constant
+        Leave out genes with the same value in every cell, and log how many, instead of refusing
+        the data.
+    name
+        What the data are called in reports; the file's name where None.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        On unreadable or unsafe files, unclear orientation, an unknown layer or variant, and
+        whatever ``dataset`` refuses.
+    """
+    _check_options(path, regulators, layer, variant)
+    source = read_source(path, layer, variant)
+    regulators = source.regulators if regulators is None else tuple(regulators)
+    values, cells, genes = _orient(path, source, regulators, orientation)
+    if drop_constant and len(values):
+        varies = values.min(0) != values.max(0)
+        _log.info("%s: left out %d constant genes", path, (~varies).sum())
+        values, genes = values[:, varies], tuple(np.asarray(genes, object)[varies])
+    return dataset(values, genes, regulators, cells=cells, name=name or _name(path))
+
+
+def read_groups(
+    path: Path,
+    groupby: str,
+    *,
+    layer: str | None = None,
+    regulators: Names | None = None,
+    min_cells: int = MIN_CELLS,
+) -> dict[str, Dataset]:
+    """Read one data set for each value of an ``obs`` column of an h5ad file.
+
+    All groups share one list of genes: those that vary in every group that is kept. Cells without
+    a value, groups with too few cells, and the number of genes left out are logged.
+
+    Parameters
+    ----------
+    path
+        The h5ad file, [cells, genes].
+    groupby
+        Column of ``obs``, for instance a cell type.
+    layer, regulators
+        As ``read_expression``.
+    min_cells
+        Groups with fewer cells are left out; at least 10.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        On an unknown column, if no group has enough cells, if fewer than two genes vary in all
+        groups, and as ``read_expression``.
+    """
+    if min_cells < MIN_CELLS:
+        raise ValueError(f"Expected min_cells of at least {MIN_CELLS}, found {min_cells}.")
+    if FilePath(path).suffix != ".h5ad":
+        raise ValueError(f"{path}: groups of cells are read from .h5ad files (AnnData) only.")
+    _check_options(path, regulators, layer, None)
+    source = read_source(path, layer, None)
+    obs = source.obs
+    if obs is None or groupby not in obs:
+        found = "none" if obs is None else ", ".join(map(str, obs.columns)) or "none"
+        raise ValueError(f"{path}: obs has no column {groupby!r}; its columns are: {found}.")
+    regulators = source.regulators if regulators is None else tuple(regulators)
+    labels = obs[groupby].astype(object).where(obs[groupby].notna(), None).to_numpy()
+    groups = {
+        str(value): np.flatnonzero([label == value for label in labels])
+        for value in sorted({label for label in labels if label is not None}, key=str)
+    }
+    small = {value: len(cells) for value, cells in groups.items() if len(cells) < min_cells}
+    kept = {value: cells for value, cells in groups.items() if value not in small}
+    if not kept:
+        raise ValueError(
+            f"{path}: none of the {len(groups)} values of {groupby!r} has {min_cells} cells "
+            f"(largest: {max(small.values(), default=0)}); group by a coarser column."
+        )
+    if small:
+        _log.info("%s: left out groups with fewer than %d cells: %s", path, min_cells, small)
+    x = source.x
+    varies = np.logical_and.reduce([x[cells].min(0) != x[cells].max(0) for cells in kept.values()])
+    if varies.sum() < 2:
+        raise ValueError(
+            f"{path}: {varies.sum()} genes vary in every group of {groupby!r}; "
+            "raise min_cells, so that small groups with many constant genes are left out."
+        )
+    _log.info(
+        "%s: %d of %d genes vary in every group of %s and are kept; %d cells had no group",
+        *(path, varies.sum(), len(varies), groupby, sum(label is None for label in labels)),
+    )
+    genes = np.asarray(source.columns, object)[varies]
+    names = np.asarray(source.rows, object)
+    return {
+        value: dataset(
+            x[np.ix_(cells, varies)], genes.tolist(), regulators,
+            cells=names[cells].tolist(), name=f"{_name(path)} {value}",
+        )
+        for value, cells in kept.items()
+    }  # fmt: skip
+
+
+def _check_options(
+    path: Path, regulators: Names | None, layer: str | None, variant: str | None
+) -> None:
+    suffix = FilePath(path).suffix
+    if isinstance(regulators, str):
+        raise ValueError(
+            f"Expected a list of regulators, found {regulators!r}; see read_regulators."
+        )
+    if layer is not None and suffix not in (".h5ad", ".h5"):
+        raise ValueError(f"{path}: only .h5ad files have layers; leave layer out.")
+    if variant is not None and suffix != ".npz" and not FilePath(path).is_dir():
+        raise ValueError(f"{path}: only .npz files have variants; leave variant out.")
+
+
+def _orient(
+    path: Path, source: Source, regulators: Names | None, orientation: Orientation
+) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """Return values [cells, genes], cells and genes."""
+    values, rows, columns = source.x, source.rows, source.columns
+    why = "as told"
+    if orientation == "auto":
+        orientation, why = _find_genes(path, source, regulators)
+    _log.info("%s: %s (%s)", path, orientation.replace("_", " "), why)
+    return (values.T, columns, rows) if orientation == "genes_in_rows" else (values, rows, columns)
+
+
+def _find_genes(path: Path, source: Source, regulators: Names | None) -> tuple[Orientation, str]:
+    choose = "choose with orientation='genes_in_rows' or 'genes_in_columns'"
+    wanted = set(regulators or ())
+    counts = (len(wanted.intersection(source.rows)), len(wanted.intersection(source.columns)))
+    if counts[0] and not counts[1]:
+        return "genes_in_rows", f"{counts[0]} regulators are there"
+    if counts[1] and not counts[0]:
+        return "genes_in_columns", f"{counts[1]} regulators are there"
+    if source.usual != "auto":
+        return source.usual, "usual for this kind of file"
+    if regulators is None:
+        raise ValueError(
+            f"{path}: cannot tell whether genes are in rows ({_some(source.rows)}) or columns "
+            f"({_some(source.columns)}) without regulators: give them, or {choose}."
+        )
+    if counts[0]:
+        raise ValueError(
+            f"{path}: regulators are in rows ({counts[0]}) and in columns ({counts[1]}); {choose}."
+        )
+    reason = ""
+    try:
+        match_regulators(source.rows + source.columns, regulators)
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(
+        f"{path}: no regulator is among the rows ({_some(source.rows)}) or columns "
+        f"({_some(source.columns)}). {reason} If the names are right, {choose}."
+    )
+
+
+def _some(names: Names) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+
+
+def _name(path: Path) -> str:
+    file = FilePath(path).resolve()
+    return file.name if file.is_dir() else file.name.removesuffix(".gz").rsplit(".", 1)[0]

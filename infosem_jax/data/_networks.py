@@ -1,0 +1,197 @@
+"""Lists of regulators and tables of edges, in the spellings of the field."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
+# Inferred from its source, the types of pandas are unions that no call narrows.
+
+import csv
+import logging
+from pathlib import Path as FilePath
+
+import numpy as np
+import pandas as pd
+
+from infosem_jax._typing import Path
+from infosem_jax.data._tables import delimiter, open_text, pick, read_table
+
+_REGULATOR = ("regulator", "tf", "symbol", "gene", "gene_symbol")
+_SOURCE = ("source", "tf", "gene1", "regulator")
+_TARGET = ("target", "gene2", "gene")
+_WEIGHT = ("weight", "edgeweight", "importance", "score")
+_SIGN = ("sign", "type")
+_SIGNS = {"+": 1, "1": 1, "1.0": 1, "+1": 1, "-": -1, "-1": -1, "-1.0": -1, "0": 0, "?": 0, "": 0}
+
+_log = logging.getLogger("infosem_jax")
+
+
+def read_regulators(path: Path) -> tuple[str, ...]:
+    """Read gene symbols from a list or table, plain or gzipped, each once and in order.
+
+    One symbol per line, or a CSV or TSV file whose column ``regulator``, ``TF``, ``symbol`` or
+    ``gene`` holds them (any case); the first column where no header has such a name. Blank lines
+    and lines that start with ``#`` are skipped.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file cannot be read or lists nothing.
+    """
+    with open_text(path, "list of regulators") as stream:
+        lines = [line for line in stream if line.strip() and not line.lstrip().startswith("#")]
+        rows = list(csv.reader(lines, delimiter=delimiter(lines[0]))) if lines else []
+        header = [cell.strip().lower() for cell in rows[0]] if rows else []
+        column = pick(header, *_REGULATOR)
+        index = header.index(column) if column else 0
+        cells = [row[index].strip() for row in rows[column is not None :] if len(row) > index]
+        found = tuple(dict.fromkeys(cell for cell in cells if cell))
+        if not found:
+            raise ValueError("it lists no regulator; expected one gene symbol per line.")
+        return found
+
+
+def read_network(path: Path) -> pd.DataFrame:
+    """Read directed edges into the columns ``source`` and ``target``, and what else is there.
+
+    Headers, in any case: ``source,target``, ``TF,Target`` or ``Gene1,Gene2``. Optional columns
+    become ``weight`` (also ``EdgeWeight``, ``importance``, ``score``), ``label`` (1 present,
+    0 absent), ``sign`` (also ``Type``: ``+``, ``-``) and ``split`` (kept as it is). Self pairs and
+    repeated rows are dropped; a pair listed with both signs gets the sign 0.
+
+    GENELink's ``Label.csv``, or the folder that holds it, gives genes by number. The numbers count
+    along ``Target.csv`` of the same folder and mean other genes in any other, so symbols are looked
+    up there, and ``TF.csv`` has to agree.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        On a missing header or file, values that are no numbers, labels other than 0 and 1, a pair
+        with two labels, weights or splits, and if no edge is left.
+    """
+    file = _network_file(FilePath(path))
+    frame = read_table(file, "network")
+    source, target = pick(frame.columns, *_SOURCE), pick(frame.columns, *_TARGET)
+    if source is None or target is None:
+        raise ValueError(
+            f"{file}: expected a header with source,target or TF,Target or Gene1,Gene2, found "
+            f"{', '.join(filter(None, frame.columns))}; add one of them as the first line."
+        )
+    edges = pd.DataFrame({"source": frame[source], "target": frame[target]})
+    if column := pick(frame.columns, *_WEIGHT):
+        edges["weight"] = _numbers(file, frame[column])
+    if "label" in frame:
+        edges["label"] = _labels(file, frame["label"])
+    if column := pick(frame.columns, *_SIGN):
+        edges["sign"] = _signs(file, frame[column])
+    if "split" in frame:
+        edges["split"] = frame["split"]
+    edges = _resolve(file, edges)
+    if (edges[["source", "target"]] == "").any(axis=None):
+        raise ValueError(f"{file}: some rows lack the source or target; remove them.")
+    edges = edges[edges["source"] != edges["target"]].drop_duplicates()
+    edges = _agree(file, edges)
+    if edges.empty:
+        raise ValueError(f"{file}: no edge between two different genes.")
+    return edges.reset_index(drop=True)
+
+
+def _network_file(path: FilePath) -> FilePath:
+    if not path.is_dir():
+        return path
+    for name in ("Label.csv", "BL--network.csv", "refNetwork.csv"):
+        if (path / name).exists():
+            return path / name
+    found = sorted(file.name for file in path.glob("*network*"))
+    raise ValueError(
+        f"{path}: expected Label.csv (GENELink) or refNetwork.csv (BEELINE) in this folder; "
+        f"give one network file ({', '.join(found) or 'none seen here'})."
+    )
+
+
+def _resolve(file: FilePath, edges: pd.DataFrame) -> pd.DataFrame:
+    """Replace GENELink's numbers by symbols."""
+    beside = file.parent / "Target.csv"
+    numbers = edges[["source", "target"]].apply(lambda c: c.str.fullmatch(r"\d+")).all(axis=None)
+    if not numbers or not (file.name == "Label.csv" or beside.exists()):
+        return edges
+    if not beside.exists():
+        raise ValueError(
+            f"{file}: genes are given by number and Target.csv is not beside it; numbers mean "
+            "nothing without the Target.csv of the same folder, so keep the two together."
+        )
+    genes = _numbered(beside, "gene")
+    if (file.parent / "TF.csv").exists():
+        regulators = _numbered(file.parent / "TF.csv", "tf")
+        wrong = [i for i, symbol in regulators.items() if genes.get(i) != symbol]
+        wrong += [i for i in edges["source"].unique() if i not in regulators]
+        if wrong:
+            raise ValueError(
+                f"{file}: TF.csv, Target.csv and {file.name} disagree on gene number {wrong[0]}; "
+                "they come from different folders, take all three from one."
+            )
+    unknown = set(edges["source"]).union(edges["target"]).difference(genes)
+    if unknown:
+        raise ValueError(
+            f"{file}: {len(unknown)} gene numbers are not in {beside.name} ({min(unknown)}, ...); "
+            "they come from different folders."
+        )
+    return edges.assign(source=edges["source"].map(genes), target=edges["target"].map(genes))
+
+
+def _numbered(file: FilePath, column: str) -> dict[str, str]:
+    frame = read_table(file, "numbered genes")
+    if not {column, "index"} <= set(frame):
+        raise ValueError(f"{file}: expected columns {column} and index, found {', '.join(frame)}.")
+    return dict(zip(frame["index"], frame[column], strict=True))
+
+
+def _agree(file: FilePath, edges: pd.DataFrame) -> pd.DataFrame:
+    """Leave one row per pair, or refuse pairs whose rows contradict each other."""
+    pairs = ["source", "target"]
+    twice = edges[edges.duplicated(pairs, keep=False)]
+    for column in ("label", "weight", "split"):
+        if column in edges and len(twice):
+            differ = twice[[*pairs, column]].drop_duplicates().duplicated(pairs)
+            if differ.any():
+                a, b = twice.loc[differ.index[differ][0], pairs]
+                raise ValueError(
+                    f"{file}: {differ.sum()} pairs have more than one {column} "
+                    f"(first: {a} -> {b}); keep one row per pair."
+                )
+    if "sign" in edges and len(twice):
+        _log.info("%s: %d rows repeat a pair with another sign: sign 0", file, len(twice))
+        edges = edges.assign(sign=edges["sign"].where(~edges.duplicated(pairs, keep=False), 0))
+    return edges.drop_duplicates(pairs)
+
+
+def _numbers(file: FilePath, column: pd.Series) -> pd.Series:
+    values = pd.to_numeric(column, errors="coerce").astype(np.float64)
+    bad = ~np.isfinite(values.to_numpy())
+    if bad.any():
+        raise ValueError(
+            f"{file}: expected numbers in column {column.name}, found {column[bad].iloc[0]!r}."
+        )
+    return values
+
+
+def _labels(file: FilePath, column: pd.Series) -> pd.Series:
+    values = _numbers(file, column)
+    if not values.isin((0, 1)).all():
+        raise ValueError(
+            f"{file}: expected labels 1 (present) and 0 (absent), found "
+            f"{values[~values.isin((0, 1))].iloc[0]:g}."
+        )
+    return values.astype(np.int8)
+
+
+def _signs(file: FilePath, column: pd.Series) -> pd.Series:
+    values = column.map(_SIGNS)
+    if values.isna().any():
+        raise ValueError(
+            f"{file}: expected + or - in column {column.name}, found "
+            f"{column[values.isna()].iloc[0]!r}."
+        )
+    return values.astype(np.int8)

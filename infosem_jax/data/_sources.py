@@ -1,0 +1,162 @@
+"""The kinds of file that hold expression: h5ad, npz, text tables, and the folders of benchmarks."""
+
+from pathlib import Path as FilePath
+from typing import Literal, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from infosem_jax._typing import Path
+from infosem_jax.data._files import LIMITS, check_h5, load_npz, read_element, reading
+from infosem_jax.data._tables import pick, read_matrix, read_table
+
+Orientation = Literal["auto", "genes_in_rows", "genes_in_columns"]
+
+
+class Source(NamedTuple):
+    """Values as they lie in a file, with what the file says about them."""
+
+    x: np.ndarray
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    usual: Orientation  # of this kind of file; "auto" where there is no usual one
+    regulators: tuple[str, ...] | None = None
+    obs: pd.DataFrame | None = None
+
+
+def read_source(path: Path, layer: str | None, variant: str | None) -> Source:
+    """Read a file or folder by its kind, which its ending tells; anything unknown is text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        On unreadable or unsafe files, and an unknown layer or variant.
+    """
+    file = FilePath(path)
+    if file.is_dir():
+        return _read_folder(file, variant)
+    if file.suffix in (".h5ad", ".h5"):
+        return _read_h5ad(path, layer)
+    if file.suffix == ".npz":
+        return _read_npz(path, variant)
+    matrix = read_matrix(path, "expression table")
+    return Source(matrix.x, matrix.rows, matrix.columns, usual="auto")
+
+
+def _read_folder(folder: FilePath, variant: str | None) -> Source:
+    if (file := folder / "expression.npz").exists():
+        source = _read_npz(file, variant)
+        table = folder / "genes.csv.gz"
+        if source.regulators is not None or not table.exists():
+            return source
+        genes = read_table(table, "table of genes")
+        if not {"gene", "is_tf"} <= set(genes):
+            raise ValueError(f"{table}: expected columns gene,is_tf, found {', '.join(genes)}.")
+        marked = genes["gene"][genes["is_tf"].str.lower().isin(("1", "true"))]
+        return source._replace(regulators=tuple(marked))
+    for name, table in (("BL--ExpressionData.csv", "TF.csv"), ("ExpressionData.csv", None)):
+        places = (folder / name, folder / f"{name}.gz")
+        file = next((place for place in places if place.exists()), None)
+        if file is None:
+            continue
+        matrix = read_matrix(file, "expression table")
+        source = Source(matrix.x, matrix.rows, matrix.columns, usual="genes_in_rows")
+        if table and (folder / table).exists():
+            frame = read_table(folder / table, "table of regulators")
+            if "tf" not in frame:
+                raise ValueError(
+                    f"{folder / table}: expected a column TF, found {', '.join(frame)}."
+                )
+            source = source._replace(regulators=tuple(frame["tf"]))
+        return source
+    found = ", ".join(sorted(f.name for f in folder.iterdir())[:8]) or "nothing"
+    raise ValueError(
+        f"{folder}: expected expression.npz, ExpressionData.csv (BEELINE) or "
+        f"BL--ExpressionData.csv (GENELink) in this folder, found {found}; "
+        "give a folder with one of them, or the file."
+    )
+
+
+def _read_h5ad(path: Path, layer: str | None) -> Source:
+    check_h5(path)
+    with reading(path, "h5ad file"), h5py.File(path, "r") as file:
+        obs, var = read_element(file, "obs"), read_element(file, "var")
+        if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
+            raise ValueError(
+                "obs and var are no tables; write the file again with current AnnData."
+            )
+        matrix = read_element(file, "X" if layer is None else f"layers/{layer}")
+        values = _dense(matrix, (len(obs), len(var)))
+        flag = pick(var.columns, "is_tf", "regulator")
+        genes = tuple(map(str, var.index))
+        return Source(
+            values,
+            rows=tuple(map(str, obs.index)),
+            columns=genes,
+            usual="genes_in_columns",
+            regulators=_marked(genes, var[flag].to_numpy(), flag) if flag else None,
+            obs=obs,
+        )
+
+
+def _dense(values: object, shape: tuple[int, int]) -> np.ndarray:
+    found = getattr(values, "shape", None)
+    if found != shape:
+        raise ValueError(f"obs and var name {shape[0]} x {shape[1]} values, the matrix is {found}.")
+    if shape[0] * shape[1] * 4 > LIMITS.size:
+        raise ValueError(
+            f"{shape[0]} cells x {shape[1]} genes exceed {LIMITS.size / 2**30:.0f} GiB as a dense "
+            "matrix; keep fewer genes or cells."
+        )
+    if scipy.sparse.issparse(values):
+        # Only the full check looks at every index; expanding a matrix with wrong ones is not safe.
+        values.check_format(full_check=True)  # pyright: ignore[reportAttributeAccessIssue]
+        return values.toarray()  # pyright: ignore[reportAttributeAccessIssue]
+    return np.asarray(values)
+
+
+def _read_npz(path: Path, variant: str | None) -> Source:
+    arrays = load_npz(path)
+    with reading(path, "expression file"):
+        variants = sorted(key[2:] for key in arrays if key.startswith("X_"))
+        key = "X" if variant is None else f"X_{variant}"
+        if key not in arrays:
+            wanted = "X" if variant is None else f"variant {variant!r}"
+            raise ValueError(
+                f"it has no {wanted}; choose a variant: {', '.join(variants)}."
+                if variants
+                else f"expected an array {key} [cells, genes], found {', '.join(arrays)}."
+            )
+        x = arrays[key]
+        if "genes" not in arrays or arrays["genes"].ndim != 1:
+            raise ValueError(f"expected gene names as a list `genes`, found {', '.join(arrays)}.")
+        if x.ndim != 2 or x.shape[1] != len(arrays["genes"]):
+            raise ValueError(
+                f"{key} has shape {x.shape} and there are {len(arrays['genes'])} genes; "
+                "expected one column per gene."
+            )
+        genes = tuple(map(str, arrays["genes"]))
+        cells = arrays.get("cells", np.array([f"cell{i}" for i in range(len(x))], str))
+        if cells.shape != (len(x),):
+            raise ValueError(f"{key} has {len(x)} rows and `cells` the shape {cells.shape}.")
+        flag = arrays.get("is_tf")
+        return Source(
+            x,
+            rows=tuple(map(str, cells)),
+            columns=genes,
+            usual="genes_in_columns",
+            regulators=None if flag is None else _marked(genes, flag, "is_tf"),
+        )
+
+
+def _marked(genes: tuple[str, ...], flag: np.ndarray, name: str) -> tuple[str, ...]:
+    flag = np.asarray(flag)
+    if flag.shape != (len(genes),) or not np.isin(flag, (0, 1)).all():
+        raise ValueError(f"expected {name} as one true or false per gene.")
+    if not flag.any():
+        raise ValueError(f"{name} marks no gene; leave it out or give regulators.")
+    return tuple(gene for gene, is_regulator in zip(genes, flag, strict=True) if is_regulator)

@@ -1,0 +1,168 @@
+"""Text tables: opened, decompressed and split the same way for every reader."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
+# Inferred from its source, the types of pandas are unions that no call narrows.
+
+import csv
+import gzip
+import io
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path as FilePath
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Num
+
+from infosem_jax._typing import Names, Path
+from infosem_jax.data._files import LIMITS, Limits, reading
+
+
+class Matrix(NamedTuple):
+    """Numbers with a name for each row and column."""
+
+    x: Num[np.ndarray, "rows columns"]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+def read_table(path: Path, kind: str = "table", limits: Limits = LIMITS) -> pd.DataFrame:
+    """Read a CSV or TSV file with a header, plain or gzipped, as strings.
+
+    Column names are lower-cased and stripped; a first column without a name is called ``""``, and
+    cells that a short row lacks are ``""``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        On text that is not UTF-8, rows longer than the header, or no rows.
+    """
+    with open_text(path, kind, limits) as stream:
+        header, frame = _split(stream, dtype=str)
+        header = [name.lower() for name in header]
+        if len(set(header)) < len(header):
+            raise ValueError(f"the header names a column twice: {', '.join(header)}.")
+        frame.columns = pd.Index(header)
+        return frame.apply(lambda column: column.str.strip())
+
+
+def read_matrix(path: Path, kind: str, limits: Limits = LIMITS) -> Matrix:
+    """Read a table of numbers whose first column and header hold names.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        As ``read_table``, and on cells that hold no number, naming the first.
+    """
+    with open_text(path, kind, limits) as stream:
+        header, frame = _split(stream, dtype={0: str})
+        names, columns = frame[0].str.strip(), header[1:]
+        if not columns:
+            raise ValueError(
+                f"expected a column of names and columns of numbers, found only {header[0]!r}."
+            )
+        if _looks_like_data(columns):
+            raise ValueError(
+                f"expected names in the first line, found numbers ({', '.join(columns[:3])}, ...); "
+                "add a header."
+            )
+        values = frame.drop(columns=0)
+        for i in np.flatnonzero([dtype.kind not in "iuf" for dtype in values.dtypes]):
+            text = values.iloc[:, i].astype(str)
+            number = pd.to_numeric(text, errors="coerce")
+            if number.isna().any():
+                bad = int(number.isna().to_numpy().argmax())
+                raise ValueError(
+                    f"expected numbers, found {text.iloc[bad]!r} in row {names.iloc[bad]!r}, "
+                    f"column {columns[i]!r}; impute missing values, and keep one header line."
+                )
+            values[values.columns[i]] = number
+        return Matrix(values.to_numpy(), tuple(names), tuple(columns))
+
+
+@contextmanager
+def open_text(path: Path, kind: str, limits: Limits = LIMITS) -> Iterator[io.TextIOWrapper]:
+    """Open text, plain or gzipped, that may not exceed the limit on text.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is no UTF-8 text or too long; errors of the block carry the path.
+    """
+    with reading(path, kind), FilePath(path).open("rb") as raw:
+        zipped = raw.read(2) == b"\x1f\x8b"
+        raw.seek(0)
+        source = gzip.GzipFile(fileobj=raw) if zipped else raw
+        capped = io.BufferedReader(_Capped(source, limits.text), 1 << 16)
+        with io.TextIOWrapper(capped, encoding="utf-8-sig") as stream:
+            yield stream
+
+
+def delimiter(line: str) -> str:
+    """Return the delimiter of a header line: a tab where it has one, else a comma."""
+    return "\t" if "\t" in line else ","
+
+
+def pick(columns: Collection, *wanted: str) -> str | None:
+    """Return the first of the wanted column names that is there, or None."""
+    return next((name for name in wanted if name in columns), None)
+
+
+def _split(stream: io.TextIOWrapper, dtype: object) -> tuple[list[str], pd.DataFrame]:
+    line = next((line for line in stream if line.strip()), "")
+    if not line:
+        raise ValueError("the file is blank; was it written or downloaded completely?")
+    sep = delimiter(line)
+    header = [name.strip() for name in next(csv.reader([line], delimiter=sep))]
+    try:
+        # Header and body apart: pandas would rename duplicates and read "NA" or "nan", which are
+        # also gene symbols, as missing.
+        frame = pd.read_csv(
+            stream, sep=sep, header=None, dtype=dtype, na_filter=False, low_memory=False
+        )
+    except pd.errors.EmptyDataError:
+        raise ValueError(
+            f"expected rows below the header {line.strip()[:80]!r}, found none."
+        ) from None
+    if frame.shape[1] == len(header) + 1:  # R leaves out the name of the column of row names
+        header = ["", *header]
+    if frame.shape[1] != len(header):
+        raise ValueError(
+            f"the header names {len(header)} columns, the rows have {frame.shape[1]}; "
+            "is the delimiter a comma or tab, and is the first line the header?"
+        )
+    return header, frame
+
+
+def _looks_like_data(columns: Names) -> bool:
+    """Tell whether all are numbers and some are fractions; whole numbers may be names."""
+    try:
+        return not all(number.is_integer() for number in [float(name) for name in columns])
+    except ValueError:
+        return False
+
+
+class _Capped(io.RawIOBase):
+    """A binary stream that refuses to give more than a number of bytes."""
+
+    def __init__(self, source: io.IOBase, limit: int):
+        self.source, self.left = source, limit
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        data = self.source.read(len(buffer))
+        self.left -= len(data)
+        if self.left < 0:
+            raise ValueError("it holds too much text; give large matrices as h5ad.")
+        buffer[: len(data)] = data
+        return len(data)

@@ -1,0 +1,188 @@
+"""Every choice of a fit, with a name and a default."""
+
+from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_type_hints
+
+from infosem_jax.data.dataset import Normalisation
+
+Guide = Literal["point", "normal"]
+Start = Literal["constant", "zero", "prior"]
+Observe = Literal["all", "nonzero"]
+LatentPrior = Literal["standard", "learned"]
+Absorbed = Literal["both", "location"]
+Optimiser = Literal["rmsprop", "adam"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of an InfoSEM fit; the defaults are the recipe that the README reports.
+
+    Attributes
+    ----------
+    rows
+        Which genes act: ``all``, ``regulators`` or ``regulators+K`` with a remainder of rank K.
+    guide
+        ``point`` estimates effect and gate (as the papers do); ``normal`` gives each entry a
+        mean-field normal posterior.
+    normalisation, clip
+        How expression is brought to scale, see `infosem_jax.data.normalise`.
+    observe
+        Score the reconstruction on ``all`` entries or on those measured as ``nonzero``.
+    observation_sd
+        Standard deviation of x around its reconstruction; sqrt(1/2) turns it into a squared error.
+    latent_prior
+        Prior of z: ``standard`` normal, or ``learned`` mean and variance per gene (DeepSEM).
+    absorbed
+        Whether the structural layer acts on the encoder's location only, or on ``both`` location
+        and log-variance (DeepSEM).
+    hidden, knots
+        Width of the scalar networks; size of their table (0: evaluate them directly).
+    start, start_noise
+        Start of the effects: ``constant`` 1/(genes - 1) plus U(0, start_noise) (DeepSEM), ``zero``
+        plus that noise, or the mean of the ``prior``.
+    start_scale
+        Start of the posterior standard deviations of guide ``normal``, relative to 1/(genes - 1)
+        for effects, and to 1 for logits.
+    weight_z, weight_effect, weight_logit
+        Weight of each site's divergence in the objective; 1 is the evidence bound, 0 ignores the prior.
+    anneal_epochs
+        Epochs over which those weights rise from 0.
+    epochs, batch_size
+        Passes over the cells and cells per step.
+    phase_networks, phase_edges
+        Epochs of each phase of the alternation between the networks and the edges; 0, 0 trains
+        all parameters together.
+    optimiser
+        Step rule of networks and edges; what priors learn is always trained by Adam.
+    rate_networks, rate_edges, rate_priors
+        Learning rates of the three groups of parameters.
+    decay
+        Factor by which ``rate_networks`` shrinks each epoch.
+    held_out
+        Share of the cells kept out of training to score the evidence bound on.
+    patience
+        Stop after so many epochs without a better held-out bound, and keep the best; 0 trains on.
+    """
+
+    rows: str = "all"
+    guide: Guide = "point"
+    normalisation: Normalisation = "zscore"
+    clip: float = 10.0
+    observe: Observe = "all"
+    observation_sd: float = 0.5**0.5
+    latent_prior: LatentPrior = "learned"
+    absorbed: Absorbed = "both"
+    hidden: int = 128
+    knots: int = 256
+    start: Start = "constant"
+    start_noise: float = 2e-4
+    start_scale: float = 0.1
+    weight_z: float = 1.0
+    weight_effect: float = 1.0
+    weight_logit: float = 1.0
+    anneal_epochs: int = 0
+    epochs: int = 90
+    batch_size: int = 64
+    phase_networks: int = 1
+    phase_edges: int = 2
+    optimiser: Optimiser = "rmsprop"
+    rate_networks: float = 1e-4
+    rate_edges: float = 2e-5
+    rate_priors: float = 1e-3
+    decay: float = 1.0
+    held_out: float = 0.0
+    patience: int = 0
+
+    def __post_init__(self):
+        for field, kind in get_type_hints(type(self)).items():
+            _check_type(field, getattr(self, field), kind)
+        remainder_rank(self.rows)
+        for field in ("hidden", "epochs", "batch_size", "observation_sd", "clip", "start_scale"):
+            _check(getattr(self, field) > 0, field, "positive", getattr(self, field))
+        for field in ("rate_networks", "rate_edges", "rate_priors", "weight_z", "weight_effect"):
+            _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))
+        for field in ("weight_logit", "start_noise", "anneal_epochs", "patience"):
+            _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))
+        for field in ("phase_networks", "phase_edges"):
+            _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))
+        _check(self.knots == 0 or self.knots >= 2, "knots", "0 or at least 2", self.knots)
+        _check(0 <= self.held_out < 1, "held_out", "in [0, 1)", self.held_out)
+        _check(0 < self.decay <= 1, "decay", "in (0, 1]", self.decay)
+        _check(
+            self.patience == 0 or self.held_out > 0,
+            "patience",
+            "0 unless held_out > 0, as stopping needs held-out cells",
+            self.patience,
+        )
+
+
+def deepsem(network: Literal["non-specific", "cell-type-specific"], **changes: Any) -> Config:
+    """Return DeepSEM's recipe for one kind of network.
+
+    For non-specific networks: z-scores, all entries scored, weight 1 on z; fit it with
+    ``priors.MeanAbsolute(100)``. For cell-type-specific ones: non-zero z-scores, non-zero entries
+    scored, weight 0.01 on z; with ``priors.MeanAbsolute(1)``, or 0.1 on hESC. Source: DeepSEM,
+    Hyperparameter.MD and Model.py.
+
+    Parameters
+    ----------
+    network
+        Which of the two.
+    changes
+        Settings to replace.
+    """
+    if network == "non-specific":
+        return replace(Config(), **changes)
+    specific = Config(normalisation="zscore_nonzero", observe="nonzero", weight_z=0.01, epochs=120)
+    return replace(specific, **changes)
+
+
+def from_dict(settings: dict[str, Any]) -> Config:
+    """Build a configuration from a mapping, such as a TOML file's.
+
+    Raises
+    ------
+    ValueError
+        On an unknown key, naming the nearest valid one, or a value out of range.
+    """
+    known = [field.name for field in fields(Config)]
+    for key in settings:
+        if key not in known:
+            near = get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
+            raise ValueError(f"Unknown setting {key!r}.{hint}")
+    return Config(**settings)
+
+
+def remainder_rank(rows: str) -> int:
+    """Return K of ``regulators+K``, 0 for the other kinds of rows.
+
+    Raises
+    ------
+    ValueError
+        If ``rows`` is none of them.
+    """
+    head, plus, rank = rows.partition("+")
+    if rows in ("all", "regulators"):
+        return 0
+    if head == "regulators" and plus and rank.isdecimal() and int(rank) > 0:
+        return int(rank)
+    raise ValueError(f"rows: expected all, regulators or regulators+K (K > 0), found {rows!r}.")
+
+
+def _check(ok: bool, field: str, expected: str, found: object) -> None:
+    if not ok:
+        raise ValueError(f"{field}: expected {expected}, found {found!r}.")
+
+
+def _check_type(field: str, value: object, kind: Any) -> None:
+    choices = get_args(kind)
+    if choices:
+        _check(value in choices, field, f"one of {', '.join(map(str, choices))}", value)
+    elif kind is float:
+        _check(
+            isinstance(value, int | float) and not isinstance(value, bool), field, "a number", value
+        )
+    else:
+        _check(type(value) is kind, field, f"a value of type {kind.__name__}", value)

@@ -1,0 +1,256 @@
+"""InfoSEM as an explicit NumPyro model, and the guides that fit it.
+
+``effect ~ prior``, ``logit ~ edge prior`` (only if there is one), ``W = effect * sigmoid(logit)``,
+``z ~ latent prior`` per cell, ``u = z (I - W)^-1``, ``x ~ Normal(decoder(u), observation_sd)``.
+Source: DeepSEM (Shu et al. 2021) for the autoencoder, InfoSEM (Cui et al. 2025) for the priors.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+from jax import random
+from jaxtyping import Array, Bool, Float, Int
+from numpyro import handlers
+from numpyro.contrib.module import flax_module
+from numpyro.distributions import biject_to, constraints
+
+from infosem_jax.grn.config import Config, remainder_rank
+from infosem_jax.grn.priors import BoundPrior
+from infosem_jax.grn.scalar import ScalarNetwork, evaluate
+from infosem_jax.grn.sem import Remainder, absorb, propagate, weight_matrix
+
+VARIANCE_FLOOR = 1e-8
+
+
+class Batch(NamedTuple):
+    """Some cells, standing for all of them.
+
+    Attributes
+    ----------
+    x
+        Normalised expression, [cells, genes].
+    observed
+        Entries whose reconstruction is scored, [cells, genes].
+    real
+        False for padding, [cells].
+    total
+        Number of cells that the batch stands for.
+    """
+
+    x: Float[Array, "cells genes"]
+    observed: Bool[Array, "cells genes"]
+    real: Bool[Array, " cells"]
+    total: Float[Array, ""] | float
+
+
+class Graph(NamedTuple):
+    """What the edges are a priori.
+
+    Attributes
+    ----------
+    effect, edge
+        Bound priors of the effects and of the logits (None: no gate).
+    rows
+        Which gene each row of the effects is, [rows], in ascending order.
+    """
+
+    effect: BoundPrior
+    edge: BoundPrior | None
+    rows: Int[Array, " rows"]
+
+
+class Weights(NamedTuple):
+    """Weights of the divergence of each site in the objective; all 1 is the evidence bound."""
+
+    z: Float[Array, ""] | float = 1.0
+    effect: Float[Array, ""] | float = 1.0
+    logit: Float[Array, ""] | float = 1.0
+
+
+def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: Config) -> None:
+    """Declare the generative model: sites ``effect``, ``logit``, ``z`` and ``x``.
+
+    What a prior declares is found under ``effect_prior/`` and ``logit_prior/``, the loadings of
+    the remainder under ``remainder/``, the labels of an observed gate under ``logit_prior/known_edges``.
+
+    Parameters
+    ----------
+    batch
+        Cells.
+    graph
+        Bound priors and the genes that have rows.
+    weights
+        Weights of the sites in the objective.
+    config
+        Settings.
+    """
+    n_genes = batch.x.shape[1]
+    with handlers.scale(scale=weights.effect):
+        with handlers.scope(prefix="effect_prior"):
+            prior = graph.effect.distribution()
+        effect = numpyro.sample("effect", prior)
+    logit = None
+    if graph.edge is not None:
+        with handlers.scale(scale=weights.logit):
+            with handlers.scope(prefix="logit_prior"):
+                prior = graph.edge.distribution()
+            logit = numpyro.sample("logit", prior)
+            if graph.edge.observe is not None:
+                with handlers.scope(prefix="logit_prior"):
+                    graph.edge.observe(logit)
+    W = weight_matrix(effect, logit, graph.rows)
+    remainder = _sample_remainder(n_genes, remainder_rank(config.rows), weights.effect)
+    location, scale = _latent_prior(W, graph.rows, remainder, n_genes, config)
+    decoder = flax_module("decoder", ScalarNetwork(config.hidden, 1), input_shape=(1,))
+    with _cells(batch):
+        with handlers.scale(scale=weights.z):
+            z = numpyro.sample("z", dist.Normal(location, scale).to_event(1))
+        u = propagate(z, W, graph.rows, remainder)
+        mean = evaluate(decoder, u, config.knots)[..., 0]
+        # Masked entries are replaced by the mean of the others, as in a masked mean squared error.
+        scored = batch.observed & batch.real[:, None]
+        share = scored.sum() / jnp.maximum(batch.real.sum() * n_genes, 1)
+        with handlers.scale(scale=1 / jnp.maximum(share, 1e-6)):
+            x = dist.Normal(mean, config.observation_sd).mask(batch.observed).to_event(1)
+            numpyro.sample("x", x, obs=batch.x)
+
+
+def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: Config) -> None:
+    """Declare the variational posterior: point or mean-field edges, amortised ``z``.
+
+    ``z ~ Normal(m (I - W), exp(v (I - W)))`` with ``(m, v) = encoder(x)`` per gene, or with v left as it
+    is (`Config.absorbed`). Sites that the priors declare get the same kind of posterior as the edges.
+
+    Parameters
+    ----------
+    batch, graph, weights, config
+        As in `model`.
+    """
+    n_genes = batch.x.shape[1]
+    shape = (len(graph.rows), n_genes)
+    hyper = _hyper_sites(batch, graph, config)
+    values = {}
+    for name, site in hyper.items():
+        weight = weights.logit if name.startswith("logit_prior/") else weights.effect
+        with handlers.scale(scale=weight):
+            values[name] = _posterior(name, site, config)
+    unit = 1.0 / max(n_genes - 1, 1)
+    with handlers.scale(scale=weights.effect):
+        effect = _edge_posterior("effect", _start_effect(shape, config), unit, config)
+    logit = None
+    if graph.edge is not None:
+        with handlers.scale(scale=weights.logit):
+            logit = _edge_posterior("logit", lambda key: jnp.zeros(shape), 1.0, config)
+    W = weight_matrix(effect, logit, graph.rows)
+    remainder = None
+    if remainder_rank(config.rows):
+        remainder = Remainder(values["remainder/source"], values["remainder/target"])
+    encoder = flax_module("encoder", ScalarNetwork(config.hidden, 2), input_shape=(1,))
+    location, log_variance = jnp.moveaxis(evaluate(encoder, batch.x, config.knots), -1, 0)
+    location = absorb(location, W, graph.rows, remainder)
+    if config.absorbed == "both":
+        log_variance = absorb(log_variance, W, graph.rows, remainder)
+    scale = jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)
+    with _cells(batch), handlers.scale(scale=weights.z):
+        numpyro.sample("z", dist.Normal(location, scale).to_event(1))
+
+
+class _LatentPrior(nn.Module):
+    """DeepSEM's network from a constant to a mean and a log-variance per gene."""
+
+    genes: int
+    hidden: int
+
+    @nn.compact
+    def __call__(self, one):
+        init = nn.initializers.xavier_normal()
+
+        def head(name):
+            h = nn.tanh(nn.Dense(self.hidden, kernel_init=init, name=f"{name}_hidden")(one))
+            return nn.Dense(self.genes, kernel_init=init, name=name)(h)
+
+        return head("mean"), head("log_variance")
+
+
+def _latent_prior(W, rows, remainder, n_genes: int, config: Config):
+    if config.latent_prior == "standard":
+        return jnp.zeros(n_genes), jnp.ones(n_genes)
+    network = flax_module("latent", _LatentPrior(n_genes, config.hidden), input_shape=(1, 1))
+    location, log_variance = network(jnp.ones((1, 1)))
+    location = absorb(location, W, rows, remainder)[0]
+    log_variance = absorb(log_variance, W, rows, remainder)[0]
+    return location, jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)
+
+
+def _sample_remainder(n_genes: int, rank: int, weight) -> Remainder | None:
+    if not rank:
+        return None
+    loading = dist.Normal(0.0, 1.0 / n_genes**0.5)
+    with handlers.scope(prefix="remainder"), handlers.scale(scale=weight):
+        return Remainder(
+            numpyro.sample("source", loading.expand((n_genes, rank)).to_event(2)),
+            numpyro.sample("target", loading.expand((rank, n_genes)).to_event(2)),
+        )
+
+
+@contextmanager
+def _cells(batch: Batch) -> Iterator[None]:
+    """Plate over cells in which the real ones stand for all cells, and padding for none."""
+    scale = batch.total / jnp.maximum(batch.real.sum(), 1)
+    plate, mask = numpyro.plate("cells", batch.x.shape[0]), handlers.mask(mask=batch.real)
+    with plate, handlers.scale(scale=scale), mask:
+        yield
+
+
+def _hyper_sites(batch: Batch, graph: Graph, config: Config) -> dict:
+    """Find the latent sites that priors declare, with their supports and shapes, without computing."""
+    sites = {}
+
+    def probe(batch, graph):
+        with handlers.block(), handlers.seed(rng_seed=random.key(0)):
+            trace = handlers.trace(lambda: model(batch, graph, config=config)).get_trace()
+        for name, site in trace.items():
+            latent = site["type"] == "sample" and not site["is_observed"]
+            if latent and name not in ("effect", "logit", "z"):
+                sites[name] = (site["fn"].support, jnp.shape(site["value"]))
+
+    jax.eval_shape(probe, batch, graph)
+    return sites
+
+
+def _posterior(name: str, site: tuple, config: Config):
+    support, shape = site
+    transform = biject_to(support)
+    free = transform.inverse_shape(shape)
+
+    def start(key):
+        return 0.1 * random.normal(key, free)
+
+    location = numpyro.param(f"{name}_loc", start)
+    if config.guide == "point":
+        return numpyro.sample(name, dist.Delta(transform(location), event_dim=len(shape)))
+    scale = numpyro.param(f"{name}_log_scale", jnp.full(free, jnp.log(0.1)))
+    base = dist.Normal(location, jnp.exp(scale)).to_event(len(free))
+    if support is constraints.real or not transform.bijective:
+        return numpyro.sample(name, base)
+    return numpyro.sample(name, dist.TransformedDistribution(base, transform))
+
+
+def _edge_posterior(name: str, start, unit: float, config: Config):
+    location = numpyro.param(f"{name}_loc", start)
+    if config.guide == "point":
+        return numpyro.sample(name, dist.Delta(location, event_dim=2))
+    log_scale = jnp.full(jnp.shape(location), jnp.log(config.start_scale * unit))
+    scale = jnp.exp(numpyro.param(f"{name}_log_scale", log_scale))
+    return numpyro.sample(name, dist.Normal(location, scale).to_event(2))
+
+
+def _start_effect(shape: tuple[int, int], config: Config):
+    constant = 1.0 / max(shape[1] - 1, 1) if config.start == "constant" else 0.0
+    return lambda key: constant + config.start_noise * random.uniform(key, shape)

@@ -1,0 +1,588 @@
+"""Priors on the effects and on the existence of edges.
+
+A prior is a NumPyro distribution over one number or over [rows, genes], or a function of the
+`GeneContext` that returns one and may itself declare parameters or sample sites. The classes here
+are such functions that also align tables and embeddings to the genes of the data, and tell how much
+of the data they cover. Priors add (``a + b``: both bear on every edge) and weaken (``0.5 * a``).
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+from jax.tree_util import Partial
+from jaxtyping import Array, Bool, Float
+from numpyro import handlers
+from numpyro.contrib.module import flax_module
+
+from infosem_jax._typing import Orthologues
+from infosem_jax.data.io import Embedding, align_embedding
+from infosem_jax.grn import distributions
+
+
+@dataclass(frozen=True)
+class GeneContext:
+    """What a prior may know about the fit before seeing expression.
+
+    Attributes
+    ----------
+    genes
+        Names of the targets, the columns of the effects.
+    rows
+        Names of the genes that act, the rows of the effects.
+    cells
+        Number of cells.
+    site
+        ``effect`` or ``logit``, whichever the prior is placed on.
+    """
+
+    genes: tuple[str, ...]
+    rows: tuple[str, ...]
+    cells: int
+    site: str = "effect"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Event shape of the prior, [rows, genes]."""
+        return len(self.rows), len(self.genes)
+
+
+class BoundPrior(NamedTuple):
+    """A prior aligned to the genes of one data set: a pytree, ready for `jit` and `vmap`.
+
+    Attributes
+    ----------
+    distribution
+        Called inside the model, returns a distribution with event shape [rows, genes].
+    observe
+        Called with the sampled logits where labels are observations of the gate, else None.
+    """
+
+    distribution: Partial
+    observe: Partial | None = None
+
+
+@runtime_checkable
+class Bindable(Protocol):
+    """A prior that carries data about genes."""
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Align the prior's data to the genes."""
+        ...
+
+
+Prior: TypeAlias = dist.Distribution | Bindable | Callable[[GeneContext], dist.Distribution]
+
+
+def bind(prior: Prior, context: GeneContext) -> BoundPrior:
+    """Align a prior of any kind to the genes of the data.
+
+    Raises
+    ------
+    ValueError
+        If its shape does not fit, or it knows none of the genes.
+    TypeError
+        If it is not a prior.
+    """
+    if isinstance(prior, dist.Distribution):
+        return _fixed(prior, context)
+    if isinstance(prior, Bindable):
+        return prior.bind(context)
+    if callable(prior):
+        return BoundPrior(Partial(_UserPrior(prior, context)))
+    raise TypeError(
+        "Expected a NumPyro distribution, a prior of infosem_jax.grn.priors or a function of the "
+        f"gene context that returns a distribution, found {type(prior).__name__}."
+    )
+
+
+def coverage(prior: Prior, context: GeneContext) -> dict[str, Any]:
+    """Tell how much of the data a prior knows about; empty where it treats all genes alike."""
+    report = getattr(prior, "coverage", None)
+    return report(context) if report else {}
+
+
+class _Arithmetic:
+    """Priors add and can be weakened by a number."""
+
+    def __add__(self, other: Prior) -> "Sum":
+        return Sum((self, other))
+
+    def __mul__(self, weight: float) -> "Weakened":
+        return Weakened(self, weight)
+
+    __rmul__ = __mul__
+
+
+@dataclass(frozen=True)
+class Laplace(_Arithmetic):
+    """``effect ~ Laplace(0, scale)``: few strong effects, most near zero."""
+
+    scale: float = 0.1
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Spread the distribution over all pairs."""
+        return _fixed(dist.Laplace(0.0, _positive(self, "scale")), context)
+
+
+@dataclass(frozen=True)
+class MeanAbsolute(_Arithmetic):
+    """DeepSEM's penalty ``alpha * mean |W|`` beside a mean squared error, as the Laplace prior it is.
+
+    ``effect ~ Laplace(0, rows / (alpha * cells))``, since the sum of squared errors over cells and
+    genes is minus twice the log-likelihood at variance 1/2. Source: DeepSEM, Model.py and README.
+    """
+
+    alpha: float = 100.0
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Spread the distribution over all pairs."""
+        scale = len(context.rows) / (_positive(self, "alpha") * context.cells)
+        return _fixed(dist.Laplace(0.0, scale), context)
+
+
+@dataclass(frozen=True)
+class Normal(_Arithmetic):
+    """``effect ~ Normal(0, scale)``: many small effects."""
+
+    scale: float = 0.1
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Spread the distribution over all pairs."""
+        return _fixed(dist.Normal(0.0, _positive(self, "scale")), context)
+
+
+@dataclass(frozen=True)
+class Horseshoe(_Arithmetic):
+    """``effect ~ Horseshoe(scale)``: most effects near zero, strong ones left alone."""
+
+    scale: float = 0.01
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Spread the distribution over all pairs."""
+        return _fixed(distributions.Horseshoe(_positive(self, "scale")), context)
+
+
+@dataclass(frozen=True)
+class SpikeAndSlab(_Arithmetic):
+    """``effect ~ probability * Normal(0, slab) + (1 - probability) * Normal(0, spike)``."""
+
+    spike: float = 0.005
+    slab: float = 0.1
+    probability: float = 0.05
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Spread the distribution over all pairs."""
+        if not 0 < self.probability < 1:
+            raise ValueError(
+                f"SpikeAndSlab: expected 0 < probability < 1, found {self.probability}."
+            )
+        weights = dist.Categorical(probs=jnp.array([1 - self.probability, self.probability]))
+        scales = jnp.array([_positive(self, "spike"), _positive(self, "slab")])
+        return _fixed(dist.MixtureSameFamily(weights, dist.Normal(0.0, scales)), context)
+
+
+@dataclass(frozen=True)
+class GeneEmbedding(_Arithmetic):
+    """InfoSEM-B: the mean of each effect comes from the embeddings of its two genes.
+
+    ``effect[i, j] ~ Normal(m(h_i, h_j), scale)`` with
+    ``m = scale * a(h_i) . b(h_j) / sqrt(rank)``, a and b two small networks (features - hidden - rank,
+    tanh) for the regulator and the target role, learned with the fit. Pairs with a gene that has no
+    embedding get mean 0. That the paper puts embeddings on the effects is known; the form of m, its
+    sizes and the scale are choices made here, and settings.
+
+    Parameters
+    ----------
+    embedding
+        Vectors with gene names, see `infosem_jax.data.read_embedding`.
+    scale
+        Standard deviation of an effect around m.
+    hidden, rank
+        Widths of the two networks.
+    ignore_case, orthologues
+        How gene names are matched to the embedding, see `infosem_jax.data.align_embedding`.
+    """
+
+    embedding: Embedding = field(compare=False, repr=False)
+    scale: float = 0.01
+    hidden: int = 64
+    rank: int = 32
+    ignore_case: bool = False
+    orthologues: Orthologues | None = field(default=None, compare=False, repr=False)
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Align the embedding to the genes and bring its features to unit variance."""
+        H, known = self._align(context.genes)
+        centred = np.where(known[:, None], H - H[known].mean(0), 0)
+        size = np.sqrt((centred[known] ** 2).mean()) or 1.0
+        at = {gene: i for i, gene in enumerate(context.genes)}
+        return BoundPrior(
+            Partial(
+                _embedding_distribution(self.hidden, self.rank),
+                jnp.asarray(centred / size, jnp.float32),
+                jnp.asarray(known),
+                jnp.array([at[row] for row in context.rows]),
+                jnp.float32(_positive(self, "scale")),
+            )
+        )
+
+    def coverage(self, context: GeneContext) -> dict[str, Any]:
+        """Count genes and rows with an embedding."""
+        _, known = self._align(context.genes)
+        has = {gene for gene, k in zip(context.genes, known, strict=True) if k}
+        rows = sum(row in has for row in context.rows)
+        return {
+            "genes with an embedding": f"{known.sum()} of {len(known)}",
+            "regulators with an embedding": f"{rows} of {len(context.rows)}",
+            "features": self.embedding.vectors.shape[1],
+        }
+
+    def _align(self, genes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
+        return align_embedding(
+            self.embedding, genes, ignore_case=self.ignore_case, orthologues=self.orthologues
+        )
+
+
+@dataclass(frozen=True)
+class KnownEdges(_Arithmetic):
+    """InfoSEM-C: labelled pairs shift the log-odds that an edge exists.
+
+    As a prior, ``logit ~ Normal(mu(label), scale)`` with ``sigmoid(mu)`` = present, absent or unknown.
+    As an observation (``observe=True``), ``logit ~ Normal(mu(unknown), scale)`` and each label is a
+    Bernoulli draw of its gate. That labels inform the logits is known from the paper; the means and
+    the scale are choices made here, and settings.
+
+    Parameters
+    ----------
+    table
+        Columns source, target and, where absences are known too, label (1 or 0).
+    present, absent
+        Probability of an edge labelled present or absent.
+    unknown
+        Probability of an unlabelled one; None takes the share of present labels among the labelled
+        pairs, or among all pairs where the table holds only present ones.
+    scale
+        Standard deviation of the log-odds.
+    observe
+        Whether labels are observations of the gate instead of prior means.
+    """
+
+    table: pd.DataFrame = field(compare=False, repr=False)
+    present: float = 0.95
+    absent: float = 0.05
+    unknown: float | None = None
+    scale: float = 1.0
+    observe: bool = False
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Align the labels to the pairs of genes."""
+        if context.site != "logit":
+            raise ValueError(
+                "KnownEdges says whether an edge exists: use it as the edge prior, not for the effect."
+            )
+        for name in ("present", "absent", "unknown"):
+            p = getattr(self, name)
+            if p is not None and not 0 < p < 1:
+                raise ValueError(f"KnownEdges: expected 0 < {name} < 1, found {p}.")
+        present, absent = self._labels(context)
+        unknown = _log_odds(np.float64(self._unknown(present, absent)))
+        scale = _positive(self, "scale")
+        if self.observe:
+            prior = dist.Normal(jnp.full(context.shape, unknown, jnp.float32), scale)
+            observe = Partial(_observe_gate, jnp.asarray(present), jnp.asarray(present | absent))
+            return _fixed(prior, context)._replace(observe=observe)
+        loc = np.select(
+            [present, absent], [_log_odds(self.present), _log_odds(self.absent)], unknown
+        )
+        return _fixed(dist.Normal(jnp.asarray(loc, jnp.float32), scale), context)
+
+    def coverage(self, context: GeneContext) -> dict[str, Any]:
+        """Count labelled pairs."""
+        present, absent = self._labels(context)
+        rows = (present | absent).any(1).sum()
+        return {
+            "pairs labelled present": int(present.sum()),
+            "pairs labelled absent": int(absent.sum()),
+            "pairs in all": int(np.prod(context.shape)),
+            "regulators with a label": f"{rows} of {len(context.rows)}",
+            "probability of an unlabelled pair": round(self._unknown(present, absent), 4),
+        }
+
+    def _labels(self, context: GeneContext) -> tuple[np.ndarray, np.ndarray]:
+        labels = pair_matrix(
+            self.table, context, "label" if "label" in self.table else None, "known edges"
+        )
+        return labels > 0.5, labels <= 0.5
+
+    def _unknown(self, present: np.ndarray, absent: np.ndarray) -> float:
+        if self.unknown is not None:
+            return self.unknown
+        n = (present | absent).sum() if absent.any() else present.size
+        return float(np.clip(present.sum() / n, 0.01, 0.99))
+
+
+@dataclass(frozen=True)
+class GraphPrior(_Arithmetic):
+    """Edges of a knowledge graph or of another network may be strong, all others are small.
+
+    On the effect, ``Normal(0, scale)`` where the graph has an edge and ``Normal(0, scale * elsewhere)``
+    where it has none; with a column ``sign`` the mean moves to ``sign * scale``. On the logit,
+    ``Normal(mu, 1)`` with ``sigmoid(mu)`` = ``probability`` on edges and the share of edges among all
+    pairs elsewhere. A column ``weight`` is divided by its largest size and interpolates between the two.
+
+    Parameters
+    ----------
+    graph
+        Columns source, target and optionally weight, sign.
+    scale
+        Standard deviation of the effect of an edge in the graph.
+    elsewhere
+        How much smaller other effects are.
+    probability
+        Probability of an edge in the graph, for the logit.
+    directed
+        Whether source acts on target only; False uses both directions.
+    """
+
+    graph: pd.DataFrame = field(compare=False, repr=False)
+    scale: float = 0.03
+    elsewhere: float = 0.2
+    probability: float = 0.8
+    directed: bool = True
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Align the graph to the pairs of genes."""
+        strength, sign = self._strength(context), self._matrix(context, "sign")
+        if context.site == "logit":
+            share = np.clip((strength > 0).mean(), 0.01, 0.99)
+            p = share + np.maximum(self.probability - share, 0) * strength
+            return _fixed(dist.Normal(jnp.asarray(_log_odds(p), jnp.float32), 1.0), context)
+        sd = _positive(self, "scale") * (self.elsewhere + (1 - self.elsewhere) * strength)
+        mean = self.scale * strength * np.nan_to_num(sign)
+        return _fixed(
+            dist.Normal(jnp.asarray(mean, jnp.float32), jnp.asarray(sd, jnp.float32)), context
+        )
+
+    def coverage(self, context: GeneContext) -> dict[str, Any]:
+        """Count edges of the graph between the genes."""
+        strength = self._strength(context)
+        return {
+            "edges of the graph between the genes": int((strength > 0).sum()),
+            "pairs in all": strength.size,
+            "regulators with an edge": f"{(strength > 0).any(1).sum()} of {len(context.rows)}",
+        }
+
+    def _strength(self, context: GeneContext) -> np.ndarray:
+        strength = np.abs(np.nan_to_num(self._matrix(context, "weight")))
+        largest = strength.max()
+        return strength / largest if largest > 0 else strength
+
+    def _matrix(self, context: GeneContext, column: str) -> np.ndarray:
+        if column == "sign" and "sign" not in self.graph:
+            return np.zeros(context.shape)
+        value = column if column in self.graph else None
+        out = pair_matrix(self.graph, context, value, "graph", allow_none=not self.directed)
+        if self.directed:
+            return out
+        back = self.graph.rename(columns={"source": "target", "target": "source"})
+        reverse = pair_matrix(back, context, value, "graph", allow_none=True)
+        if np.isnan(out).all() and np.isnan(reverse).all():
+            pair_matrix(self.graph, context, value, "graph")
+        return np.where(np.isnan(out), reverse, out)
+
+
+@dataclass(frozen=True)
+class Weakened(_Arithmetic):
+    """A prior whose log density counts ``weight`` times: 1 leaves it as it is, 0 silences it."""
+
+    prior: Any
+    weight: float
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Align the prior to the genes."""
+        if not self.weight >= 0:
+            raise ValueError(f"Expected a weight of at least 0, found {self.weight}.")
+        bound = bind(self.prior, context)
+        weight = jnp.float32(self.weight)
+        observe = bound.observe and Partial(_weakened_observation, bound.observe, weight)
+        return BoundPrior(Partial(_weakened, bound.distribution, weight), observe)
+
+    def coverage(self, context: GeneContext) -> dict[str, Any]:
+        """Tell what the prior covers, and its weight."""
+        return {**coverage(self.prior, context), "weight": self.weight}
+
+
+@dataclass(frozen=True)
+class Sum(_Arithmetic):
+    """Several normal priors that all bear on every edge: their densities multiply."""
+
+    parts: tuple[Any, ...]
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Align every part to the genes."""
+        bound = [bind(part, context) for part in self.parts]
+        observed = [b.observe for b in bound if b.observe is not None]
+        return BoundPrior(
+            Partial(_pooled, [b.distribution for b in bound]),
+            Partial(_observe_all, observed) if observed else None,
+        )
+
+    def coverage(self, context: GeneContext) -> dict[str, Any]:
+        """Tell what each part covers."""
+        return {
+            f"{type(part).__name__}: {key}": value
+            for part in self.parts
+            for key, value in coverage(part, context).items()
+        }
+
+
+def pair_matrix(
+    table: pd.DataFrame,
+    context: GeneContext,
+    column: str | None,
+    what: str,
+    *,
+    allow_none: bool = False,
+) -> Float[np.ndarray, "rows genes"]:
+    """Lay a table of pairs out as a matrix: NaN where it has no pair, 1 where it has no such column.
+
+    Parameters
+    ----------
+    table
+        Columns source, target and ``column``.
+    context
+        The genes.
+    column
+        Which column to lay out; None for presence.
+    what
+        What the table is called in messages.
+    allow_none
+        Whether a table without any pair among the genes is accepted.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, or no pair is among the genes.
+    """
+    missing = {"source", "target"} - set(table.columns)
+    if missing:
+        raise ValueError(
+            f"{what}: expected columns source and target, found {', '.join(map(str, table.columns))}."
+        )
+    row = pd.Index(context.rows).get_indexer(pd.Index(table["source"]))
+    gene = pd.Index(context.genes).get_indexer(pd.Index(table["target"]))
+    here = (row >= 0) & (gene >= 0)
+    if not here.any() and not allow_none:
+        names = ", ".join(f"{s} -> {t}" for s, t in table[["source", "target"]].head(3).to_numpy())
+        raise ValueError(
+            f"{what}: none of the {len(table)} pairs ({names}, ...) joins a regulator to a gene of the "
+            f"data ({', '.join(context.genes[:3])}, ...); check symbols, species and letter case."
+        )
+    out = np.full(context.shape, np.nan)
+    value = table[column].to_numpy(float) if column else np.ones(len(table))
+    out[row[here], gene[here]] = value[here]
+    return out
+
+
+def shuffled(prior: GeneEmbedding, seed: int) -> GeneEmbedding:
+    """Return the prior with its vectors dealt to other genes: the control that keeps all but the meaning."""
+    names, vectors = prior.embedding
+    order = np.random.default_rng(seed).permutation(len(names))
+    return replace(prior, embedding=Embedding(names, vectors[order]))
+
+
+class _RoleNetwork(nn.Module):
+    hidden: int
+    rank: int
+
+    @nn.compact
+    def __call__(self, h: Float[Array, "genes features"]) -> Float[Array, "genes rank"]:
+        return nn.Dense(self.rank)(nn.tanh(nn.Dense(self.hidden)(h)))
+
+
+@functools.cache
+def _embedding_distribution(hidden: int, rank: int) -> Callable:
+    """One function per size, so that equal settings are one compilation."""
+
+    def distribution(
+        H: Float[Array, "genes features"], known: Bool[Array, " genes"], rows: Array, scale: Array
+    ) -> dist.Distribution:
+        network = _RoleNetwork(hidden, rank)
+        regulator = flax_module("regulator_role", network, input_shape=H.shape)(H[rows])
+        target = flax_module("target_role", network, input_shape=H.shape)(H)
+        mean = scale * (regulator @ target.T) / rank**0.5
+        mean = jnp.where(known[rows][:, None] & known, mean, 0.0)
+        return dist.Normal(mean, scale).to_event(2)
+
+    return distribution
+
+
+@dataclass(frozen=True)
+class _UserPrior:
+    function: Callable
+    context: GeneContext
+
+    def __call__(self) -> dist.Distribution:
+        out = self.function(self.context)
+        if not isinstance(out, dist.Distribution):
+            raise TypeError(
+                f"A prior function must return a NumPyro distribution, found {type(out).__name__}."
+            )
+        return distributions.spread(out, self.context.shape)
+
+
+def _fixed(distribution: dist.Distribution, context: GeneContext) -> BoundPrior:
+    return BoundPrior(Partial(_identity, distributions.spread(distribution, context.shape)))
+
+
+def _identity(distribution: dist.Distribution) -> dist.Distribution:
+    return distribution
+
+
+def _weakened(distribution: Partial, weight: Array) -> dist.Distribution:
+    return distributions.weaken(distribution(), weight)
+
+
+def _weakened_observation(observe: Partial, weight: Array, logit: Array) -> None:
+    with handlers.scale(scale=weight):
+        observe(logit)
+
+
+def _pooled(parts: list[Partial]) -> dist.Distribution:
+    return distributions.pool([_scoped(i, part) for i, part in enumerate(parts)])
+
+
+def _scoped(i: int, part: Partial) -> dist.Distribution:
+    with handlers.scope(prefix=str(i)):
+        return part()
+
+
+def _observe_all(parts: list[Partial], logit: Array) -> None:
+    for i, observe in enumerate(parts):
+        with handlers.scope(prefix=str(i)):
+            observe(logit)
+
+
+def _observe_gate(present: Array, labelled: Array, logit: Array) -> None:
+    gate = dist.Bernoulli(logits=logit).mask(labelled).to_event(2)
+    numpyro.sample("known_edges", gate, obs=present.astype(logit.dtype))
+
+
+def _log_odds(p: float | np.ndarray) -> np.ndarray:
+    p = np.asarray(p, np.float64)
+    return np.log(p) - np.log1p(-p)
+
+
+def _positive(prior: Any, name: str) -> float:
+    value = getattr(prior, name)
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{type(prior).__name__}: expected a positive {name}, found {value}.")
+    return value

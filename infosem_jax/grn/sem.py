@@ -1,0 +1,100 @@
+"""The linear algebra of the structural equation ``u = u W + z``, without ever forming an inverse."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+
+class Remainder(NamedTuple):
+    """Low-rank effects of everything that has no row of its own: ``W_rest = source @ target``.
+
+    Attributes
+    ----------
+    source
+        How genes load on the shared factors, [genes, K].
+    target
+        How the factors act on genes, [K, genes].
+    """
+
+    source: Float[Array, "genes K"]
+    target: Float[Array, "K genes"]
+
+
+def weight_matrix(
+    effect: Float[Array, "rows genes"],
+    logit: Float[Array, "rows genes"] | None,
+    rows: Int[Array, " rows"],
+) -> Float[Array, "rows genes"]:
+    """Gate the effects and remove self-effects: ``W = effect * sigmoid(logit)``, ``W[i, rows[i]] = 0``.
+
+    Parameters
+    ----------
+    effect, logit
+        Effects and the log-odds of their edges (None: no gate), [rows, genes].
+    rows
+        Which gene each row is, [rows].
+    """
+    W = effect if logit is None else effect * jax.nn.sigmoid(logit)
+    return jnp.where(rows[:, None] == jnp.arange(W.shape[1]), 0.0, W)
+
+
+def absorb(
+    u: Float[Array, "cells genes"],
+    W: Float[Array, "rows genes"],
+    rows: Int[Array, " rows"],
+    remainder: Remainder | None = None,
+) -> Float[Array, "cells genes"]:
+    """Return the exogenous noise of a state, ``z = u (I - W)``.
+
+    Parameters
+    ----------
+    u
+        State of every gene in every cell, [cells, genes].
+    W
+        Effects, [rows, genes]. Rows are in the order of the genes, so a square W is the whole matrix.
+    rows
+        Which gene each row is, [rows].
+    remainder
+        Low-rank effects of the genes without a row.
+    """
+    z = u - _select(u, W, rows) @ W
+    return z if remainder is None else z - (u @ remainder.source) @ remainder.target
+
+
+def propagate(
+    z: Float[Array, "cells genes"],
+    W: Float[Array, "rows genes"],
+    rows: Int[Array, " rows"],
+    remainder: Remainder | None = None,
+) -> Float[Array, "cells genes"]:
+    """Return the state that exogenous noise settles to, ``u = z (I - W)^-1``.
+
+    With ``W = L M``, L [genes, rows + K] and M [rows + K, genes], the state is
+    ``u = z + h M`` where ``h (I - M L) = z L``, so the solve is (rows + K) squared.
+    It runs in float32 on every device, also where matrix products default to less.
+
+    Parameters
+    ----------
+    z
+        Exogenous noise, [cells, genes].
+    W, rows, remainder
+        As in `absorb`.
+    """
+    with jax.default_matmul_precision("float32"):
+        if W.shape[0] == W.shape[1] and remainder is None:
+            return jnp.linalg.solve((jnp.eye(len(W), dtype=W.dtype) - W).T, z.T).T
+        drive, M = _select(z, W, rows), W
+        inner = _select(M, W, rows)
+        if remainder is not None:
+            M = jnp.concatenate([W, remainder.target])
+            inner = jnp.concatenate([_select(M, W, rows), M @ remainder.source], 1)
+            drive = jnp.concatenate([drive, z @ remainder.source], 1)
+        h = jnp.linalg.solve((jnp.eye(len(M), dtype=W.dtype) - inner).T, drive.T).T
+        return z + h @ M
+
+
+def _select(a: Array, W: Array, rows: Array) -> Array:
+    """Pick the columns of the row genes; a square W has a row for every gene, in order."""
+    return a if W.shape[0] == W.shape[1] else a[:, rows]
