@@ -37,7 +37,7 @@ class Config:
         Whether the structural layer acts on the encoder's location only, or on ``both`` location
         and log-variance (DeepSEM).
     hidden, knots
-        Width of the scalar networks; size of their table (0: evaluate them directly).
+        Width of the scalar networks; knots of their table (0: evaluate them directly).
     start, start_noise
         Start of the effects: ``constant`` 1/(genes - 1) plus U(0, start_noise) (DeepSEM), ``zero``
         plus that noise, or the mean of the ``prior``.
@@ -102,9 +102,7 @@ class Config:
             _check(getattr(self, field) > 0, field, "positive", getattr(self, field))
         for field in ("rate_networks", "rate_edges", "rate_priors", "weight_z", "weight_effect"):
             _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))
-        for field in ("weight_logit", "start_noise", "anneal_epochs", "patience"):
-            _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))
-        for field in ("phase_networks", "phase_edges"):
+        for field in ("weight_logit", "start_noise", "anneal_epochs", "patience", "phase_networks", "phase_edges"):
             _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))
         _check(self.knots == 0 or self.knots >= 2, "knots", "0 or at least 2", self.knots)
         _check(0 <= self.held_out < 1, "held_out", "in [0, 1)", self.held_out)

@@ -112,7 +112,7 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
         with handlers.scale(scale=weights.z):
             z = numpyro.sample("z", dist.Normal(location, scale).to_event(1))
         u = propagate(z, W, graph.rows, remainder)
-        mean = evaluate(decoder, u, config.knots)[..., 0]
+        mean = evaluate(decoder, u, config.knots)[0]
         # Masked entries are replaced by the mean of the others, as in a masked mean squared error.
         scored = batch.observed & batch.real[:, None]
         share = scored.sum() / jnp.maximum(batch.real.sum() * n_genes, 1)
@@ -151,8 +151,8 @@ def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     remainder = None
     if remainder_rank(config.rows):
         remainder = Remainder(values["remainder/source"], values["remainder/target"])
-    encoder = flax_module("encoder", ScalarNetwork(config.hidden, 2), input_shape=(1,))
-    location, log_variance = jnp.moveaxis(evaluate(encoder, batch.x, config.knots), -1, 0)
+    encoder = flax_module("encoder", ScalarNetwork(config.hidden, 2, offset=True), input_shape=(1,))
+    location, log_variance = evaluate(encoder, batch.x, config.knots)
     location = absorb(location, W, graph.rows, remainder)
     if config.absorbed == "both":
         log_variance = absorb(log_variance, W, graph.rows, remainder)

@@ -194,8 +194,10 @@ class GeneEmbedding(_Arithmetic):
     """InfoSEM-B: the mean of each effect comes from the embeddings of its two genes.
 
     ``effect[i, j] ~ Normal(m(h_i, h_j), scale)`` with
-    ``m = scale * a(h_i) . b(h_j) / sqrt(rank)``, a and b two small networks (features - hidden - rank,
-    tanh) for the regulator and the target role, learned with the fit. Pairs with a gene that has no
+    ``m = scale * reach * tanh(a(h_i) . b(h_j) / (reach * sqrt(rank)))``, a and b two small networks
+    (features - hidden - rank, tanh) for the regulator and the target role, learned with the fit.
+    The bound keeps m within ``reach`` standard deviations of zero: without it m grows to undo the
+    gates of an edge prior beside it. Pairs with a gene that has no
     embedding get mean 0. That the paper puts embeddings on the effects is known; the form of m, its
     sizes and the scale are choices made here, and settings.
 
@@ -207,6 +209,8 @@ class GeneEmbedding(_Arithmetic):
         Standard deviation of an effect around m.
     hidden, rank
         Widths of the two networks.
+    reach
+        Largest mean, in standard deviations.
     ignore_case, orthologues
         How gene names are matched to the embedding, see `infosem_jax.data.align_embedding`.
     """
@@ -215,6 +219,7 @@ class GeneEmbedding(_Arithmetic):
     scale: float = 0.01
     hidden: int = 64
     rank: int = 32
+    reach: float = 3.0
     ignore_case: bool = False
     orthologues: Orthologues | None = field(default=None, compare=False, repr=False)
 
@@ -231,6 +236,7 @@ class GeneEmbedding(_Arithmetic):
                 jnp.asarray(known),
                 jnp.array([at[row] for row in context.rows]),
                 jnp.float32(_positive(self, "scale")),
+                jnp.float32(_positive(self, "reach")),
             )
         )
 
@@ -513,12 +519,16 @@ def _embedding_distribution(hidden: int, rank: int) -> Callable:
     """One function per size, so that equal settings are one compilation."""
 
     def distribution(
-        H: Float[Array, "genes features"], known: Bool[Array, " genes"], rows: Array, scale: Array
+        H: Float[Array, "genes features"],
+        known: Bool[Array, " genes"],
+        rows: Array,
+        scale: Array,
+        reach: Array,
     ) -> dist.Distribution:
         network = _RoleNetwork(hidden, rank)
         regulator = flax_module("regulator_role", network, input_shape=H.shape)(H[rows])
         target = flax_module("target_role", network, input_shape=H.shape)(H)
-        mean = scale * (regulator @ target.T) / rank**0.5
+        mean = scale * reach * jnp.tanh((regulator @ target.T) / (reach * rank**0.5))
         mean = jnp.where(known[rows][:, None] & known, mean, 0.0)
         return dist.Normal(mean, scale).to_event(2)
 

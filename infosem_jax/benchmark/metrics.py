@@ -1,0 +1,294 @@
+"""Agreement of scored edges with a known network, pooled and for each regulator.
+
+One ranking of the candidates serves every metric: highest score first, unscored pairs last, ties
+in an order drawn by the seed. With ``hits_k`` the true edges among the first ``k`` of ``n``
+candidates, ``P`` the true edges in all and ``base_rate = P / n``:
+
+=============== =====================================================================
+metric          value
+=============== =====================================================================
+auprc           average precision, ``mean over true edges of hits_k / k`` at their rank
+auprc_ratio     ``auprc / base_rate``
+auroc           share of (true edge, other pair) couples in the right order
+epr             ``(hits_P / P) / base_rate``, the early precision ratio
+hit_at_1pct     ``hits_k / k`` for ``k = max(1, n // 100)``
+=============== =====================================================================
+"""
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float, Int
+
+MIN_POSITIVES = 10
+MIN_NEGATIVES = 10
+
+UNIVERSE = (
+    "Candidates are all pairs of a regulator with at least one known edge and a gene of the known "
+    "network (sources and targets), without self pairs, ranked by {score}. Pairs without a score "
+    "rank last; ties are broken at random by the seed. AUPRC is average precision, and its ratio "
+    "is to the share of true edges. Per regulator: mean over regulators with at least "
+    f"{MIN_POSITIVES} true edges and {MIN_NEGATIVES} other candidates."
+)
+
+
+def evaluate_edges(
+    edges: pd.DataFrame, network: pd.DataFrame, *, seed: int = 0, absolute: bool = True
+) -> dict[str, float | int | str]:
+    """Score the edge table of any method against a known network.
+
+    Parameters
+    ----------
+    edges
+        Columns ``source, target, weight``, one row for each scored pair. Pairs of genes that the
+        known network does not hold are left aside, and so are self pairs.
+    network
+        Columns ``source, target``. Where there is a column ``label``, only rows with a label above
+        zero are edges; genes of the other rows are candidates as targets.
+    seed
+        Decides the order of pairs with the same score; the order of rows does not matter.
+    absolute
+        Rank by ``|weight|``; False ranks by the signed weight, so that only activation counts.
+
+    Returns
+    -------
+    dict
+        Every metric of :func:`score_matrix`, and ``regulators``, ``genes`` (sizes of the candidate
+        set) and ``universe`` (the rules above in words).
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, weights are not finite, a pair occurs twice, the known network has
+        no edge, or no scored pair is a candidate.
+    """
+    truth = _known_edges(network)
+    regulators = sorted(set(truth["source"]))
+    genes = sorted(set(network["source"].astype(str)) | set(network["target"].astype(str)))
+    scores = _scores(edges, regulators, genes, absolute)
+    known = np.zeros(scores.shape, bool)
+    row = pd.Index(regulators).get_indexer(truth["source"])
+    known[row, pd.Index(genes).get_indexer(truth["target"])] = True
+    candidate = np.asarray(regulators)[:, None] != np.asarray(genes)
+    if np.isnan(scores[candidate]).all():
+        raise ValueError(_no_overlap(edges, regulators, genes))
+    ranked_by = "|weight|" if absolute else "signed weight"
+    return {
+        **score_matrix(scores, known, candidate, seed),
+        "regulators": len(regulators),
+        "genes": len(genes),
+        "universe": UNIVERSE.replace("{score}", ranked_by),
+    }
+
+
+def score_matrix(
+    scores: Float[np.ndarray, "regulators genes"],
+    truth: Bool[np.ndarray, "regulators genes"],
+    candidate: Bool[np.ndarray, "regulators genes"],
+    seed: int = 0,
+) -> dict[str, float | int]:
+    """Compute every metric from a matrix of scores.
+
+    The ``regulator_mean`` and ``target_mean`` ratios replace each score by the mean over its row or
+    column, which keeps what a method says about whole regulators or targets and removes what it
+    says about their pairs. In these means an unscored pair counts as zero, or as the lowest score
+    where that is below zero.
+
+    Parameters
+    ----------
+    scores
+        Larger means a more likely edge, [regulators, genes]; NaN where there is no score.
+    truth
+        The known edges, [regulators, genes].
+    candidate
+        Which pairs are ranked, [regulators, genes].
+    seed
+        Decides the order of ties, together with the order of the rows and columns.
+
+    Returns
+    -------
+    dict
+        ``auprc, auprc_ratio, auroc, epr, hit_at_1pct``; the same with ``_per_regulator``, NaN where
+        no regulator has enough edges; ``auprc_ratio_per_regulator_se``, its standard error over
+        regulators, and ``auprc_ratio_per_regulator_chance``, what an order at random gives on
+        average, which is above 1 since few edges can come early by luck;
+        ``auprc_ratio_regulator_mean``, ``auprc_ratio_target_mean``; the counts ``candidates,
+        positives, regulators_scored, unscored_pairs``; and ``base_rate``.
+
+    Raises
+    ------
+    ValueError
+        If the candidates do not hold both a true edge and another pair.
+    """
+    known = truth & candidate
+    n, positives = int(candidate.sum()), int(known.sum())
+    if not 0 < positives < n:
+        raise ValueError(
+            f"Expected true edges and other pairs among the candidates, found {positives} true "
+            f"edges in {n} candidates; check that the known network covers these genes."
+        )
+    tie = np.random.default_rng(seed).permutation(n)
+    rank = _rank(scores, candidate, tie)
+    pooled = _metrics(rank.reshape(1, -1), known.reshape(1, -1), np.array([n]))
+
+    by_regulator, row_size = known.sum(1), candidate.sum(1)
+    enough = (by_regulator >= MIN_POSITIVES) & (row_size - by_regulator >= MIN_NEGATIVES)
+    rows = _metrics(rank[enough], known[enough], row_size[enough])
+
+    means = {}
+    for name, axis in (("regulator", 1), ("target", 0)):
+        mean_rank = _rank(_means(scores, candidate, axis), candidate, tie)
+        metrics = _metrics(mean_rank.reshape(1, -1), known.reshape(1, -1), np.array([n]))
+        means[f"auprc_ratio_{name}_mean"] = float(metrics["auprc_ratio"][0])
+    return {
+        **{key: float(values[0]) for key, values in pooled.items()},
+        **{f"{key}_per_regulator": _mean(values) for key, values in rows.items()},
+        "auprc_ratio_per_regulator_se": _standard_error(rows["auprc_ratio"]),
+        "auprc_ratio_per_regulator_chance": _mean(_chance(by_regulator[enough], row_size[enough])),
+        **means,
+        "candidates": n,
+        "positives": positives,
+        "base_rate": positives / n,
+        "regulators_scored": int(enough.sum()),
+        "unscored_pairs": int(np.isnan(scores[candidate]).sum()),
+    }
+
+
+def _rank(
+    scores: Float[np.ndarray, "regulators genes"],
+    candidate: Bool[np.ndarray, "regulators genes"],
+    tie: Int[np.ndarray, " candidates"],
+) -> Int[np.ndarray, "regulators genes"]:
+    """Place of each candidate, 0 for the highest score; pairs that are no candidates come last."""
+    order = np.lexsort((tie, -scores[candidate]))  # NaN sorts to the end
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    rank = np.full(scores.shape, len(order))
+    rank[candidate] = place
+    return rank
+
+
+def _metrics(
+    rank: Int[np.ndarray, "rows pairs"],
+    truth: Bool[np.ndarray, "rows pairs"],
+    size: Int[np.ndarray, " rows"],
+) -> dict[str, np.ndarray]:
+    """Metrics of each row, whose candidates are its first ``size`` pairs by rank."""
+    hit = np.take_along_axis(truth, np.argsort(rank, axis=1), axis=1)
+    hits = hit.cumsum(1)
+    k = np.arange(1, rank.shape[1] + 1)
+    positives = truth.sum(1)
+    base_rate = positives / size
+    row, one_percent = np.arange(len(rank)), np.maximum(1, size // 100)
+    auprc = (hit * (hits / k)).sum(1) / positives
+    negatives_ahead = (hit * (k - hits)).sum(1)
+    return {
+        "auprc": auprc,
+        "auprc_ratio": auprc / base_rate,
+        "auroc": 1 - negatives_ahead / (positives * (size - positives)),
+        "epr": hits[row, positives - 1] / positives / base_rate,
+        "hit_at_1pct": hits[row, one_percent - 1] / one_percent,
+    }
+
+
+def _chance(
+    positives: Int[np.ndarray, " rows"], size: Int[np.ndarray, " rows"]
+) -> Float[np.ndarray, " rows"]:
+    """Mean AUPRC ratio of an order at random.
+
+    With ``H_n = 1 + 1/2 + ... + 1/n``, the mean of average precision over all orders of ``n`` pairs
+    with ``P`` true ones is ``H_n / n + (1 - H_n / n) (P - 1) / (n - 1)``.
+    """
+    harmonic = np.cumsum(1 / np.arange(1, size.max(initial=1) + 1))[size - 1]
+    first = harmonic / size
+    return (first + (1 - first) * (positives - 1) / (size - 1)) / (positives / size)
+
+
+def _means(
+    scores: Float[np.ndarray, "regulators genes"],
+    candidate: Bool[np.ndarray, "regulators genes"],
+    axis: int,
+) -> Float[np.ndarray, "regulators genes"]:
+    """Replace each score by the mean over the candidates along an axis."""
+    unscored = np.isnan(scores) & candidate
+    lowest = min(0.0, float(np.min(scores, where=candidate & ~unscored, initial=0.0)))
+    filled = np.where(candidate, np.where(unscored, lowest, scores), 0.0)
+    mean = filled.sum(axis, keepdims=True) / np.maximum(candidate.sum(axis, keepdims=True), 1)
+    # Means over rows of different length that are equal must tie, whatever their last digit.
+    scale = max(float(np.abs(mean).max()), np.finfo(float).tiny)
+    return np.broadcast_to(np.round(mean / scale, 12), scores.shape)
+
+
+def _mean(values: np.ndarray) -> float:
+    return float(values.mean()) if len(values) else float("nan")
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / len(values) ** 0.5) if len(values) > 1 else float("nan")
+
+
+def _known_edges(network: pd.DataFrame) -> pd.DataFrame:
+    _check_columns(network, ("source", "target"), "The known network")
+    if "label" in network:
+        network = network.loc[np.asarray(pd.to_numeric(network["label"])) > 0]
+    pairs = network.loc[:, ["source", "target"]].astype(str)
+    pairs = pairs.loc[pairs["source"] != pairs["target"]]
+    if len(pairs) == 0:
+        raise ValueError(
+            "The known network holds no edge between two different genes; give rows of source, "
+            "target (with label > 0 where there are labels)."
+        )
+    return pairs
+
+
+def _scores(
+    edges: pd.DataFrame, regulators: list[str], genes: list[str], absolute: bool
+) -> Float[np.ndarray, "regulators genes"]:
+    """Matrix of scores, NaN where the table holds none."""
+    _check_columns(edges, ("source", "target", "weight"), "The edge table")
+    source, target = edges["source"].astype(str), edges["target"].astype(str)
+    weight = np.asarray(pd.to_numeric(edges["weight"], errors="coerce"), np.float64)
+    for what, bad, remedy in (
+        ("a weight that is no finite number", ~np.isfinite(weight), "leave out unscored pairs"),
+        (
+            "a pair that came before",
+            pd.MultiIndex.from_arrays([source, target]).duplicated(),
+            "keep one row for each pair",
+        ),
+    ):
+        if bad.any():
+            i = int(np.flatnonzero(bad)[0])
+            raise ValueError(
+                f"{bad.sum()} rows of the edge table have {what} (first: {source.iloc[i]} to "
+                f"{target.iloc[i]}, {edges['weight'].iloc[i]}); {remedy}."
+            )
+    row, column = pd.Index(regulators).get_indexer(source), pd.Index(genes).get_indexer(target)
+    inside = (row >= 0) & (column >= 0)
+    scores = np.full((len(regulators), len(genes)), np.nan)
+    scores[row[inside], column[inside]] = (np.abs(weight) if absolute else weight)[inside]
+    return scores
+
+
+def _check_columns(table: pd.DataFrame, columns: tuple[str, ...], what: str) -> None:
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise ValueError(
+            f"{what} lacks {', '.join(missing)}: expected columns {', '.join(columns)}, found "
+            f"{', '.join(map(str, table.columns))}."
+        )
+
+
+def _no_overlap(edges: pd.DataFrame, regulators: list[str], genes: list[str]) -> str:
+    sources, targets = edges["source"].astype(str), edges["target"].astype(str)
+    upper = {name.upper() for name in sources} & {name.upper() for name in regulators}
+    reason = (
+        f"{len(upper)} sources match known regulators when case is ignored: is one table human "
+        "(upper case) and the other mouse (capitalised)?"
+        if upper and not set(sources) & set(regulators)
+        else "Check that both use the same kind of gene name, and that source is the regulator."
+    )
+    return (
+        f"None of the {len(edges)} scored pairs is a candidate: they look like "
+        f"{', '.join(f'{a} to {b}' for a, b in zip(sources[:2], targets[:2], strict=True))}; "
+        f"known regulators look like {', '.join(regulators[:3])} and known genes like "
+        f"{', '.join(genes[:3])}. {reason}"
+    )

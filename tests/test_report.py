@@ -1,0 +1,244 @@
+import re
+from html.parser import HTMLParser
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+from infosem_jax import plot
+from infosem_jax.grn.network import Network, edges
+from infosem_jax.report import Report, write_report
+
+NASTY = ("<script>alert('x')</script>", "$x_{$", 'A"onload="x', "A&amp;B", "--><b>")
+
+
+def network(genes=("A", "B", "C", "D", "E", "F"), *, gate=True) -> Network:
+    rng = np.random.default_rng(0)
+    shape = (3, len(genes))
+    weight = rng.normal(size=shape) * (np.asarray(genes[:3])[:, None] != np.asarray(genes))
+    agreement = np.where(np.abs(weight) > 0.5, 0.99, 0.6)
+    probability = rng.uniform(size=shape) if gate else None
+    return Network(
+        genes[:3], genes, weight, np.full(shape, 0.2), agreement, probability, "toy cells"
+    )
+
+
+def losses(seeds=2, held_out=True) -> pd.DataFrame:
+    seed, epoch = np.divmod(np.arange(10 * seeds), 10)
+    loss = 5.0 / (1 + epoch) + seed
+    held = loss + 1 if held_out else np.nan
+    return pd.DataFrame({"seed": seed, "epoch": epoch + 1, "loss": loss, "held_out": held})
+
+
+def comparison() -> pd.DataFrame:
+    rows = [("none", 0, 0.2), ("none", 1, 0.25), ("text", 0, 0.3), ("text", 1, 0.4)]
+    return pd.DataFrame(rows, columns=["variant", "seed", "auprc"])
+
+
+def report(**changes) -> Report:
+    net = changes.pop("network", network())
+    full = Report(
+        title="A toy",
+        dataset={"cells": 12345, "sparsity": 0.123456},
+        priors=[
+            {
+                "site": "effect",
+                "name": "GeneEmbedding",
+                "text": "From text.",
+                "coverage": {"genes with text": "5 of 6"},
+            }
+        ],
+        losses=losses(),
+        network=net,
+        prior_mean=np.asarray(net.weight) * 0.5,
+        comparison=comparison(),
+        notes=["One gene has no text."],
+        config={"fit": {"seeds": [0, 1], "resume": False}, "clip": None},
+        versions={"jax": "1.2.3"},
+        files={"edges.csv": "all edges"},
+    )
+    return full._replace(**changes)
+
+
+class Page(HTMLParser):
+    """Tags, visible text and references of a page."""
+
+    def __init__(self, html: str):
+        super().__init__()
+        self.html, self.tags, self.attributes, self.words = html, [], [], []
+        self.feed(html)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data):
+        if self.tags[-1:] != ["style"]:
+            self.words.append(data)
+
+
+def written(tmp_path, **changes) -> Page:
+    write_report(tmp_path / "report.html", report(**changes))
+    return Page((tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Page:
+    return written(tmp_path_factory.mktemp("report"))
+
+
+def test_the_page_says_what_was_fitted_on_what(page):
+    assert "fitted to toy cells (12,345 cells)" in page.text
+    assert "3 candidate regulators acts on 6 genes, averaged over 2 fits" in page.text
+    prior = ("GeneEmbedding on the size of effects", "5 of 6", "One gene has no text.", "0.1235")
+    run = ("fit.seeds 0, 1", "fit.resume no", "clip none", "jax 1.2.3", "edges.csv all edges")
+    assert all(words in page.text for words in prior + run)
+    assert "correlate at 1.00 : the network repeats its prior" in page.text
+
+
+def test_the_table_holds_the_edges_in_words(page):
+    rows = re.findall(r"<tr>\s*<td class=\"gene\">.*?</tr>", page.html, re.DOTALL)
+    table = edges(network(), top=25)
+    assert len(rows) == len(table) == 15
+    for row, edge in zip(rows, table.itertuples(), strict=True):
+        shown = Page("<p>" + row).text
+        verb = "activates" if edge.weight > 0 else "represses"
+        unsure = " (sign unsure)" if edge.sign_agreement < 0.9 else ""
+        assert shown.startswith(f"{edge.source} {verb}{unsure} {edge.target} ")
+        assert f"± {edge.sd:#.2g} {edge.sign_agreement:.2f} {edge.probability:.2f}" in shown
+    assert 0 < page.html.count("(sign unsure)") < 15
+
+
+def test_the_page_stands_alone(page):
+    assert "script" not in page.tags and "link" not in page.tags and "img" not in page.tags
+    references = [v for k, v in page.attributes if k in ("src", "href", "xlink:href", "srcset")]
+    assert references and all(value.startswith(("#", "data:")) for value in references)
+    assert not re.search(r"url\(\s*['\"]?[^#'\")]|@import", page.html)
+    assert page.html.startswith("<!doctype html>")
+
+
+def test_ids_are_unique_and_references_are_kept(page):
+    ids = [value for key, value in page.attributes if key == "id"]
+    assert len(set(ids)) == len(ids)
+    used = re.findall(r"url\(#([^)]+)\)|xlink:href=\"#([^\"]+)\"", page.html)
+    assert used and {a or b for a, b in used} <= set(ids)
+
+
+def test_figures_have_words_for_those_who_do_not_see_them(page):
+    assert page.tags.count("svg") == page.tags.count("figcaption") == 8
+    assert page.attributes.count(("role", "img")) == 8
+    labels = [value for key, value in page.attributes if key == "aria-label"]
+    assert all(labels) and ("lang", "en") in page.attributes
+
+
+def test_dark_pages_get_light_ink(page):
+    assert "currentColor" in page.html and f"fill: {plot.INK}" not in page.html
+    assert "prefers-color-scheme: dark" in page.html
+
+
+def test_names_are_text_whatever_they_hold(tmp_path):
+    name = " ".join(NASTY)
+    page = written(
+        tmp_path,
+        network=network(NASTY)._replace(name=name),
+        prior_mean=None,
+        title=name,
+        priors=[{"site": name, "name": name, "text": name, "coverage": {name: name}}],
+        dataset={name: name},
+        notes=[name],
+        config={name: name},
+        comparison=comparison().replace("text", name),
+    )
+    assert "script" not in page.tags and "b" not in page.tags
+    assert not any(key.startswith("on") for key, _ in page.attributes)
+    assert "What the prior said" not in page.text
+    assert page.text.count(name) >= 13
+    assert all(page.text.count(gene) > 13 + 5 for gene in NASTY)
+
+
+def test_a_report_with_little_to_tell(tmp_path):
+    page = written(
+        tmp_path,
+        network=network(gate=False),
+        priors=[],
+        prior_mean=np.zeros((3, 6)),
+        comparison=None,
+        notes=[],
+        losses=losses().head(0),
+        files={},
+    )
+    assert "given expression alone" in page.text and "averaged over" not in page.text
+    assert "The prior mean is the same for every pair" in page.text
+    for words in ("Probability", "What the priors add", "How the fit went"):
+        assert words not in page.text
+    assert page.tags.count("svg") == 5
+
+
+def test_prior_means_must_be_those_of_the_network(tmp_path):
+    with pytest.raises(ValueError, match=r"shape \(3, 6\)"):
+        write_report(tmp_path / "report.html", report(prior_mean=np.zeros((2, 6))))
+
+
+def test_the_same_report_gives_the_same_page_and_leaves_settings_alone(page, tmp_path):
+    assert written(tmp_path).html == page.html
+    for name in ("svg.fonttype", "svg.hashsalt"):
+        assert mpl.rcParams[name] == mpl.rcParamsDefault[name]
+
+
+def test_losses_have_a_line_for_each_seed():
+    figure = plot.losses(losses(seeds=3))
+    assert [len(ax.lines) for ax in figure.axes] == [3, 3]
+    assert len(plot.losses(losses(held_out=False)).axes) == 1
+    with pytest.raises(ValueError, match="columns seed, epoch, loss, held_out"):
+        plot.losses(losses().drop(columns="epoch"))
+
+
+def test_top_edges_are_labelled_in_order():
+    table = edges(network(), top=4)
+    (ax,) = plot.top_edges(network(), 4).axes
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == (table["source"] + " → " + table["target"]).tolist()
+    assert ax.yaxis_inverted()
+    points = np.concatenate([line.get_xydata() for line in ax.lines if line.get_marker() == "o"])
+    np.testing.assert_allclose(points[np.argsort(points[:, 1]), 0], table["weight"])
+
+
+def test_out_degree_counts_targets_of_either_sign():
+    table = edges(network(), top=8)
+    (ax,) = plot.out_degree(network(), top=8).axes
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    widths = np.array([bar.get_width() for bar in ax.patches]).reshape(2, -1)
+    assert dict(zip(names, widths.sum(0), strict=True)) == table["source"].value_counts().to_dict()
+    assert widths.sum(1).tolist() == [(table["weight"] > 0).sum(), (table["weight"] < 0).sum()]
+
+
+def test_neighbourhood_draws_arrows_for_activation_and_bars_for_repression():
+    table = edges(network())
+    near = table.loc[(table["source"] == "B") | (table["target"] == "B")].head(5)
+    (ax,) = plot.neighbourhood(network(), "B", 5).axes
+    shown = {text.get_text() for text in ax.texts}
+    assert shown == set(near["source"]) | set(near["target"])
+    colours = [mpl.colors.to_hex(arrow.get_edgecolor()) for arrow in ax.patches]
+    assert colours == [plot.ACTIVATES if w > 0 else plot.REPRESSES for w in near["weight"]]
+    with pytest.raises(ValueError, match="'F' is no regulator"):
+        plot.neighbourhood(network(), "F")
+
+
+def test_prior_posterior_counts_every_pair():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 30))
+    ax = plot.prior_posterior(x, x + 1).axes[0]
+    assert ax.collections[0].get_array().sum() == 600
+    assert ax.get_xlabel().startswith("Prior") and "no unit" in ax.get_xlabel()
+
+
+def test_comparison_shows_every_seed_and_the_mean():
+    (ax,) = plot.comparison(comparison()).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["none", "text"]
+    points, means = ax.lines[::2], ax.lines[1::2]
+    assert [list(line.get_xdata()) for line in points] == [[0.2, 0.25], [0.3, 0.4]]
+    assert [line.get_xdata()[0] for line in means] == pytest.approx([0.225, 0.35])
+    with pytest.raises(ValueError, match="found 0 rows"):
+        plot.comparison(comparison().head(0))
