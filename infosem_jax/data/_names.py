@@ -18,7 +18,8 @@ def match_regulators(genes: Names, regulators: Names) -> tuple[str, ...]:
     if found:
         return found
     raise ValueError(
-        f"None of the {len(wanted)} regulators is among the {len(genes)} genes. {_hint(genes, regulators)}"
+        f"None of the {len(wanted)} regulators is among the {len(genes)} genes. "
+        + _hint(genes, regulators)
     )
 
 
@@ -38,5 +39,5 @@ def _hint(genes: Names, names: Names) -> str:
         return "Nearest symbols: " + ", ".join(f"{a} ~ {b}" for a, b in near[:3]) + "."
     return (
         f"Regulators look like {', '.join(list(names)[:3])}; genes look like "
-        f"{', '.join(list(genes)[:3])}: check symbols against Ensembl identifiers, and the matrix orientation."
+        f"{', '.join(list(genes)[:3])}: check for Ensembl identifiers, and the matrix orientation."
     )

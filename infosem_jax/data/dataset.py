@@ -1,4 +1,4 @@
-"""The expression data of one fit: a matrix with names, validated and normalised once, at the edge."""
+"""The expression data of one fit: a matrix with names, validated and normalised once."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -76,7 +76,9 @@ def dataset(
     if x.ndim != 2:
         raise ValueError(f"Expected expression as [cells, genes], found shape {x.shape}.")
     genes = tuple(map(str, genes))
-    cells = tuple(map(str, cells)) if cells is not None else tuple(f"cell{i}" for i in range(len(x)))
+    cells = (
+        tuple(map(str, cells)) if cells is not None else tuple(f"cell{i}" for i in range(len(x)))
+    )
     _check_names(x, genes, cells, name)
     _check_values(x, genes, name)
     return Dataset(
@@ -95,7 +97,8 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
     ``none``
         Leave the values alone.
     ``zscore``
-        Per gene, ``(x - mean) / sd`` (DeepSEM's choice for non-specific networks). Log expression expected.
+        Per gene, ``(x - mean) / sd`` (DeepSEM's choice for non-specific networks). Log expression
+        expected.
     ``zscore_nonzero``
         The same with the mean and sd of the gene's non-zero values, so that dropouts do not shift
         them (DeepSEM's choice for cell-type-specific networks). Log expression expected.
@@ -120,14 +123,16 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
         expected or the reverse, and cells without any count.
     """
     if how not in NORMALISATIONS:
-        raise ValueError(f"Unknown normalisation {how!r}; choose one of {', '.join(NORMALISATIONS)}.")
+        raise ValueError(
+            f"Unknown normalisation {how!r}; choose one of {', '.join(NORMALISATIONS)}."
+        )
     if not clip > 0:
         raise ValueError(f"Expected a positive clip, found {clip}.")
     if how == "none":
         return data
     if data.normalisation != "none":
         raise ValueError(
-            f"{data.name}: already normalised ({data.normalisation}); start from the values as read."
+            f"{data.name}: normalised before ({data.normalisation}); start from the values as read."
         )
     counts = looks_like_counts(data.x)
     if how.startswith("log1p_cpm") and not counts:
@@ -164,7 +169,7 @@ def _check_names(x: np.ndarray, genes: tuple[str, ...], cells: tuple[str, ...], 
         )
     if len(cells) < MIN_CELLS:
         raise ValueError(
-            f"{name}: found {len(cells)} cells; at least {MIN_CELLS} are needed to estimate effects. "
+            f"{name}: {len(cells)} cells, at least {MIN_CELLS} are needed to estimate effects. "
             "If these are genes, transpose the matrix."
         )
     if len(genes) < 2:

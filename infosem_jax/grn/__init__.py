@@ -1,1 +1,35 @@
-"""."""
+"""InfoSEM: gene regulatory networks by a structural equation model with informative priors."""
+
+from infosem_jax.grn import priors, sem
+from infosem_jax.grn.binding import GeneContext, bind, coverage
+from infosem_jax.grn.config import Config, converged, deepsem
+from infosem_jax.grn.fit import Fit, fit, loss_table, network
+from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
+from infosem_jax.grn.network import Network, edges, from_anndata, to_anndata
+from infosem_jax.grn.registry import REGISTRY, variant
+
+__all__ = [
+    "REGISTRY",
+    "Batch",
+    "Config",
+    "Fit",
+    "GeneContext",
+    "Graph",
+    "Network",
+    "Weights",
+    "bind",
+    "converged",
+    "coverage",
+    "deepsem",
+    "edges",
+    "fit",
+    "from_anndata",
+    "guide",
+    "loss_table",
+    "model",
+    "network",
+    "priors",
+    "sem",
+    "to_anndata",
+    "variant",
+]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
-from jax import random
+from jax import lax, random
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 from numpyro import handlers
@@ -20,10 +20,11 @@ from numpyro.infer import SVI, TraceMeanField_ELBO
 
 from infosem_jax import training
 from infosem_jax.data.dataset import Dataset, normalise
+from infosem_jax.grn.binding import GeneContext, Prior, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
 from infosem_jax.grn.network import Network
-from infosem_jax.grn.priors import GeneContext, MeanAbsolute, Prior, bind
+from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.grn.sem import weight_matrix
 from infosem_jax.training import Cells, Rule, Schedule
 
@@ -56,7 +57,7 @@ class Fit(NamedTuple):
     diverged
         Step at which a seed's loss stopped being finite, -1 for sound seeds, [seeds].
     params
-        Parameters of the model and the guide, seeds leading; rows and genes in sorted order of names.
+        Parameters of the model and the guide, seeds leading; rows and genes sorted by name.
     seconds
         Wall-clock time, compilation included.
     """
@@ -83,7 +84,8 @@ class FitData(NamedTuple):
     Attributes
     ----------
     x, observed
-        Normalised expression and the entries to score, [cells, genes]; rows past ``n_cells`` are padding.
+        Normalised expression and the entries to score, [cells, genes]; rows past ``n_cells`` are
+        padding.
     n_cells
         Number of real cells.
     graph
@@ -108,7 +110,7 @@ class InfoSEM:
     config: Config
 
     def init(self, key: Array, data: FitData) -> training.Params:
-        """Draw starting parameters; logits, and effects if wished, start at the mean of their prior."""
+        """Draw starting parameters; logits, and effects on request, start at their prior's mean."""
         batch = _batch(data, Cells(jnp.arange(1), jnp.ones(1, bool), jnp.int32(1)), self.config)
         svi = self._svi()
         state = svi.init(key, batch, data.graph, config=self.config)
@@ -154,7 +156,8 @@ class InfoSEM:
         )
         # Tracing alone tells which constraints the model declares; nothing is computed.
         jax.eval_shape(partial(svi.init, config=self.config), random.key(0), batch, data.graph)
-        return svi.constrain_fn(params)
+        constrain: Any = svi.constrain_fn
+        return constrain(params)
 
     def _svi(self) -> SVI:
         return SVI(model, guide, optax.identity(), TraceMeanField_ELBO())
@@ -188,7 +191,7 @@ def fit(
     seeds
         Number of fits that differ by their random numbers only.
     key
-        Seeds the random numbers; seed i of two fits with one key is the same however many there are.
+        Seeds the random numbers; fit i of one key is the same however many seeds there are.
     on_chunk
         Called every few epochs with the number of epochs done and the losses so far.
 
@@ -217,12 +220,11 @@ def fit(
     diverged = np.asarray(state.diverged)
     _report_divergence(diverged, data.name, schedule)
     summary = _summarise(objective, state.params, prepared.arrays, prepared.reported)
-    weight, sd, positive, probability, prior_mean = (
-        None if part is None else np.asarray(part)[:, :, prepared.restore] for part in summary
-    )
+    summary = jax.tree.map(lambda part: np.asarray(part)[:, :, prepared.restore], summary)
+    weight, sd, positive, prior_mean, probability = summary
     return Fit(
         genes=data.genes,
-        rows=prepared.context.rows,
+        rows=prepared.rows,
         regulators=data.regulators,
         name=data.name,
         config=config,
@@ -265,7 +267,7 @@ def network(fitted: Fit) -> Network:
 
 
 def loss_table(fitted: Fit) -> pd.DataFrame:
-    """Lay the losses out as a long table: seed, epoch, loss, held_out (per measured value, in nats)."""
+    """Lay the losses out as a long table: seed, epoch, loss, held_out (nats per measured value)."""
     seeds, epochs = fitted.losses.train.shape
     return pd.DataFrame(
         {
@@ -277,9 +279,26 @@ def loss_table(fitted: Fit) -> pd.DataFrame:
     )
 
 
+def context(data: Dataset, config: Config, site: str = "effect") -> GeneContext:
+    """Return what priors see of the data: names in sorted order, and which genes have rows.
+
+    Parameters
+    ----------
+    data
+        Expression.
+    config
+        Settings; ``rows`` matters.
+    site
+        ``effect`` or ``logit``.
+    """
+    genes = tuple(sorted(data.genes))
+    acting = set(genes if config.rows == "all" else data.regulators)
+    return GeneContext(genes, tuple(g for g in genes if g in acting), len(data.cells), site)
+
+
 class _Prepared(NamedTuple):
     arrays: FitData
-    context: GeneContext
+    rows: tuple[str, ...]
     reported: np.ndarray
     restore: np.ndarray
 
@@ -288,18 +307,14 @@ def _prepare(data: Dataset, effect: Prior | None, edge: Prior | None, config: Co
     """Normalise, sort genes and cells by name, and bind the priors to the sorted names."""
     if data.normalisation == "none":
         data = normalise(data, config.normalisation, clip=config.clip)
+    effect_context = context(data, config)
+    genes, rows = effect_context.genes, effect_context.rows
     gene_order = np.argsort(np.asarray(data.genes))
     cell_order = np.argsort(np.asarray(data.cells))
-    genes = tuple(data.genes[i] for i in gene_order)
-    acting = set(genes if config.rows == "all" else data.regulators)
-    rows = tuple(gene for gene in genes if gene in acting)
-    at = {row: i for i, row in enumerate(rows)}
-    context = GeneContext(genes, rows, len(data.cells))
-    edge_context = GeneContext(genes, rows, len(data.cells), "logit")
     graph = Graph(
-        effect=bind(MeanAbsolute() if effect is None else effect, context),
-        edge=None if edge is None else bind(edge, edge_context),
-        rows=jnp.array([i for i, gene in enumerate(genes) if gene in acting]),
+        effect=bind(MeanAbsolute() if effect is None else effect, effect_context),
+        edge=None if edge is None else bind(edge, context(data, config, "logit")),
+        rows=jnp.asarray(np.searchsorted(genes, rows)),
     )
     observed = data.observed if config.observe == "nonzero" else np.ones_like(data.observed)
     sorted_cells = np.ix_(cell_order, gene_order)
@@ -309,8 +324,8 @@ def _prepare(data: Dataset, effect: Prior | None, edge: Prior | None, config: Co
         n_cells=jnp.int32(len(data.cells)),
         graph=graph,
     )
-    reported = np.array([at[regulator] for regulator in data.regulators])
-    return _Prepared(arrays, context, reported, np.argsort(gene_order))
+    reported = pd.Index(rows).get_indexer(pd.Index(data.regulators))
+    return _Prepared(arrays, rows, reported, np.argsort(gene_order))
 
 
 def _schedule(config: Config, n_cells: int) -> Schedule:
@@ -344,7 +359,7 @@ def _batch(data: FitData, cells: Cells, config: Config) -> Batch:
 
 
 def _prior_mean(site: str, params, batch: Batch, graph: Graph, objective: InfoSEM) -> Array:
-    """Mean of a site's prior under given parameters; where the prior has hyper-sites, at the guide's."""
+    """Mean of a site's prior under given parameters, its own sites drawn from the guide."""
     config = objective.config
     posterior = handlers.substitute(handlers.seed(guide, random.key(0)), params)
     guided = handlers.trace(posterior).get_trace(batch, graph, config=config)
@@ -355,12 +370,10 @@ def _prior_mean(site: str, params, batch: Batch, graph: Graph, objective: InfoSE
 
 @partial(jax.jit, static_argnames="objective")
 def _summarise(objective: InfoSEM, params, data: FitData, reported: Array):
-    """Moments of W = effect * sigmoid(logit) for the reported rows; effect and logit are independent."""
+    """Moments of W = effect * sigmoid(logit), which are independent, for the reported rows."""
     cells = Cells(jnp.arange(1), jnp.ones(1, bool), jnp.int32(1))
     batch = _batch(data, cells, objective.config)
     rows = data.graph.rows[reported]
-    nodes, node_weights = np.polynomial.hermite_e.hermegauss(QUADRATURE)
-    node_weights = node_weights / node_weights.sum()
 
     def moments(site, params):
         mean = params[f"{site}_loc"][reported]
@@ -373,25 +386,32 @@ def _summarise(objective: InfoSEM, params, data: FitData, reported: Array):
         mean, sd = moments("effect", params)
         prior = _prior_mean("effect", params, batch, data.graph, objective)[reported]
         positive = jnp.where(sd > 0, norm.cdf(mean / jnp.where(sd > 0, sd, 1)), mean > 0)
-        gate = gate_square = prior_gate = None
+        gate = prior_gate = None
         if data.graph.edge is not None:
             logit, spread = moments("logit", params)
-            points = [jax.nn.sigmoid(logit + spread * node) for node in nodes]
-            gate = sum(w * p for w, p in zip(node_weights, points, strict=True))
-            gate_square = sum(w * p**2 for w, p in zip(node_weights, points, strict=True))
+            gate, gate_square = _gate_moments(logit, spread)
             prior_gate = _prior_mean("logit", params, batch, data.graph, objective)[reported]
             mean, second = mean * gate, (mean**2 + sd**2) * gate_square
             sd = jnp.sqrt(jnp.maximum(second - mean**2, 0))
         no_self = partial(weight_matrix, logit=None, rows=rows)
-        return (
-            no_self(mean),
-            no_self(sd),
-            positive,
-            gate,
-            weight_matrix(prior, prior_gate, rows),
-        )
+        prior = weight_matrix(prior, prior_gate, rows)
+        return no_self(mean), no_self(sd), positive, prior, gate
 
     return jax.lax.map(one, params)
+
+
+def _gate_moments(logit: Array, spread: Array) -> tuple[Array, Array]:
+    """First two moments of sigmoid(l), l ~ Normal(logit, spread^2), by Gauss-Hermite quadrature."""
+    nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE)
+
+    def add(moments, node_and_weight):
+        node, weight = node_and_weight
+        gate = jax.nn.sigmoid(logit + spread * node)
+        return (moments[0] + weight * gate, moments[1] + weight * gate**2), None
+
+    start = jnp.zeros_like(logit), jnp.zeros_like(logit)
+    points = jnp.asarray(nodes, logit.dtype), jnp.asarray(weights / weights.sum(), logit.dtype)
+    return lax.scan(add, start, points)[0]
 
 
 def _report_divergence(diverged: np.ndarray, name: str, schedule: Schedule) -> None:

@@ -7,7 +7,7 @@ Source: DeepSEM (Shu et al. 2021) for the autoencoder, InfoSEM (Cui et al. 2025)
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -77,7 +77,7 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     """Declare the generative model: sites ``effect``, ``logit``, ``z`` and ``x``.
 
     What a prior declares is found under ``effect_prior/`` and ``logit_prior/``, the loadings of
-    the remainder under ``remainder/``, the labels of an observed gate under ``logit_prior/known_edges``.
+    the remainder under ``remainder/``, labels of an observed gate under ``logit_prior/known_edges``.
 
     Parameters
     ----------
@@ -94,8 +94,8 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     with handlers.scale(scale=weights.effect):
         with handlers.scope(prefix="effect_prior"):
             prior = graph.effect.distribution()
-        effect = numpyro.sample("effect", prior)
-    logit = None
+        effect: Any = numpyro.sample("effect", prior)
+    logit: Any = None
     if graph.edge is not None:
         with handlers.scale(scale=weights.logit):
             with handlers.scope(prefix="logit_prior"):
@@ -110,7 +110,7 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     decoder = flax_module("decoder", ScalarNetwork(config.hidden, 1), input_shape=(1,))
     with _cells(batch):
         with handlers.scale(scale=weights.z):
-            z = numpyro.sample("z", dist.Normal(location, scale).to_event(1))
+            z: Any = numpyro.sample("z", dist.Normal(location, scale).to_event(1))
         u = propagate(z, W, graph.rows, remainder)
         mean = evaluate(decoder, u, config.knots)[0]
         # Masked entries are replaced by the mean of the others, as in a masked mean squared error.
@@ -124,8 +124,8 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
 def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: Config) -> None:
     """Declare the variational posterior: point or mean-field edges, amortised ``z``.
 
-    ``z ~ Normal(m (I - W), exp(v (I - W)))`` with ``(m, v) = encoder(x)`` per gene, or with v left as it
-    is (`Config.absorbed`). Sites that the priors declare get the same kind of posterior as the edges.
+    ``z ~ Normal(m (I - W), exp(v (I - W)))`` with ``(m, v) = encoder(x)`` per gene, or with v left
+    as it is (`Config.absorbed`). Sites that priors declare get the same kind of posterior as edges.
 
     Parameters
     ----------
@@ -193,10 +193,9 @@ def _sample_remainder(n_genes: int, rank: int, weight) -> Remainder | None:
         return None
     loading = dist.Normal(0.0, 1.0 / n_genes**0.5)
     with handlers.scope(prefix="remainder"), handlers.scale(scale=weight):
-        return Remainder(
-            numpyro.sample("source", loading.expand((n_genes, rank)).to_event(2)),
-            numpyro.sample("target", loading.expand((rank, n_genes)).to_event(2)),
-        )
+        source: Any = numpyro.sample("source", loading.expand((n_genes, rank)).to_event(2))
+        target: Any = numpyro.sample("target", loading.expand((rank, n_genes)).to_event(2))
+    return Remainder(source, target)
 
 
 @contextmanager
@@ -209,7 +208,7 @@ def _cells(batch: Batch) -> Iterator[None]:
 
 
 def _hyper_sites(batch: Batch, graph: Graph, config: Config) -> dict:
-    """Find the latent sites that priors declare, with their supports and shapes, without computing."""
+    """Find the latent sites that priors declare, their supports and shapes, without computing."""
     sites = {}
 
     def probe(batch, graph):
@@ -224,7 +223,7 @@ def _hyper_sites(batch: Batch, graph: Graph, config: Config) -> dict:
     return sites
 
 
-def _posterior(name: str, site: tuple, config: Config):
+def _posterior(name: str, site: tuple, config: Config) -> Any:
     support, shape = site
     transform = biject_to(support)
     free = transform.inverse_shape(shape)
@@ -235,19 +234,20 @@ def _posterior(name: str, site: tuple, config: Config):
     location = numpyro.param(f"{name}_loc", start)
     if config.guide == "point":
         return numpyro.sample(name, dist.Delta(transform(location), event_dim=len(shape)))
-    scale = numpyro.param(f"{name}_log_scale", jnp.full(free, jnp.log(0.1)))
+    scale: Any = numpyro.param(f"{name}_log_scale", jnp.full(free, jnp.log(0.1)))
     base = dist.Normal(location, jnp.exp(scale)).to_event(len(free))
     if support is constraints.real or not transform.bijective:
         return numpyro.sample(name, base)
     return numpyro.sample(name, dist.TransformedDistribution(base, transform))
 
 
-def _edge_posterior(name: str, start, unit: float, config: Config):
-    location = numpyro.param(f"{name}_loc", start)
+def _edge_posterior(name: str, start, unit: float, config: Config) -> Any:
+    location: Any = numpyro.param(f"{name}_loc", start)
     if config.guide == "point":
         return numpyro.sample(name, dist.Delta(location, event_dim=2))
     log_scale = jnp.full(jnp.shape(location), jnp.log(config.start_scale * unit))
-    scale = jnp.exp(numpyro.param(f"{name}_log_scale", log_scale))
+    raw_scale: Any = numpyro.param(f"{name}_log_scale", log_scale)
+    scale = jnp.exp(raw_scale)
     return numpyro.sample(name, dist.Normal(location, scale).to_event(2))
 
 

@@ -9,7 +9,7 @@ of the data they cover. Priors add (``a + b``: both bear on every edge) and weak
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -25,88 +25,30 @@ from numpyro.contrib.module import flax_module
 from infosem_jax._typing import Orthologues
 from infosem_jax.data.io import Embedding, align_embedding
 from infosem_jax.grn import distributions
-
-
-@dataclass(frozen=True)
-class GeneContext:
-    """What a prior may know about the fit before seeing expression.
-
-    Attributes
-    ----------
-    genes
-        Names of the targets, the columns of the effects.
-    rows
-        Names of the genes that act, the rows of the effects.
-    cells
-        Number of cells.
-    site
-        ``effect`` or ``logit``, whichever the prior is placed on.
-    """
-
-    genes: tuple[str, ...]
-    rows: tuple[str, ...]
-    cells: int
-    site: str = "effect"
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Event shape of the prior, [rows, genes]."""
-        return len(self.rows), len(self.genes)
-
-
-class BoundPrior(NamedTuple):
-    """A prior aligned to the genes of one data set: a pytree, ready for `jit` and `vmap`.
-
-    Attributes
-    ----------
-    distribution
-        Called inside the model, returns a distribution with event shape [rows, genes].
-    observe
-        Called with the sampled logits where labels are observations of the gate, else None.
-    """
-
-    distribution: Partial
-    observe: Partial | None = None
-
-
-@runtime_checkable
-class Bindable(Protocol):
-    """A prior that carries data about genes."""
-
-    def bind(self, context: GeneContext) -> BoundPrior:
-        """Align the prior's data to the genes."""
-        ...
-
-
-Prior: TypeAlias = dist.Distribution | Bindable | Callable[[GeneContext], dist.Distribution]
-
-
-def bind(prior: Prior, context: GeneContext) -> BoundPrior:
-    """Align a prior of any kind to the genes of the data.
-
-    Raises
-    ------
-    ValueError
-        If its shape does not fit, or it knows none of the genes.
-    TypeError
-        If it is not a prior.
-    """
-    if isinstance(prior, dist.Distribution):
-        return _fixed(prior, context)
-    if isinstance(prior, Bindable):
-        return prior.bind(context)
-    if callable(prior):
-        return BoundPrior(Partial(_UserPrior(prior, context)))
-    raise TypeError(
-        "Expected a NumPyro distribution, a prior of infosem_jax.grn.priors or a function of the "
-        f"gene context that returns a distribution, found {type(prior).__name__}."
-    )
-
-
-def coverage(prior: Prior, context: GeneContext) -> dict[str, Any]:
-    """Tell how much of the data a prior knows about; empty where it treats all genes alike."""
-    report = getattr(prior, "coverage", None)
-    return report(context) if report else {}
+from infosem_jax.grn.binding import (
+    Bindable as Bindable,
+)
+from infosem_jax.grn.binding import (
+    BoundPrior as BoundPrior,
+)
+from infosem_jax.grn.binding import (
+    GeneContext as GeneContext,
+)
+from infosem_jax.grn.binding import (
+    Prior as Prior,
+)
+from infosem_jax.grn.binding import (
+    bind as bind,
+)
+from infosem_jax.grn.binding import (
+    coverage as coverage,
+)
+from infosem_jax.grn.binding import (
+    fixed,
+)
+from infosem_jax.grn.binding import (
+    pair_matrix as pair_matrix,
+)
 
 
 class _Arithmetic:
@@ -129,12 +71,12 @@ class Laplace(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        return _fixed(dist.Laplace(0.0, _positive(self, "scale")), context)
+        return fixed(dist.Laplace(0.0, _positive(self, "scale")), context)
 
 
 @dataclass(frozen=True)
 class MeanAbsolute(_Arithmetic):
-    """DeepSEM's penalty ``alpha * mean |W|`` beside a mean squared error, as the Laplace prior it is.
+    """DeepSEM's penalty ``alpha * mean |W|`` beside a mean squared error, as a Laplace prior.
 
     ``effect ~ Laplace(0, rows / (alpha * cells))``, since the sum of squared errors over cells and
     genes is minus twice the log-likelihood at variance 1/2. Source: DeepSEM, Model.py and README.
@@ -145,7 +87,7 @@ class MeanAbsolute(_Arithmetic):
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
         scale = len(context.rows) / (_positive(self, "alpha") * context.cells)
-        return _fixed(dist.Laplace(0.0, scale), context)
+        return fixed(dist.Laplace(0.0, scale), context)
 
 
 @dataclass(frozen=True)
@@ -156,7 +98,7 @@ class Normal(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        return _fixed(dist.Normal(0.0, _positive(self, "scale")), context)
+        return fixed(dist.Normal(0.0, _positive(self, "scale")), context)
 
 
 @dataclass(frozen=True)
@@ -167,7 +109,7 @@ class Horseshoe(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        return _fixed(distributions.Horseshoe(_positive(self, "scale")), context)
+        return fixed(distributions.Horseshoe(_positive(self, "scale")), context)
 
 
 @dataclass(frozen=True)
@@ -186,7 +128,7 @@ class SpikeAndSlab(_Arithmetic):
             )
         weights = dist.Categorical(probs=jnp.array([1 - self.probability, self.probability]))
         scales = jnp.array([_positive(self, "spike"), _positive(self, "slab")])
-        return _fixed(dist.MixtureSameFamily(weights, dist.Normal(0.0, scales)), context)
+        return fixed(dist.MixtureSameFamily(weights, dist.Normal(0.0, scales)), context)
 
 
 @dataclass(frozen=True)
@@ -261,7 +203,7 @@ class GeneEmbedding(_Arithmetic):
 class KnownEdges(_Arithmetic):
     """InfoSEM-C: labelled pairs shift the log-odds that an edge exists.
 
-    As a prior, ``logit ~ Normal(mu(label), scale)`` with ``sigmoid(mu)`` = present, absent or unknown.
+    As a prior, ``logit ~ Normal(mu(label), scale)``, ``sigmoid(mu)`` = present, absent or unknown.
     As an observation (``observe=True``), ``logit ~ Normal(mu(unknown), scale)`` and each label is a
     Bernoulli draw of its gate. That labels inform the logits is known from the paper; the means and
     the scale are choices made here, and settings.
@@ -292,7 +234,7 @@ class KnownEdges(_Arithmetic):
         """Align the labels to the pairs of genes."""
         if context.site != "logit":
             raise ValueError(
-                "KnownEdges says whether an edge exists: use it as the edge prior, not for the effect."
+                "KnownEdges says whether an edge exists: use it as the edge prior, not on effects."
             )
         for name in ("present", "absent", "unknown"):
             p = getattr(self, name)
@@ -304,11 +246,11 @@ class KnownEdges(_Arithmetic):
         if self.observe:
             prior = dist.Normal(jnp.full(context.shape, unknown, jnp.float32), scale)
             observe = Partial(_observe_gate, jnp.asarray(present), jnp.asarray(present | absent))
-            return _fixed(prior, context)._replace(observe=observe)
+            return fixed(prior, context)._replace(observe=observe)
         loc = np.select(
             [present, absent], [_log_odds(self.present), _log_odds(self.absent)], unknown
         )
-        return _fixed(dist.Normal(jnp.asarray(loc, jnp.float32), scale), context)
+        return fixed(dist.Normal(jnp.asarray(loc, jnp.float32), scale), context)
 
     def coverage(self, context: GeneContext) -> dict[str, Any]:
         """Count labelled pairs."""
@@ -339,10 +281,11 @@ class KnownEdges(_Arithmetic):
 class GraphPrior(_Arithmetic):
     """Edges of a knowledge graph or of another network may be strong, all others are small.
 
-    On the effect, ``Normal(0, scale)`` where the graph has an edge and ``Normal(0, scale * elsewhere)``
-    where it has none; with a column ``sign`` the mean moves to ``sign * scale``. On the logit,
-    ``Normal(mu, 1)`` with ``sigmoid(mu)`` = ``probability`` on edges and the share of edges among all
-    pairs elsewhere. A column ``weight`` is divided by its largest size and interpolates between the two.
+    On the effect, ``Normal(0, scale)`` where the graph has an edge and
+    ``Normal(0, scale * elsewhere)`` where it has none; with a column ``sign`` the mean moves to ``sign * scale``. On the logit,
+    ``Normal(mu, 1)`` with ``sigmoid(mu)`` = ``probability`` on edges and the share of edges among
+    all pairs elsewhere. A column ``weight``, divided by its largest size, interpolates between the
+    two.
 
     Parameters
     ----------
@@ -370,10 +313,10 @@ class GraphPrior(_Arithmetic):
         if context.site == "logit":
             share = np.clip((strength > 0).mean(), 0.01, 0.99)
             p = share + np.maximum(self.probability - share, 0) * strength
-            return _fixed(dist.Normal(jnp.asarray(_log_odds(p), jnp.float32), 1.0), context)
+            return fixed(dist.Normal(jnp.asarray(_log_odds(p), jnp.float32), 1.0), context)
         sd = _positive(self, "scale") * (self.elsewhere + (1 - self.elsewhere) * strength)
         mean = self.scale * strength * np.nan_to_num(sign)
-        return _fixed(
+        return fixed(
             dist.Normal(jnp.asarray(mean, jnp.float32), jnp.asarray(sd, jnp.float32)), context
         )
 
@@ -450,56 +393,8 @@ class Sum(_Arithmetic):
         }
 
 
-def pair_matrix(
-    table: pd.DataFrame,
-    context: GeneContext,
-    column: str | None,
-    what: str,
-    *,
-    allow_none: bool = False,
-) -> Float[np.ndarray, "rows genes"]:
-    """Lay a table of pairs out as a matrix: NaN where it has no pair, 1 where it has no such column.
-
-    Parameters
-    ----------
-    table
-        Columns source, target and ``column``.
-    context
-        The genes.
-    column
-        Which column to lay out; None for presence.
-    what
-        What the table is called in messages.
-    allow_none
-        Whether a table without any pair among the genes is accepted.
-
-    Raises
-    ------
-    ValueError
-        If columns are missing, or no pair is among the genes.
-    """
-    missing = {"source", "target"} - set(table.columns)
-    if missing:
-        raise ValueError(
-            f"{what}: expected columns source and target, found {', '.join(map(str, table.columns))}."
-        )
-    row = pd.Index(context.rows).get_indexer(pd.Index(table["source"]))
-    gene = pd.Index(context.genes).get_indexer(pd.Index(table["target"]))
-    here = (row >= 0) & (gene >= 0)
-    if not here.any() and not allow_none:
-        names = ", ".join(f"{s} -> {t}" for s, t in table[["source", "target"]].head(3).to_numpy())
-        raise ValueError(
-            f"{what}: none of the {len(table)} pairs ({names}, ...) joins a regulator to a gene of the "
-            f"data ({', '.join(context.genes[:3])}, ...); check symbols, species and letter case."
-        )
-    out = np.full(context.shape, np.nan)
-    value = table[column].to_numpy(float) if column else np.ones(len(table))
-    out[row[here], gene[here]] = value[here]
-    return out
-
-
 def shuffled(prior: GeneEmbedding, seed: int) -> GeneEmbedding:
-    """Return the prior with its vectors dealt to other genes: the control that keeps all but the meaning."""
+    """Return the prior with its vectors dealt to other genes: a control that keeps all but meaning."""
     names, vectors = prior.embedding
     order = np.random.default_rng(seed).permutation(len(names))
     return replace(prior, embedding=Embedding(names, vectors[order]))
@@ -532,28 +427,6 @@ def _embedding_distribution(hidden: int, rank: int) -> Callable:
         mean = jnp.where(known[rows][:, None] & known, mean, 0.0)
         return dist.Normal(mean, scale).to_event(2)
 
-    return distribution
-
-
-@dataclass(frozen=True)
-class _UserPrior:
-    function: Callable
-    context: GeneContext
-
-    def __call__(self) -> dist.Distribution:
-        out = self.function(self.context)
-        if not isinstance(out, dist.Distribution):
-            raise TypeError(
-                f"A prior function must return a NumPyro distribution, found {type(out).__name__}."
-            )
-        return distributions.spread(out, self.context.shape)
-
-
-def _fixed(distribution: dist.Distribution, context: GeneContext) -> BoundPrior:
-    return BoundPrior(Partial(_identity, distributions.spread(distribution, context.shape)))
-
-
-def _identity(distribution: dist.Distribution) -> dist.Distribution:
     return distribution
 
 

@@ -1,7 +1,7 @@
 """The scalar networks that all genes share, and their tabulation.
 
 The encoder (R -> R^2) and the decoder (R -> R) act on one number at a time. Evaluating them on a
-grid of knots and interpolating costs one small network call a step instead of cells x genes of them.
+grid of knots and interpolating costs one small network call a step instead of cells x genes.
 """
 
 from collections.abc import Callable
@@ -102,8 +102,11 @@ def tabulate(
 def _cubic(
     cubics: Float[Array, "4 pieces outputs"], piece: Int[Array, " n"], t: Float[Array, " n"]
 ) -> Float[Array, "outputs n"]:
-    """Evaluate each entry's cubic at t. The gradient is written out, as one gather and one segment
-    sum: left to itself the compiler repeats the gather for every coefficient (5 times slower)."""
+    """Evaluate each entry's cubic at t.
+
+    The gradient is written out as one segment sum, since the one that autodiff derives repeats the
+    gather for every coefficient, several times slower.
+    """
     return _cubic_and_slope(cubics, piece, t)[0]
 
 

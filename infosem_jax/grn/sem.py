@@ -1,4 +1,4 @@
-"""The linear algebra of the structural equation ``u = u W + z``, without ever forming an inverse."""
+"""The linear algebra of the structural equation ``u = u W + z``; no inverse is ever formed."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ def weight_matrix(
     logit: Float[Array, "rows genes"] | None,
     rows: Int[Array, " rows"],
 ) -> Float[Array, "rows genes"]:
-    """Gate the effects and remove self-effects: ``W = effect * sigmoid(logit)``, ``W[i, rows[i]] = 0``.
+    """Gate effects, remove self-effects: ``W = effect * sigmoid(logit)``, ``W[i, rows[i]] = 0``.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def absorb(
     u
         State of every gene in every cell, [cells, genes].
     W
-        Effects, [rows, genes]. Rows are in the order of the genes, so a square W is the whole matrix.
+        Effects, [rows, genes]. Rows are in the order of the genes: a square W is the whole matrix.
     rows
         Which gene each row is, [rows].
     remainder

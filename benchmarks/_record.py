@@ -1,0 +1,115 @@
+"""What every benchmark script shares: its options, and how its figures are recorded."""
+
+import argparse
+import json
+import math
+import os
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = ("jax", "numpyro", "flax", "optax", "infosem_jax")
+
+
+class Figure(NamedTuple):
+    """One measured number.
+
+    Attributes
+    ----------
+    name, value, unit
+        What was measured; ratios have the unit ``ratio``.
+    better
+        Which way is an improvement.
+    target
+        What is to be reached; None where there is no such number.
+    """
+
+    name: str
+    value: float
+    unit: str
+    better: Literal["higher", "lower"]
+    target: float | None = None
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return the options of every benchmark: ``--quick`` and ``--json FILE``."""
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--quick", action="store_true", help="a small run, below 3 minutes")
+    options.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
+    return options
+
+
+def report(figures: list[Figure], json_file: Path | None) -> None:
+    """Print the figures, and write them with the hardware and versions behind them.
+
+    Parameters
+    ----------
+    figures
+        What was measured. Numbers that are not finite are written as null.
+    json_file
+        File for a list of ``{name, value, unit, better, target, hardware, versions}``, or None.
+    """
+    print_table(
+        ("figure", "value", "unit", "better", "target"),
+        [
+            (f.name, f"{f.value:.4g}", f.unit, f.better, "" if f.target is None else f"{f.target}")
+            for f in figures
+        ],
+    )
+    if json_file is None:
+        return
+    shared = {"hardware": hardware(), "versions": versions()}
+    records = [
+        {**f._asdict(), "value": f.value if math.isfinite(f.value) else None, **shared}
+        for f in figures
+    ]
+    json_file.write_text(json.dumps(records, indent=1, allow_nan=False) + "\n")
+
+
+def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print rows under column names; numbers come as text."""
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*row)
+    # Where the output is no terminal, its width is unknown: long names must not be cut there.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def hardware() -> dict[str, Any]:
+    """Describe the machine: processor, cores, memory in GiB, and the device that JAX uses."""
+    device = jax.devices()[0]
+    return {
+        "cpu": _cpu_model(),
+        "cores": os.cpu_count(),
+        "memory_gib": _memory_gib(),
+        "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide speed and results."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _cpu_model() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (AttributeError, OSError, ValueError):  # names that not every system has
+        return None

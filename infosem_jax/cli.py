@@ -1,0 +1,364 @@
+"""The command line, ``infosem``; imports wait until a command needs them, as help is instant."""
+
+import json
+import logging
+import math
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from infosem_jax.data import Dataset
+    from infosem_jax.grn.config import Config
+    from infosem_jax.run import NamedPrior
+
+app = typer.Typer(
+    name="infosem",
+    help="Gene regulatory networks with informative priors.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Public data sets.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that exists.")]
+TABLES = ("model", "effect", "edge", "run")
+
+
+@app.command()
+def demo(
+    out: Out,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of simulated data sets.")] = 3,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit simulated data with and without priors, and compare with the known network."""
+    with _plain_errors():
+        from infosem_jax import run
+        from infosem_jax.data.simulate import simulate
+        from infosem_jax.demo import SIMULATION, VARIANTS, run_demo
+
+        run.check_output(out, simulate(SIMULATION, 0).data, overwrite=overwrite)
+        with _progress(len(VARIANTS) * seeds, "fits") as update:
+            done = 0
+
+            def tell(variant: str, seed: int, auprc: float) -> None:
+                nonlocal done
+                done += 1
+                update(done, f"{variant}, data set {seed}: {auprc:.3f}")
+
+            table, simulation, fitted, named = run_demo(seeds, tell)
+        with run.whole_folder(out) as folder:
+            run.write_run(
+                folder,
+                simulation.data,
+                fitted,
+                named,
+                record={"command": "infosem demo", "seeds": seeds},
+                title="InfoSEM demonstration",
+                comparison=table,
+            )
+        _print_comparison(table)
+        typer.echo(f"Wrote {out}: open {out / 'report.html'} in a browser.")
+
+
+@app.command()
+def fit(
+    expression: Annotated[Path, typer.Argument(help="h5ad, CSV, TSV, npz, or a folder.")],
+    out: Out,
+    regulators: Annotated[
+        Path | None, typer.Option(help="Candidate regulators, one symbol per line.")
+    ] = None,
+    effect: Annotated[
+        str, typer.Option(help="Prior of the effects: PRIOR or PRIOR=FILE.")
+    ] = "mean-absolute",
+    edge: Annotated[
+        str | None, typer.Option(help="Prior of the existence of edges: PRIOR=FILE.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Fits that differ by random numbers.")] = 5,
+    key: Annotated[int, typer.Option(help="Seeds the random numbers.")] = 0,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with tables [model], [effect], [edge].")
+    ] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer of an h5ad file.")] = None,
+    orientation: Annotated[
+        str, typer.Option(help="Of a CSV: auto, genes_in_rows or genes_in_columns.")
+    ] = "auto",
+    variant: Annotated[str | None, typer.Option(help="Matrix of an npz that has several.")] = None,
+    drop_constant: Annotated[
+        bool, typer.Option("--drop-constant", help="Leave out genes with one value only.")
+    ] = False,
+    ignore_case: Annotated[
+        bool, typer.Option("--ignore-case", help="Match embeddings whatever the letter case.")
+    ] = False,
+    orthologues: Annotated[
+        Path | None, typer.Option(help="Table from the data's genes to the embedding's.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What the data are called.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Infer a regulatory network from expression, with priors."""
+    with _plain_errors():
+        from infosem_jax import run
+        from infosem_jax.data import read_expression, read_orthologues, read_regulators
+        from infosem_jax.grn.fit import fit as fit_model
+
+        settings, prior_settings = _read_config(config)
+        matching: dict[str, Any] = {"ignore_case": ignore_case}
+        if orthologues is not None:
+            matching["orthologues"] = read_orthologues(orthologues)
+        named = [_named_prior(effect, "effect", prior_settings["effect"], matching)]
+        if edge is not None:
+            named.append(_named_prior(edge, "logit", prior_settings["edge"], matching))
+        data = read_expression(
+            expression,
+            regulators=None if regulators is None else read_regulators(regulators),
+            layer=layer,
+            orientation=orientation,  # pyright: ignore[reportArgumentType]
+            variant=variant,
+            drop_constant=drop_constant,
+            name=name,
+        )
+        run.check_output(out, data, overwrite=overwrite)
+        _describe(data, named, settings)
+        with _progress(settings.epochs, "epochs") as update:
+            fitted = fit_model(
+                data,
+                named[0].prior,
+                named[1].prior if edge is not None else None,
+                config=settings,
+                seeds=seeds,
+                key=key,
+                on_chunk=lambda done, losses: update(
+                    done, f"loss {float(losses.train[:, -1].mean()):.4f}"
+                ),
+            )
+        record = {
+            "command": "infosem fit",
+            "expression": str(expression),
+            "regulators": "" if regulators is None else str(regulators),
+            "seeds": seeds,
+            "key": key,
+        }
+        with run.whole_folder(out) as folder:
+            result = run.write_run(
+                folder, data, fitted, named, record=record, title=f"Network of {data.name}"
+            )
+        _print_top(result)
+        typer.echo(f"Wrote {out} after {fitted.seconds:.0f} s: open {out / 'report.html'}.")
+
+
+@app.command()
+def evaluate(
+    edges: Annotated[Path, typer.Argument(help="Edge table of any method: source,target,weight.")],
+    network: Annotated[Path, typer.Argument(help="Reference network: source,target[,label].")],
+    seed: Annotated[int, typer.Option(help="Breaks ties.")] = 0,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Rank by weight instead of its size.")
+    ] = False,
+) -> None:
+    """Score an edge table against a reference network; prints JSON."""
+    with _plain_errors():
+        from infosem_jax.benchmark import evaluate_edges
+        from infosem_jax.data import read_network
+
+        scores = evaluate_edges(
+            read_network(edges), read_network(network), seed=seed, absolute=not signed
+        )
+        typer.echo(json.dumps({k: _json_value(v) for k, v in scores.items()}, indent=2))
+
+
+@app.command()
+def embed_text(
+    table: Annotated[Path, typer.Argument(help="Table of gene symbols and texts.")],
+    out: Annotated[Path, typer.Option("--out", help="npz file for the embedding.")],
+    encoder: Annotated[
+        str, typer.Option(help="tfidf, or a Hugging Face model by name or folder.")
+    ] = "tfidf",
+    dimensions: Annotated[int, typer.Option(min=1, help="Features of the tfidf encoder.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=1, help="Texts that a model reads at once.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the tfidf projection.")] = 0,
+) -> None:
+    """Turn texts about genes into an embedding."""
+    with _plain_errors():
+        from infosem_jax.data import embed_genes, read_gene_text
+
+        if out.suffix != ".npz":
+            raise ValueError(f"--out: expected a file that ends in .npz, found {out}.")
+        result = embed_genes(
+            read_gene_text(table),
+            encoder=encoder,
+            dimensions=dimensions,
+            batch_size=batch_size,
+            seed=seed,
+            path=out,
+        )
+        typer.echo(f"Wrote {out}: {len(result.names)} genes x {result.vectors.shape[1]} features.")
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """List the public data sets that can be fetched."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from infosem_jax.data import CATALOG
+
+    table = Table("name", "what it is", "licence", "checksum")
+    for entry in CATALOG.values():
+        known = "known" if entry.sha256 else "give --sha256"
+        table.add_row(entry.name, entry.description, entry.licence, known)
+    Console().print(table)
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(help="A name of 'infosem data list'.")],
+    folder: Annotated[Path | None, typer.Option(help="Where to put the file.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option(help="Checksum to hold the file to, where none is known.")
+    ] = None,
+) -> None:
+    """Download a data set and check its content."""
+    with _plain_errors():
+        from infosem_jax.data import fetch
+
+        typer.echo(str(fetch(name, folder=folder, sha256=sha256)))
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Show what went wrong and what to do, instead of a traceback; and log to the terminal."""
+    logger = logging.getLogger("infosem_jax")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
+        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
+        raise typer.Exit(2) from error
+    finally:
+        logger.removeHandler(handler)
+
+
+@contextmanager
+def _progress(total: int, unit: str) -> Iterator[Any]:
+    """Show a bar with the time left; yields ``update(done, text)``."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.completed}/{task.total}"),
+        TextColumn(unit),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("compiling", total=total)
+        yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
+def _read_config(path: Path | None) -> "tuple[Config, dict[str, dict[str, Any]]]":
+    from difflib import get_close_matches
+
+    from infosem_jax.grn.config import from_dict
+
+    tables: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a TOML file ({error}).") from error
+    for name, table in tables.items():
+        if name not in TABLES or not isinstance(table, dict):
+            near = get_close_matches(name, TABLES, n=1, cutoff=0.4)
+            hint = f" Did you mean [{near[0]}]?" if near else ""
+            raise ValueError(
+                f"{path}: expected the tables [model], [effect] and [edge], found {name!r}.{hint}"
+            )
+    settings = {site: dict(tables.get(site, {})) for site in ("effect", "edge")}
+    for table in settings.values():
+        table.pop("prior", None)
+        table.pop("file", None)
+    return from_dict(tables.get("model", {})), settings
+
+
+def _named_prior(
+    spec: str, site: str, settings: dict[str, Any], matching: dict[str, Any]
+) -> "NamedPrior":
+    from infosem_jax.grn.registry import REGISTRY, build
+    from infosem_jax.run import NamedPrior
+
+    name, _, file = spec.partition("=")
+    prior = build(name, file or None, site, settings)
+    if name == "gene-embedding":
+        from dataclasses import replace
+
+        prior = replace(prior, **matching)  # pyright: ignore[reportArgumentType]
+    recorded = {"prior": name, **({"file": file} if file else {}), **settings}
+    return NamedPrior(site, name, REGISTRY[name].text, prior, recorded)
+
+
+def _describe(data: "Dataset", named: "list[NamedPrior]", settings: "Config") -> None:
+    from infosem_jax.grn.binding import coverage
+    from infosem_jax.grn.fit import context
+
+    typer.echo(
+        f"{data.name}: {len(data.cells)} cells, {len(data.genes)} genes, "
+        f"{len(data.regulators)} candidate regulators; rows: {settings.rows}.",
+        err=True,
+    )
+    for prior in named:
+        found = coverage(prior.prior, context(data, settings, prior.site))
+        text = "; ".join(f"{key}: {value}" for key, value in found.items()) or prior.text
+        typer.echo(f"Prior on the {prior.site}, {prior.name}: {text}", err=True)
+
+
+def _print_comparison(table: Any) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    summary = table.groupby("variant", sort=False)["auprc"].agg(["mean", "std"])
+    shown = Table("variant", "average precision", "sd over data sets", "ratio to none")
+    for variant, row in summary.iterrows():
+        ratio = row["mean"] / summary.loc["none", "mean"]
+        sd = "" if math.isnan(row["std"]) else f"{row['std']:.3f}"
+        shown.add_row(str(variant), f"{row['mean']:.3f}", sd, f"{ratio:.2f}")
+    Console().print(shown)
+
+
+def _print_top(result: Any, n: int = 10) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from infosem_jax.grn.network import edges
+
+    shown = Table("source", "target", "weight", "sd", "sign agreement")
+    for edge in edges(result, top=n).to_dict("records"):
+        shown.add_row(
+            edge["source"],
+            edge["target"],
+            f"{edge['weight']:+.4f}",
+            f"{edge['sd']:.4f}",
+            f"{edge['sign_agreement']:.2f}",
+        )
+    Console().print(shown)
+
+
+def _json_value(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,235 @@
+"""The folder that a fit leaves behind: written whole or not at all."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+import tomli_w
+
+from infosem_jax import _typing
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn.binding import coverage
+from infosem_jax.grn.fit import Fit, context, loss_table, network
+from infosem_jax.grn.network import Network, check_names, to_anndata, write_edges
+from infosem_jax.report import Report, write_report
+
+FILES = {
+    "edges.csv": "every candidate edge with its uncertainty, strongest first",
+    "network.h5ad": "the network as AnnData: varp['infosem'], regulators in rows",
+    "losses.csv": "training and held-out loss of each seed and epoch",
+    "config.toml": "all settings; infosem fit --config reads it",
+    "versions.json": "versions of the software, and the device",
+    "report.html": "this page",
+}
+PACKAGES = ("infosem_jax", "jax", "numpyro", "flax", "optax", "numpy", "pandas", "anndata")
+BYTES_PER_EDGE = 150
+SPARE_BYTES = 50 * 2**20
+
+
+class NamedPrior(NamedTuple):
+    """A prior with what a report says of it.
+
+    Attributes
+    ----------
+    site
+        ``effect`` or ``logit``.
+    name, text
+        Its name, and a sentence.
+    prior
+        The prior.
+    settings
+        What the configuration file holds about it.
+    """
+
+    site: str
+    name: str
+    text: str
+    prior: Any
+    settings: dict[str, Any]
+
+
+def check_output(folder: _typing.Path, data: Dataset, *, overwrite: bool = False) -> None:
+    """Find out before a long fit whether its results can be written.
+
+    Raises
+    ------
+    ValueError
+        If the folder exists and is not empty, cannot be written to, or the disk is too full; or if
+        gene names cannot be written to a table.
+    """
+    folder = Path(folder)
+    check_names(data.genes)
+    if folder.is_file():
+        raise ValueError(f"{folder}: expected a folder to write to, found a file.")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise ValueError(
+            f"{folder}: the folder exists and is not empty; choose another, or pass --overwrite."
+        )
+    parent = folder.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot write to {parent} ({error.strerror}).") from error
+    needed = BYTES_PER_EDGE * len(data.regulators) * len(data.genes) + SPARE_BYTES
+    free = shutil.disk_usage(parent).free
+    if free < needed:
+        raise ValueError(
+            f"{folder}: results may take {needed / 2**20:.0f} MiB, found {free / 2**20:.0f} MiB free "
+            "on that disk; make room or choose another folder."
+        )
+
+
+@contextmanager
+def whole_folder(folder: _typing.Path) -> Iterator[Path]:
+    """Yield a temporary folder that becomes ``folder`` when the block ends well, else disappears.
+
+    Raises
+    ------
+    OSError
+        If writing fails, for instance on a full disk; ``folder`` is then as it was before.
+    """
+    final = Path(folder).absolute()
+    draft = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    try:
+        yield draft
+        draft.chmod(0o755)
+        if final.is_dir():
+            old = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+            os.replace(final, old)
+            os.replace(draft, final)
+            shutil.rmtree(old)
+        else:
+            os.replace(draft, final)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def write_run(
+    folder: _typing.Path,
+    data: Dataset,
+    fitted: Fit,
+    named_priors: list[NamedPrior],
+    *,
+    record: dict[str, Any],
+    title: str,
+    comparison: pd.DataFrame | None = None,
+) -> Network:
+    """Write all files of a fit into a folder, and return the network.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    data, fitted, named_priors
+        What was fitted, the fit, and its priors.
+    record
+        How the run was started: input files, seeds, key.
+    title
+        Heading of the report.
+    comparison
+        Table of variants for the report, if there is one.
+    """
+    folder = Path(folder)
+    result = network(fitted)
+    losses = loss_table(fitted)
+    config = {"model": asdict(fitted.config), "run": record}
+    config |= {("edge" if p.site == "logit" else "effect"): p.settings for p in named_priors}
+    versions = software_versions()
+    write_edges(folder / "edges.csv", result)
+    run_record = {"config": json.dumps(config), "versions": json.dumps(versions), **record}
+    to_anndata(result, record=run_record).write_h5ad(folder / "network.h5ad")
+    losses.to_csv(folder / "losses.csv", index=False)
+    (folder / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
+    (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+    files = dict(FILES)
+    if comparison is not None:
+        comparison.to_csv(folder / "comparison.csv", index=False)
+        files["comparison.csv"] = "average precision of each variant and seed"
+    report = Report(
+        title=title,
+        dataset={
+            "name": data.name,
+            "cells": len(data.cells),
+            "genes": len(data.genes),
+            "candidate regulators": len(data.regulators),
+            "genes with a row in W": len(fitted.rows),
+            "normalisation": fitted.config.normalisation,
+            "seeds": len(fitted.diverged),
+            "seconds": round(fitted.seconds),
+        },
+        priors=[
+            {
+                "site": p.site,
+                "name": p.name,
+                "text": p.text,
+                "coverage": coverage(p.prior, context(data, fitted.config, p.site)),
+            }
+            for p in named_priors
+        ],
+        losses=losses,
+        network=result,
+        prior_mean=fitted.prior_mean[fitted.diverged < 0].mean(0),
+        comparison=comparison,
+        notes=_notes(data, fitted, result),
+        config=config,
+        versions=versions,
+        files=files,
+    )
+    write_report(folder / "report.html", report)
+    return result
+
+
+def software_versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that results depend on, and the device."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    device = jax.devices()[0]
+    return {
+        **versions,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": f"{device.platform} ({device.device_kind})",
+    }
+
+
+def _notes(data: Dataset, fitted: Fit, result: Network) -> list[str]:
+    """Say in words what a careful reader would want to be warned of."""
+    notes = []
+    bad = int((fitted.diverged >= 0).sum())
+    if bad:
+        notes.append(f"{bad} of {len(fitted.diverged)} seeds diverged and were left out.")
+    if len(fitted.diverged) == 1:
+        notes.append("One seed only: the spread across seeds is not known. Fit several.")
+    if len(data.cells) < 200:
+        notes.append(
+            f"{len(data.cells)} cells are few to find the regulators of {len(data.genes)} genes; the "
+            " prior weighs much."
+        )
+    if data.regulators == data.genes:
+        notes.append("Every gene is a candidate regulator; pass a list of regulators to narrow it.")
+    strongest = np.sort(np.abs(result.weight).ravel())[-1000:].min()
+    agreement = result.sign_agreement[np.abs(result.weight) >= max(strongest, 1e-30)]
+    if len(fitted.diverged) > 1 and agreement.size and agreement.mean() < 0.8:
+        notes.append(
+            "Seeds agree on the sign of the 1000 strongest edges in only "
+            f"{agreement.mean():.0%} of the cases."
+        )
+    train = fitted.losses.train[fitted.diverged < 0]
+    if train.shape[1] >= 10:
+        late = np.nanmean(train[:, -1] - train[:, -1 - train.shape[1] // 10])
+        whole = np.nanmean(train[:, -1] - train[:, 0])
+        if whole < 0 and late / whole > 0.1:
+            notes.append("The loss was still falling when training ended; consider more epochs.")
+    return notes
