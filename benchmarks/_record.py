@@ -60,7 +60,13 @@ def report(figures: list[Figure], json_file: Path | None) -> None:
     print_table(
         ("figure", "value", "unit", "better", "target"),
         [
-            (f.name, f"{f.value:.4g}", f.unit, f.better, "" if f.target is None else f"{f.target}")
+            (
+                f.name,
+                f"{f.value:.4g}",
+                f.unit,
+                f.better,
+                "" if f.target is None else f"{f.target:.4g}",
+            )
             for f in figures
         ],
     )

@@ -61,7 +61,7 @@ def run(out: Path) -> None:
 
     # From here on as with your own data: counts in X, regulators marked in var["is_tf"].
     data = read_expression(out / "counts.h5ad")
-    prior = priors.GeneEmbedding(truth.embedding)
+    prior = priors.GeneEmbedding(truth.embedding, scale=0.05)
     net = network(fit(data, effect=prior, config=SETTINGS, seeds=2))
 
     record = {"prior": "GeneEmbedding", "seeds": 2, "normalisation": SETTINGS.normalisation}
@@ -86,8 +86,10 @@ def write_counts(path: Path, truth: Simulation) -> None:
     data = truth.data
     anndata.AnnData(
         X=csr_array(data.x),
-        obs=pd.DataFrame(index=list(data.cells)),
-        var=pd.DataFrame({"is_tf": np.isin(data.genes, data.regulators)}, index=list(data.genes)),
+        obs=pd.DataFrame(index=pd.Index(data.cells)),
+        var=pd.DataFrame(
+            {"is_tf": np.isin(data.genes, data.regulators)}, index=pd.Index(data.genes)
+        ),
     ).write_h5ad(path)
 
 
@@ -106,7 +108,7 @@ def use_regulons(path: Path, net: Network, adata: anndata.AnnData) -> None:
 
     counts = read_expression(path.parent / "counts.h5ad")
     expression = normalise(counts, "log1p_cpm")
-    table = pd.DataFrame(expression.x, index=list(adata.obs_names), columns=list(adata.var_names))
+    table = pd.DataFrame(expression.x, index=adata.obs_names, columns=adata.var_names)
     activity, _ = decoupler.mt.ulm(table, regulons)
     print("\nMean activity of the regulators:")
     print(activity.mean().sort_values(ascending=False).to_string(float_format="%.2f"))

@@ -362,3 +362,7 @@ def _print_top(result: Any, n: int = 10) -> None:
 
 def _json_value(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+if __name__ == "__main__":
+    app()

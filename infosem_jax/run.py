@@ -87,8 +87,8 @@ def check_output(folder: _typing.Path, data: Dataset, *, overwrite: bool = False
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise ValueError(
-            f"{folder}: results may take {needed / 2**20:.0f} MiB, found {free / 2**20:.0f} MiB free "
-            "on that disk; make room or choose another folder."
+            f"{folder}: results may take {needed / 2**20:.0f} MiB, found {free / 2**20:.0f} MiB "
+            "free on that disk; make room or choose another folder."
         )
 
 
@@ -214,8 +214,8 @@ def _notes(data: Dataset, fitted: Fit, result: Network) -> list[str]:
         notes.append("One seed only: the spread across seeds is not known. Fit several.")
     if len(data.cells) < 200:
         notes.append(
-            f"{len(data.cells)} cells are few to find the regulators of {len(data.genes)} genes; the "
-            " prior weighs much."
+            f"{len(data.cells)} cells are few to find the regulators of {len(data.genes)} genes; "
+            "the prior weighs much."
         )
     if data.regulators == data.genes:
         notes.append("Every gene is a candidate regulator; pass a list of regulators to narrow it.")

@@ -103,7 +103,9 @@ def test_sites_of_model_and_guide(edge, rows, expected, data, kind):
     assert shapes == {name: posterior[name]["value"].shape for name in expected}
     assert shapes["effect"] == (2, 6)
     assert shapes["z"] == (5, 6)
-    for leaf in jax.tree.leaves([[site["value"] for site in s.values()] for s in (sites, posterior)]):
+    for leaf in jax.tree.leaves(
+        [[site["value"] for site in s.values()] for s in (sites, posterior)]
+    ):
         assert np.isfinite(leaf).all()
 
 
@@ -202,9 +204,7 @@ def linear_params(config: Config, slope, log_variance, effect) -> dict:
     }
 
 
-LINEAR = Config(
-    hidden=1, knots=0, latent_prior="standard", absorbed="location", observation_sd=0.6
-)
+LINEAR = Config(hidden=1, knots=0, latent_prior="standard", absorbed="location", observation_sd=0.6)
 SKEW = 0.7
 
 
@@ -231,9 +231,7 @@ def linear_case(cells: int = 12):
 @partial(jax.jit, static_argnames="particles")
 def linear_bounds(params, batch, graph, particles: int):
     """Draw the evidence bound many times."""
-    one = lambda key: (
-        -Trace_ELBO().loss(key, params, model, guide, batch, graph, config=LINEAR)
-    )
+    one = lambda key: -Trace_ELBO().loss(key, params, model, guide, batch, graph, config=LINEAR)
     return jax.lax.map(one, random.split(random.key(0), particles), batch_size=100)
 
 
@@ -325,9 +323,7 @@ def test_nuts_runs_on_a_small_problem():
     config = Config(rows="regulators", hidden=2, knots=0, latent_prior="standard")
     params = sites_of(model, batch, graph, config=config)["decoder$params"]["value"]
     fixed = handlers.substitute(partial(model, config=config), {"decoder$params": params})
-    sampler = MCMC(
-        NUTS(fixed, max_tree_depth=3), num_warmup=10, num_samples=10, progress_bar=False
-    )
+    sampler = MCMC(NUTS(fixed, max_tree_depth=3), num_warmup=10, num_samples=10, progress_bar=False)
     sampler.run(random.key(0), batch, graph)
     draws = sampler.get_samples()
     assert draws["effect"].shape == (10, 2, 4)

@@ -63,9 +63,7 @@ def test_input_gradients_agree_with_the_network():
     module, params = network(1)
     x = jnp.clip(normal((64, 200)), *GRID)
     apply = lambda s: module.apply(params, s)
-    slope = [
-        jax.jit(jax.grad(lambda x, k=k: evaluate(apply, x, k).sum()))(x) for k in (256, 0)
-    ]
+    slope = [jax.jit(jax.grad(lambda x, k=k: evaluate(apply, x, k).sum()))(x) for k in (256, 0)]
     np.testing.assert_allclose(*slope, atol=1e-3 * float(jnp.abs(slope[1]).max()))
 
 

@@ -84,7 +84,12 @@ def keys_of(n: int, seed: int = 0):
 
 def run(objective=None, schedule=SCHEDULE, *, fits: int = 3, epochs: int = 4, data=None, **options):
     return training.run(
-        objective or Quadratic(), schedule, keys_of(fits), data or data_of(), epochs=epochs, **options
+        objective or Quadratic(),
+        schedule,
+        keys_of(fits),
+        data or data_of(),
+        epochs=epochs,
+        **options,
     )
 
 
@@ -126,7 +131,9 @@ def test_length_does_not_depend_on_chunks():
 def test_fits_side_by_side_are_fits_one_at_a_time():
     together, losses = run()
     for i in range(3):
-        alone, loss = training.run(Quadratic(), SCHEDULE, keys_of(3)[i : i + 1], data_of(), epochs=4)
+        alone, loss = training.run(
+            Quadratic(), SCHEDULE, keys_of(3)[i : i + 1], data_of(), epochs=4
+        )
         np.testing.assert_allclose(loss.train[0], losses.train[i], rtol=1e-4)
         for name, value in alone.params.items():
             np.testing.assert_allclose(value[0], together.params[name][i], rtol=1e-4)

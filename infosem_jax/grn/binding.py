@@ -135,7 +135,7 @@ def pair_matrix(
         names = ", ".join(f"{s} -> {t}" for s, t in table[["source", "target"]].head(3).to_numpy())
         raise ValueError(
             f"{what}: none of the {len(table)} pairs ({names}, ...) joins a regulator to a gene of "
-            f"the data ({', '.join(context.genes[:3])}, ...); check symbols, species and letter case."
+            f"the data ({', '.join(context.genes[:3])}, ...); check symbols, species and case."
         )
     out = np.full(context.shape, np.nan)
     value = table[column].to_numpy(float) if column else np.ones(len(table))

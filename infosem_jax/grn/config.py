@@ -36,6 +36,9 @@ class Config:
     absorbed
         Whether the structural layer acts on the encoder's location only, or on ``both`` location
         and log-variance (DeepSEM).
+    encoder_offset
+        Start the encoder with random biases in its first layer, as DeepSEM does by feeding it a
+        constant beside x; without them it starts as an odd function of x, as DAZZLE's does.
     hidden, knots
         Width of the scalar networks; knots of their table (0: evaluate them directly).
     start, start_noise
@@ -74,6 +77,7 @@ class Config:
     observation_sd: float = 0.5**0.5
     latent_prior: LatentPrior = "learned"
     absorbed: Absorbed = "both"
+    encoder_offset: bool = True
     hidden: int = 128
     knots: int = 256
     start: Start = "constant"

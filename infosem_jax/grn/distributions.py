@@ -104,9 +104,11 @@ def weaken(distribution: dist.Distribution, weight: float | Array) -> dist.Distr
     base = _elementwise(distribution)
     bounded: Any = jnp.maximum(weight, FLAT)
     if isinstance(base, dist.Normal):
-        return dist.Normal(base.loc, base.scale / jnp.sqrt(bounded)).to_event(2)
+        scale: Any = base.scale
+        return dist.Normal(base.loc, scale / jnp.sqrt(bounded)).to_event(2)
     if isinstance(base, dist.Laplace):
-        return dist.Laplace(base.loc, base.scale / bounded).to_event(2)
+        scale = base.scale
+        return dist.Laplace(base.loc, scale / bounded).to_event(2)
     return Tempered(distribution, weight)
 
 

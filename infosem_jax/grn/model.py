@@ -77,7 +77,7 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     """Declare the generative model: sites ``effect``, ``logit``, ``z`` and ``x``.
 
     What a prior declares is found under ``effect_prior/`` and ``logit_prior/``, the loadings of
-    the remainder under ``remainder/``, labels of an observed gate under ``logit_prior/known_edges``.
+    the remainder under ``remainder/``, labels of observed gates under ``logit_prior/known_edges``.
 
     Parameters
     ----------
@@ -151,7 +151,8 @@ def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     remainder = None
     if remainder_rank(config.rows):
         remainder = Remainder(values["remainder/source"], values["remainder/target"])
-    encoder = flax_module("encoder", ScalarNetwork(config.hidden, 2, offset=True), input_shape=(1,))
+    network = ScalarNetwork(config.hidden, 2, offset=config.encoder_offset)
+    encoder = flax_module("encoder", network, input_shape=(1,))
     location, log_variance = evaluate(encoder, batch.x, config.knots)
     location = absorb(location, W, graph.rows, remainder)
     if config.absorbed == "both":

@@ -282,10 +282,10 @@ class GraphPrior(_Arithmetic):
     """Edges of a knowledge graph or of another network may be strong, all others are small.
 
     On the effect, ``Normal(0, scale)`` where the graph has an edge and
-    ``Normal(0, scale * elsewhere)`` where it has none; with a column ``sign`` the mean moves to ``sign * scale``. On the logit,
-    ``Normal(mu, 1)`` with ``sigmoid(mu)`` = ``probability`` on edges and the share of edges among
-    all pairs elsewhere. A column ``weight``, divided by its largest size, interpolates between the
-    two.
+    ``Normal(0, scale * elsewhere)`` where it has none; with a column ``sign`` the mean moves to
+    ``sign * scale``. On the logit, ``Normal(mu, 1)`` with ``sigmoid(mu) = probability`` on edges
+    and the share of edges among all pairs elsewhere. A column ``weight``, divided by its largest
+    size, interpolates between the two.
 
     Parameters
     ----------
@@ -394,7 +394,7 @@ class Sum(_Arithmetic):
 
 
 def shuffled(prior: GeneEmbedding, seed: int) -> GeneEmbedding:
-    """Return the prior with its vectors dealt to other genes: a control that keeps all but meaning."""
+    """Return the prior with its vectors dealt to other genes, the control of a gene embedding."""
     names, vectors = prior.embedding
     order = np.random.default_rng(seed).permutation(len(names))
     return replace(prior, embedding=Embedding(names, vectors[order]))

@@ -1,0 +1,101 @@
+"""Examples and benchmark scripts run as users run them, and give what they announce."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_quickstart_goes_from_anndata_to_anndata(tmp_path):
+    printed = run("examples/quickstart.py", "--out", tmp_path)
+
+    counts, result = (anndata.read_h5ad(tmp_path / f) for f in ("counts.h5ad", "network.h5ad"))
+    assert (result.X != counts.X).nnz == 0
+    network, is_regulator = result.varp["infosem"], result.var["is_regulator"].to_numpy()
+    assert is_regulator.sum() == 12
+    assert np.array_equal(np.unique(network.nonzero()[0]), np.flatnonzero(is_regulator))
+    assert network.diagonal().max() == 0
+    edges = pd.read_csv(tmp_path / "edges.csv")
+    assert len(edges) == 12 * 99
+    assert edges["weight"].abs().is_monotonic_decreasing
+    regulons = pd.read_csv(tmp_path / "regulons.csv")
+    assert list(regulons) == ["source", "target", "weight"]
+    pd.testing.assert_frame_equal(regulons, edges.loc[:199, list(regulons)])
+    assert edges["source"][0] in printed.split("Strongest edges:")[1]
+    ratio, chance = numbers(r"AUPRC ratio per regulator ([\d.]+), at random ([\d.]+)", printed)[0]
+    assert ratio > 1.3 * chance
+
+
+@pytest.mark.slow
+def test_own_prior_helps_and_knock_outs_move_the_true_targets():
+    printed = run("examples/own_prior.py")
+
+    pattern = r"{} +([\d.]+) \(([\d.]+)\), at random ([\d.]+)"
+    default, learned, correlation = (
+        numbers(pattern.format(name), printed)[0][0]
+        for name in ("default", "learned scale", "correlation")
+    )
+    assert learned > default + 0.5
+    assert learned > correlation
+    knock_outs = numbers(
+        r"([\d.]+) for its \d+ true targets, ([\d.]+) for other genes; "
+        r"AUROC ([\d.]+); direction right for (\d+)%",
+        printed,
+    )
+    assert len(knock_outs) == 3
+    for targets, others, auroc, right in knock_outs:
+        assert targets > others
+        assert auroc > 0.55
+        assert right > 70
+
+
+def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
+    record = tmp_path / "step.json"
+    run("benchmarks/step_grn.py", "--quick", "--repeats", 2, "--json", record)
+
+    speed, difference = json.loads(record.read_text())
+    for entry in (speed, difference):
+        keys = ["name", "value", "unit", "better", "target", "hardware", "versions"]
+        assert list(entry) == keys
+        assert set(entry["hardware"]) == {"cpu", "cores", "memory_gib", "device"}
+        packages = {"python", "jax", "numpyro", "flax", "optax", "infosem_jax"}
+        assert set(entry["versions"]) == packages
+    assert (speed["better"], speed["target"]) == ("higher", 10)
+    assert speed["value"] > 0
+    assert (difference["better"], difference["target"]) == ("lower", 1e-3)
+    # Zero would mean that both sides were computed in the same way.
+    assert 0 < difference["value"] <= 1e-3
+
+
+def test_deepsem_benchmark_says_which_data_it_misses(tmp_path):
+    found = subprocess.run(
+        [sys.executable, ROOT / "benchmarks/deepsem_grn.py", "--quick"],
+        env=os.environ | {"INFOSEM_DATA": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 1
+    assert "INFOSEM_DATA" in found.stderr
+    assert "Traceback" not in found.stderr
+
+
+def run(script: str, *options: object) -> str:
+    """Run a script of the repository and return what it prints."""
+    command = [sys.executable, str(ROOT / script), *map(str, options)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def numbers(pattern: str, text: str) -> list[tuple[float, ...]]:
+    return [tuple(map(float, found)) for found in re.findall(pattern, text)]
