@@ -18,10 +18,11 @@ from jax import random
 
 from infosem_jax.data import normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.grn.binding import GeneContext, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fit import FitData, InfoSEM
 from infosem_jax.grn.model import Graph
-from infosem_jax.grn.priors import GeneContext, MeanAbsolute, bind
+from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.training import Cells, Params
 
 GENES, REGULATORS, BATCH, HIDDEN, KNOTS = 1000, 100, 64, 128, 256

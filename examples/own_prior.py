@@ -17,32 +17,24 @@ import numpyro.distributions as dist
 from numpyro import handlers
 from sklearn.metrics import roc_auc_score
 
+from infosem_jax import Config, Fit, converged, fit
 from infosem_jax.benchmark import score_matrix
 from infosem_jax.data import Dataset, normalise
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import Fit, fit
+from infosem_jax.grn.binding import GeneContext, Prior, bind
 from infosem_jax.grn.model import Batch, Graph, guide, model
-from infosem_jax.grn.priors import GeneContext, Prior, bind
 from infosem_jax.grn.sem import propagate, weight_matrix
 
 SIZES = SimulationConfig(genes=80, regulators=10, cells=400, out_degree_exponent=3, dropout=0.1)
 REPEATS = 3
 
 # The guide has to be ``normal``: a point estimate would shrink scale and effects to zero together.
-SETTINGS = Config(
-    rows="regulators",
+SETTINGS = converged(
     guide="normal",
     latent_prior="standard",
     absorbed="location",
     hidden=32,
-    start="zero",
     epochs=60,
-    phase_networks=0,
-    phase_edges=0,
-    optimiser="adam",
-    rate_networks=1e-3,
-    rate_edges=3e-3,
     rate_priors=1e-2,
 )
 

@@ -17,28 +17,19 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from infosem_jax import Network, converged, edges, fit, network, priors, to_anndata
 from infosem_jax.benchmark import evaluate_edges
 from infosem_jax.data import normalise, read_expression
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn import priors
-from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit, network
-from infosem_jax.grn.network import Network, edges, to_anndata, to_decoupler, write_edges
+from infosem_jax.grn.network import to_decoupler, write_edges
 
-# A small problem, trained to convergence: every parameter together, by Adam, effects from zero.
-SETTINGS = Config(
-    rows="regulators",
+# A small problem, trained to convergence, with as simple a model of the noise as there is.
+SETTINGS = converged(
     normalisation="log1p_cpm_zscore",
     latent_prior="standard",
     absorbed="location",
     hidden=32,
-    start="zero",
     epochs=60,
-    phase_networks=0,
-    phase_edges=0,
-    optimiser="adam",
-    rate_networks=1e-3,
-    rate_edges=1e-3,
 )
 
 

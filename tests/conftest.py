@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Test processes share the cores; threads of a linear algebra library would wait for each other.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import pytest
 from jaxtyping import install_import_hook
 

@@ -59,6 +59,7 @@ def test_own_prior_helps_and_knock_outs_move_the_true_targets():
         assert right > 70
 
 
+@pytest.mark.slow
 def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
     record = tmp_path / "step.json"
     run("benchmarks/step_grn.py", "--quick", "--repeats", 2, "--json", record)

@@ -20,7 +20,7 @@ from infosem_jax.grn.priors import GeneEmbedding, GraphPrior, KnownEdges, Normal
 TINY = Config(
     rows="regulators",
     hidden=4,
-    knots=16,
+    knots=0,
     epochs=3,
     batch_size=10,
     start="zero",
@@ -30,6 +30,7 @@ TINY = Config(
     rate_networks=1e-2,
     rate_edges=1e-2,
 )
+EDGES = replace(TINY, epochs=30, rate_priors=0.1, held_out=0.2)
 SIMULATED = simulation.simulate(
     simulation.SimulationConfig(genes=10, regulators=4, cells=30, mean_in_degree=2), seed=0
 )
@@ -112,12 +113,7 @@ def test_order_of_genes_and_cells_does_not_matter(fitted):
 
 @pytest.mark.parametrize(
     ("rows", "guide"),
-    [
-        ("all", "point"),
-        ("regulators", "normal"),
-        ("regulators+2", "point"),
-        ("regulators+2", "normal"),
-    ],
+    [("all", "point"), ("regulators", "normal"), ("regulators+2", "normal")],
 )
 def test_every_kind_of_rows_and_guide_reports_regulators(rows, guide):
     config = replace(TINY, rows=rows, guide=guide, epochs=1, absorbed="location")
@@ -141,29 +137,28 @@ def test_every_kind_of_rows_and_guide_reports_regulators(rows, guide):
 @pytest.mark.parametrize("observe", [False, True])
 def test_known_edges_move_the_probability(observe):
     data, known = SIMULATED.data, SIMULATED.known
-    config = replace(TINY, epochs=30, rate_priors=0.1, held_out=0.2)
-    result = network(
-        fit(data, Normal(0.1), KnownEdges(known, observe=observe, unknown=0.3), config=config)
-    )
+    prior = KnownEdges(known, observe=observe, unknown=0.3)
+    result = network(fit(data, Normal(0.1), prior, config=EDGES))
     table = edges(result).merge(known, on=["source", "target"], how="left")
     mean = table.groupby(table["label"].fillna(0.5))["probability"].mean()
     assert mean[1.0] > mean[0.5] > mean[0.0]
 
 
 def test_labels_that_were_not_given_never_enter():
-    known = SIMULATED.known
+    known = SIMULATED.known.copy()
     given, kept_back = known.iloc[::2].copy(), known.iloc[1::2].copy()
-    first = fit(SIMULATED.data, Normal(0.1), KnownEdges(given), config=TINY)
+    first = fit(SIMULATED.data, Normal(0.1), KnownEdges(given), config=EDGES)
     kept_back["label"] = 1 - kept_back["label"]
-    SIMULATED.network.loc[:, "weight"] *= -1
-    again = fit(SIMULATED.data, Normal(0.1), KnownEdges(given), config=TINY)
+    SIMULATED.known["label"] = 1 - known["label"]
+    again = fit(SIMULATED.data, Normal(0.1), KnownEdges(given), config=EDGES)
+    SIMULATED.known["label"] = known["label"]
     assert identical(first, again)
     strangers = pd.DataFrame({"source": ["X"], "target": ["Y"], "label": [1]})
     more = pd.concat([given, strangers], ignore_index=True)
-    ignored = fit(SIMULATED.data, Normal(0.1), KnownEdges(more), config=TINY)
+    ignored = fit(SIMULATED.data, Normal(0.1), KnownEdges(more), config=EDGES)
     assert identical(first, ignored)
     told = pd.concat([given, kept_back], ignore_index=True)
-    other = fit(SIMULATED.data, Normal(0.1), KnownEdges(told), config=TINY)
+    other = fit(SIMULATED.data, Normal(0.1), KnownEdges(told), config=EDGES)
     assert not np.array_equal(first.probability, other.probability)
 
 
@@ -175,20 +170,13 @@ def test_knowledge_enters_through_the_priors_only():
     assert held == {"x", "observed", "genes", "cells", "regulators", "name", "normalisation"}
 
 
-@pytest.mark.parametrize("site", ["effect", "logit"])
-def test_weight_zero_makes_a_fit_deaf_to_the_prior(site):
-    config = replace(TINY, **{f"weight_{site}": 0.0})
-    tables = [SIMULATED.network, SIMULATED.known]
-    results = []
-    for table in tables:
-        prior = GraphPrior(table[["source", "target"]])
-        arguments = (prior,) if site == "effect" else (Normal(0.1), GraphPrior(table))
-        results.append(fit(SIMULATED.data, *arguments, config=config))
-    start = "logit_loc" if site == "logit" else None
-    moved = [result.params["effect_loc"] for result in results]
-    if start is None:
-        np.testing.assert_array_equal(*moved)
-        assert not np.array_equal(results[0].prior_mean, 1 + results[1].prior_mean)
+def test_weight_zero_makes_a_fit_deaf_to_the_prior():
+    config = replace(TINY, weight_effect=0.0)
+    tables = [table[["source", "target"]] for table in (SIMULATED.network, SIMULATED.known)]
+    deaf = [fit(SIMULATED.data, GraphPrior(table), config=config) for table in tables]
+    assert identical(*deaf)
+    hearing = [fit(SIMULATED.data, GraphPrior(table), config=TINY) for table in tables]
+    assert not np.array_equal(hearing[0].weight, hearing[1].weight)
 
 
 def test_start_at_the_prior_is_near_its_mean():
@@ -214,10 +202,9 @@ def test_a_prior_may_have_unknowns_of_its_own():
         local = numpyro.sample("local", dist.HalfCauchy(1.0).expand(context.shape).to_event(2))
         return dist.Normal(0.0, scale * local + 1e-3)
 
-    for guide in ("point", "normal"):
-        result = fit(SIMULATED.data, horseshoe, config=replace(TINY, guide=guide, epochs=1))
-        assert np.isfinite(result.weight).all()
-        assert result.params["effect_prior/local_loc"].shape == (1, 4, 10)
+    result = fit(SIMULATED.data, horseshoe, config=replace(TINY, guide="normal"))
+    assert np.isfinite(result.weight).all()
+    assert result.params["effect_prior/local_loc"].shape == (1, 4, 10)
 
 
 def test_network_leaves_diverged_seeds_out(fitted):
@@ -283,9 +270,8 @@ def test_a_fit_runs_on_real_data(real_data):
     folder = real_data / "beeline" / "hESC" / "TFs+500"
     if not folder.exists():
         pytest.skip(f"no {folder}: the fit on real expression needs it")
-    data = read_expression(folder)
-    known = read_network(folder / "network_string.csv.gz")
-    data = dataset(data.x, data.genes, known["source"].unique(), cells=data.cells, name="hESC")
+    known = read_network(folder / "network_specific.csv.gz")
+    data = read_expression(folder, regulators=tuple(known["source"].unique()))
     config = replace(TINY, hidden=16, knots=64, epochs=2, batch_size=256)
     table = edges(network(fit(data, config=config)), top=100)
     assert len(table) == 100

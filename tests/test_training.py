@@ -173,7 +173,7 @@ def test_training_ends_when_every_fit_has_diverged():
 def test_held_out_cells_and_padding_never_influence_training(padding):
     schedule = replace(SCHEDULE, held_out=4, batch_size=3)
     data = data_of(padding=padding)
-    settings = dict(objective=Quadratic(), schedule=schedule, fits=1, epochs=4)
+    settings = {"objective": Quadratic(), "schedule": schedule, "fits": 1, "epochs": 4}
     reference, losses = run(data=data, **settings)
     silent, scored = [], []
     for cell in range(data.n_rows):

@@ -11,6 +11,7 @@ Start = Literal["constant", "zero", "prior"]
 Observe = Literal["all", "nonzero"]
 LatentPrior = Literal["standard", "learned"]
 Absorbed = Literal["both", "location"]
+Divergence = Literal["analytic", "sampled"]
 Optimiser = Literal["rmsprop", "adam"]
 
 
@@ -50,6 +51,9 @@ class Config:
     weight_z, weight_effect, weight_logit
         Weight of each site's divergence in the objective; 1 is the evidence bound, 0 ignores the
         prior.
+    divergence
+        Divergences in ``analytic`` form where there is one, or ``sampled`` at the draw of the guide
+        (DeepSEM); the same on average, with less or more noise in the gradient.
     anneal_epochs
         Epochs over which those weights rise from 0.
     epochs, batch_size
@@ -86,6 +90,7 @@ class Config:
     weight_z: float = 1.0
     weight_effect: float = 1.0
     weight_logit: float = 1.0
+    divergence: Divergence = "analytic"
     anneal_epochs: int = 0
     epochs: int = 90
     batch_size: int = 64

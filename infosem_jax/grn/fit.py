@@ -16,7 +16,7 @@ from jax import lax, random
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 from numpyro import handlers
-from numpyro.infer import SVI, TraceMeanField_ELBO
+from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
 from infosem_jax import training
 from infosem_jax.data.dataset import Dataset, normalise
@@ -160,7 +160,9 @@ class InfoSEM:
         return constrain(params)
 
     def _svi(self) -> SVI:
-        return SVI(model, guide, optax.identity(), TraceMeanField_ELBO())
+        sampled = self.config.divergence == "sampled"
+        bound = Trace_ELBO() if sampled else TraceMeanField_ELBO()
+        return SVI(model, guide, optax.identity(), bound)
 
 
 def fit(
@@ -391,8 +393,10 @@ def _summarise(objective: InfoSEM, params, data: FitData, reported: Array):
             logit, spread = moments("logit", params)
             gate, gate_square = _gate_moments(logit, spread)
             prior_gate = _prior_mean("logit", params, batch, data.graph, objective)[reported]
-            mean, second = mean * gate, (mean**2 + sd**2) * gate_square
-            sd = jnp.sqrt(jnp.maximum(second - mean**2, 0))
+            # A point estimate of the gate has no variance; do not let rounding give it one.
+            gate_variance = jnp.where(spread > 0, jnp.maximum(gate_square - gate**2, 0), 0)
+            sd = jnp.sqrt(mean**2 * gate_variance + sd**2 * gate_square)
+            mean = mean * gate
         no_self = partial(weight_matrix, logit=None, rows=rows)
         prior = weight_matrix(prior, prior_gate, rows)
         return no_self(mean), no_self(sd), positive, prior, gate
