@@ -271,7 +271,8 @@ def _train_epoch(objective, schedule, groups, state, key, data, batches, epoch):
             return objective.loss({**frozen, **free}, step_key, data, cells, epoch)
 
         loss, gradient = jax.value_and_grad(loss_of)(free)
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradient))
+        leaves = jax.tree.leaves((loss, gradient))
+        finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
         alive = finite & (state.diverged < 0)
         params, optimiser = dict(frozen), dict(state.optimiser)
         for name, part in _split(objective, gradient).items():

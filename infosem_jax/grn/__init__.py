@@ -4,19 +4,15 @@ from infosem_jax.grn import priors, sem
 from infosem_jax.grn.binding import GeneContext, bind, coverage
 from infosem_jax.grn.config import Config, converged, deepsem
 from infosem_jax.grn.fit import Fit, fit, loss_table, network
-from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
 from infosem_jax.grn.network import Network, edges, from_anndata, to_anndata
 from infosem_jax.grn.registry import REGISTRY, variant
 
 __all__ = [
     "REGISTRY",
-    "Batch",
     "Config",
     "Fit",
     "GeneContext",
-    "Graph",
     "Network",
-    "Weights",
     "bind",
     "converged",
     "coverage",
@@ -24,9 +20,7 @@ __all__ = [
     "edges",
     "fit",
     "from_anndata",
-    "guide",
     "loss_table",
-    "model",
     "network",
     "priors",
     "sem",

@@ -158,7 +158,8 @@ def converged(**changes: Any) -> Config:
 
     Adam from zero at 3e-3, no alternation. It suits small data, where DeepSEM's 2e-5 a step moves
     nothing, and clean ones; on single-cell data with hundreds of cells `deepsem` ranks edges better
-    (see README).
+    (see README). Pass a prior with a scale of its own, such as ``priors.Normal(0.05)``: the default
+    penalty is meant for DeepSEM's unfinished optimisation and silences a finished one.
 
     Parameters
     ----------

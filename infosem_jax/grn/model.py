@@ -237,7 +237,7 @@ def _posterior(name: str, site: tuple, config: Config) -> Any:
         return numpyro.sample(name, dist.Delta(transform(location), event_dim=len(shape)))
     scale: Any = numpyro.param(f"{name}_log_scale", jnp.full(free, jnp.log(0.1)))
     base = dist.Normal(location, jnp.exp(scale)).to_event(len(free))
-    if support is constraints.real or not transform.bijective:
+    if support is constraints.real:
         return numpyro.sample(name, base)
     return numpyro.sample(name, dist.TransformedDistribution(base, transform))
 
