@@ -8,7 +8,7 @@ and stops between chunks.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float, Int
 Params = dict[str, Any]
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What is minimised; hashable, so that equal objectives share one compilation."""
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 # Test processes share the cores; threads of a linear algebra library would wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+# Most of the time goes into compiling tiny problems: optimise them less, here and in subprocesses.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 
 import pytest
 from jaxtyping import install_import_hook

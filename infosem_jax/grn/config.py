@@ -50,7 +50,7 @@ class Config:
         for effects, and to 1 for logits.
     weight_z, weight_effect, weight_logit
         Weight of each site's divergence in the objective; 1 is the evidence bound, 0 ignores the
-        prior.
+        prior (logits still start at its mean).
     divergence
         Divergences in ``analytic`` form where there is one, or ``sampled`` at the draw of the guide
         (DeepSEM); the same on average, with less or more noise in the gradient.

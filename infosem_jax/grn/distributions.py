@@ -66,7 +66,7 @@ class Tempered(dist.Distribution):
     """
 
     arg_constraints: ClassVar = {"weight": constraints.nonnegative}
-    pytree_data_fields = ("base",)
+    pytree_data_fields = ("base", "weight")
 
     def __init__(self, base, weight, *, validate_args=None):
         self.base, self.weight = base, weight
@@ -143,6 +143,13 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
     ValueError
         If its shape does not broadcast to [rows, genes], or it is not over real numbers.
     """
+    support: Any = distribution.support
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    if support is not constraints.real:
+        raise ValueError(
+            f"Expected a prior over real numbers, found {type(distribution).__name__} over {support}."
+        )
     if distribution.event_shape == shape and distribution.batch_shape == ():
         return distribution
     batch = distribution.batch_shape
@@ -173,12 +180,15 @@ def _elementwise(distribution: dist.Distribution) -> Any:
 def _scaled_exponential_integral(t: Array) -> Array:
     """exp(t) E1(t) for t > 0 to about 1e-7 (Abramowitz & Stegun, section 5.1)."""
     small, large = jnp.minimum(t, 1.0), jnp.maximum(t, 1.0)
+    inverse = 1 / large
     series = jnp.polyval(
         jnp.array([0.00107857, -0.00976004, 0.05519968, -0.24991055, 0.99999193, -0.57721566]),
         small,
     )
-    top = jnp.polyval(jnp.array([1, 8.5733287401, 18.059016973, 8.6347608925, 0.2677737343]), large)
-    bottom = jnp.polyval(
-        jnp.array([1, 9.5733223454, 25.6329561486, 21.0996530827, 3.9584969228]), large
+    top = jnp.polyval(
+        jnp.array([0.2677737343, 8.6347608925, 18.059016973, 8.5733287401, 1]), inverse
     )
-    return jnp.where(t < 1, jnp.exp(small) * (series - jnp.log(small)), top / (bottom * large))
+    bottom = jnp.polyval(
+        jnp.array([3.9584969228, 21.0996530827, 25.6329561486, 9.5733223454, 1]), inverse
+    )
+    return jnp.where(t < 1, jnp.exp(small) * (series - jnp.log(small)), inverse * top / bottom)

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -208,7 +208,9 @@ def fit(
     if seeds < 1:
         raise ValueError(f"Expected at least one seed, found {seeds}.")
     prepared = _prepare(data, effect, edge, config)
-    objective, schedule = InfoSEM(config), _schedule(config, len(data.cells))
+    # The number of epochs is no part of the compiled program.
+    objective = InfoSEM(replace(config, epochs=1))
+    schedule = _schedule(config, len(data.cells))
     keys = jax.vmap(partial(random.fold_in, random.key(key)))(jnp.arange(seeds))
     state, losses = training.run(
         objective,
@@ -331,7 +333,12 @@ def _prepare(data: Dataset, effect: Prior | None, edge: Prior | None, config: Co
 
 
 def _schedule(config: Config, n_cells: int) -> Schedule:
-    held_out = round(config.held_out * n_cells)
+    held_out = max(round(config.held_out * n_cells), 1) if config.held_out else 0
+    if n_cells - held_out < 2:
+        raise ValueError(
+            f"held_out: {config.held_out} leaves {n_cells - held_out} of {n_cells} cells to train on; "
+            "lower it."
+        )
     batch_size = min(config.batch_size, n_cells - held_out)
     if config.phase_networks + config.phase_edges == 0:
         phases = ((("networks", "edges", "priors"), 1),)

@@ -135,22 +135,24 @@ def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     n_genes = batch.x.shape[1]
     shape = (len(graph.rows), n_genes)
     hyper = _hyper_sites(batch, graph, config)
-    values = {}
-    for name, site in hyper.items():
-        weight = weights.logit if name.startswith("logit_prior/") else weights.effect
-        with handlers.scale(scale=weight):
-            values[name] = _posterior(name, site, config)
+
+    def sample_hyper(room: str) -> list:
+        return [_posterior(n, site, config) for n, site in hyper.items() if n.startswith(room)]
+
     unit = 1.0 / max(n_genes - 1, 1)
     with handlers.scale(scale=weights.effect):
+        sample_hyper("effect_prior/")
         effect = _edge_posterior("effect", _start_effect(shape, config), unit, config)
     logit = None
     if graph.edge is not None:
         with handlers.scale(scale=weights.logit):
+            sample_hyper("logit_prior/")
             logit = _edge_posterior("logit", lambda key: jnp.zeros(shape), 1.0, config)
     W = weight_matrix(effect, logit, graph.rows)
     remainder = None
     if remainder_rank(config.rows):
-        remainder = Remainder(values["remainder/source"], values["remainder/target"])
+        with handlers.scale(scale=weights.effect):
+            remainder = Remainder(*sample_hyper("remainder/"))
     network = ScalarNetwork(config.hidden, 2, offset=config.encoder_offset)
     encoder = flax_module("encoder", network, input_shape=(1,))
     location, log_variance = evaluate(encoder, batch.x, config.knots)

@@ -268,7 +268,10 @@ class KnownEdges(_Arithmetic):
         labels = pair_matrix(
             self.table, context, "label" if "label" in self.table else None, "known edges"
         )
-        return labels > 0.5, labels <= 0.5
+        wrong = labels[~np.isnan(labels) & ~np.isin(labels, (0, 1))]
+        if len(wrong):
+            raise ValueError(f"Known edges: expected labels 1 and 0, found {wrong[0]:g}.")
+        return labels == 1, labels == 0
 
     def _unknown(self, present: np.ndarray, absent: np.ndarray) -> float:
         if self.unknown is not None:
@@ -309,6 +312,10 @@ class GraphPrior(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Align the graph to the pairs of genes."""
+        if not 0 < self.elsewhere <= 1:
+            raise ValueError(f"GraphPrior: expected 0 < elsewhere <= 1, found {self.elsewhere}.")
+        if not 0 < self.probability < 1:
+            raise ValueError(f"GraphPrior: expected 0 < probability < 1, found {self.probability}.")
         strength, sign = self._strength(context), self._matrix(context, "sign")
         if context.site == "logit":
             share = np.clip((strength > 0).mean(), 0.01, 0.99)
@@ -357,8 +364,8 @@ class Weakened(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Align the prior to the genes."""
-        if not self.weight >= 0:
-            raise ValueError(f"Expected a weight of at least 0, found {self.weight}.")
+        if not 0 <= self.weight < np.inf:
+            raise ValueError(f"Expected a finite weight of at least 0, found {self.weight}.")
         bound = bind(self.prior, context)
         weight = jnp.float32(self.weight)
         observe = bound.observe and Partial(_weakened_observation, bound.observe, weight)
@@ -459,7 +466,7 @@ def _observe_gate(present: Array, labelled: Array, logit: Array) -> None:
     numpyro.sample("known_edges", gate, obs=present.astype(logit.dtype))
 
 
-def _log_odds(p: float | np.ndarray) -> np.ndarray:
+def _log_odds(p: float | np.ndarray) -> np.ndarray | np.floating:
     p = np.asarray(p, np.float64)
     return np.log(p) - np.log1p(-p)
 
