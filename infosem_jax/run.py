@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,10 +19,14 @@ import tomli_w
 
 from infosem_jax import _typing
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.io import atomic_write
 from infosem_jax.grn.binding import coverage
 from infosem_jax.grn.fit import Fit, context, loss_table, network
 from infosem_jax.grn.network import Network, check_names, to_anndata, write_edges
 from infosem_jax.report import Report, write_report
+
+if TYPE_CHECKING:
+    import anndata
 
 FILES = {
     "edges.csv": "every candidate edge with its uncertainty, strongest first",
@@ -150,7 +154,7 @@ def write_run(
     versions = software_versions()
     write_edges(folder / "edges.csv", result)
     run_record = {"config": json.dumps(config), "versions": json.dumps(versions), **record}
-    to_anndata(result, record=run_record).write_h5ad(folder / "network.h5ad")
+    write_h5ad(folder / "network.h5ad", to_anndata(result, record=run_record))
     losses.to_csv(folder / "losses.csv", index=False)
     (folder / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
     (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
@@ -190,6 +194,23 @@ def write_run(
     )
     write_report(folder / "report.html", report)
     return result
+
+
+def write_h5ad(path: _typing.Path, adata: "anndata.AnnData") -> None:
+    """Write an h5ad file by way of memory.
+
+    HDF5 takes the whole process down when a disk fills up under an open file; a failed write of
+    finished bytes is an ordinary OSError.
+    """
+    import h5py
+    from anndata.io import write_elem
+
+    with h5py.File(f"{path}", "w", driver="core", backing_store=False) as file:
+        write_elem(file, "/", adata)
+        file.flush()
+        image = file.id.get_file_image()
+    with atomic_write(path) as draft:
+        draft.write_bytes(image)
 
 
 def software_versions() -> dict[str, str]:

@@ -2,9 +2,9 @@
 
 import json
 import os
-import resource
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import anndata
@@ -26,8 +26,8 @@ hidden = 8
 FILES = {"edges.csv", "network.h5ad", "losses.csv", "config.toml", "versions.json", "report.html"}
 
 
-def infosem(*arguments: object, **options) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "infosem_jax.cli", *map(str, arguments)]
+def infosem(*arguments: object, wrapper: Sequence[str] = (), **options):
+    command = [*wrapper, sys.executable, "-m", "infosem_jax.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=500, **options)
 
 
@@ -182,13 +182,13 @@ def test_an_output_folder_that_exists_is_kept(inputs: Path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are a POSIX feature")
-def test_a_full_disk_leaves_nothing_behind(inputs: Path):
-    def small_disk():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
-
+@pytest.mark.parametrize("limit", [2, 20])  # KiB: too small for the edges, for the h5ad file
+def test_a_full_disk_leaves_nothing_behind(inputs: Path, limit: int):
     before = {path.name for path in inputs.iterdir()}
-    done = quick_fit(inputs, "--seeds", 1, preexec_fn=small_disk)
+    limited = f'ulimit -f {limit}; exec "$@"'
+    done = quick_fit(inputs, "--seeds", 1, wrapper=["bash", "-c", limited, "bash"])
     assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "too large" in done.stderr
     assert {path.name for path in inputs.iterdir()} == before
 
 

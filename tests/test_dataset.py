@@ -39,7 +39,7 @@ def changed(value: float, place: tuple[int, int] = (2, 1)) -> np.ndarray:
         (LOGS[0], {}, r"\[cells, genes\], found shape \(4,\)"),
         (LOGS[:, :3], {}, "20 x 4, found 20 x 3"),
         (LOGS.T, {"cells": [f"c{i}" for i in range(20)]}, "looks transposed"),
-        (LOGS[:9], {}, "found 9 cells; at least 10"),
+        (LOGS[:9], {}, "9 cells, at least 10"),
         (LOGS[:, :1], {"genes": ("A",)}, "needs at least two"),
         (LOGS, {"genes": ("A", "B", "A", "C")}, r"1 gene names occur more than once \(A\)"),
         (LOGS, {"cells": ["c"] * 20}, "1 cell names occur more than once"),

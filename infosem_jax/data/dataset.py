@@ -132,7 +132,7 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
         return data
     if data.normalisation != "none":
         raise ValueError(
-            f"{data.name}: normalised before ({data.normalisation}); start from the values as read."
+            f"{data.name}: already normalised ({data.normalisation}); give the values as read."
         )
     counts = looks_like_counts(data.x)
     if how.startswith("log1p_cpm") and not counts:

@@ -148,7 +148,7 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
         support = support.base_constraint
     if support is not constraints.real:
         raise ValueError(
-            f"Expected a prior over real numbers, found {type(distribution).__name__} over {support}."
+            f"Expected a prior over real numbers, found {type(distribution).__name__}: {support}."
         )
     if distribution.event_shape == shape and distribution.batch_shape == ():
         return distribution

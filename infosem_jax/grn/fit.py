@@ -333,11 +333,11 @@ def _prepare(data: Dataset, effect: Prior | None, edge: Prior | None, config: Co
 
 
 def _schedule(config: Config, n_cells: int) -> Schedule:
-    held_out = max(round(config.held_out * n_cells), 1) if config.held_out else 0
-    if n_cells - held_out < 2:
+    held_out = round(config.held_out * n_cells)
+    if config.held_out and not 1 <= held_out <= n_cells - 2:
         raise ValueError(
-            f"held_out: {config.held_out} leaves {n_cells - held_out} of {n_cells} cells to train on; "
-            "lower it."
+            f"held_out: expected a share that leaves cells on both sides, found {config.held_out}, "
+            f"which holds out {held_out} of {n_cells} cells."
         )
     batch_size = min(config.batch_size, n_cells - held_out)
     if config.phase_networks + config.phase_edges == 0:

@@ -312,8 +312,8 @@ class GraphPrior(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Align the graph to the pairs of genes."""
-        if not 0 < self.elsewhere <= 1:
-            raise ValueError(f"GraphPrior: expected 0 < elsewhere <= 1, found {self.elsewhere}.")
+        if _positive(self, "elsewhere") > 1:
+            raise ValueError(f"GraphPrior: expected elsewhere <= 1, found {self.elsewhere}.")
         if not 0 < self.probability < 1:
             raise ValueError(f"GraphPrior: expected 0 < probability < 1, found {self.probability}.")
         strength, sign = self._strength(context), self._matrix(context, "sign")
