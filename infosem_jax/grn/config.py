@@ -62,9 +62,9 @@ class Config:
         Epochs of each phase of the alternation between the networks and the edges; 0, 0 trains
         all parameters together.
     optimiser
-        Step rule of networks and edges; what priors learn is always trained by Adam.
+        Step rule of networks and effects; logits and what priors learn are always trained by Adam.
     rate_networks, rate_edges, rate_priors
-        Learning rates of the three groups of parameters.
+        Learning rates of the networks, of the effects, and of logits and what priors learn.
     decay
         Factor by which ``rate_networks`` shrinks each epoch.
     held_out
