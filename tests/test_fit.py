@@ -268,8 +268,6 @@ def test_an_easy_network_is_recovered():
 
 def test_a_fit_runs_on_real_data(real_data):
     folder = real_data / "beeline" / "hESC" / "TFs+500"
-    if not folder.exists():
-        pytest.skip(f"no {folder}: the fit on real expression needs it")
     known = read_network(folder / "network_specific.csv.gz")
     data = read_expression(folder, regulators=tuple(known["source"].unique()))
     config = replace(TINY, hidden=16, knots=64, epochs=2, batch_size=256)
