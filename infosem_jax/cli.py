@@ -316,7 +316,7 @@ def _named_prior(
 
 def _describe(data: "Dataset", named: "list[NamedPrior]", settings: "Config") -> None:
     from infosem_jax.grn.binding import coverage
-    from infosem_jax.grn.fit import context
+    from infosem_jax.grn.prepare import context
 
     typer.echo(
         f"{data.name}: {len(data.cells)} cells, {len(data.genes)} genes, "

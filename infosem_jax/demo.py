@@ -8,7 +8,8 @@ import pandas as pd
 from infosem_jax.benchmark.metrics import score_matrix
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn.config import Config, converged
-from infosem_jax.grn.fit import Fit, fit
+from infosem_jax.grn.fit import fit
+from infosem_jax.grn.result import Fit
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges, Normal, shuffled
 from infosem_jax.run import NamedPrior
 

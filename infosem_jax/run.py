@@ -21,7 +21,8 @@ from infosem_jax import _typing
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import atomic_write
 from infosem_jax.grn.binding import coverage
-from infosem_jax.grn.fit import Fit, context, loss_table, network
+from infosem_jax.grn.prepare import context
+from infosem_jax.grn.result import Fit, loss_table, network
 from infosem_jax.grn.network import Network, check_names, to_anndata, write_edges
 from infosem_jax.report import Report, write_report
 

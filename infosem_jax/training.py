@@ -1,27 +1,38 @@
 """The training loop of every model here: many fits in one compiled program.
 
-An objective says how parameters start and what a batch of cells costs. Fits differ by their key
-only and run side by side under `vmap`; epochs run in chunks under `lax.scan`, and Python reports
-and stops between chunks.
+An objective says how parameters start and what a batch of cells costs. Fits that share shapes run
+side by side: over the devices of a mesh, under `vmap`, or one after the other inside the program.
+Training proceeds in segments (an epoch of resident cells, or a block of streamed ones); a chunk of
+segments is one call of a compiled program, and Python reports, saves and stops between chunks.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax import lax, random
 from jaxtyping import Array, Bool, Float, Int
 
+from infosem_jax.layout import Layout, over_fits, split_cells
+
 Params = dict[str, Any]
+
+CHUNK_SECONDS = 2.0
 
 
 @runtime_checkable
 class Objective(Protocol):
     """What is minimised; hashable, so that equal objectives share one compilation."""
+
+    def view(self, shared: Any, own: Any) -> Any:
+        """Return the data of one fit (see `Data`) from what all fits share and what is its own."""
+        ...
 
     def init(self, key: Array, data: Any) -> Params:
         """Return starting parameters."""
@@ -34,6 +45,32 @@ class Objective(Protocol):
     def group(self, name: str) -> str:
         """Return the group of parameters that a parameter is trained with."""
         ...
+
+
+class Data(Protocol):
+    """What the engine asks of the data of one fit.
+
+    Attributes
+    ----------
+    n_rows
+        Number of cells at hand with padding; fixed at compilation.
+    n_cells, n_held_out
+        Number of real cells at hand, and of those kept out of training.
+    total
+        Number of training cells that those at hand stand for.
+    segments
+        Number of segments that make an epoch.
+    """
+
+    n_cells: Any
+    n_held_out: Any
+
+    @property
+    def n_rows(self) -> int: ...  # noqa: D102
+    @property
+    def total(self) -> Any: ...  # noqa: D102
+    @property
+    def segments(self) -> Any: ...  # noqa: D102
 
 
 class Cells(NamedTuple):
@@ -55,53 +92,60 @@ class Cells(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
-    """How one group of parameters moves.
-
-    Attributes
-    ----------
-    optimiser
-        ``adam`` or ``rmsprop`` (decay 0.99, as in PyTorch).
-    rate
-        Learning rate.
-    decay
-        Factor on the rate after each epoch.
-    """
-
-    optimiser: str
-    rate: float
-    decay: float = 1.0
-
-
-@dataclass(frozen=True)
 class Schedule:
     """How training proceeds; every field is fixed at compilation.
 
     Attributes
     ----------
-    rules
-        Step rule of each group, as pairs.
+    optimisers
+        Step rule of each group, as pairs: ``adam`` or ``rmsprop`` (decay 0.99, as in PyTorch).
     phases
         Groups trained together and for how many epochs, repeated in turn.
     batch_size
         Cells per step.
     steps
-        Steps per epoch.
+        Steps per segment, of the fit that has most.
     held_out
-        Number of cells kept out of training.
-    keep_best
-        Whether the parameters with the best held-out loss are kept.
+        Number of cells kept out of training, of the fit that has most.
+    patience
+        Epochs without a better held-out loss after which a fit is finished, its best parameters
+        kept; 0 trains on and keeps the last ones.
     chunk
-        Epochs between two returns to Python.
+        Most segments between two returns to Python.
     """
 
-    rules: tuple[tuple[str, Rule], ...]
+    optimisers: tuple[tuple[str, str], ...]
     phases: tuple[tuple[tuple[str, ...], int], ...]
     batch_size: int
     steps: int
     held_out: int = 0
-    keep_best: bool = False
-    chunk: int = 5
+    patience: int = 0
+    chunk: int = 30
+
+
+class Rate(NamedTuple):
+    """How fast a group of parameters moves: its learning rate, and the factor on it per epoch."""
+
+    rate: Float[Array, "*fits"]
+    decay: Float[Array, "*fits"]
+
+
+class Fits(NamedTuple):
+    """What sets fits apart; every array has a leading axis of fits.
+
+    Attributes
+    ----------
+    keys
+        Random key of each fit.
+    rates
+        Rate of each group of parameters.
+    own
+        What the objective's `view` wants to know.
+    """
+
+    keys: Array
+    rates: dict[str, Rate]
+    own: Any
 
 
 class TrainState(NamedTuple):
@@ -126,168 +170,330 @@ class TrainState(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Mean training and held-out loss of each epoch, [fits, epochs]; NaN where not computed."""
+    """Mean training loss of each segment and held-out loss; NaN where not computed."""
 
-    train: Float[Array, "fits epochs"]
-    held_out: Float[Array, "fits epochs"]
+    train: Float[Array | np.ndarray, "fits segments"]
+    held_out: Float[Array | np.ndarray, "fits segments"]
 
 
-@partial(jax.jit, static_argnames=("objective", "schedule"))
-def init(objective: Objective, schedule: Schedule, keys: Array, data: Any) -> TrainState:
-    """Start one fit per key.
+class Progress(NamedTuple):
+    """Where training stands.
+
+    Attributes
+    ----------
+    done, segments
+        Segments trained so far, and in all.
+    losses
+        Losses of the segments so far.
+    state
+        State of every fit; it is used up by the next chunk, so copy what is to be kept.
+    """
+
+    done: int
+    segments: int
+    losses: Losses
+    state: TrainState
+
+
+class Feed(Protocol):
+    """Where cells come from."""
+
+    segments: int
+    held_out: Any
+
+    def __call__(self, first: int) -> Iterator[Any]:
+        """Yield what fits share in each chunk, from a segment on."""
+        ...
+
+
+class Resident(NamedTuple):
+    """Cells that lie on the device from the first to the last step: an epoch is one segment."""
+
+    shared: Any
+    segments: int = 1
+    held_out: Any = None
+
+    def __call__(self, first: int) -> Iterator[Any]:
+        """Yield the same cells for ever."""
+        while True:
+            yield self.shared
+
+
+@partial(jax.jit, static_argnames=("objective", "schedule", "layout"))
+def init(
+    objective: Objective, schedule: Schedule, layout: Layout, fits: Fits, shared: Any
+) -> TrainState:
+    """Start every fit.
 
     Parameters
     ----------
-    objective, schedule
-        What is trained, and how.
-    keys
-        One key per fit, [fits].
-    data
-        Pytree with the number of real cells as ``n_cells``; shared by the fits.
+    objective, schedule, layout
+        What is trained, how, and on which devices.
+    fits, shared
+        What sets fits apart, and what they share.
     """
 
-    def one(key):
-        params = objective.init(random.fold_in(key, 0), data)
+    def one(fit: Fits, shared):
+        params = objective.init(random.fold_in(fit.keys, 0), objective.view(shared, fit.own))
+        optimisers = dict(schedule.optimisers)
         groups = _split(objective, params)
-        rules = dict(schedule.rules)
-        optimiser = {name: _transform(rules[name]).init(group) for name, group in groups.items()}
-        best = params if schedule.keep_best else {}
+        optimiser = {name: _transform(optimisers[name]).init(p) for name, p in groups.items()}
+        best = params if schedule.patience else {}
         return TrainState(params, optimiser, best, jnp.array(jnp.inf), jnp.int32(-1), jnp.int32(-1))
 
-    return jax.vmap(one)(keys)
+    return over_fits(one, layout)(fits, shared)
 
 
-@partial(jax.jit, static_argnames=("objective", "schedule"), donate_argnames="state")
+@partial(jax.jit, static_argnames=("objective", "schedule", "layout"), donate_argnames="state")
 def run_chunk(
     objective: Objective,
     schedule: Schedule,
+    layout: Layout,
     state: TrainState,
-    keys: Array,
-    data: Any,
+    fits: Fits,
+    shared: Any,
     start: Array,
-    epochs: Array,
+    stop: Array,
 ) -> tuple[TrainState, Losses]:
-    """Train the epochs ``start, ..., start + chunk - 1`` that are below ``epochs``.
+    """Train the segments from ``start`` to below ``stop``, at most ``schedule.chunk`` of them.
 
     Parameters
     ----------
-    objective, schedule, keys, data
+    objective, schedule, layout, fits, shared
         As in `init`.
     state
         State of every fit; its buffers are reused.
-    start, epochs
-        First epoch of the chunk and number of epochs in all.
+    start, stop
+        First segment, and the one to stop before; where the segments of a fit are cut into chunks
+        does not change it.
+
+    Returns
+    -------
+    The state, and losses [fits, chunk] of which the first ``stop - start`` are meant.
     """
     cycle = [i for i, (_, length) in enumerate(schedule.phases) for _ in range(length)]
 
-    def one_epoch(state, key, epoch):
-        order, n_train = _split_cells(key, data.n_cells, data.n_rows, schedule.held_out)
-        batches = _batches(random.fold_in(key, 2), epoch, order, n_train, schedule)
-        phases = [
-            partial(_train_epoch, objective, schedule, set(groups)) for groups, _ in schedule.phases
-        ]
-        phase = jnp.array(cycle)[epoch % len(cycle)]
-        state, train = lax.switch(phase, phases, state, key, data, batches, epoch)
-        if not schedule.held_out:
-            return state, Losses(train, jnp.array(jnp.nan))
-        rest = lax.dynamic_slice_in_dim(order, n_train, schedule.held_out)
-        cells = Cells(rest, jnp.ones(schedule.held_out, bool), jnp.int32(schedule.held_out))
-        # One key for all epochs: scores differ by their parameters, not by their noise.
-        held_out = objective.loss(
-            state.params, random.fold_in(key, 3), data, cells, jnp.int32(10**6)
-        )
-        return _keep_best(state, held_out, epoch, schedule), Losses(train, held_out)
+    def one(state_and_fit, shared, start, stop):
+        state, fit = state_and_fit
+        data = objective.view(shared, fit.own)
 
-    def body(state, epoch):
-        def skip(state):
-            blank = jnp.full(keys.shape, jnp.nan)
-            return state, Losses(blank, blank)
+        def go(state, segment):
+            epoch = segment // data.segments
+            order = _order(fit.keys, data)
+            batches = _batches(random.fold_in(fit.keys, 2), segment, order, data, schedule, layout)
+            phases = [
+                partial(_train_segment, objective, schedule, set(groups))
+                for groups, _ in schedule.phases
+            ]
+            phase = jnp.array(cycle)[epoch % len(cycle)]
+            state, train = lax.switch(phase, phases, state, fit, data, batches, segment, epoch)
+            if not schedule.held_out:
+                return state, Losses(train, jnp.array(jnp.nan))
+            slots = jnp.arange(schedule.held_out)
+            rest = order[jnp.minimum(data.n_cells - data.n_held_out + slots, data.n_rows - 1)]
+            cells = Cells(rest, slots < data.n_held_out, data.n_held_out)
+            state, held_out = _score(objective, schedule, state, fit.keys, data, cells, epoch)
+            return state, Losses(train, held_out)
 
-        def go(state):
-            return jax.vmap(one_epoch, in_axes=(0, 0, None))(state, keys, epoch)
+        def skip(state, segment):
+            return state, Losses(jnp.array(jnp.nan), jnp.array(jnp.nan))
 
-        return lax.cond(epoch < epochs, go, skip, state)
+        def body(state, segment):
+            return lax.cond(segment < stop, go, skip, state, segment)
 
-    state, losses = lax.scan(body, state, start + jnp.arange(schedule.chunk))
-    return state, jax.tree.map(jnp.transpose, losses)
+        return lax.scan(body, state, start + jnp.arange(schedule.chunk))
+
+    return over_fits(one, layout)((state, fits), shared, start, stop)
+
+
+@partial(jax.jit, static_argnames=("objective", "schedule", "layout"), donate_argnames="state")
+def score(
+    objective: Objective,
+    schedule: Schedule,
+    layout: Layout,
+    state: TrainState,
+    fits: Fits,
+    held_out: Any,
+    epoch: Array,
+) -> tuple[TrainState, Float[Array, " fits"]]:
+    """Score the cells of ``held_out``, all of them in one batch, and keep what is best.
+
+    Parameters
+    ----------
+    objective, schedule, layout, fits
+        As in `init`.
+    state
+        State of every fit; its buffers are reused.
+    held_out
+        Takes the place of what fits share.
+    epoch
+        The epoch that has ended.
+    """
+
+    def one(state_and_fit, held_out, epoch):
+        state, fit = state_and_fit
+        data = objective.view(held_out, fit.own)
+        index = jnp.arange(data.n_rows)
+        cells = Cells(index, index < data.n_cells, data.n_cells)
+        return _score(objective, schedule, state, fit.keys, data, cells, epoch)
+
+    return over_fits(one, layout)((state, fits), held_out, epoch)
 
 
 def run(
     objective: Objective,
     schedule: Schedule,
-    keys: Array,
-    data: Any,
+    fits: Fits,
+    feed: Feed,
     *,
     epochs: int,
-    patience: int = 0,
-    on_chunk: Callable[[int, Losses], None] | None = None,
+    layout: Layout = Layout(),
+    on_chunk: Callable[[Progress], None] | None = None,
+    resume: tuple[TrainState, Losses] | None = None,
 ) -> tuple[TrainState, Losses]:
-    """Train one fit per key to the end, or until none improves any more.
+    """Train every fit to the end, or until none goes on.
 
     Parameters
     ----------
-    objective, schedule, keys, data
+    objective, schedule, layout, fits
         As in `init`.
+    feed
+        Where cells come from.
     epochs
         Number of epochs.
-    patience
-        Stop when no fit has had a better held-out loss for so many epochs; 0 never stops.
     on_chunk
-        Called between chunks with the number of epochs done and the losses so far.
+        Called between chunks; what it raises ends training.
+    resume
+        State and losses of a progress report to go on from.
+
+    Returns
+    -------
+    The state, and the losses of each segment.
     """
-    state = init(objective, schedule, keys, data)
-    chunks: list[Losses] = []
-    done = 0
-    while done < epochs:
-        state, losses = run_chunk(
-            objective, schedule, state, keys, data, jnp.int32(done), jnp.int32(epochs)
+    segments = epochs * feed.segments
+    state, losses = resume or (None, None)
+    done = 0 if losses is None else losses.train.shape[1]
+    pace = _Pace(schedule.chunk if feed.segments == 1 else 1)
+    cells = feed(done)
+    for shared in cells:
+        if state is None:
+            state = init(objective, schedule, layout, fits, shared)
+        if done >= segments or _finished(state, schedule, done // feed.segments):
+            break
+        until = min(done + pace.take(), segments)
+        state, new = run_chunk(
+            objective, schedule, layout, state, fits, shared, jnp.int32(done), jnp.int32(until)
         )
-        take = min(schedule.chunk, epochs - done)
-        chunks.append(Losses(*(loss[:, :take] for loss in losses)))
-        done += take
-        so_far = Losses(*(jnp.concatenate(part, 1) for part in zip(*chunks, strict=True)))
+        new = jax.tree.map(lambda part, n=until - done: to_host(part)[:, :n], new)
+        pace.took(until - done)
+        done = until
+        if feed.held_out is not None and done % feed.segments == 0:
+            epoch = jnp.int32(done // feed.segments - 1)
+            state, held_out = score(
+                objective, schedule, layout, state, fits, feed.held_out, epoch
+            )
+            new.held_out[:, -1] = to_host(held_out)
+        losses = new if losses is None else _join(losses, new)
         if on_chunk is not None:
-            on_chunk(done, so_far)
-        if bool((state.diverged >= 0).all()):
-            break
-        if patience and bool((done - 1 - state.best_epoch >= patience).all()):
-            break
-    if schedule.keep_best:
+            on_chunk(Progress(done, segments, losses, state))
+    close = getattr(cells, "close", None)
+    if close is not None:
+        close()
+    if state is None or losses is None:
+        raise ValueError(f"Expected at least one epoch, found {epochs}.")
+    if schedule.patience:
         state = state._replace(params=state.best)
-    return state, so_far
+    return state, losses
 
 
-def _train_epoch(objective, schedule, groups, state, key, data, batches, epoch):
+def by_epoch(losses: Losses, segments: int) -> Losses:
+    """Average the training losses of an epoch's segments; its held-out loss is that of the last."""
+    n_fits, n = losses.train.shape
+    whole = slice(0, n - n % segments)
+    train = np.asarray(losses.train)[:, whole].reshape(n_fits, -1, segments)
+    held_out = np.asarray(losses.held_out)[:, whole].reshape(n_fits, -1, segments)
+    return Losses(train.mean(2), held_out[:, :, -1])
+
+
+def to_host(array: Array) -> np.ndarray:
+    """Copy an array that may lie on several devices, or on those of several hosts, to this one."""
+    if not array.is_fully_addressable:
+        from jax.experimental import multihost_utils
+
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.array(array)
+
+
+class _Pace:
+    """Choose chunks of a few seconds each, so that progress shows and stopping is prompt."""
+
+    def __init__(self, most: int):
+        self.most = most
+        # Hosts that compute together must cut alike, and their clocks differ.
+        self.adapt = jax.process_count() == 1
+        self.next = 1
+        self.began = time.perf_counter()
+
+    def take(self) -> int:
+        self.began = time.perf_counter()
+        return self.next
+
+    def took(self, n: int) -> None:
+        seconds = max(time.perf_counter() - self.began, 1e-6)
+        wanted = CHUNK_SECONDS * n / seconds if self.adapt else 5
+        # The first chunk may include compilation, so the pace is corrected step by step.
+        self.next = int(max(1, min(self.most, wanted, 4 * self.next)))
+
+
+def _finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
+    over = to_host(state.diverged) >= 0
+    if schedule.patience:
+        over |= epoch - 1 - to_host(state.best_epoch) >= schedule.patience
+    return bool(over.all())
+
+
+def _train_segment(objective, schedule, groups, state, fit, data, batches, segment, epoch):
     trained = {name for name in state.params if objective.group(name) in groups}
-    rules = dict(schedule.rules)
+    optimisers = dict(schedule.optimisers)
+    steps = _steps(data, schedule)
 
     def step(state, i):
         frozen = {k: v for k, v in state.params.items() if k not in trained}
         free = {k: v for k, v in state.params.items() if k in trained}
-        number = epoch * schedule.steps + i
+        number = segment * steps + i
         cells = jax.tree.map(lambda a: a[i], batches)
 
         def loss_of(free):
-            step_key = random.fold_in(random.fold_in(key, 1), number)
+            step_key = random.fold_in(random.fold_in(fit.keys, 1), number)
             return objective.loss({**frozen, **free}, step_key, data, cells, epoch)
 
         loss, gradient = jax.value_and_grad(loss_of)(free)
         leaves = jax.tree.leaves((loss, gradient))
         finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-        alive = finite & (state.diverged < 0)
+        # Data sets of one program may differ a little in their number of steps.
+        due = i < steps
+        alive = finite & due & (state.diverged < 0)
         params, optimiser = dict(frozen), dict(state.optimiser)
         for name, part in _split(objective, gradient).items():
             old = {k: free[k] for k in part}
-            update, new_state = _transform(rules[name]).update(part, state.optimiser[name], old)
-            rate = rules[name].rate * rules[name].decay ** epoch.astype(jnp.float32)
+            update, new_state = _transform(optimisers[name]).update(part, state.optimiser[name], old)
+            rule = fit.rates[name]
+            rate = rule.rate * rule.decay ** epoch.astype(jnp.float32)
             new = jax.tree.map(lambda p, u, rate=rate: p - rate * u, old, update)
             params |= _where(alive, new, old)
             optimiser[name] = _where(alive, new_state, state.optimiser[name])
-        first = jnp.where((state.diverged < 0) & ~finite, number, state.diverged)
-        return state._replace(params=params, optimiser=optimiser, diverged=first), loss
+        fails = due & ~finite & (state.diverged < 0)
+        diverged = jnp.where(fails, number, state.diverged)
+        state = state._replace(params=params, optimiser=optimiser, diverged=diverged)
+        return state, jnp.where(due, loss, 0.0)
 
     state, losses = lax.scan(step, state, jnp.arange(schedule.steps))
-    return state, losses.mean()
+    return state, losses.sum() / steps
+
+
+def _steps(data, schedule: Schedule) -> Array:
+    n_train = data.n_cells - data.n_held_out
+    return jnp.minimum(-(-n_train // schedule.batch_size), schedule.steps)
 
 
 def _split(objective: Objective, params: Params) -> dict[str, Params]:
@@ -297,38 +503,49 @@ def _split(objective: Objective, params: Params) -> dict[str, Params]:
     return groups
 
 
-def _transform(rule: Rule) -> optax.GradientTransformation:
-    if rule.optimiser == "adam":
+def _transform(optimiser: str) -> optax.GradientTransformation:
+    if optimiser == "adam":
         return optax.scale_by_adam()
     return optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False)
 
 
-def _split_cells(key, n_cells, n_rows: int, held_out: int):
+def _order(key, data) -> Array:
     """Order the cells at random, held-out ones after the others, padding last."""
-    draw = random.uniform(random.fold_in(key, 4), (n_rows,))
-    order = jnp.argsort(jnp.where(jnp.arange(n_rows) < n_cells, draw, 2.0))
-    return order, n_cells - held_out
+    draw = random.uniform(random.fold_in(key, 4), (data.n_rows,))
+    return jnp.argsort(jnp.where(jnp.arange(data.n_rows) < data.n_cells, draw, 2.0))
 
 
-def _batches(key, epoch, order, n_train, schedule: Schedule) -> Cells:
-    """Deal the training cells to the steps of an epoch, some twice so that batches are full."""
+def _batches(key, segment, order, data, schedule: Schedule, layout: Layout) -> Cells:
+    """Deal the training cells to the steps of a segment, some twice so that batches are full."""
     n = len(order)
-    draw = random.uniform(random.fold_in(key, epoch), (n,))
+    n_train = data.n_cells - data.n_held_out
+    draw = random.uniform(random.fold_in(key, segment), (n,))
     shuffled = order[jnp.argsort(jnp.where(jnp.arange(n) < n_train, draw, 2.0))]
     at = jnp.arange(schedule.steps * schedule.batch_size) % n_train
     index = shuffled[at].reshape(schedule.steps, schedule.batch_size)
-    total = jnp.full(schedule.steps, n_train, jnp.int32)
+    index = split_cells(index, layout, axis=1)
+    total = jnp.full(schedule.steps, data.total, jnp.int32)
     return Cells(index, jnp.ones(index.shape, bool), total)
 
 
-def _keep_best(state: TrainState, loss, epoch, schedule: Schedule) -> TrainState:
+def _score(objective, schedule: Schedule, state: TrainState, key, data, cells: Cells, epoch):
+    # One key for all epochs: scores differ by their parameters, not by their noise. The epoch is
+    # a late one, at which weights that rise during training have arrived.
+    loss = objective.loss(state.params, random.fold_in(key, 3), data, cells, jnp.int32(10**6))
     better = (loss < state.best_loss) & (state.diverged < 0)
-    best = _where(better, state.params, state.best) if schedule.keep_best else {}
-    return state._replace(
+    if schedule.patience:
+        better &= epoch - state.best_epoch <= schedule.patience
+    best = _where(better, state.params, state.best) if schedule.patience else {}
+    state = state._replace(
         best=best,
         best_loss=jnp.where(better, loss, state.best_loss),
         best_epoch=jnp.where(better, epoch, state.best_epoch),
     )
+    return state, loss
+
+
+def _join(old: Losses, new: Losses) -> Losses:
+    return Losses(*(np.concatenate(pair, 1) for pair in zip(old, new, strict=True)))
 
 
 def _where(condition, new, old):

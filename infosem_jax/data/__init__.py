@@ -15,21 +15,40 @@ from infosem_jax.data.io import (
     read_regulators,
     write_embedding,
 )
+from infosem_jax.data.sparse_simulation import write_sparse_simulation
+from infosem_jax.data.stream import (
+    CellBlock,
+    Stream,
+    densify,
+    held_out_cells,
+    open_stream,
+    plan,
+    prefetch,
+    read_block,
+)
 
 __all__ = [
     "CATALOG",
     "NORMALISATIONS",
+    "CellBlock",
     "Dataset",
     "Embedding",
     "Entry",
     "Normalisation",
+    "Stream",
     "align_embedding",
     "atomic_write",
     "dataset",
+    "densify",
     "embed_genes",
     "embed_text",
     "fetch",
+    "held_out_cells",
     "normalise",
+    "open_stream",
+    "plan",
+    "prefetch",
+    "read_block",
     "read_embedding",
     "read_expression",
     "read_gene_text",
@@ -38,4 +57,5 @@ __all__ = [
     "read_orthologues",
     "read_regulators",
     "write_embedding",
+    "write_sparse_simulation",
 ]

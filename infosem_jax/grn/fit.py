@@ -1,172 +1,58 @@
-"""Fit InfoSEM to one data set with several seeds at once, and sum up the posterior."""
+"""Fit InfoSEM: one data set with several seeds, or a grid of data sets, priors and settings."""
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-import pandas as pd
-from jax import lax, random
-from jax.scipy.stats import norm
-from jaxtyping import Array, Float, Int
-from numpyro import handlers
-from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+from jax import random
 
 from infosem_jax import training
-from infosem_jax.data.dataset import Dataset, normalise
-from infosem_jax.grn.binding import GeneContext, Prior, bind
+from infosem_jax.checkpoint import Saver
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.stream import Stream
+from infosem_jax.grn import prepare
+from infosem_jax.grn.binding import Prior
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
-from infosem_jax.grn.network import Network
-from infosem_jax.grn.priors import MeanAbsolute
-from infosem_jax.grn.sem import weight_matrix
-from infosem_jax.training import Cells, Rule, Schedule
+from infosem_jax.grn.objective import Choice, weights
+from infosem_jax.grn.prepare import Group, Job, PriorLike, Priors
+from infosem_jax.grn.result import Fit, moments
+from infosem_jax.grn.streaming import StreamFeed
+from infosem_jax.layout import Layout, choose, place
+from infosem_jax.training import Fits, Resident, to_host
 
 log = logging.getLogger("infosem_jax")
 
-QUADRATURE = 20
 
-
-class Fit(NamedTuple):
-    """A fitted model: what the network is made of, and the parameters behind it.
+class GridProgress(NamedTuple):
+    """Where a grid stands.
 
     Attributes
     ----------
-    genes, rows, regulators
-        Names of the targets, of the genes with effects, and of the candidates that are reported.
-    name
-        What the data were called.
-    config
-        Settings of the fit.
-    weight, sd
-        Posterior mean and standard deviation of W, [seeds, regulators, genes].
-    positive
-        Posterior probability that W is positive, [seeds, regulators, genes].
-    probability
-        Posterior mean of the gate, [seeds, regulators, genes]; None without an edge prior.
-    prior_mean
-        Mean of W under the prior as learned, [seeds, regulators, genes].
+    group, n_groups
+        Which group of fits is being trained, and how many there are.
+    jobs
+        What it consists of.
+    epochs, n_epochs
+        Epochs trained so far in this group (a fraction inside an epoch of blocks), and in all.
     losses
-        Training and held-out loss per measured value, [seeds, epochs].
-    diverged
-        Step at which a seed's loss stopped being finite, -1 for sound seeds, [seeds].
-    params
-        Parameters of the model and the guide, seeds leading; rows and genes sorted by name.
-    seconds
-        Wall-clock time, compilation included.
+        Losses of each segment so far.
     """
 
-    genes: tuple[str, ...]
-    rows: tuple[str, ...]
-    regulators: tuple[str, ...]
-    name: str
-    config: Config
-    weight: Float[np.ndarray, "seeds regulators genes"]
-    sd: Float[np.ndarray, "seeds regulators genes"]
-    positive: Float[np.ndarray, "seeds regulators genes"]
-    probability: Float[np.ndarray, "seeds regulators genes"] | None
-    prior_mean: Float[np.ndarray, "seeds regulators genes"]
+    group: int
+    n_groups: int
+    jobs: tuple[Job, ...]
+    epochs: float
+    n_epochs: int
     losses: training.Losses
-    diverged: Int[np.ndarray, " seeds"]
-    params: dict[str, Any]
-    seconds: float
-
-
-class FitData(NamedTuple):
-    """The arrays of one fit.
-
-    Attributes
-    ----------
-    x, observed
-        Normalised expression and the entries to score, [cells, genes]; rows past ``n_cells`` are
-        padding.
-    n_cells
-        Number of real cells.
-    graph
-        Bound priors and rows.
-    """
-
-    x: Array
-    observed: Array
-    n_cells: Array
-    graph: Graph
-
-    @property
-    def n_rows(self) -> int:
-        """Number of cells with padding."""
-        return self.x.shape[0]
-
-
-@dataclass(frozen=True)
-class InfoSEM:
-    """The objective: minus the weighted evidence bound, per cell and gene."""
-
-    config: Config
-
-    def init(self, key: Array, data: FitData) -> training.Params:
-        """Draw starting parameters; logits, and effects on request, start at their prior's mean."""
-        batch = _batch(data, Cells(jnp.arange(1), jnp.ones(1, bool), jnp.int32(1)), self.config)
-        svi = self._svi()
-        state = svi.init(key, batch, data.graph, config=self.config)
-        params = dict(svi.optim.get_params(state.optim_state))
-        for site, wanted in (("effect", self.config.start == "prior"), ("logit", True)):
-            if wanted and f"{site}_loc" in params:
-                noise = params["effect_loc"] if site == "effect" else 0.0
-                params[f"{site}_loc"] = _prior_mean(site, params, batch, data.graph, self) + noise
-        return params
-
-    def loss(
-        self, params: training.Params, key: Array, data: FitData, cells: Cells, epoch: Array
-    ) -> Array:
-        """Return minus the evidence bound of some cells, per cell and gene."""
-        config, batch = self.config, _batch(data, cells, self.config)
-        anneal = jnp.minimum(1.0, (epoch + 1.0) / max(config.anneal_epochs, 1))
-        weights = Weights(
-            config.weight_z * anneal, config.weight_effect * anneal, config.weight_logit * anneal
-        )
-        bound = self._svi().loss.loss(
-            key,
-            self.constrain(params, data),
-            model,
-            guide,
-            batch,
-            data.graph,
-            weights,
-            config=config,
-        )
-        return bound / (cells.total * data.x.shape[1])
-
-    def group(self, name: str) -> str:
-        """Return which of the three groups of parameters a parameter belongs to."""
-        if name in ("encoder$params", "decoder$params", "latent$params"):
-            return "networks"
-        return "edges" if name in ("effect_loc", "effect_log_scale") else "priors"
-
-    def constrain(self, params: training.Params, data: FitData) -> training.Params:
-        """Map parameters to the supports that the model declares for them."""
-        svi, batch = (
-            self._svi(),
-            _batch(data, Cells(jnp.arange(1), jnp.ones(1, bool), jnp.int32(1)), self.config),
-        )
-        # Tracing alone tells which constraints the model declares; nothing is computed.
-        jax.eval_shape(partial(svi.init, config=self.config), random.key(0), batch, data.graph)
-        constrain: Any = svi.constrain_fn
-        return constrain(params)
-
-    def _svi(self) -> SVI:
-        sampled = self.config.divergence == "sampled"
-        bound = Trace_ELBO() if sampled else TraceMeanField_ELBO()
-        return SVI(model, guide, optax.identity(), bound)
 
 
 def fit(
-    data: Dataset,
+    data: Dataset | Stream,
     effect: Prior | None = None,
     edge: Prior | None = None,
     *,
@@ -174,16 +60,18 @@ def fit(
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[int, training.Losses], None] | None = None,
+    saver: Saver | None = None,
 ) -> Fit:
     """Fit the model to expression with one posterior per seed, all seeds in one compiled program.
 
     The result depends on the key, the data and the settings only: genes and cells are put in the
-    order of their names first, so that the order they came in does not matter.
+    order of their names first, so that the order they came in does not matter. (Cells of a stream
+    are taken in an order drawn from the key and their place in the file.)
 
     Parameters
     ----------
     data
-        Expression as read, or already normalised.
+        Expression as read, or already normalised; or a stream of cells that stay on disk.
     effect
         Prior of the effects; None is DeepSEM's Laplace prior, ``priors.MeanAbsolute()``.
     edge
@@ -195,7 +83,9 @@ def fit(
     key
         Seeds the random numbers; fit i of one key is the same however many seeds there are.
     on_chunk
-        Called every few epochs with the number of epochs done and the losses so far.
+        Called every few seconds with the number of epochs done and the losses so far.
+    saver
+        Saves training now and then, and goes on from what was saved.
 
     Raises
     ------
@@ -204,236 +94,275 @@ def fit(
     FloatingPointError
         If every seed diverged.
     """
-    began = time.perf_counter()
-    if seeds < 1:
-        raise ValueError(f"Expected at least one seed, found {seeds}.")
-    prepared = _prepare(data, effect, edge, config)
-    # The number of epochs is no part of the compiled program.
-    objective = InfoSEM(replace(config, epochs=1))
-    schedule = _schedule(config, len(data.cells))
-    keys = jax.vmap(partial(random.fold_in, random.key(key)))(jnp.arange(seeds))
-    state, losses = training.run(
-        objective,
-        schedule,
-        keys,
-        prepared.arrays,
-        epochs=config.epochs,
-        patience=config.patience,
-        on_chunk=on_chunk,
+
+    def tell(progress: GridProgress) -> None:
+        if on_chunk is not None:
+            on_chunk(int(progress.epochs), progress.losses)
+
+    grid = fit_many(
+        {data.name: data},
+        {"": Priors(effect, edge)},
+        configs={"": config},
+        seeds=seeds,
+        key=key,
+        on_chunk=tell,
+        saver=saver,
     )
-    diverged = np.asarray(state.diverged)
-    _report_divergence(diverged, data.name, schedule)
-    summary = _summarise(objective, state.params, prepared.arrays, prepared.reported)
-    summary = jax.tree.map(lambda part: np.asarray(part)[:, :, prepared.restore], summary)
-    weight, sd, positive, prior_mean, probability = summary
-    return Fit(
-        genes=data.genes,
-        rows=prepared.rows,
-        regulators=data.regulators,
-        name=data.name,
-        config=config,
-        weight=weight,
-        sd=sd,
-        positive=positive,
-        probability=probability,
-        prior_mean=prior_mean,
-        losses=jax.tree.map(np.asarray, losses),
-        diverged=diverged,
-        params=jax.tree.map(np.asarray, state.params),
-        seconds=time.perf_counter() - began,
-    )
+    _, fitted = next(grid)
+    grid.close()
+    if (fitted.diverged >= 0).all():
+        raise FloatingPointError(_divergence(fitted))
+    return fitted
 
 
-def network(fitted: Fit) -> Network:
-    """Sum up the sound seeds of a fit: mean effect, its spread, and how sure its sign is.
+def fit_many(
+    datasets: Mapping[str, Dataset | Stream] | Sequence[Dataset | Stream],
+    priors: Mapping[str, PriorLike],
+    *,
+    configs: Config | Mapping[str, Config] = Config(),
+    seeds: int = 1,
+    key: int = 0,
+    cells_over: int | None = None,
+    at_once: int | None = None,
+    on_chunk: Callable[[GridProgress], None] | None = None,
+    saver: Saver | None = None,
+    skip: Collection[Job] = (),
+) -> Iterator[tuple[Job, Fit]]:
+    """Fit every data set with every prior, setting and seed, in as few compiled programs as possible.
 
-    Raises
-    ------
-    FloatingPointError
-        If no seed is sound.
-    """
-    sound = fitted.diverged < 0
-    if not sound.any():
-        raise FloatingPointError(f"{fitted.name}: every seed diverged.")
-    weight = fitted.weight[sound].mean(0)
-    sd = np.sqrt((fitted.sd[sound] ** 2).mean(0) + fitted.weight[sound].var(0))
-    positive = fitted.positive[sound].mean(0)
-    probability = fitted.probability
-    return Network(
-        regulators=fitted.regulators,
-        genes=fitted.genes,
-        weight=weight,
-        sd=sd,
-        sign_agreement=np.where(weight >= 0, positive, 1 - positive),
-        probability=None if probability is None else probability[sound].mean(0),
-        name=fitted.name,
-    )
-
-
-def loss_table(fitted: Fit) -> pd.DataFrame:
-    """Lay the losses out as a long table: seed, epoch, loss, held_out (nats per measured value)."""
-    seeds, epochs = fitted.losses.train.shape
-    return pd.DataFrame(
-        {
-            "seed": np.repeat(np.arange(seeds), epochs),
-            "epoch": np.tile(np.arange(1, epochs + 1), seeds),
-            "loss": fitted.losses.train.ravel(),
-            "held_out": fitted.losses.held_out.ravel(),
-        }
-    )
-
-
-def context(data: Dataset, config: Config, site: str = "effect") -> GeneContext:
-    """Return what priors see of the data: names in sorted order, and which genes have rows.
+    What shares shapes trains side by side, over all devices of `jax.devices()`: see
+    `prepare.groups`. Each fit equals the one that `fit` makes of it alone, to rounding. All is
+    checked before the first is trained; ``dict(fit_many(...))`` holds all results, a loop over it
+    one at a time.
 
     Parameters
     ----------
-    data
-        Expression.
-    config
-        Settings; ``rows`` matters.
-    site
-        ``effect`` or ``logit``.
+    datasets
+        Data sets by name, or a list of data sets with names of their own.
+    priors
+        Priors by name: of the effects, or ``{"effect": ..., "edge": ...}``, as `variant` returns.
+    configs
+        Settings, or several by name. Those that differ in learning rates and weights only share a
+        program.
+    seeds, key
+        As in `fit`, for each.
+    cells_over
+        Number of devices that share the cells of each batch; None decides.
+    at_once
+        Fits that one device computes side by side; None is one on a CPU and all elsewhere.
+    on_chunk
+        Called every few seconds.
+    saver
+        Saves training now and then, and goes on from what was saved.
+    skip
+        Jobs whose results are not wanted any more.
+
+    Yields
+    ------
+    The job and its fit, group by group. A fit whose seeds all diverged is yielded too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If data, settings or priors do not fit together.
     """
-    genes = tuple(sorted(data.genes))
-    acting = set(genes if config.rows == "all" else data.regulators)
-    return GeneContext(genes, tuple(g for g in genes if g in acting), len(data.cells), site)
-
-
-class _Prepared(NamedTuple):
-    arrays: FitData
-    rows: tuple[str, ...]
-    reported: np.ndarray
-    restore: np.ndarray
-
-
-def _prepare(data: Dataset, effect: Prior | None, edge: Prior | None, config: Config) -> _Prepared:
-    """Normalise, sort genes and cells by name, and bind the priors to the sorted names."""
-    if data.normalisation == "none":
-        data = normalise(data, config.normalisation, clip=config.clip)
-    effect_context = context(data, config)
-    genes, rows = effect_context.genes, effect_context.rows
-    gene_order = np.argsort(np.asarray(data.genes))
-    cell_order = np.argsort(np.asarray(data.cells))
-    graph = Graph(
-        effect=bind(MeanAbsolute() if effect is None else effect, effect_context),
-        edge=None if edge is None else bind(edge, context(data, config, "logit")),
-        rows=jnp.asarray(np.searchsorted(genes, rows)),
+    if seeds < 1:
+        raise ValueError(f"Expected at least one seed, found {seeds}.")
+    named_configs = {"": configs} if isinstance(configs, Config) else dict(configs)
+    grid = prepare.groups(
+        prepare.named(datasets, "data sets"),
+        prepare.named(priors, "priors"),
+        prepare.named(named_configs, "settings"),
     )
-    observed = data.observed if config.observe == "nonzero" else np.ones_like(data.observed)
-    sorted_cells = np.ix_(cell_order, gene_order)
-    arrays = FitData(
-        x=jnp.asarray(data.x[sorted_cells]),
-        observed=jnp.asarray(observed[sorted_cells]),
-        n_cells=jnp.int32(len(data.cells)),
-        graph=graph,
-    )
-    reported = pd.Index(rows).get_indexer(pd.Index(data.regulators))
-    return _Prepared(arrays, rows, reported, np.argsort(gene_order))
-
-
-def _schedule(config: Config, n_cells: int) -> Schedule:
-    held_out = round(config.held_out * n_cells)
-    if config.held_out and not 1 <= held_out <= n_cells - 2:
-        raise ValueError(
-            f"held_out: expected a share that leaves cells on both sides, found {config.held_out}, "
-            f"which holds out {held_out} of {n_cells} cells."
-        )
-    batch_size = min(config.batch_size, n_cells - held_out)
-    if config.phase_networks + config.phase_edges == 0:
-        phases = ((("networks", "edges", "priors"), 1),)
-    else:
-        phases = (
-            (("networks",), config.phase_networks),
-            (("edges", "priors"), config.phase_edges),
-        )
-    rules = (
-        ("networks", Rule(config.optimiser, config.rate_networks, config.decay)),
-        ("edges", Rule(config.optimiser, config.rate_edges)),
-        ("priors", Rule("adam", config.rate_priors)),
-    )
-    return Schedule(
-        rules=rules,
-        phases=tuple(phase for phase in phases if phase[1]),
-        batch_size=batch_size,
-        steps=-(-(n_cells - held_out) // batch_size),
-        held_out=held_out,
-        keep_best=config.patience > 0,
+    return _fit_groups(
+        grid, seeds, key, (cells_over, at_once), on_chunk, saver, frozenset(skip)
     )
 
 
-def _batch(data: FitData, cells: Cells, config: Config) -> Batch:
-    x, observed = data.x[cells.index], data.observed[cells.index]
-    return Batch(x, observed, cells.real, cells.total.astype(x.dtype))
+def _fit_groups(
+    grid: list[Group],
+    seeds: int,
+    key: int,
+    spread: tuple[int | None, int | None],
+    on_chunk: Callable[[GridProgress], None] | None,
+    saver: Saver | None,
+    skip: frozenset[Job],
+) -> Iterator[tuple[Job, Fit]]:
+    for number, group in enumerate(grid):
+        jobs = tuple(member.job for member in group.members)
+        wanted = [i for i, job in enumerate(jobs) if job not in skip]
+        if wanted:
+            tell = _teller(on_chunk, number, len(grid), group)
+            trained = _train(group, number, seeds, key, spread, tell, saver)
+            for i in wanted:
+                yield jobs[i], _result(group, i, seeds, trained)
+        if saver is not None:
+            saver.forget(number)
 
 
-def _prior_mean(site: str, params, batch: Batch, graph: Graph, objective: InfoSEM) -> Array:
-    """Mean of a site's prior under given parameters, its own sites drawn from the guide."""
-    config = objective.config
-    posterior = handlers.substitute(handlers.seed(guide, random.key(0)), params)
-    guided = handlers.trace(posterior).get_trace(batch, graph, config=config)
-    generative = handlers.substitute(handlers.seed(model, random.key(0)), params)
-    replayed = handlers.replay(generative, guided)
-    return handlers.trace(replayed).get_trace(batch, graph, config=config)[site]["fn"].mean
+class _Trained(NamedTuple):
+    params: Any
+    losses: training.Losses
+    diverged: np.ndarray
+    seconds: float
 
 
-@partial(jax.jit, static_argnames="objective")
-def _summarise(objective: InfoSEM, params, data: FitData, reported: Array):
-    """Moments of W = effect * sigmoid(logit), which are independent, for the reported rows."""
-    cells = Cells(jnp.arange(1), jnp.ones(1, bool), jnp.int32(1))
-    batch = _batch(data, cells, objective.config)
-    rows = data.graph.rows[reported]
+def _train(
+    group: Group,
+    number: int,
+    seeds: int,
+    key: int,
+    spread: tuple[int | None, int | None],
+    tell: Callable[[training.Progress, int], None],
+    saver: Saver | None,
+) -> _Trained:
+    n_fits = len(group.members) * seeds
+    cells_over, at_once = spread
+    layout = choose(n_fits, group.schedule.batch_size, cells=cells_over)
+    if at_once is not None:
+        layout = layout._replace(at_once=at_once)
+    feed, choices = _feed(group, layout, key)
+    fits = _fits(group, choices, seeds, key, layout)
+    began = time.perf_counter()
+    resume, earlier = None, 0.0
+    if saver is not None:
+        example = _example(group, layout, fits, feed)
+        saved = saver.open(number, example, lambda: _identity(group, seeds, key, layout))
+        if saved is not None:
+            (state, losses), earlier = saved
+            resume = place(state, layout, fits=True), losses
 
-    def moments(site, params):
-        mean = params[f"{site}_loc"][reported]
-        log_scale = params.get(f"{site}_log_scale")
-        sd = jnp.zeros_like(mean) if log_scale is None else jnp.exp(log_scale[reported])
-        return mean, sd
+    def on_chunk(progress: training.Progress) -> None:
+        tell(progress, feed.segments)
+        if saver is not None:
+            seconds = earlier + time.perf_counter() - began
+            saver.update((progress.state, progress.losses), seconds, progress.done)
 
-    def one(params):
-        params = objective.constrain(params, data)
-        mean, sd = moments("effect", params)
-        prior = _prior_mean("effect", params, batch, data.graph, objective)[reported]
-        positive = jnp.where(sd > 0, norm.cdf(mean / jnp.where(sd > 0, sd, 1)), mean > 0)
-        gate = prior_gate = None
-        if data.graph.edge is not None:
-            logit, spread = moments("logit", params)
-            gate, gate_square = _gate_moments(logit, spread)
-            prior_gate = _prior_mean("logit", params, batch, data.graph, objective)[reported]
-            # A point estimate of the gate has no variance; do not let rounding give it one.
-            gate_variance = jnp.where(spread > 0, jnp.maximum(gate_square - gate**2, 0), 0)
-            sd = jnp.sqrt(mean**2 * gate_variance + sd**2 * gate_square)
-            mean = mean * gate
-        no_self = partial(weight_matrix, logit=None, rows=rows)
-        prior = weight_matrix(prior, prior_gate, rows)
-        return no_self(mean), no_self(sd), positive, prior, gate
-
-    return jax.lax.map(one, params)
-
-
-def _gate_moments(logit: Array, spread: Array) -> tuple[Array, Array]:
-    """First two moments of sigmoid(l), l ~ Normal(logit, spread^2), by Gauss-Hermite quadrature."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE)
-
-    def add(moments, node_and_weight):
-        node, weight = node_and_weight
-        gate = jax.nn.sigmoid(logit + spread * node)
-        return (moments[0] + weight * gate, moments[1] + weight * gate**2), None
-
-    start = jnp.zeros_like(logit), jnp.zeros_like(logit)
-    points = jnp.asarray(nodes, logit.dtype), jnp.asarray(weights / weights.sum(), logit.dtype)
-    return lax.scan(add, start, points)[0]
-
-
-def _report_divergence(diverged: np.ndarray, name: str, schedule: Schedule) -> None:
-    bad = np.flatnonzero(diverged >= 0)
-    if not len(bad):
-        return
-    where = ", ".join(f"seed {i} at step {diverged[i]}" for i in bad[:5])
-    message = (
-        f"{name}: {len(bad)} of {len(diverged)} seeds diverged ({where}; {schedule.steps} steps an "
-        "epoch). Lower the learning rates, or clip expression harder."
+    state, losses = training.run(
+        group.objective,
+        group.schedule,
+        fits,
+        feed,
+        epochs=group.epochs,
+        layout=layout,
+        on_chunk=on_chunk,
+        resume=resume,
     )
-    if len(bad) == len(diverged):
-        raise FloatingPointError(message)
-    log.warning("%s They are left out of the network.", message)
+    params = jax.tree.map(lambda leaf: to_host(leaf)[:n_fits], state.params)
+    losses = jax.tree.map(lambda leaf: leaf[:n_fits], training.by_epoch(losses, feed.segments))
+    seconds = earlier + time.perf_counter() - began
+    return _Trained(params, losses, to_host(state.diverged)[:n_fits], seconds)
+
+
+def _feed(group: Group, layout: Layout, key: int) -> tuple[Any, list[Choice]]:
+    data = group.members[0].data
+    if not isinstance(data, Stream):
+        shared, choices = prepare.cohort(group)
+        return Resident(place(shared, layout)), choices
+    graphs, graph_of = prepare.stack_graphs(group)
+    share = group.objective.config.held_out
+    feed = StreamFeed(data, graphs, layout, share=share, seed=key % 2**32)
+    nothing = np.int32(0)
+    choices = [
+        Choice(nothing, np.int32(graph), nothing, nothing, weights(member.config))
+        for graph, member in zip(graph_of, group.members, strict=True)
+    ]
+    return feed, choices
+
+
+def _fits(group: Group, choices: list[Choice], seeds: int, key: int, layout: Layout) -> Fits:
+    """Lay out the fits, seeds within members; the last is repeated where devices would idle."""
+    member = np.repeat(np.arange(len(choices)), seeds)
+    seed = np.tile(np.arange(seeds), len(choices))
+    devices = layout.devices[0]
+    fill = -len(member) % devices
+    member, seed = np.pad(member, (0, fill), mode="edge"), np.pad(seed, (0, fill), mode="edge")
+    rates = [prepare.member_rates(m) for m in group.members]
+    own, rates = (
+        jax.tree.map(lambda *leaves: np.stack(leaves)[member], *parts) for parts in (choices, rates)
+    )
+    keys = jax.vmap(partial(random.fold_in, random.key(key)))(jnp.asarray(seed))
+    return place(Fits(keys, rates, own), layout, fits=True)
+
+
+def _example(group: Group, layout: Layout, fits: Fits, feed) -> Any:
+    """Return the shapes of the state, without computing it."""
+    cells = feed(0)
+    shared = next(cells)
+    cells.close()
+    return jax.eval_shape(
+        partial(training.init, group.objective, group.schedule, layout), fits, shared
+    )
+
+
+def _identity(group: Group, seeds: int, key: int, layout: Layout) -> dict[str, Any]:
+    """Return all that a fit depends on, to compare what was saved with what is asked for."""
+    from dataclasses import asdict
+
+    from infosem_jax.checkpoint import fingerprint
+
+    members = {
+        "/".join(member.job): {
+            "config": asdict(member.config),
+            "data": (
+                member.data.fingerprint
+                if isinstance(member.data, Stream)
+                else fingerprint(member.data)
+            ),
+            "priors": fingerprint(member.graph),
+        }
+        for member in group.members
+    }
+    return {
+        "fits": members,
+        "seeds": seeds,
+        "key": key,
+        "devices": list(layout.devices),
+        "at_once": layout.at_once,
+    }
+
+
+def _result(group: Group, i: int, seeds: int, trained: _Trained) -> Fit:
+    member, data = group.members[i], group.members[i].data
+    part = slice(i * seeds, (i + 1) * seeds)
+    params = jax.tree.map(lambda leaf: leaf[part], trained.params)
+    summary = moments(group.objective, params, member.graph, prepare.reported(member))
+    restore = np.argsort(np.argsort(np.asarray(data.genes)))
+    summary = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :, restore], summary)
+    fitted = Fit(
+        genes=data.genes,
+        rows=member.rows,
+        regulators=data.regulators,
+        name=data.name,
+        config=member.config,
+        **summary._asdict(),
+        losses=jax.tree.map(lambda leaf: leaf[part], trained.losses),
+        diverged=trained.diverged[part],
+        params=params,
+        seconds=trained.seconds,
+    )
+    if (fitted.diverged >= 0).any():
+        log.warning("%s They are left out of the network.", _divergence(fitted))
+    return fitted
+
+
+def _teller(on_chunk, number: int, n_groups: int, group: Group):
+    jobs = tuple(member.job for member in group.members)
+
+    def tell(progress: training.Progress, segments: int) -> None:
+        if on_chunk is not None:
+            epochs = progress.done / segments
+            on_chunk(
+                GridProgress(number, n_groups, jobs, epochs, group.epochs, progress.losses)
+            )
+
+    return tell
+
+
+def _divergence(fitted: Fit) -> str:
+    bad = np.flatnonzero(fitted.diverged >= 0)
+    where = ", ".join(f"seed {i} at step {fitted.diverged[i]}" for i in bad[:5])
+    return (
+        f"{fitted.name}: {len(bad)} of {len(fitted.diverged)} seeds diverged ({where}). "
+        "Lower the learning rates, or clip expression harder."
+    )

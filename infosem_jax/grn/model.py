@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     x
         Normalised expression, [cells, genes].
     observed
-        Entries whose reconstruction is scored, [cells, genes].
+        Entries whose reconstruction is scored, [cells, genes]; None for all.
     real
         False for padding, [cells].
     total
@@ -44,7 +44,7 @@ class Batch(NamedTuple):
     """
 
     x: Float[Array, "cells genes"]
-    observed: Bool[Array, "cells genes"]
+    observed: Bool[Array, "cells genes"] | None
     real: Bool[Array, " cells"]
     total: Float[Array, ""] | float
 
@@ -111,14 +111,17 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     with _cells(batch):
         with handlers.scale(scale=weights.z):
             z: Any = numpyro.sample("z", dist.Normal(location, scale).to_event(1))
-        u = propagate(z, W, graph.rows, remainder)
+        u = propagate(z, W, graph.rows, remainder, precision=config.precision)
         mean = evaluate(decoder, u, config.knots)[0]
-        # Masked entries are replaced by the mean of the others, as in a masked mean squared error.
-        scored = batch.observed & batch.real[:, None]
-        share = scored.sum() / jnp.maximum(batch.real.sum() * n_genes, 1)
+        likelihood: Any = dist.Normal(mean, config.observation_sd)
+        share = jnp.ones(())
+        if batch.observed is not None:
+            # Masked entries are replaced by the mean of the others: a masked mean squared error.
+            scored = batch.observed & batch.real[:, None]
+            share = scored.sum() / jnp.maximum(batch.real.sum() * n_genes, 1)
+            likelihood = likelihood.mask(batch.observed)
         with handlers.scale(scale=1 / jnp.maximum(share, 1e-6)):
-            x = dist.Normal(mean, config.observation_sd).mask(batch.observed).to_event(1)
-            numpyro.sample("x", x, obs=batch.x)
+            numpyro.sample("x", likelihood.to_event(1), obs=batch.x)
 
 
 def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: Config) -> None:
@@ -156,9 +159,11 @@ def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     network = ScalarNetwork(config.hidden, 2, offset=config.encoder_offset)
     encoder = flax_module("encoder", network, input_shape=(1,))
     location, log_variance = evaluate(encoder, batch.x, config.knots)
-    location = absorb(location, W, graph.rows, remainder)
+    location = absorb(location, W, graph.rows, remainder, precision=config.precision)
     if config.absorbed == "both":
-        log_variance = absorb(log_variance, W, graph.rows, remainder)
+        log_variance = absorb(
+            log_variance, W, graph.rows, remainder, precision=config.precision
+        )
     scale = jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)
     with _cells(batch), handlers.scale(scale=weights.z):
         numpyro.sample("z", dist.Normal(location, scale).to_event(1))

@@ -4,7 +4,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Int
+
+from infosem_jax.grn.config import Precision
 
 
 class Remainder(NamedTuple):
@@ -45,6 +48,8 @@ def absorb(
     W: Float[Array, "rows genes"],
     rows: Int[Array, " rows"],
     remainder: Remainder | None = None,
+    *,
+    precision: Precision = "float32",
 ) -> Float[Array, "cells genes"]:
     """Return the exogenous noise of a state, ``z = u (I - W)``.
 
@@ -58,9 +63,15 @@ def absorb(
         Which gene each row is, [rows].
     remainder
         Low-rank effects of the genes without a row.
+    precision
+        Of the factors of the product with W and of its gradients, whose sums are float32 in any
+        case; everything else is float32 throughout.
     """
-    z = u - _select(u, W, rows) @ W
-    return z if remainder is None else z - (u @ remainder.source) @ remainder.target
+    z = u - _product(_select(u, W, rows), W, precision)
+    if remainder is None:
+        return z
+    with jax.default_matmul_precision("float32"):
+        return z - (u @ remainder.source) @ remainder.target
 
 
 def propagate(
@@ -68,6 +79,8 @@ def propagate(
     W: Float[Array, "rows genes"],
     rows: Int[Array, " rows"],
     remainder: Remainder | None = None,
+    *,
+    precision: Precision = "float32",
 ) -> Float[Array, "cells genes"]:
     """Return the state that exogenous noise settles to, ``u = z (I - W)^-1``.
 
@@ -81,6 +94,8 @@ def propagate(
         Exogenous noise, [cells, genes].
     W, rows, remainder
         As in `absorb`.
+    precision
+        Of the factors of ``h M``, which follows the solve; the solve itself is always float32.
     """
     with jax.default_matmul_precision("float32"):
         if W.shape[0] == W.shape[1] and remainder is None:
@@ -92,9 +107,39 @@ def propagate(
             inner = jnp.concatenate([_select(M, W, rows), M @ remainder.source], 1)
             drive = jnp.concatenate([drive, z @ remainder.source], 1)
         h = jnp.linalg.solve((jnp.eye(len(M), dtype=W.dtype) - inner).T, drive.T).T
-        return z + h @ M
+        return z + _product(h, M, precision)
 
 
 def _select(a: Array, W: Array, rows: Array) -> Array:
     """Pick the columns of the row genes; a square W has a row for every gene, in order."""
     return a if W.shape[0] == W.shape[1] else a[:, rows]
+
+
+def _product(a: Array, b: Array, precision: Precision) -> Array:
+    if precision == "bfloat16":
+        return _half_product(a, b)
+    with jax.default_matmul_precision("float32"):
+        return a @ b
+
+
+@jax.custom_vjp
+def _half_product(a: Array, b: Array) -> Array:
+    """Multiply numbers rounded to bfloat16 and sum in float32; so do the gradients."""
+    return _half_dot(a, b, ((1,), (0,)))
+
+
+def _half_forward(a, b):
+    return _half_product(a, b), (a, b)
+
+
+def _half_backward(factors, gradient):
+    a, b = factors
+    return _half_dot(gradient, b, ((1,), (1,))), _half_dot(a, gradient, ((0,), (0,)))
+
+
+_half_product.defvjp(_half_forward, _half_backward)
+
+
+def _half_dot(a: Array, b: Array, contract) -> Array:
+    half = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    return lax.dot_general(*half, (contract, ((), ())), preferred_element_type=jnp.float32)

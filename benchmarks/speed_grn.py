@@ -1,0 +1,326 @@
+"""How fast InfoSEM fits: against PyTorch, many seeds against one, and against RegDiffusion.
+
+step
+    An epoch of DeepSEM's recipe, ours against the same objective in eager PyTorch, after a check
+    that both compute the same loss and gradients.
+seeds
+    An epoch of ten seeds together against an epoch of one.
+regdiffusion
+    A whole fit of real data, compilation included, and its AUPRC ratio, against RegDiffusion at its
+    defaults.
+
+The first needs torch, the last regdiffusion and INFOSEM_DATA; each is left out, with a line that
+says so, where they are not at hand. On CPUs, OPENBLAS_NUM_THREADS=1 is rarely slower for ours;
+PyTorch keeps its own number of threads.
+"""
+
+import contextlib
+import importlib.util
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pandas as pd
+from _record import Figure, parser, print_table, report
+from jax import random
+from numpyro import handlers
+from numpyro.infer import SVI, TraceMeanField_ELBO
+
+from infosem_jax.benchmark import evaluate_edges
+from infosem_jax.data import dataset, normalise, read_expression, read_network
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.grn.binding import GeneContext, bind
+from infosem_jax.grn.config import Config
+from infosem_jax.grn.fit import fit, network
+from infosem_jax.grn.model import Batch, Graph, guide, model
+from infosem_jax.grn.network import edges
+from infosem_jax.grn.priors import MeanAbsolute
+
+GENES, CELLS, BATCH = 1400, 400, 64
+STEP_TARGETS = {100: 20.0, 400: 15.0, GENES: 6.0}
+SEEDS, SEEDS_TARGET = 10, 8.0
+CYCLE = {"networks": 1, "edges": 2}  # epochs of each phase in DeepSEM's alternation
+REAL = "mDC/TFs+1000"
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument(
+        "--only", default=",".join(PARTS), metavar="NAMES", help=f"some of {', '.join(PARTS)}"
+    )
+    arguments = options.parse_args()
+    chosen = arguments.only.split(",")
+    if unknown := set(chosen) - set(PARTS):
+        sys.exit(f"--only {','.join(unknown)}: expected some of {', '.join(PARTS)}.")
+    # Fits are spread over the devices that there are; a CPU counts as one unless told otherwise.
+    jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
+    report([f for name in chosen for f in PARTS[name](arguments.quick)], arguments.json)
+
+
+def step_figures(quick: bool) -> list[Figure]:
+    """Compare an epoch with one in PyTorch, at several numbers of rows."""
+    if not _installed("torch", "step"):
+        return []
+    import torch
+
+    name = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
+    loss_error, gradient_error = check_torch()
+    print(
+        f"Same parameters, same noise, {name}: loss differs by {loss_error:.1e}, the gradient by "
+        f"{gradient_error:.1e} at most (relative, any parameter)."
+    )
+    if max(loss_error, gradient_error) > 1e-3:
+        sys.exit("PyTorch and JAX do not compute the same objective: no comparison is made.")
+    figures, table = [], []
+    for rows, target in STEP_TARGETS.items():
+        if quick and rows != 100:
+            continue
+        theirs = torch_epoch_seconds(rows, steps=2 if quick else 7)
+        ours = epoch_seconds(1, rows, least=2.0 if quick else 10.0)
+        table.append((str(rows), f"{1e3 * theirs:.0f}", f"{1e3 * ours:.1f}"))
+        head = f"speed_grn: epoch of {GENES} genes, {CELLS} cells, {rows} rows,"
+        figures += [
+            Figure(f"{head} {name} / ours", theirs / ours, "ratio", "higher", target),
+            Figure(f"{head} ours", 1e3 * ours, "ms", "lower"),
+        ]
+    print_table(("rows", "PyTorch, ms an epoch", "ours, ms an epoch"), table)
+    return figures
+
+
+def seeds_figures(quick: bool) -> list[Figure]:
+    """Compare an epoch of ten seeds with one of a single seed."""
+    figures = []
+    for rows in STEP_TARGETS:
+        if quick and rows != 100:
+            continue
+        one, many = (epoch_seconds(n, rows, least=2.0 if quick else 10.0) for n in (1, SEEDS))
+        head = f"speed_grn: epoch of {GENES} genes, {rows} rows,"
+        figures += [
+            Figure(f"{head} {SEEDS} seeds / 1 seed", many / one, "ratio", "lower", SEEDS_TARGET),
+            Figure(f"{head} {SEEDS} seeds", 1e3 * many, "ms", "lower"),
+        ]
+    return figures
+
+
+def regdiffusion_figures(quick: bool) -> list[Figure]:
+    """Compare a whole fit on real data with RegDiffusion's, in time and in AUPRC ratio."""
+    folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline" / REAL
+    if not _installed("regdiffusion", "regdiffusion"):
+        return []
+    if not ("INFOSEM_DATA" in os.environ and folder.is_dir()):
+        print(f"regdiffusion: left out, set INFOSEM_DATA to a folder that holds beeline/{REAL}.")
+        return []
+    genes = 200 if quick else 1000
+    data = most_variable(read_expression(folder), genes)
+    known = read_network(folder / "network_string.csv.gz")
+    inside = known["source"].isin(data.genes) & known["target"].isin(data.genes)
+    runs: dict[str, Callable[[Dataset], pd.DataFrame]] = {
+        "regdiffusion": regdiffusion_edges,
+        "ours": lambda data: edges(network(fit(data))),
+    }
+    seconds, scores = {}, {}
+    for name, run in runs.items():
+        began = time.perf_counter()
+        table = run(data)
+        seconds[name] = time.perf_counter() - began
+        scores[name] = evaluate_edges(table, known.loc[inside])
+    head = f"speed_grn: {REAL} cut to {genes} genes,"
+    pooled, each = "auprc_ratio", "auprc_ratio_per_regulator"
+    return [
+        Figure(
+            f"{head} seconds of regdiffusion / ours",
+            seconds["regdiffusion"] / seconds["ours"],
+            "ratio",
+            "higher",
+            1.0,
+        ),
+        Figure(f"{head} ours, compilation included", seconds["ours"], "s", "lower"),
+        *(
+            Figure(
+                f"{head} {title}, ours (target: regdiffusion's)",
+                float(scores["ours"][metric]),
+                "ratio",
+                "higher",
+                float(scores["regdiffusion"][metric]),
+            )
+            for metric, title in (
+                (pooled, "STRING AUPRC ratio"),
+                (each, "STRING AUPRC ratio per regulator"),
+            )
+        ),
+    ]
+
+
+PARTS: dict[str, Callable[[bool], list[Figure]]] = {
+    "step": step_figures,
+    "seeds": seeds_figures,
+    "regdiffusion": regdiffusion_figures,
+}
+
+
+def epoch_seconds(seeds: int, rows: int, *, least: float) -> float:
+    """Time an epoch of a warm fit, by the clock between two of its reports.
+
+    Parameters
+    ----------
+    seeds, rows
+        Fits side by side, and genes that act.
+    least
+        Seconds to go on for, after the first report, which has waited for compilation.
+    """
+    marks: list[tuple[int, float]] = []
+
+    def mark(done: int, _losses) -> None:
+        marks.append((done, time.perf_counter()))
+        epochs, seconds = (np.subtract(marks[-1], marks[0])).tolist()
+        # Epochs of the two phases differ in length: only whole cycles give their mean.
+        if seconds >= least and epochs % sum(CYCLE.values()) == 0:
+            raise _EnoughError
+
+    with contextlib.suppress(_EnoughError):
+        fit(simulated(rows), config=_config(rows, epochs=1_000_000), seeds=seeds, on_chunk=mark)
+    epochs, seconds = (np.subtract(marks[-1], marks[0])).tolist()
+    return seconds / epochs
+
+
+def torch_epoch_seconds(rows: int, *, steps: int) -> float:
+    """Time an epoch of the same recipe in PyTorch, from the median of some steps of each phase."""
+    import torch
+    from _deepsem_torch import DeepSEM, Trainer
+
+    data = normalise(simulated(rows))
+    trainer = Trainer(DeepSEM(GENES, acting(data, rows)))
+    x = torch.as_tensor(data.x)
+
+    def step_seconds(phase: str) -> float:
+        times = []
+        for _ in range(steps + 1):
+            began = time.perf_counter()
+            trainer.step(x[torch.randperm(CELLS)[:BATCH]], phase)
+            times.append(time.perf_counter() - began)
+        return float(np.median(times[1:]))
+
+    cycle = sum(epochs * step_seconds(phase) for phase, epochs in CYCLE.items())
+    return cycle / sum(CYCLE.values()) * -(-CELLS // BATCH)
+
+
+def check_torch(genes: int = 60, rows: int = 20) -> tuple[float, float]:
+    """Compare loss and gradients of both on the same parameters, cells and noise.
+
+    Returns
+    -------
+    Relative difference of the losses, and the largest one of the norms of the gradients.
+    """
+    import torch
+    from _deepsem_torch import DeepSEM
+
+    sizes = SimulationConfig(genes=genes, regulators=rows, cells=CELLS)
+    data = normalise(simulate(sizes, seed=0).data)
+    at, x, key = acting(data, rows), data.x[:BATCH], random.key(1)
+    context = GeneContext(data.genes, data.regulators, CELLS)
+    graph = Graph(effect=bind(MeanAbsolute(), context), edge=None, rows=jnp.asarray(at))
+    batch = Batch(jnp.asarray(x), jnp.ones(x.shape, bool), jnp.ones(BATCH, bool), float(CELLS))
+    config = Config(rows="regulators", knots=0)
+    bound = TraceMeanField_ELBO()
+    svi = SVI(model, guide, optax.identity(), bound)
+    start = svi.init(random.key(0), batch, graph, config=config)
+    params = svi.optim.get_params(start.optim_state)
+    # The draw that the objective makes of z, to be given to PyTorch.
+    guided = handlers.seed(handlers.substitute(guide, params), random.split(key)[1])
+    z = handlers.trace(guided).get_trace(batch, graph, config=config)["z"]
+    noise = (z["value"] - z["fn"].mean) / z["fn"].variance ** 0.5
+
+    def loss(params):
+        total: Any = bound.loss(key, params, model, guide, batch, graph, config=config)
+        return total / (CELLS * genes)
+
+    ours, gradient = jax.value_and_grad(loss)(params)
+    # What the densities hold beside squared error and |W|: log of the widths.
+    width = rows / (MeanAbsolute().alpha * CELLS)
+    constants = 0.5 * np.log(np.pi) + rows * np.log(2 * width) / CELLS
+    theirs = DeepSEM(genes, at)
+    theirs.load(params)
+    value = theirs(torch.as_tensor(x), torch.as_tensor(np.array(noise)))
+    value.backward()
+    expected = DeepSEM(genes, at)
+    expected.load(gradient)
+    errors = [
+        float((p.grad - g.detach()).norm() / g.detach().norm())
+        for p, g in zip(theirs.parameters(), expected.parameters(), strict=True)
+        if p.grad is not None
+    ]
+    if len(errors) < len(list(expected.parameters())):
+        sys.exit("PyTorch gives some parameters no gradient: no comparison is made.")
+    return abs(value.item() / (float(ours) - constants) - 1), max(errors)
+
+
+def regdiffusion_edges(data: Dataset) -> pd.DataFrame:
+    """Run RegDiffusion at its defaults, and return its scores of all pairs of genes."""
+    from regdiffusion import RegDiffusionTrainer
+
+    trainer = RegDiffusionTrainer(data.x, seed=0)
+    trainer.train()
+    weight, genes = trainer.get_adj().astype(np.float64).ravel(), list(data.genes)
+    source, target = np.repeat(genes, len(genes)), np.tile(genes, len(genes))
+    return pd.DataFrame({"source": source, "target": target, "weight": weight})
+
+
+def most_variable(data: Dataset, genes: int) -> Dataset:
+    """Keep a number of genes: regulators before others, the most variable ones of each first."""
+    acts = np.isin(data.genes, data.regulators)
+    if genes < 3 * acts.sum():
+        # Leave room for targets.
+        acts &= data.x.var(0) >= np.sort(data.x.var(0)[acts])[-(genes // 3)]
+    first = np.lexsort((-data.x.var(0), ~acts))[:genes]
+    keep = np.sort(first)
+    names = np.asarray(data.genes)[keep]
+    return dataset(data.x[:, keep], names.tolist(), data.regulators, cells=data.cells)
+
+
+def simulated(rows: int) -> Dataset:
+    """Simulate data of the usual size with so many regulators (all genes: as many as matter)."""
+    regulators = min(rows, GENES // 2)
+    return simulate(SimulationConfig(genes=GENES, regulators=regulators, cells=CELLS), seed=0).data
+
+
+def acting(data: Dataset, rows: int) -> np.ndarray:
+    """Return which genes have rows."""
+    if rows == len(data.genes):
+        return np.arange(rows)
+    return np.flatnonzero(np.isin(data.genes, data.regulators))
+
+
+def _config(rows: int, *, epochs: int) -> Config:
+    kind = "all" if rows == GENES else "regulators"
+    return replace(
+        Config(),
+        rows=kind,
+        epochs=epochs,
+        batch_size=BATCH,
+        phase_networks=CYCLE["networks"],
+        phase_edges=CYCLE["edges"],
+    )
+
+
+class _EnoughError(Exception):
+    """Ends a fit that has been timed."""
+
+
+def _installed(package: str, part: str) -> bool:
+    found = importlib.util.find_spec(package) is not None
+    if not found:
+        print(f"{part}: left out, {package} is not installed (pip install 'infosem_jax[peers]').")
+    return found
+
+
+if __name__ == "__main__":
+    main()

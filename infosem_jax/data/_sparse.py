@@ -1,0 +1,439 @@
+"""Matrices of cells that stay in their file, AnnData in HDF5 or zarr: read by rows, measured."""
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+from jaxtyping import Bool, Float, Int
+
+from infosem_jax._typing import Path
+from infosem_jax.data._files import LIMITS, Limits, check_h5, reading
+from infosem_jax.data._sources import _marked
+from infosem_jax.data._tables import pick
+
+KIND = "AnnData store"
+
+# No more than a chunk is ever in memory, so what a file declares in all is of no concern.
+STREAM_LIMITS = replace(LIMITS, size=2**50)
+
+# Codecs that only rearrange bytes; others may run code that the store brings along (pickle).
+CODECS = frozenset(
+    (
+        *("adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta"),
+        *("fixedscaleoffset", "fletcher32", "gzip", "lz4", "lzma", "packbits", "quantize"),
+        *("sharding_indexed", "shuffle", "transpose", "vlen-bytes", "vlen-utf8", "zlib", "zstd"),
+    )
+)
+ZARR_METADATA = (".zarray", ".zmetadata", "zarr.json")
+
+
+class Matrix(NamedTuple):
+    """A matrix [cells, genes] in an open store.
+
+    Attributes
+    ----------
+    file
+        The file that messages name.
+    shape
+        Number of cells and genes.
+    data
+        Dense values, or the stored values of CSR, as HDF5 dataset or zarr array.
+    indices, indptr
+        The rest of CSR; None for dense values. ``indptr`` is in memory.
+    """
+
+    file: FilePath
+    shape: tuple[int, int]
+    data: Any
+    indices: Any = None
+    indptr: Int[np.ndarray, " bounds"] | None = None
+
+
+def check_store(path: Path, limits: Limits = STREAM_LIMITS) -> None:
+    """Refuse a store that reaches outside itself, runs code, or declares far more than it stores.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        On any of the above, and on what is neither an h5ad file nor a zarr folder.
+    """
+    file = _marker(path)
+    if not FilePath(path).is_dir():
+        check_h5(path, limits)
+        return
+    with reading(file, KIND):
+        _check_zarr(FilePath(path), limits)
+
+
+@contextmanager
+def open_store(path: Path) -> Iterator[Any]:
+    """Open an h5ad file or a zarr folder for reading, in the thread that will read.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If there is none, or none that can be opened.
+    ImportError
+        If a folder is given and zarr is not installed.
+    """
+    file = _marker(path)
+    if FilePath(path).is_dir():
+        try:
+            import zarr
+        except ImportError as error:
+            raise ImportError(
+                f"{path}: reading a folder in zarr format needs the package zarr; install it."
+            ) from error
+        with reading(file, KIND):
+            # Consolidated metadata are a copy that may disagree with what was checked.
+            store = zarr.open_group(FilePath(path), mode="r", use_consolidated=False)
+    else:
+        with reading(file, KIND):
+            store = h5py.File(path, "r")
+    with store if isinstance(store, h5py.File) else nullcontext(store):
+        yield store
+
+
+def read_genes(store: Any, path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
+    """Return the genes, and those that a boolean ``is_tf`` or ``regulator`` column of var marks.
+
+    Raises
+    ------
+    ValueError
+        If var cannot be read as a table, or the column as marks.
+    """
+    from anndata.io import read_elem
+
+    with reading(_marker(path), KIND):
+        var = read_elem(_member(store, "var"))
+        if not isinstance(var, pd.DataFrame):
+            raise ValueError("var is no table; write the store again with current AnnData.")
+        genes = tuple(map(str, var.index))
+        flag = pick(var.columns, "is_tf", "regulator")
+        return genes, _marked(genes, var[flag].to_numpy(), flag) if flag else None
+
+
+def find_matrix(store: Any, path: Path, layer: str | None) -> Matrix:
+    """Find ``X`` or a layer, without reading more of it than where its rows begin.
+
+    Raises
+    ------
+    ValueError
+        If it is not there, is stored by columns, or does not agree with its own shape or obs.
+    """
+    file = _marker(path)
+    with reading(file, KIND):
+        item = _member(store, "X" if layer is None else f"layers/{layer}")
+        kind = item.attrs.get("encoding-type", "array")
+        name = "X" if layer is None else f"layer {layer!r}"
+        if kind == "csc_matrix":
+            raise ValueError(
+                f"{name} is stored by genes (CSC), so that a block of cells is all over the file; "
+                "store it by cells: adata.X = adata.X.tocsr(), and write it again."
+            )
+        if kind == "csr_matrix":
+            matrix = _csr(file, item)
+        elif kind == "array" and len(getattr(item, "shape", ())) == 2:
+            matrix = Matrix(file, (int(item.shape[0]), int(item.shape[1])), item)
+        else:
+            raise ValueError(f"{name} is a {kind}; expected CSR or a dense matrix.")
+        dtype = np.dtype(matrix.data.dtype)
+        if not (np.issubdtype(dtype, np.number) and dtype.kind != "c"):
+            raise ValueError(f"expected real numbers, found values of type {dtype}.")
+        obs = _member(store, "obs")
+        index = _member(obs, str(obs.attrs.get("_index", "_index")))
+        # Names that may be missing are stored as values and a mask.
+        cells = (index if hasattr(index, "shape") else _member(index, "values")).shape[0]
+        if cells != matrix.shape[0]:
+            raise ValueError(f"obs names {cells} cells, {name} has {matrix.shape[0]} rows.")
+        return matrix
+
+
+def read_rows(matrix: Matrix, start: int, stop: int) -> sp.csr_array:
+    """Read contiguous rows: sorted columns, no duplicates, no zeros among the stored values.
+
+    Raises
+    ------
+    ValueError
+        If they cannot be read, or name columns outside the matrix.
+    """
+    with reading(matrix.file, KIND):
+        if matrix.indptr is None:
+            rows = sp.csr_array(np.asarray(matrix.data[start:stop]))
+        else:
+            low, high = int(matrix.indptr[start]), int(matrix.indptr[stop])
+            rows = sp.csr_array(
+                (
+                    np.asarray(matrix.data[low:high]),
+                    np.asarray(matrix.indices[low:high]),
+                    matrix.indptr[start : stop + 1] - low,
+                ),
+                shape=(stop - start, matrix.shape[1]),
+            )
+            # Only the full check looks at every index; using wrong ones is not safe.
+            rows.check_format(full_check=True)
+            rows.sum_duplicates()
+    rows.eliminate_zeros()
+    return rows
+
+
+class Moments(NamedTuple):
+    """What a pass over the file finds out about the genes that it keeps, and about all cells.
+
+    ``n`` cells have a value other than zero; ``mean`` and ``squares``, the summed squared
+    deviations, are of the values before z-scoring that count for the normalisation.
+    """
+
+    kept: Int[np.ndarray, " genes"]
+    n: Int[np.ndarray, " genes"]
+    mean: Float[np.ndarray, " genes"]
+    squares: Float[np.ndarray, " genes"]
+    constant: Bool[np.ndarray, " genes"]
+    slots: int
+    digest: str
+
+
+def measure(
+    matrix: Matrix,
+    names: tuple[str, ...],
+    how: str,
+    name: str,
+    chunk_cells: int,
+    on_chunk: Callable[[int, int], object] | None,
+    kept: Int[np.ndarray, " genes"],
+) -> Moments:
+    """Pass over the file once, looking at the genes in some columns and at all cells.
+
+    Parameters
+    ----------
+    matrix, names
+        The values, and the genes in all of its columns.
+    how, name
+        Normalisation, and what the data are called.
+    chunk_cells, on_chunk
+        Cells read at a time, and what is called after each time with those done and all.
+    kept
+        The columns.
+
+    Raises
+    ------
+    ValueError
+        On values that are not finite or are negative, counts where log expression is expected or
+        the reverse, and cells without any count.
+    """
+    n_cells, size = matrix.shape[0], len(kept)
+    weight, n, same = (np.zeros(size, int) for _ in range(3))
+    mean, squares, first = (np.zeros(size) for _ in range(3))
+    slots, largest, fraction = 0, 0.0, None
+    # Lengths, columns and values apart, so that the digest does not depend on the chunks.
+    digests = [hashlib.sha256() for _ in range(3)]
+    for start in range(0, n_cells, chunk_cells):
+        cells = np.arange(start, min(start + chunk_cells, n_cells))
+        rows = read_rows(matrix, start, start + len(cells))
+        _check_values(rows, start, names, name)
+        for digest, part, dtype in zip(
+            digests,
+            (np.diff(rows.indptr), rows.indices, rows.data),
+            (np.int32, np.int32, np.float32),
+            strict=True,
+        ):
+            digest.update(part.astype(dtype).tobytes())
+        rows = keep(rows, kept)
+        fraction = _first_fraction(rows.data) if fraction is None else fraction
+        largest = max(largest, float(rows.data.max(initial=0)))
+        if fraction is not None:
+            _check_scale(how, name, fraction, counts=False)
+        if start == 0:
+            first = rows[[0]].toarray()[0]
+        columns = rows.indices.astype(np.intp)
+        count = np.bincount(columns, minlength=size)
+        n += count
+        same += np.bincount(columns[rows.data == first[columns]], minlength=size)
+        slots = max(slots, int(np.diff(rows.indptr).max()))
+        values = transform(rows, how, cells, name).data
+        # Moments of the chunk, then merged (Chan et al. 1983): stable, unlike a sum of squares.
+        add = count if how == "zscore_nonzero" else np.full(size, len(cells))
+        center = np.bincount(columns, values, size) / np.maximum(add, 1)
+        spread = np.bincount(columns, (values - center[columns]) ** 2, size)
+        spread += (add - count) * center**2
+        share = add / np.maximum(weight + add, 1)
+        squares += spread + (center - mean) ** 2 * weight * share
+        mean += (center - mean) * share
+        weight += add
+        if on_chunk is not None:
+            on_chunk(int(cells[-1]) + 1, n_cells)
+    counts = fraction is None and largest >= 2
+    _check_scale(how, name, largest if fraction is None else fraction, counts)
+    constant = np.where(first == 0, n == 0, same == n_cells)
+    digest = hashlib.sha256(b"".join(part.digest() for part in digests)).hexdigest()
+    return Moments(kept, n, mean, squares, constant, slots, digest)
+
+
+def keep(rows: sp.csr_array, kept: Int[np.ndarray, " genes"]) -> sp.csr_array:
+    """Return some columns, as numbers of the precision that a data set in memory has."""
+    if len(kept) < rows.shape[1]:  # pyright: ignore[reportOptionalSubscript]
+        rows = rows[:, kept]
+    rows.data = rows.data.astype(np.float32).astype(np.float64)
+    return rows
+
+
+def transform(
+    rows: sp.csr_array, how: str, cells: Int[np.ndarray, " cells"], name: str
+) -> sp.csr_array:
+    """Take the steps of a normalisation that come before z-scores."""
+    if how.startswith("log1p_cpm"):
+        total = np.asarray(rows.sum(axis=1))
+        if not total.all():
+            empty = cells[total == 0]
+            raise ValueError(
+                f"{name}: {len(empty)} cells have no counts (first: row {empty[0]}); "
+                "leave them out."
+            )
+        rows.data = np.log1p(1e6 * rows.data / np.repeat(total, np.diff(rows.indptr)))
+    return rows
+
+
+def _marker(path: Path) -> FilePath:
+    """Return the file that makes a path a store: itself, or the metadata of a zarr folder."""
+    place = FilePath(path)
+    if not place.is_dir():
+        if place.suffix not in (".h5ad", ".h5"):
+            raise ValueError(
+                f"{path}: cells are streamed from .h5ad files and .zarr folders only (AnnData)."
+            )
+        return place
+    for name in ("zarr.json", ".zgroup"):
+        if (place / name).is_file():
+            return place / name
+    raise ValueError(f"{path}: the folder is no zarr store, it has neither zarr.json nor .zgroup.")
+
+
+def _member(group: Any, key: str) -> Any:
+    if key not in group:
+        folder, _, name = key.rpartition("/")
+        beside = sorted(group[folder]) if folder and folder in group else sorted(group)
+        raise ValueError(
+            f"it has no {folder + ' ' if folder else ''}{name!r} as AnnData writes it; "
+            f"choose from what is there: {', '.join(map(str, beside)) or 'nothing'}."
+        )
+    return group[key]
+
+
+def _csr(file: FilePath, group: Any) -> Matrix:
+    rows, columns = map(int, group.attrs["shape"])
+    data, indices = _member(group, "data"), _member(group, "indices")
+    indptr = np.asarray(_member(group, "indptr")[:])
+    if not all(np.dtype(part.dtype).kind in "iu" for part in (indices, indptr)):
+        raise ValueError("the indices of the sparse matrix are no whole numbers.")
+    indptr = indptr.astype(np.int64)
+    if (
+        indptr.shape != (rows + 1,)
+        or indptr[0] != 0
+        or np.any(np.diff(indptr) < 0)
+        or not indptr[-1] == data.shape[0] == indices.shape[0]
+    ):
+        raise ValueError(
+            f"the index of the sparse matrix does not fit {rows} rows and {data.shape[0]} values."
+        )
+    return Matrix(file, (rows, columns), data, indices, indptr)
+
+
+def _check_zarr(folder: FilePath, limits: Limits) -> None:
+    stored = declared = 0
+    for root, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            if os.path.islink(os.path.join(root, name)):
+                raise ValueError(f"{name} is a link to elsewhere, which is not followed.")
+        for name in files:
+            file = FilePath(root, name)
+            stored += file.stat().st_size
+            if name in ZARR_METADATA:
+                for part in _dicts(json.loads(file.read_text("utf-8"))):
+                    _check_codecs(part)
+                    declared += _declared(part)
+    if declared > limits.small and declared > limits.ratio * stored:
+        raise ValueError(
+            f"it declares {declared} bytes of data but has {stored}; "
+            f"more than {limits.ratio:g} to one is refused as damaged or hostile."
+        )
+
+
+def _dicts(node: object) -> Iterator[dict[str, Any]]:
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for part in node:
+            yield from _dicts(part)
+
+
+def _check_codecs(part: dict[str, Any]) -> None:
+    steps = [part.get("compressor")]
+    for key in ("codecs", "index_codecs", "filters"):
+        steps += part.get(key) or ()
+    for step in steps:
+        if isinstance(step, dict):
+            name = str(step.get("id", step.get("name")))
+            if name.removeprefix("numcodecs.") not in CODECS:
+                raise ValueError(f"it is encoded with {name!r}, which is not decoded as unsafe.")
+
+
+def _declared(part: dict[str, Any]) -> int:
+    """Return the bytes that an array or one of its chunks takes in memory, 8 for a value."""
+    if "shape" not in part:
+        return 0
+    if "chunk_grid" in part:
+        chunk = part["chunk_grid"]["configuration"]["chunk_shape"]
+    else:
+        chunk = part.get("chunks") or ()
+    return 8 * max(math.prod(part["shape"]), math.prod(chunk))
+
+
+def _check_values(rows: sp.csr_array, start: int, names: tuple[str, ...], name: str) -> None:
+    # What float32 cannot hold would turn infinite later.
+    finite = np.abs(rows.data) <= np.finfo(np.float32).max
+    for what, bad, remedy in (
+        ("NaN or infinite", ~finite, "remove or impute them"),
+        (
+            "negative",
+            rows.data < 0,
+            "give counts or log expression, not z-scores; normalisation is done here",
+        ),
+    ):
+        if bad.any():
+            entry = int(bad.argmax())
+            row = start + int(np.searchsorted(rows.indptr, entry, side="right")) - 1
+            raise ValueError(
+                f"{name}: values are {what} (first: row {row}, gene "
+                f"{names[rows.indices[entry]]}); {remedy}."
+            )
+
+
+def _check_scale(how: str, name: str, example: float, counts: bool) -> None:
+    if how.startswith("log1p_cpm") and not counts:
+        raise ValueError(
+            f"{name}: {how} expects raw counts (whole numbers), found values such as "
+            f"{example:.4g}. For log expression use 'zscore' or 'zscore_nonzero'."
+        )
+    if how.startswith("zscore") and counts:
+        raise ValueError(
+            f"{name}: {how} expects log expression, found whole numbers up to "
+            f"{example:.0f}, which look like counts. Use 'log1p_cpm_zscore' for counts."
+        )
+
+
+def _first_fraction(values: np.ndarray) -> float | None:
+    fractions = values != np.round(values)
+    return float(values[fractions.argmax()]) if fractions.any() else None

@@ -1,0 +1,479 @@
+"""Cells that never fit in memory: read block by block, sparse until a minibatch is made dense."""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from itertools import islice
+from pathlib import Path as FilePath
+from typing import NamedTuple, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse as sp
+from jaxtyping import Bool, Float32, Int
+
+from infosem_jax._typing import Array, Names, Path
+from infosem_jax.data._names import match_regulators
+from infosem_jax.data._sparse import (
+    Matrix,
+    Moments,
+    check_store,
+    find_matrix,
+    keep,
+    measure,
+    open_store,
+    read_genes,
+    read_rows,
+    transform,
+)
+from infosem_jax.data.dataset import MIN_CELLS, NORMALISATIONS, Normalisation, _some
+
+Item = TypeVar("Item")
+Index = TypeVar("Index")
+
+
+class Stream(NamedTuple):
+    """Expression that stays in its file, with what is needed to normalise any part of it.
+
+    Attributes
+    ----------
+    path, layer
+        Where the values lie: an h5ad file or zarr folder, and a layer of it, or None for ``X``.
+    genes
+        Names of the genes that are kept.
+    regulators
+        Candidate regulators, a subset of ``genes`` in the order of ``genes``.
+    n_cells
+        Number of cells.
+    name
+        What the data are called in reports.
+    normalisation
+        How ``densify`` brings values to the scale of the model, as ``normalise``.
+    mean, sd
+        What is subtracted and divided by for each gene; 0 and 1 without z-scores. The ``sd`` is
+        infinite for a gene whose z-scores are zero because it has no scale of its own.
+    clip
+        Bound of the z-scores; infinite without z-scores.
+    slots
+        Largest number of non-zero values of kept genes in any cell.
+    kept
+        Column of each kept gene in the file.
+    fingerprint
+        Digest of all values, names and settings above: streams with equal fingerprints give equal
+        blocks, so an interrupted fit may go on.
+    """
+
+    path: str
+    layer: str | None
+    genes: tuple[str, ...]
+    regulators: tuple[str, ...]
+    n_cells: int
+    name: str
+    normalisation: str
+    mean: Float32[np.ndarray, " genes"]
+    sd: Float32[np.ndarray, " genes"]
+    clip: float
+    slots: int
+    kept: Int[np.ndarray, " genes"]
+    fingerprint: str
+
+
+class CellBlock(NamedTuple):
+    """Some cells of a stream, sparse, in arrays whose shape is the same for every block.
+
+    Attributes
+    ----------
+    values
+        Non-zero values before z-scoring: as stored, or ``log1p_cpm`` of them; 0 in unused slots.
+    columns
+        Their genes, numbered as in ``Stream.genes``; the number of genes in unused slots.
+    n_cells
+        Number of rows that are cells; the rows after them are unused.
+    """
+
+    values: Float32[Array, "cells slots"]
+    columns: Int[Array, "cells slots"]
+    n_cells: int
+
+
+def open_stream(
+    path: Path,
+    *,
+    regulators: Names | None = None,
+    layer: str | None = None,
+    normalisation: Normalisation = "zscore",
+    clip: float = 10.0,
+    drop_constant: bool = False,
+    chunk_cells: int = 1024,
+    name: str | None = None,
+    on_chunk: Callable[[int, int], object] | None = None,
+) -> Stream:
+    """Validate expression in an AnnData file and measure each gene, in one pass over the file.
+
+    Means and standard deviations are those of ``normalise``, gathered in float64 by merging the
+    moments of chunks. Memory holds a chunk of cells and the index of the rows. The file is passed
+    over a second time if a gene is dropped that has the same value other than zero in every cell.
+
+    Parameters
+    ----------
+    path
+        An h5ad file or zarr folder; values as CSR or dense, [cells, genes].
+    regulators
+        Symbols of candidate regulators, instead of those that a boolean ``is_tf`` or ``regulator``
+        column of ``var`` marks; all genes where there is neither.
+    layer
+        Layer to read instead of ``X``.
+    normalisation, clip
+        As ``normalise``.
+    drop_constant
+        Leave out genes with the same value in every cell instead of refusing the data.
+    chunk_cells
+        Cells read at a time.
+    name
+        What the data are called in reports; the file's name where None.
+    on_chunk
+        Called after each chunk with the numbers of cells done and in all.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file or folder.
+    ValueError
+        On unreadable or unsafe files, values stored by genes (CSC), and whatever ``dataset`` and
+        ``normalise`` refuse, except duplicate cell names, which are not read.
+    ImportError
+        If a folder is given and zarr is not installed.
+    """
+    _check_options(regulators, normalisation, clip, chunk_cells)
+    name = name or FilePath(path).resolve().stem
+    check_store(path)
+    with open_store(path) as store:
+        names, marked = read_genes(store, path)
+        matrix = find_matrix(store, path, layer)
+        regulators = marked if regulators is None else tuple(regulators)
+        _check_names(matrix, names, regulators, name)
+        look = partial(measure, matrix, names, normalisation, name, chunk_cells, on_chunk)
+        found = look(np.arange(len(names)))
+        if found.constant.any():
+            varies = ~found.constant
+            _check_constant(varies, names, name, drop_constant)
+            # Only what is other than zero counts in the totals of the cells that it is left out of.
+            again = found.n[found.constant].any()
+            found = look(np.flatnonzero(varies)) if again else _select(found, varies)
+    genes = tuple(names[column] for column in found.kept)
+    mean, sd, clip = _scale(found, matrix.shape[0], normalisation, clip)
+    candidates = genes if regulators is None else match_regulators(genes, regulators)
+    record = json.dumps([genes, candidates, matrix.shape, normalisation, clip, found.digest])
+    return Stream(
+        path=str(FilePath(path).resolve()),
+        layer=layer,
+        genes=genes,
+        regulators=candidates,
+        n_cells=matrix.shape[0],
+        name=name,
+        normalisation=normalisation,
+        mean=mean,
+        sd=sd,
+        clip=clip,
+        slots=found.slots,
+        kept=found.kept,
+        fingerprint=hashlib.sha256(record.encode()).hexdigest(),
+    )
+
+
+def read_block(
+    stream: Stream, cells: Int[np.ndarray, " cells"], *, block_cells: int | None = None
+) -> CellBlock:
+    """Read some cells, in the order asked for; neighbours in the file are read together.
+
+    Parameters
+    ----------
+    stream
+        What ``open_stream`` returned.
+    cells
+        Row numbers, at least one.
+    block_cells
+        Rows of the block, the last ones unused; as many as cells where None. Give the same number
+        for every block, so that one compiled program serves them all.
+
+    Raises
+    ------
+    ValueError
+        On rows that do not exist, more cells than rows of the block, and a file that changed.
+    """
+    size = len(cells) if block_cells is None else block_cells
+    inside = np.all((cells >= 0) & (cells < stream.n_cells))
+    if not (1 <= len(cells) <= size and inside):
+        raise ValueError(
+            f"Expected 1 to {size} row numbers below {stream.n_cells}, found {len(cells)} from "
+            f"{cells.min(initial=0)} to {cells.max(initial=0)}."
+        )
+    unique, place = np.unique(cells, return_inverse=True)
+    with open_store(stream.path) as store:
+        matrix = find_matrix(store, stream.path, stream.layer)
+        unchanged = matrix.shape[0] == stream.n_cells and matrix.shape[1] > stream.kept[-1]
+        _check_unchanged(unchanged, stream)
+        runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
+        parts = [read_rows(matrix, int(run[0]), int(run[-1]) + 1) for run in runs]
+    rows = keep(sp.csr_array(sp.vstack(parts))[place], stream.kept)
+    rows = transform(rows, stream.normalisation, cells, stream.name)
+    filled = np.arange(stream.slots) < np.diff(rows.indptr)[:, None]
+    _check_unchanged(filled.sum() == rows.nnz, stream)
+    values = np.zeros((size, stream.slots), np.float32)
+    columns = np.full((size, stream.slots), len(stream.genes), np.int32)
+    values[: len(cells)][filled] = rows.data
+    columns[: len(cells)][filled] = rows.indices
+    return CellBlock(values, columns, len(cells))
+
+
+def plan(
+    stream: Stream,
+    *,
+    block_cells: int,
+    seed: int,
+    epoch: int,
+    run_cells: int = 128,
+    held_out: int = 0,
+) -> list[Int[np.ndarray, " cells"]]:
+    """Deal every training cell into one block of an epoch.
+
+    Runs of neighbours in the file stay together, so that reading is fast; which runs meet in a
+    block is drawn anew for each epoch from ``seed`` and ``epoch`` alone.
+
+    Parameters
+    ----------
+    stream
+        What ``open_stream`` returned.
+    block_cells
+        Largest number of cells in a block; sizes differ by at most one.
+    seed, epoch
+        What the order is drawn from, zero or more.
+    run_cells
+        Length of the runs.
+    held_out
+        As ``held_out_cells``; those cells are in no block.
+
+    Returns
+    -------
+    The row numbers of each block.
+
+    Raises
+    ------
+    ValueError
+        On sizes that are not positive, and if no cell is left to train on.
+    """
+    if block_cells < 1 or epoch < 0:
+        raise ValueError(
+            f"Expected block_cells of at least 1 and epoch of at least 0, found {block_cells} "
+            f"and {epoch}."
+        )
+    held = held_out_cells(stream, held_out=held_out, seed=seed, run_cells=run_cells)
+    runs = np.setdiff1d(np.arange(-(-stream.n_cells // run_cells)), held // run_cells)
+    order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(runs)
+    cells = _cells_of(order, run_cells, stream.n_cells)
+    return np.array_split(cells, -(-len(cells) // block_cells))
+
+
+def held_out_cells(
+    stream: Stream, *, held_out: int, seed: int, run_cells: int = 128
+) -> Int[np.ndarray, " cells"]:
+    """Draw the cells that are never trained on: whole runs, the same in every epoch.
+
+    Parameters
+    ----------
+    stream
+        What ``open_stream`` returned.
+    held_out
+        Smallest number of cells; runs are drawn until it is reached.
+    seed
+        What the runs are drawn from, zero or more.
+    run_cells
+        Length of the runs.
+
+    Returns
+    -------
+    Row numbers in rising order.
+
+    Raises
+    ------
+    ValueError
+        If no cell is left to train on.
+    """
+    if run_cells < 1 or seed < 0 or held_out < 0:
+        raise ValueError(
+            "Expected run_cells of at least 1, and held_out and seed of at least 0, found "
+            f"{run_cells}, {held_out} and {seed}."
+        )
+    n_runs = -(-stream.n_cells // run_cells)
+    # The key keeps these numbers apart from those of any epoch.
+    source = np.random.SeedSequence(seed, spawn_key=(0,))
+    order = np.random.Generator(np.random.PCG64(source)).permutation(n_runs)
+    size = np.minimum(run_cells, stream.n_cells - order * run_cells)
+    drawn = int(np.searchsorted(size.cumsum(), held_out)) + 1 if held_out else 0
+    if drawn >= n_runs:
+        raise ValueError(
+            f"{stream.name}: holding out {held_out} of {stream.n_cells} cells in runs of "
+            f"{run_cells} leaves none to train on; hold out fewer, or in shorter runs."
+        )
+    return _cells_of(np.sort(order[:drawn]), run_cells, stream.n_cells)
+
+
+def prefetch(
+    read: Callable[[Index], Item], indices: Iterable[Index], ahead: int = 2
+) -> Iterator[Item]:
+    """Yield ``read(index)`` for each index, reading the next ones in a thread meanwhile.
+
+    The thread starts with the first item and ends with the last, with an error, which is raised
+    here, or when the iterator is closed.
+
+    Parameters
+    ----------
+    read
+        What to run in the thread.
+    indices
+        What to call it with, in this order.
+    ahead
+        Items read ahead; memory holds one more.
+
+    Raises
+    ------
+    ValueError
+        If nothing is to be read ahead.
+    """
+    if ahead < 1:
+        raise ValueError(f"Expected to read at least 1 item ahead, found {ahead}.")
+    return _prefetch(read, iter(indices), ahead)
+
+
+def densify(
+    values: Float32[Array, "batch slots"],
+    columns: Int[Array, "batch slots"],
+    mean: Float32[Array, " genes"],
+    sd: Float32[Array, " genes"],
+    clip: float | Array,
+    n_genes: int,
+) -> tuple[Float32[Array, "batch genes"], Bool[Array, "batch genes"]]:
+    """Give rows of a block as ``normalise`` gives them: ``clip((x - mean) / sd)``, and observed.
+
+    Parameters
+    ----------
+    values, columns
+        Rows of a ``CellBlock``.
+    mean, sd, clip
+        As in the ``Stream``.
+    n_genes
+        Number of genes.
+
+    Returns
+    -------
+    Expression, and which of its entries were measured as non-zero; unused rows are those of a
+    cell without counts.
+    """
+    # No value is negative, so one scatter tells the values and where there are none.
+    empty = jnp.full((values.shape[0], n_genes), -1, jnp.float32)
+    rows = jnp.arange(values.shape[0])[:, None]
+    raw = empty.at[rows, columns].set(values, mode="drop")
+    observed = raw >= 0
+    return jnp.clip((jnp.where(observed, raw, 0) - mean) / sd, -clip, clip), observed
+
+
+def _select(found: Moments, genes: Bool[np.ndarray, " genes"]) -> Moments:
+    arrays = (found.kept, found.n, found.mean, found.squares, found.constant)
+    return Moments(*(array[genes] for array in arrays), found.slots, found.digest)  # pyright: ignore[reportCallIssue]
+
+
+def _scale(
+    found: Moments, n_cells: int, how: str, clip: float
+) -> tuple[Float32[np.ndarray, " genes"], Float32[np.ndarray, " genes"], float]:
+    if "zscore" not in how:
+        return np.zeros(len(found.kept), np.float32), np.ones(len(found.kept), np.float32), np.inf
+    nonzero = how == "zscore_nonzero"
+    sd = np.sqrt(found.squares / (np.maximum(found.n, 1) if nonzero else n_cells))
+    sd = np.where(sd > 1e-12, sd, np.inf if nonzero else 1.0)
+    return found.mean.astype(np.float32), sd.astype(np.float32), float(clip)
+
+
+def _cells_of(
+    runs: Int[np.ndarray, " runs"], run_cells: int, n_cells: int
+) -> Int[np.ndarray, " cells"]:
+    cells = (runs[:, None] * run_cells + np.arange(run_cells)).ravel()
+    return cells[cells < n_cells]
+
+
+def _prefetch(
+    read: Callable[[Index], Item], indices: Iterator[Index], ahead: int
+) -> Iterator[Item]:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="infosem-prefetch")
+    try:
+        waiting: deque[Future[Item]] = deque(pool.submit(read, i) for i in islice(indices, ahead))
+        while waiting:
+            item = waiting.popleft().result()
+            waiting.extend(pool.submit(read, i) for i in islice(indices, 1))
+            yield item
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _check_options(
+    regulators: Names | None, normalisation: str, clip: float, chunk_cells: int
+) -> None:
+    if isinstance(regulators, str):
+        raise ValueError(
+            f"Expected a list of regulators, found {regulators!r}; see read_regulators."
+        )
+    if normalisation not in NORMALISATIONS:
+        raise ValueError(
+            f"Unknown normalisation {normalisation!r}; choose one of {', '.join(NORMALISATIONS)}."
+        )
+    if not clip > 0:
+        raise ValueError(f"Expected a positive clip, found {clip}.")
+    if chunk_cells < 1:
+        raise ValueError(f"Expected chunk_cells of at least 1, found {chunk_cells}.")
+
+
+def _check_names(
+    matrix: Matrix, genes: tuple[str, ...], regulators: tuple[str, ...] | None, name: str
+) -> None:
+    """Refuse before the pass what names and shapes alone tell."""
+    cells, columns = matrix.shape
+    if columns != len(genes):
+        raise ValueError(f"{name}: var names {len(genes)} genes, the matrix has {columns} columns.")
+    if cells < MIN_CELLS:
+        raise ValueError(
+            f"{name}: {cells} cells, at least {MIN_CELLS} are needed to estimate effects."
+        )
+    if len(genes) < 2:
+        raise ValueError(f"{name}: found {len(genes)} genes; a network needs at least two.")
+    values, counts = np.unique(np.asarray(genes, str), return_counts=True)
+    if len(values) < len(genes):
+        raise ValueError(
+            f"{name}: {(counts > 1).sum()} gene names occur more than once "
+            f"({_some(values[counts > 1])}); merge or rename them."
+        )
+    if regulators is not None:
+        match_regulators(genes, regulators)
+
+
+def _check_constant(
+    varies: Bool[np.ndarray, " genes"], names: tuple[str, ...], name: str, drop: bool
+) -> None:
+    if not drop:
+        raise ValueError(
+            f"{name}: {(~varies).sum()} genes have the same value in every cell "
+            f"({_some(np.asarray(names, object)[~varies])}); a constant gene has no regulators, "
+            "leave it out, or give drop_constant=True."
+        )
+    if varies.sum() < 2:
+        raise ValueError(
+            f"{name}: {varies.sum()} genes vary between cells; a network needs at least two."
+        )
+
+
+def _check_unchanged(agrees: bool | np.bool_, stream: Stream) -> None:
+    if not agrees:
+        raise ValueError(
+            f"{stream.path}: the file is not the one that was opened; call open_stream again."
+        )

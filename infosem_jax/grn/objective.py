@@ -1,0 +1,269 @@
+"""What training sees of InfoSEM: the data of a fit, its objective, and its schedule."""
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import random
+from jaxtyping import Array, Bool, Float, Int
+from numpyro import handlers
+from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
+
+from infosem_jax import training
+from infosem_jax.grn.config import Config
+from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
+from infosem_jax.training import Cells, Rate, Schedule
+
+DEFAULTS = Config()
+# Numbers that the compiled program takes as input, so that fits may differ by them.
+FREE = (
+    *("epochs", "decay", "rate_networks", "rate_edges", "rate_priors"),
+    *("weight_z", "weight_effect", "weight_logit"),
+)
+
+
+class Cohort(NamedTuple):
+    """Cells that lie on the device, of all data sets of a program, and their graphs.
+
+    Attributes
+    ----------
+    x, observed
+        Normalised expression and the entries to score (None: all), [datasets, cells, genes]; rows
+        past a data set's number of cells are padding.
+    graphs
+        Bound priors and rows, every array with a leading axis of graphs.
+    """
+
+    x: Float[Array, "datasets cells genes"]
+    observed: Bool[Array, "datasets cells genes"] | None
+    graphs: Graph
+
+
+class Choice(NamedTuple):
+    """What one fit takes of a cohort.
+
+    Attributes
+    ----------
+    dataset, graph
+        Which ones.
+    n_cells, n_held_out
+        Number of real cells, and of those kept out of training.
+    weights
+        Weights of the sites in the objective.
+    """
+
+    dataset: Int[Array, "*fits"]
+    graph: Int[Array, "*fits"]
+    n_cells: Int[Array, "*fits"]
+    n_held_out: Int[Array, "*fits"]
+    weights: Weights
+
+
+class FitData(NamedTuple):
+    """The data of one fit.
+
+    Attributes
+    ----------
+    x, observed
+        As in `Cohort`.
+    graph
+        Bound priors and rows.
+    choice
+        Which data set it is, how many cells it has, and the weights of the sites.
+    """
+
+    x: Array
+    observed: Array | None
+    graph: Graph
+    choice: Choice
+
+    @property
+    def n_rows(self) -> int:
+        """Number of cells with padding."""
+        return self.x.shape[1]
+
+    @property
+    def n_genes(self) -> int:
+        """Number of genes."""
+        return self.x.shape[2]
+
+    @property
+    def n_cells(self) -> Array:
+        """Number of real cells."""
+        return self.choice.n_cells
+
+    @property
+    def n_held_out(self) -> Array:
+        """Number of cells kept out of training."""
+        return self.choice.n_held_out
+
+    @property
+    def total(self) -> Array:
+        """Number of training cells."""
+        return self.n_cells - self.n_held_out
+
+    @property
+    def segments(self) -> int:
+        """One: an epoch passes over all cells."""
+        return 1
+
+    def batch(self, index: Int[Array, " batch"]) -> tuple[Array, Array | None]:
+        """Return expression and scored entries of some cells."""
+        at = (self.choice.dataset, index)
+        return self.x[at], None if self.observed is None else self.observed[at]
+
+
+@dataclass(frozen=True)
+class InfoSEM:
+    """The objective: minus the weighted evidence bound, per cell and gene."""
+
+    config: Config
+
+    def view(self, shared: Any, own: Choice) -> Any:
+        """Return the data of one fit."""
+        if not isinstance(shared, Cohort):
+            return shared.view(own)
+        return FitData(shared.x, shared.observed, pick(shared.graphs, own.graph), own)
+
+    def init(self, key: Array, data: Any) -> training.Params:
+        """Draw starting parameters; logits, and effects on request, start at their prior's mean."""
+        batch = blank(data.n_genes)
+        svi = self._svi()
+        state = svi.init(key, batch, data.graph, config=self.config)
+        params = dict(svi.optim.get_params(state.optim_state))
+        for site, wanted in (("effect", self.config.start == "prior"), ("logit", True)):
+            if wanted and f"{site}_loc" in params:
+                noise = params["effect_loc"] if site == "effect" else 0.0
+                params[f"{site}_loc"] = prior_mean(site, params, data.graph, self) + noise
+        return params
+
+    def loss(
+        self, params: training.Params, key: Array, data: Any, cells: Cells, epoch: Array
+    ) -> Array:
+        """Return minus the evidence bound of some cells, per cell and gene."""
+        config = self.config
+        x, observed = data.batch(cells.index)
+        if config.observe == "all":
+            observed = None
+        batch = Batch(x, observed, cells.real, cells.total.astype(x.dtype))
+        anneal = jnp.minimum(1.0, (epoch + 1.0) / max(config.anneal_epochs, 1))
+        weights = jax.tree.map(lambda weight: weight * anneal, data.choice.weights)
+        params = self.constrain(params, data.graph)
+        bound = self._svi().loss.loss(
+            key, params, model, guide, batch, data.graph, weights, config=config
+        )
+        return bound / (cells.total * data.n_genes)
+
+    def group(self, name: str) -> str:
+        """Return which of the three groups of parameters a parameter belongs to."""
+        if name in ("encoder$params", "decoder$params", "latent$params"):
+            return "networks"
+        return "edges" if name in ("effect_loc", "effect_log_scale") else "priors"
+
+    def constrain(self, params: training.Params, graph: Graph) -> training.Params:
+        """Map parameters to the supports that the model declares for them."""
+        svi, batch = self._svi(), blank(params["effect_loc"].shape[1])
+        # Tracing alone tells which constraints the model declares; nothing is computed.
+        jax.eval_shape(partial(svi.init, config=self.config), random.key(0), batch, graph)
+        constrain: Any = svi.constrain_fn
+        return constrain(params)
+
+    def _svi(self) -> SVI:
+        sampled = self.config.divergence == "sampled"
+        bound = Trace_ELBO() if sampled else TraceMeanField_ELBO()
+        return SVI(model, guide, optax.identity(), bound)
+
+
+def objective(config: Config) -> InfoSEM:
+    """Return the objective of a configuration, the same for all that share a compiled program."""
+    return InfoSEM(replace(config, **{field: getattr(DEFAULTS, field) for field in FREE}))
+
+
+def schedule(config: Config, n_cells: int, *, held_out: int | None = None) -> Schedule:
+    """Lay out the training of a configuration on a number of cells.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    n_cells
+        Number of cells, held-out ones included.
+    held_out
+        How many of them are held out; the share that the settings name where None.
+
+    Raises
+    ------
+    ValueError
+        If the held-out share leaves no cells on one side.
+    """
+    if held_out is None:
+        held_out = round(config.held_out * n_cells)
+    if config.held_out and not 1 <= held_out <= n_cells - 2:
+        raise ValueError(
+            f"held_out: expected a share that leaves cells on both sides, found {config.held_out}, "
+            f"which holds out {held_out} of {n_cells} cells."
+        )
+    batch_size = min(config.batch_size, n_cells - held_out)
+    if config.phase_networks + config.phase_edges == 0:
+        phases = ((("networks", "edges", "priors"), 1),)
+    else:
+        phases = (
+            (("networks",), config.phase_networks),
+            (("edges", "priors"), config.phase_edges),
+        )
+    return Schedule(
+        optimisers=(
+            ("networks", config.optimiser),
+            ("edges", config.optimiser),
+            ("priors", "adam"),
+        ),
+        phases=tuple(phase for phase in phases if phase[1]),
+        batch_size=batch_size,
+        steps=-(-(n_cells - held_out) // batch_size),
+        held_out=held_out,
+        patience=config.patience,
+    )
+
+
+def rates(config: Config) -> dict[str, Rate]:
+    """Return the learning rate of each group of parameters."""
+    one = np.float32(1)
+    return {
+        "networks": Rate(np.float32(config.rate_networks), np.float32(config.decay)),
+        "edges": Rate(np.float32(config.rate_edges), one),
+        "priors": Rate(np.float32(config.rate_priors), one),
+    }
+
+
+def weights(config: Config) -> Weights:
+    """Return the weights of the sites in the objective."""
+    return Weights(
+        np.float32(config.weight_z),
+        np.float32(config.weight_effect),
+        np.float32(config.weight_logit),
+    )
+
+
+def pick(graphs: Graph, which: Array) -> Graph:
+    """Take one graph of several."""
+    several = len(graphs.rows) > 1
+    return jax.tree.map(lambda leaf: leaf[which] if several else leaf[0], graphs)
+
+
+def blank(n_genes: int) -> Batch:
+    """Return one cell without expression, for what depends on shapes and parameters only."""
+    return Batch(jnp.zeros((1, n_genes)), None, jnp.ones(1, bool), 1.0)
+
+
+def prior_mean(site: str, params, graph: Graph, objective: InfoSEM) -> Array:
+    """Mean of a site's prior under given parameters, its own sites drawn from the guide."""
+    config, batch = objective.config, blank(params["effect_loc"].shape[1])
+    posterior = handlers.substitute(handlers.seed(guide, random.key(0)), params)
+    guided = handlers.trace(posterior).get_trace(batch, graph, config=config)
+    generative = handlers.substitute(handlers.seed(model, random.key(0)), params)
+    replayed = handlers.replay(generative, guided)
+    return handlers.trace(replayed).get_trace(batch, graph, config=config)[site]["fn"].mean

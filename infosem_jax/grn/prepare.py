@@ -1,0 +1,273 @@
+"""From data sets, priors and settings to groups of fits that share one compiled program."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+
+from infosem_jax.data.dataset import Dataset, normalise
+from infosem_jax.data.stream import Stream
+from infosem_jax.grn.binding import GeneContext, Prior, bind
+from infosem_jax.grn.config import Config
+from infosem_jax.grn.model import Graph
+from infosem_jax.grn.objective import Choice, Cohort, InfoSEM, objective, rates, schedule, weights
+from infosem_jax.grn.priors import MeanAbsolute
+from infosem_jax.grn.streaming import BLOCK_CELLS, MOST_HELD_OUT
+from infosem_jax.training import Schedule
+
+# Data sets share a program where none takes more than this many times the steps of another, since
+# all of them are computed for the largest.
+SPREAD = 1.25
+
+
+class Job(NamedTuple):
+    """One point of a grid, by the names of its parts."""
+
+    data: str
+    prior: str
+    setting: str
+
+
+class Priors(NamedTuple):
+    """Prior of the effects (None: ``MeanAbsolute()``), and of the logits (None: no gate)."""
+
+    effect: Prior | None = None
+    edge: Prior | None = None
+
+
+PriorLike: TypeAlias = Priors | Prior | Mapping[str, Prior | None] | None
+
+
+class Member(NamedTuple):
+    """One job of a group.
+
+    Attributes
+    ----------
+    job, data, config
+        Its names, its data set and its settings.
+    graph
+        Its priors, bound to genes sorted by name.
+    rows
+        Names of the genes that have a row.
+    """
+
+    job: Job
+    data: Dataset | Stream
+    config: Config
+    graph: Graph
+    rows: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Jobs whose fits are one compiled program.
+
+    Attributes
+    ----------
+    objective, schedule
+        What is trained, and how.
+    members
+        The jobs.
+    """
+
+    objective: InfoSEM
+    schedule: Schedule
+    members: list[Member]
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs."""
+        return self.members[0].config.epochs
+
+
+def context(data: Dataset | Stream, config: Config, site: str = "effect") -> GeneContext:
+    """Return what priors see of the data: names in sorted order, and which genes have rows.
+
+    Parameters
+    ----------
+    data
+        Expression.
+    config
+        Settings; ``rows`` matters.
+    site
+        ``effect`` or ``logit``.
+    """
+    genes = tuple(sorted(data.genes))
+    acting = set(genes if config.rows == "all" else data.regulators)
+    n_cells = data.n_cells if isinstance(data, Stream) else len(data.cells)
+    return GeneContext(genes, tuple(g for g in genes if g in acting), n_cells, site)
+
+
+def groups(
+    datasets: Mapping[str, Dataset | Stream],
+    priors: Mapping[str, PriorLike],
+    configs: Mapping[str, Config],
+) -> list[Group]:
+    """Bind every prior to every data set, and put together what shares a program.
+
+    That is what has the same numbers of genes and rows, the same kind of priors, settings that
+    differ in rates and weights only, and about the same number of steps. Streams train alone.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If data, settings or priors do not fit together.
+    """
+    found: dict[Any, list[tuple[Member, Schedule]]] = {}
+    for data_name, data in datasets.items():
+        bound: dict[Any, tuple[Graph, tuple[str, ...]]] = {}
+        for prior_name, prior in priors.items():
+            for setting, config in configs.items():
+                at = (prior_name, config.rows)
+                if at not in bound:
+                    bound[at] = _graph(data, as_priors(prior), config)
+                member = Member(Job(data_name, prior_name, setting), data, config, *bound[at])
+                plan = _schedule(data, config)
+                key = (
+                    objective(config),
+                    replace(plan, steps=0, held_out=0),
+                    config.epochs,
+                    len(data.genes),
+                    jax.tree.structure(member.graph),
+                    tuple((np.shape(x), str(x.dtype)) for x in jax.tree.leaves(member.graph)),
+                    id(data) if isinstance(data, Stream) else None,
+                )
+                found.setdefault(key, []).append((member, plan))
+    return [
+        Group(
+            objective(part[0][0].config),
+            replace(
+                part[0][1],
+                steps=max(plan.steps for _, plan in part),
+                held_out=max(plan.held_out for _, plan in part),
+            ),
+            [member for member, _ in part],
+        )
+        for alike in found.values()
+        for part in _near(alike)
+    ]
+
+
+def as_priors(prior: PriorLike) -> Priors:
+    """Read the ways of naming priors: a prior of the effects, a pair, or a mapping by site."""
+    if isinstance(prior, Priors):
+        return prior
+    if isinstance(prior, Mapping):
+        unknown = set(prior) - {"effect", "edge"}
+        if unknown:
+            raise ValueError(f"Expected priors for effect and edge, found {sorted(unknown)}.")
+        return Priors(prior.get("effect"), prior.get("edge"))
+    return Priors(prior)
+
+
+def named(things: Any, kind: str) -> dict[str, Any]:
+    """Give things names: their own where they are mapped, data sets' where listed, else numbers.
+
+    Raises
+    ------
+    ValueError
+        If there are none, or two have the same name.
+    """
+    if isinstance(things, Mapping):
+        out = {str(name): thing for name, thing in things.items()}
+    elif isinstance(things, Sequence) and not hasattr(things, "_fields"):
+        names = [str(getattr(thing, "name", i)) for i, thing in enumerate(things)]
+        out = dict(zip(names, things, strict=True))
+        if len(out) < len(names):
+            raise ValueError(
+                f"Expected {kind} with names of their own, found {', '.join(names)}; pass a "
+                "mapping from names."
+            )
+    else:
+        out = {str(getattr(things, "name", "")): things}
+    if not out:
+        raise ValueError(f"Expected at least one of the {kind}, found none.")
+    return out
+
+
+def cohort(group: Group) -> tuple[Cohort, list[Choice]]:
+    """Lay the cells of a group out, padded to the longest, and say what each member takes of them.
+
+    Genes and cells are sorted by name.
+    """
+    graphs, graph_of = stack_graphs(group)
+    sheets: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    choices = []
+    for member, graph in zip(group.members, graph_of, strict=True):
+        data, config = member.data, member.config
+        if isinstance(data, Stream):
+            raise TypeError("Expected a data set in memory, found a stream.")
+        if id(data) not in sheets:
+            sheets[id(data)] = _sheet(data, config)
+        held_out = _schedule(data, config).held_out
+        which = list(sheets).index(id(data))
+        choices.append(
+            Choice(*map(np.int32, (which, graph, len(data.cells), held_out)), weights(config))
+        )
+    n_rows = max(len(x) for x, _ in sheets.values())
+    x, observed = (
+        np.stack([np.pad(sheet[i], ((0, n_rows - len(sheet[i])), (0, 0))) for sheet in sheets.values()])
+        for i in (0, 1)
+    )
+    masked = group.objective.config.observe == "nonzero"
+    return Cohort(x, observed if masked else None, graphs), choices  # pyright: ignore[reportArgumentType]
+
+
+def stack_graphs(group: Group) -> tuple[Graph, list[int]]:
+    """Stack the graphs of a group, each once, and say which one each member has."""
+    distinct = {id(member.graph): member.graph for member in group.members}
+    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *distinct.values())
+    return stacked, [list(distinct).index(id(member.graph)) for member in group.members]
+
+
+def member_rates(member: Member) -> Any:
+    """Return the learning rates of a member."""
+    return rates(member.config)
+
+
+def reported(member: Member) -> np.ndarray:
+    """Return which rows are candidate regulators, in the order of the data's regulators."""
+    return pd.Index(member.rows).get_indexer(pd.Index(member.data.regulators))
+
+
+def _graph(
+    data: Dataset | Stream, priors: Priors, config: Config
+) -> tuple[Graph, tuple[str, ...]]:
+    effect_context = context(data, config)
+    genes, rows = effect_context.genes, effect_context.rows
+    edge = None if priors.edge is None else bind(priors.edge, context(data, config, "logit"))
+    effect = bind(MeanAbsolute() if priors.effect is None else priors.effect, effect_context)
+    graph = Graph(effect, edge, jnp.asarray(np.searchsorted(genes, rows)))
+    return jax.tree.map(lambda leaf: np.asarray(jnp.asarray(leaf)), graph), rows
+
+
+def _schedule(data: Dataset | Stream, config: Config) -> Schedule:
+    if not isinstance(data, Stream):
+        return schedule(config, len(data.cells))
+    held_out = min(round(config.held_out * data.n_cells), MOST_HELD_OUT)
+    plan = schedule(config, data.n_cells, held_out=held_out)
+    blocks = -(-(data.n_cells - held_out) // BLOCK_CELLS)
+    cells = -(-(data.n_cells - held_out) // blocks)
+    return replace(plan, steps=-(-cells // plan.batch_size), held_out=0)
+
+
+def _near(alike: list[tuple[Member, Schedule]]) -> list[list[tuple[Member, Schedule]]]:
+    """Cut members into runs of about the same number of steps."""
+    runs: list[list[tuple[Member, Schedule]]] = []
+    for pair in sorted(alike, key=lambda pair: pair[1].steps):
+        if runs and pair[1].steps <= SPREAD * runs[-1][0][1].steps:
+            runs[-1].append(pair)
+        else:
+            runs.append([pair])
+    return runs
+
+
+def _sheet(data: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    if data.normalisation == "none":
+        data = normalise(data, config.normalisation, clip=config.clip)
+    sorted_cells = np.ix_(np.argsort(np.asarray(data.cells)), np.argsort(np.asarray(data.genes)))
+    return data.x[sorted_cells], data.observed[sorted_cells]
