@@ -119,7 +119,7 @@ def regdiffusion_figures(quick: bool) -> list[Figure]:
     if not ("INFOSEM_DATA" in os.environ and folder.is_dir()):
         print(f"regdiffusion: left out, set INFOSEM_DATA to a folder that holds beeline/{REAL}.")
         return []
-    genes = 200 if quick else 1000
+    genes = 300 if quick else 1000
     data = most_variable(read_expression(folder), genes)
     known = read_network(folder / "network_string.csv.gz")
     inside = known["source"].isin(data.genes) & known["target"].isin(data.genes)

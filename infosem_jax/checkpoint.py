@@ -302,6 +302,15 @@ class Saver:
         return tuple(map(bool, gathered.reshape(-1, len(wishes)).any(0)))
 
 
+def _sync_folder(folder: Path) -> None:
+    """Make sure that a file moved into a folder is found there after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _fits(state: Any) -> int:
     return jax.tree.leaves(state)[0].shape[0]
 
@@ -335,7 +344,13 @@ def _read(path: _typing.Path) -> tuple[dict[str, Any], list[np.ndarray]]:
             arrays = [file[f"a{i:05d}"] for i in range(len(header["arrays"]))]
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, MemoryError) as error:
         _refuse(path, "is damaged or no checkpoint", error)
-    except (zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError, OverflowError) as error:
+    except (
+        zipfile.LargeZipFile,
+        NotImplementedError,
+        RuntimeError,
+        OSError,
+        OverflowError,
+    ) as error:
         _refuse(path, "cannot be read", error)
     if header.get("format") != FORMAT:
         _refuse(path, f"has format {header.get('format')}, expected {FORMAT}")

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from infosem_jax.data import Dataset
+    from infosem_jax.data import Dataset, Stream
     from infosem_jax.grn.config import Config
+    from infosem_jax.grn.fit import GridProgress
     from infosem_jax.run import NamedPrior
 
 app = typer.Typer(
@@ -68,22 +69,32 @@ def demo(
 
 @app.command()
 def fit(
-    expression: Annotated[Path, typer.Argument(help="h5ad, CSV, TSV, npz, or a folder.")],
+    expression: Annotated[
+        list[Path], typer.Argument(help="h5ad, zarr, CSV, TSV, npz, or a folder; one or several.")
+    ],
     out: Out,
     regulators: Annotated[
         Path | None, typer.Option(help="Candidate regulators, one symbol per line.")
     ] = None,
     effect: Annotated[
-        str, typer.Option(help="Prior of the effects: PRIOR or PRIOR=FILE.")
-    ] = "mean-absolute",
+        list[str],
+        typer.Option(help="Prior of the effects: PRIOR or PRIOR=FILE; again for a grid."),
+    ] = ["mean-absolute"],  # noqa: B006
     edge: Annotated[
-        str | None, typer.Option(help="Prior of the existence of edges: PRIOR=FILE.")
-    ] = None,
+        list[str],
+        typer.Option(help="Prior of the existence of edges: PRIOR=FILE or none; again for a grid."),
+    ] = ["none"],  # noqa: B006
     seeds: Annotated[int, typer.Option(min=1, help="Fits that differ by random numbers.")] = 5,
     key: Annotated[int, typer.Option(help="Seeds the random numbers.")] = 0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with tables [model], [effect], [edge].")
     ] = None,
+    groupby: Annotated[
+        str | None, typer.Option(help="Column of obs of an h5ad file: one network per value.")
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Leave the cells on disk; h5ad or zarr.")
+    ] = False,
     layer: Annotated[str | None, typer.Option(help="Layer of an h5ad file.")] = None,
     orientation: Annotated[
         str, typer.Option(help="Of a CSV: auto, genes_in_rows or genes_in_columns.")
@@ -99,57 +110,90 @@ def fit(
         Path | None, typer.Option(help="Table from the data's genes to the embedding's.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What the data are called.")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run, if there is one.")
+    ] = False,
+    save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Compute with other processes of a cluster.")
+    ] = False,
+    compile_cache: Annotated[
+        Path | None,
+        typer.Option(help="Private folder for compiled programs, to start faster next time."),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Infer a regulatory network from expression, with priors."""
-    with _plain_errors():
-        from infosem_jax import run
-        from infosem_jax.data import read_expression, read_orthologues, read_regulators
-        from infosem_jax.grn.fit import fit as fit_model
+    """Infer regulatory networks from expression, with priors.
 
+    Several data sets, groups of cells, or priors make a grid, trained together where shapes allow,
+    with one folder of results each.
+    """
+    with _plain_errors():
+        _start_devices(distributed, compile_cache)
+        from infosem_jax import batch
+        from infosem_jax.checkpoint import Interrupted
+        from infosem_jax.data import read_orthologues
+
+        if resume and overwrite:
+            raise ValueError("Expected --resume or --overwrite, found both.")
         settings, prior_settings = _read_config(config)
         matching: dict[str, Any] = {"ignore_case": ignore_case}
         if orthologues is not None:
             matching["orthologues"] = read_orthologues(orthologues)
-        named = [_named_prior(effect, "effect", prior_settings["effect"], matching)]
-        if edge is not None:
-            named.append(_named_prior(edge, "logit", prior_settings["edge"], matching))
-        data = read_expression(
+        effects = [_named_prior(e, "effect", prior_settings["effect"], matching) for e in effect]
+        edges = [
+            None if e == "none" else _named_prior(e, "logit", prior_settings["edge"], matching)
+            for e in edge
+        ]
+        if resume and _is_finished(out):
+            typer.echo(f"{out} is complete: there is nothing to resume.")
+            return
+        datasets = _read_datasets(
             expression,
-            regulators=None if regulators is None else read_regulators(regulators),
+            settings,
+            regulators=regulators,
+            groupby=groupby,
+            stream=stream,
             layer=layer,
-            orientation=orientation,  # pyright: ignore[reportArgumentType]
+            orientation=orientation,
             variant=variant,
             drop_constant=drop_constant,
             name=name,
         )
-        run.check_output(out, data, overwrite=overwrite)
-        _describe(data, named, settings)
-        with _progress(settings.epochs, "epochs") as update:
-            fitted = fit_model(
-                data,
-                named[0].prior,
-                named[1].prior if edge is not None else None,
-                config=settings,
-                seeds=seeds,
-                key=key,
-                on_chunk=lambda done, losses: update(
-                    done, f"loss {float(losses.train[:, -1].mean()):.4f}"
-                ),
-            )
         record = {
             "command": "infosem fit",
-            "expression": str(expression),
+            "expression": [str(path) for path in expression],
             "regulators": "" if regulators is None else str(regulators),
+            "groupby": groupby or "",
             "seeds": seeds,
             "key": key,
         }
-        with run.whole_folder(out) as folder:
-            result = run.write_run(
-                folder, data, fitted, named, record=record, title=f"Network of {data.name}"
+        grid = batch.Grid(datasets, effects, edges, settings, seeds, key, record)
+        for data in datasets.values():
+            _describe(data, [*effects, *(e for e in edges if e is not None)], settings)
+        results = []
+        with _progress(100, "%") as update:
+            try:
+                table = batch.run_grid(
+                    grid,
+                    out,
+                    resume=resume,
+                    overwrite=overwrite,
+                    every=save_every,
+                    on_chunk=lambda progress: update(*_grid_status(progress)),
+                    on_result=lambda outcome: results.append(outcome.network),
+                )
+            except Interrupted as error:
+                typer.echo(f"Saved in {error}; the same command with --resume goes on.", err=True)
+                raise typer.Exit(130) from error
+        if len(table) == 1 and results[0] is not None:
+            _print_top(results[0])
+            typer.echo(
+                f"Wrote {out} after {table['group_seconds'].iloc[0]:.0f} s: open "
+                f"{out / 'report.html'}."
             )
-        _print_top(result)
-        typer.echo(f"Wrote {out} after {fitted.seconds:.0f} s: open {out / 'report.html'}.")
+        else:
+            typer.echo(f"Wrote {len(table)} networks to {out}; {out / batch.SUMMARY} lists them.")
 
 
 @app.command()
@@ -273,6 +317,123 @@ def _progress(total: int, unit: str) -> Iterator[Any]:
         yield lambda done, text: bar.update(task, completed=done, description=text)
 
 
+def _start_devices(distributed: bool, compile_cache: Path | None) -> None:
+    """Let JAX use every core as a device of its own, or every process of a cluster."""
+    import os
+
+    import jax
+
+    if compile_cache is not None:
+        # Whoever can write to the cache can run code here: keep others out.
+        compile_cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if compile_cache.stat().st_mode & 0o022:
+            raise ValueError(
+                f"{compile_cache}: others may write to this folder, and so run programs as you; "
+                "choose one of your own (chmod go-w)."
+            )
+        jax.config.update("jax_compilation_cache_dir", str(compile_cache))
+    if not distributed:
+        if "JAX_NUM_CPU_DEVICES" not in os.environ:
+            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        return
+    names = {
+        "coordinator_address": "JAX_COORDINATOR_ADDRESS",
+        "num_processes": "JAX_NUM_PROCESSES",
+        "process_id": "JAX_PROCESS_ID",
+    }
+    given = {field: os.environ[name] for field, name in names.items() if name in os.environ}
+    missing = [name for field, name in names.items() if field not in given]
+    if given and missing:
+        raise ValueError(
+            f"--distributed: expected {', '.join(missing)} in the environment as well."
+        )
+    try:
+        jax.distributed.initialize(
+            coordinator_address=given.get("coordinator_address"),
+            num_processes=int(given["num_processes"]) if given else None,
+            process_id=int(given["process_id"]) if given else None,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ValueError(
+            "--distributed: cannot join a cluster; run under SLURM, Open MPI or on TPUs, or set "
+            f"{', '.join(names.values())} ({error})."
+        ) from error
+
+
+def _read_datasets(
+    expression: list[Path],
+    settings: "Config",
+    *,
+    regulators: Path | None,
+    groupby: str | None,
+    stream: bool,
+    layer: str | None,
+    orientation: Any,
+    variant: str | None,
+    drop_constant: bool,
+    name: str | None,
+) -> "dict[str, Dataset | Stream]":
+    from infosem_jax.data import open_stream, read_expression, read_groups, read_regulators
+
+    if name is not None and len(expression) > 1:
+        raise ValueError("--name: expected one data set to name, found several; leave it out.")
+    if stream and groupby is not None:
+        raise ValueError("Expected --stream or --groupby, found both; groups are read to memory.")
+    candidates = None if regulators is None else read_regulators(regulators)
+    found: list[tuple[str, Any]] = []
+    for path in expression:
+        if groupby is not None:
+            groups = read_groups(path, groupby, layer=layer, regulators=candidates)
+            found += [(f"{group}", data) for group, data in groups.items()]
+        elif stream:
+            data = open_stream(
+                path,
+                regulators=candidates,
+                layer=layer,
+                normalisation=settings.normalisation,
+                clip=settings.clip,
+                drop_constant=drop_constant,
+                name=name,
+            )
+            found.append((data.name, data))
+        else:
+            data = read_expression(
+                path,
+                regulators=candidates,
+                layer=layer,
+                orientation=orientation,
+                variant=variant,
+                drop_constant=drop_constant,
+                name=name,
+            )
+            found.append((data.name, data))
+    names = [title for title, _ in found]
+    if len(set(names)) < len(names) and groupby is None:
+        # Folders of a benchmark have like names at the end: tell them apart by their parents.
+        found = [
+            ("/".join(path.resolve().parts[-2:]), data)
+            for path, (_, data) in zip(expression, found, strict=True)
+        ]
+        names = [title for title, _ in found]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Expected data sets with names of their own, found {', '.join(names)}.")
+    return dict(found)
+
+
+def _is_finished(out: Path) -> bool:
+    from infosem_jax.batch import SUMMARY, checkpoint_folder
+
+    written = (out / "versions.json").exists() or (out / SUMMARY).exists()
+    return written and not checkpoint_folder(out).exists()
+
+
+def _grid_status(progress: "GridProgress") -> tuple[float, str]:
+    share = (progress.group + progress.epochs / progress.n_epochs) / progress.n_groups
+    loss = f"loss {float(progress.losses.train[:, -1].mean()):.4f}"
+    where = f"group {progress.group + 1} of {progress.n_groups}, " if progress.n_groups > 1 else ""
+    return 100 * share, f"{where}epoch {progress.epochs:.0f} of {progress.n_epochs}, {loss}"
+
+
 def _read_config(path: Path | None) -> "tuple[Config, dict[str, dict[str, Any]]]":
     from difflib import get_close_matches
 
@@ -314,12 +475,13 @@ def _named_prior(
     return NamedPrior(site, name, REGISTRY[name].text, prior, recorded)
 
 
-def _describe(data: "Dataset", named: "list[NamedPrior]", settings: "Config") -> None:
+def _describe(data: "Dataset | Stream", named: "list[NamedPrior]", settings: "Config") -> None:
+    from infosem_jax import run
     from infosem_jax.grn.binding import coverage
     from infosem_jax.grn.prepare import context
 
     typer.echo(
-        f"{data.name}: {len(data.cells)} cells, {len(data.genes)} genes, "
+        f"{data.name}: {run.n_cells(data)} cells, {len(data.genes)} genes, "
         f"{len(data.regulators)} candidate regulators; rows: {settings.rows}.",
         err=True,
     )

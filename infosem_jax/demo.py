@@ -9,8 +9,8 @@ from infosem_jax.benchmark.metrics import score_matrix
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn.config import Config, converged
 from infosem_jax.grn.fit import fit
-from infosem_jax.grn.result import Fit
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges, Normal, shuffled
+from infosem_jax.grn.result import Fit
 from infosem_jax.run import NamedPrior
 
 SIMULATION = SimulationConfig(genes=200, cells=100, embedding_information=0.9, known_fraction=0.3)

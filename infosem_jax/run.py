@@ -20,10 +20,11 @@ import tomli_w
 from infosem_jax import _typing
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import atomic_write
+from infosem_jax.data.stream import Stream
 from infosem_jax.grn.binding import coverage
+from infosem_jax.grn.network import Network, check_names, to_anndata, write_edges
 from infosem_jax.grn.prepare import context
 from infosem_jax.grn.result import Fit, loss_table, network
-from infosem_jax.grn.network import Network, check_names, to_anndata, write_edges
 from infosem_jax.report import Report, write_report
 
 if TYPE_CHECKING:
@@ -64,7 +65,12 @@ class NamedPrior(NamedTuple):
     settings: dict[str, Any]
 
 
-def check_output(folder: _typing.Path, data: Dataset, *, overwrite: bool = False) -> None:
+def n_cells(data: Dataset | Stream) -> int:
+    """Return the number of cells, in memory or on disk."""
+    return data.n_cells if isinstance(data, Stream) else len(data.cells)
+
+
+def check_output(folder: _typing.Path, data: Dataset | Stream, *, overwrite: bool = False) -> None:
     """Find out before a long fit whether its results can be written.
 
     Raises
@@ -107,24 +113,26 @@ def whole_folder(folder: _typing.Path) -> Iterator[Path]:
         If writing fails, for instance on a full disk; ``folder`` is then as it was before.
     """
     final = Path(folder).absolute()
-    draft = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
+    # Fixed names, so that what a killed process left is found and cleared by the next.
+    draft, old = (final.with_name(f".{final.name}.{what}") for what in ("draft", "old"))
+    if old.exists() and not final.exists():
+        os.replace(old, final)
+    for leftover in (draft, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    draft.mkdir()
     try:
         yield draft
-        draft.chmod(0o755)
         if final.is_dir():
-            old = Path(tempfile.mkdtemp(prefix=f".{final.name}.", dir=final.parent))
             os.replace(final, old)
-            os.replace(draft, final)
-            shutil.rmtree(old)
-        else:
-            os.replace(draft, final)
+        os.replace(draft, final)
+        shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_run(
     folder: _typing.Path,
-    data: Dataset,
+    data: Dataset | Stream,
     fitted: Fit,
     named_priors: list[NamedPrior],
     *,
@@ -167,7 +175,7 @@ def write_run(
         title=title,
         dataset={
             "name": data.name,
-            "cells": len(data.cells),
+            "cells": n_cells(data),
             "genes": len(data.genes),
             "candidate regulators": len(data.regulators),
             "genes with a row in W": len(fitted.rows),
@@ -226,7 +234,7 @@ def software_versions() -> dict[str, str]:
     }
 
 
-def _notes(data: Dataset, fitted: Fit, result: Network) -> list[str]:
+def _notes(data: Dataset | Stream, fitted: Fit, result: Network) -> list[str]:
     """Say in words what a careful reader would want to be warned of."""
     notes = []
     bad = int((fitted.diverged >= 0).sum())
@@ -234,9 +242,9 @@ def _notes(data: Dataset, fitted: Fit, result: Network) -> list[str]:
         notes.append(f"{bad} of {len(fitted.diverged)} seeds diverged and were left out.")
     if len(fitted.diverged) == 1:
         notes.append("One seed only: the spread across seeds is not known. Fit several.")
-    if len(data.cells) < 200:
+    if n_cells(data) < 200:
         notes.append(
-            f"{len(data.cells)} cells are few to find the regulators of {len(data.genes)} genes; "
+            f"{n_cells(data)} cells are few to find the regulators of {len(data.genes)} genes; "
             "the prior weighs much."
         )
     if data.regulators == data.genes:

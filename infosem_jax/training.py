@@ -389,9 +389,7 @@ def run(
         done = until
         if feed.held_out is not None and done % feed.segments == 0:
             epoch = jnp.int32(done // feed.segments - 1)
-            state, held_out = score(
-                objective, schedule, layout, state, fits, feed.held_out, epoch
-            )
+            state, held_out = score(objective, schedule, layout, state, fits, feed.held_out, epoch)
             new.held_out[:, -1] = to_host(held_out)
         losses = new if losses is None else _join(losses, new)
         if on_chunk is not None:
@@ -476,8 +474,8 @@ def _train_segment(objective, schedule, groups, state, fit, data, batches, segme
         params, optimiser = dict(frozen), dict(state.optimiser)
         for name, part in _split(objective, gradient).items():
             old = {k: free[k] for k in part}
-            update, new_state = _transform(optimisers[name]).update(part, state.optimiser[name], old)
-            rule = fit.rates[name]
+            transform, rule = _transform(optimisers[name]), fit.rates[name]
+            update, new_state = transform.update(part, state.optimiser[name], old)
             rate = rule.rate * rule.decay ** epoch.astype(jnp.float32)
             new = jax.tree.map(lambda p, u, rate=rate: p - rate * u, old, update)
             params |= _where(alive, new, old)

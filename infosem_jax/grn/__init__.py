@@ -4,7 +4,6 @@ from infosem_jax.grn import priors, sem
 from infosem_jax.grn.binding import GeneContext, bind, coverage
 from infosem_jax.grn.config import Config, converged, deepsem
 from infosem_jax.grn.fit import fit, fit_many
-
 from infosem_jax.grn.network import Network, edges, from_anndata, to_anndata
 from infosem_jax.grn.prepare import Job, Priors
 from infosem_jax.grn.registry import REGISTRY, variant

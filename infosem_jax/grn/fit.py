@@ -128,7 +128,7 @@ def fit_many(
     saver: Saver | None = None,
     skip: Collection[Job] = (),
 ) -> Iterator[tuple[Job, Fit]]:
-    """Fit every data set with every prior, setting and seed, in as few compiled programs as possible.
+    """Fit every data set with every prior, setting and seed, in as few programs as possible.
 
     What shares shapes trains side by side, over all devices of `jax.devices()`: see
     `prepare.groups`. Each fit equals the one that `fit` makes of it alone, to rounding. All is
@@ -174,9 +174,7 @@ def fit_many(
         prepare.named(priors, "priors"),
         prepare.named(named_configs, "settings"),
     )
-    return _fit_groups(
-        grid, seeds, key, (cells_over, at_once), on_chunk, saver, frozenset(skip)
-    )
+    return _fit_groups(grid, seeds, key, (cells_over, at_once), on_chunk, saver, frozenset(skip))
 
 
 def _fit_groups(
@@ -352,9 +350,7 @@ def _teller(on_chunk, number: int, n_groups: int, group: Group):
     def tell(progress: training.Progress, segments: int) -> None:
         if on_chunk is not None:
             epochs = progress.done / segments
-            on_chunk(
-                GridProgress(number, n_groups, jobs, epochs, group.epochs, progress.losses)
-            )
+            on_chunk(GridProgress(number, n_groups, jobs, epochs, group.epochs, progress.losses))
 
     return tell
 

@@ -161,9 +161,7 @@ def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     location, log_variance = evaluate(encoder, batch.x, config.knots)
     location = absorb(location, W, graph.rows, remainder, precision=config.precision)
     if config.absorbed == "both":
-        log_variance = absorb(
-            log_variance, W, graph.rows, remainder, precision=config.precision
-        )
+        log_variance = absorb(log_variance, W, graph.rows, remainder, precision=config.precision)
     scale = jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)
     with _cells(batch), handlers.scale(scale=weights.z):
         numpyro.sample("z", dist.Normal(location, scale).to_event(1))

@@ -206,15 +206,25 @@ def cohort(group: Group) -> tuple[Cohort, list[Choice]]:
         held_out = _schedule(data, config).held_out
         which = list(sheets).index(id(data))
         choices.append(
-            Choice(*map(np.int32, (which, graph, len(data.cells), held_out)), weights(config))
+            Choice(
+                dataset=np.int32(which),
+                graph=np.int32(graph),
+                n_cells=np.int32(len(data.cells)),
+                n_held_out=np.int32(held_out),
+                weights=weights(config),
+            )
         )
     n_rows = max(len(x) for x, _ in sheets.values())
-    x, observed = (
-        np.stack([np.pad(sheet[i], ((0, n_rows - len(sheet[i])), (0, 0))) for sheet in sheets.values()])
-        for i in (0, 1)
-    )
+
+    def stacked(part: int) -> np.ndarray:
+        padded = [
+            np.pad(sheet[part], ((0, n_rows - len(sheet[part])), (0, 0)))
+            for sheet in sheets.values()
+        ]
+        return np.stack(padded)
+
     masked = group.objective.config.observe == "nonzero"
-    return Cohort(x, observed if masked else None, graphs), choices  # pyright: ignore[reportArgumentType]
+    return Cohort(stacked(0), stacked(1) if masked else None, graphs), choices
 
 
 def stack_graphs(group: Group) -> tuple[Graph, list[int]]:
@@ -234,9 +244,7 @@ def reported(member: Member) -> np.ndarray:
     return pd.Index(member.rows).get_indexer(pd.Index(member.data.regulators))
 
 
-def _graph(
-    data: Dataset | Stream, priors: Priors, config: Config
-) -> tuple[Graph, tuple[str, ...]]:
+def _graph(data: Dataset | Stream, priors: Priors, config: Config) -> tuple[Graph, tuple[str, ...]]:
     effect_context = context(data, config)
     genes, rows = effect_context.genes, effect_context.rows
     edge = None if priors.edge is None else bind(priors.edge, context(data, config, "logit"))

@@ -1,0 +1,247 @@
+"""A grid of fits from files to folders: checked first, saved on the way, resumed after a crash."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import pandas as pd
+
+from infosem_jax import _typing, run
+from infosem_jax.checkpoint import Saver, fingerprint, interrupts, load, save
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.stream import Stream
+from infosem_jax.grn.config import Config
+from infosem_jax.grn.fit import GridProgress, fit_many
+from infosem_jax.grn.network import Network
+from infosem_jax.grn.prepare import Job, Priors
+from infosem_jax.grn.result import Fit
+from infosem_jax.run import NamedPrior
+
+SUMMARY = "summary.csv"
+STATUS = "grid.npz"
+
+
+class Grid(NamedTuple):
+    """What is to be fitted: every data set with every prior of the effects and of the edges.
+
+    Attributes
+    ----------
+    datasets
+        Data sets by name.
+    effects, edges
+        Priors; None among the edges stands for a model without a gate.
+    config, seeds, key
+        As in `fit_many`.
+    record
+        How the run was started.
+    """
+
+    datasets: dict[str, Dataset | Stream]
+    effects: list[NamedPrior]
+    edges: list[NamedPrior | None]
+    config: Config
+    seeds: int
+    key: int
+    record: dict[str, Any]
+
+    def priors(self) -> dict[str, list[NamedPrior]]:
+        """Return the priors of each combination, by its name."""
+        out: dict[str, list[NamedPrior]] = {}
+        for effect in self.effects:
+            for edge in self.edges:
+                parts = [effect] if edge is None else [effect, edge]
+                name = "+".join(part.name for part in parts)
+                if name in out:
+                    files = (Path(part.settings.get("file", "")).stem for part in parts)
+                    name = "+".join([name, *filter(None, files)])
+                if name in out:
+                    raise ValueError(f"Expected priors that differ, found {name} twice.")
+                out[name] = parts
+        return out
+
+
+class Outcome(NamedTuple):
+    """What became of one job: its folder, and its network unless every seed diverged."""
+
+    job: Job
+    folder: Path
+    fitted: Fit
+    network: Network | None
+
+
+def folder_of(out: _typing.Path, grid: Grid, job: Job) -> Path:
+    """Return the folder of a job: ``out`` itself where it is the only one."""
+    if len(grid.datasets) * len(grid.effects) * len(grid.edges) == 1:
+        return Path(out)
+    return Path(out) / job.data.replace("/", "_") / job.prior.replace("/", "_")
+
+
+def checkpoint_folder(out: _typing.Path) -> Path:
+    """Return the folder of checkpoints, which lies beside the results until they are complete."""
+    out = Path(out).absolute()
+    return out.with_name(f"{out.name}.checkpoint")
+
+
+def run_grid(
+    grid: Grid,
+    out: _typing.Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    every: float = 60.0,
+    on_chunk: Callable[[GridProgress], None] | None = None,
+    on_result: Callable[[Outcome], None] | None = None,
+) -> pd.DataFrame:
+    """Fit a grid and write one folder per job, each whole, as soon as its group has trained.
+
+    Parameters
+    ----------
+    grid
+        What is to be fitted.
+    out
+        Folder for the results.
+    resume
+        Go on from the checkpoints of an interrupted run, where there are any.
+    overwrite
+        Replace results, and drop checkpoints, of an earlier run.
+    every
+        Seconds between two checkpoints.
+    on_chunk, on_result
+        Called every few seconds, and after each job.
+
+    Returns
+    -------
+    One line per job, also written to ``summary.csv`` where there are several.
+
+    Raises
+    ------
+    ValueError
+        If nothing can be written, or what was saved belongs to another run.
+    Interrupted
+        If the process was told to stop; training has been saved.
+    FloatingPointError
+        If every seed of every job diverged.
+    """
+    priors = grid.priors()
+    jobs = [Job(data, prior, "") for data in grid.datasets for prior in priors]
+    folders = {job: folder_of(out, grid, job) for job in jobs}
+    saved = checkpoint_folder(out)
+    _check_start(grid, out, saved, resume=resume, overwrite=overwrite)
+    finished = {job for job in jobs if saved.exists() and (folders[job] / "versions.json").exists()}
+    leader = jax.process_index() == 0
+    rows: list[dict[str, Any]] = []
+    with interrupts() as stop:
+        saver = Saver(saved, run.software_versions(), resume=resume, every=every, stop=stop)
+        fits = fit_many(
+            grid.datasets,
+            {name: _sites(parts) for name, parts in priors.items()},
+            configs={"": grid.config},
+            seeds=grid.seeds,
+            key=grid.key,
+            on_chunk=on_chunk,
+            saver=saver,
+            skip=finished,
+        )
+        if leader:
+            _start(grid, saved, resume=resume)
+        for job, fitted in fits:
+            outcome = Outcome(job, folders[job], fitted, None)
+            if leader and (fitted.diverged < 0).any():
+                outcome = outcome._replace(
+                    network=_write(grid, job, priors[job.prior], fitted, folders[job])
+                )
+            if on_result is not None:
+                on_result(outcome)
+            rows.append(_line(outcome))
+    table = pd.DataFrame(rows)
+    if leader:
+        if len(jobs) > 1:
+            _write_summary(table, Path(out))
+        shutil.rmtree(saved, ignore_errors=True)
+    if rows and not any(row["sound_seeds"] for row in rows):
+        raise FloatingPointError(
+            "Every seed of every fit diverged; lower the learning rates, or clip expression harder."
+        )
+    return table
+
+
+def _check_start(
+    grid: Grid, out: _typing.Path, saved: Path, *, resume: bool, overwrite: bool
+) -> None:
+    if resume and saved.exists():
+        load(saved / STATUS, {}, _identity(grid))
+        return
+    if saved.exists() and not overwrite:
+        raise ValueError(
+            f"{saved}: an interrupted run was saved there; pass --resume to go on with it, or "
+            "--overwrite to begin anew."
+        )
+    if jax.process_index() == 0:
+        shutil.rmtree(saved, ignore_errors=True)
+    for data in grid.datasets.values():
+        run.check_output(out, data, overwrite=overwrite)
+
+
+def _start(grid: Grid, saved: Path, *, resume: bool) -> None:
+    if not (resume and saved.exists()):
+        saved.mkdir(parents=True, exist_ok=True)
+        save(saved / STATUS, {}, _identity(grid))
+
+
+def _identity(grid: Grid) -> dict[str, Any]:
+    """Return what a run depends on, as far as it is known before priors meet data."""
+    return {
+        "data": {
+            name: data.fingerprint if isinstance(data, Stream) else fingerprint(data)
+            for name, data in grid.datasets.items()
+        },
+        "config": asdict(grid.config),
+        "effect": [prior.settings for prior in grid.effects],
+        "edge": [None if prior is None else prior.settings for prior in grid.edges],
+        "seeds": grid.seeds,
+        "key": grid.key,
+        "versions": run.software_versions(),
+    }
+
+
+def _sites(parts: list[NamedPrior]) -> Priors:
+    return Priors(parts[0].prior, parts[1].prior if len(parts) > 1 else None)
+
+
+def _write(grid: Grid, job: Job, parts: list[NamedPrior], fitted: Fit, folder: Path) -> Network:
+    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    data = grid.datasets[job.data]
+    with run.whole_folder(folder) as draft:
+        return run.write_run(
+            draft, data, fitted, parts, record=grid.record, title=f"Network of {data.name}"
+        )
+
+
+def _line(outcome: Outcome) -> dict[str, Any]:
+    fitted = outcome.fitted
+    sound = fitted.diverged < 0
+    last = fitted.losses.train[sound, -1]
+    return {
+        "data": outcome.job.data,
+        "prior": outcome.job.prior,
+        "seeds": len(sound),
+        "sound_seeds": int(sound.sum()),
+        "loss": float(np.mean(last)) if sound.any() else np.nan,
+        "group_seconds": round(fitted.seconds, 1),
+        "folder": str(outcome.folder),
+    }
+
+
+def _write_summary(table: pd.DataFrame, out: Path) -> None:
+    """Write a line per job; those that an earlier, interrupted run wrote are kept."""
+    path = out / SUMMARY
+    if path.exists():
+        table = pd.concat([pd.read_csv(path), table])
+        table = table.drop_duplicates(["data", "prior"], keep="last")
+    out.mkdir(parents=True, exist_ok=True)
+    with run.atomic_write(path) as draft:
+        table.to_csv(draft, index=False)
