@@ -22,8 +22,8 @@ from infosem_jax.benchmark import score_matrix
 from infosem_jax.data import read_expression, read_network
 from infosem_jax.grn.config import Config, deepsem
 from infosem_jax.grn.fit import fit
-from infosem_jax.grn.result import Fit
 from infosem_jax.grn.priors import MeanAbsolute
+from infosem_jax.grn.result import Fit
 
 METRICS = (
     "auprc_ratio",

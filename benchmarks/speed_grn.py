@@ -34,15 +34,14 @@ from jax import random
 from numpyro import handlers
 from numpyro.infer import SVI, TraceMeanField_ELBO
 
+from infosem_jax import edges, fit, network
 from infosem_jax.benchmark import evaluate_edges
 from infosem_jax.data import dataset, normalise, read_expression, read_network
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn.binding import GeneContext, bind
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit, network
 from infosem_jax.grn.model import Batch, Graph, guide, model
-from infosem_jax.grn.network import edges
 from infosem_jax.grn.priors import MeanAbsolute
 
 GENES, CELLS, BATCH = 1400, 400, 64

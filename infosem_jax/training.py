@@ -24,6 +24,8 @@ from infosem_jax.layout import Layout, over_fits, split_cells
 Params = dict[str, Any]
 
 CHUNK_SECONDS = 2.0
+# What runs once is not worth optimising: it compiles in half the time.
+RUNS_ONCE = {"xla_backend_optimization_level": 0}
 
 
 @runtime_checkable
@@ -219,7 +221,11 @@ class Resident(NamedTuple):
             yield self.shared
 
 
-@partial(jax.jit, static_argnames=("objective", "schedule", "layout"))
+@partial(
+    jax.jit,
+    static_argnames=("objective", "schedule", "layout"),
+    compiler_options=RUNS_ONCE,
+)
 def init(
     objective: Objective, schedule: Schedule, layout: Layout, fits: Fits, shared: Any
 ) -> TrainState:
@@ -282,7 +288,7 @@ def run_chunk(
             order = _order(fit.keys, data)
             batches = _batches(random.fold_in(fit.keys, 2), segment, order, data, schedule, layout)
             phases = [
-                partial(_train_segment, objective, schedule, set(groups))
+                partial(_train_segment, objective, schedule, groups)
                 for groups, _ in schedule.phases
             ]
             phase = jnp.array(cycle)[epoch % len(cycle)]
@@ -451,7 +457,7 @@ def _finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
 
 
 def _train_segment(objective, schedule, groups, state, fit, data, batches, segment, epoch):
-    trained = {name for name in state.params if objective.group(name) in groups}
+    trained = [name for name in sorted(state.params) if objective.group(name) in groups]
     optimisers = dict(schedule.optimisers)
     steps = _steps(data, schedule)
 

@@ -153,9 +153,11 @@ class InfoSEM:
         anneal = jnp.minimum(1.0, (epoch + 1.0) / max(config.anneal_epochs, 1))
         weights = jax.tree.map(lambda weight: weight * anneal, data.choice.weights)
         params = self.constrain(params, data.graph)
-        bound = self._svi().loss.loss(
+        parts: Any = self._svi().loss.loss(
             key, params, model, guide, batch, data.graph, weights, config=config
         )
+        # Sites come in an order that may differ between processes; sums must not.
+        bound = sum((parts[name] for name in sorted(parts)), start=jnp.zeros(()))
         return bound / (cells.total * data.n_genes)
 
     def group(self, name: str) -> str:
@@ -174,7 +176,7 @@ class InfoSEM:
 
     def _svi(self) -> SVI:
         sampled = self.config.divergence == "sampled"
-        bound = Trace_ELBO() if sampled else TraceMeanField_ELBO()
+        bound = (Trace_ELBO if sampled else TraceMeanField_ELBO)(sum_sites=False)
         return SVI(model, guide, optax.identity(), bound)
 
 

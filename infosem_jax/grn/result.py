@@ -115,7 +115,7 @@ class Moments(NamedTuple):
     probability: Array | None
 
 
-@partial(jax.jit, static_argnames="objective")
+@partial(jax.jit, static_argnames="objective", compiler_options=training.RUNS_ONCE)
 def moments(
     objective: InfoSEM, params: training.Params, graph: Graph, reported: Int[Array, " regulators"]
 ) -> Moments:
