@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import Any
 
 from _record import Figure, parser, print_table, report
 
@@ -70,13 +71,13 @@ def measure(name: str, cache: str) -> None:
 
     spent = {"compile": 0.0, "trace": 0.0}
 
-    def listen(event: str, seconds: float, **_: object) -> None:
+    def listen(event: str, seconds: float, **_: Any) -> None:
         if event == "/jax/core/compile/backend_compile_duration":
             spent["compile"] += seconds
         elif event.startswith("/jax/core/compile/"):
             spent["trace"] += seconds
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
+    jax.monitoring.register_event_duration_secs_listener(listen)  # pyright: ignore[reportArgumentType]
     jax.config.update("jax_compilation_cache_dir", cache)
     from infosem_jax.data.simulate import SimulationConfig, simulate
     from infosem_jax.grn import Config, fit, variant
@@ -86,7 +87,7 @@ def measure(name: str, cache: str) -> None:
     priors = variant(name, embedding=simulation.embedding, known=simulation.known)
     spent.update(compile=0.0, trace=0.0)
     began = time.perf_counter()
-    fit(simulation.data, **priors, config=Config(epochs=3))
+    fit(simulation.data, priors["effect"], priors["edge"], config=Config(epochs=3))
     print(json.dumps({**spent, "fit": time.perf_counter() - began}))
 
 

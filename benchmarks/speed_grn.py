@@ -8,18 +8,28 @@ seeds
 regdiffusion
     A whole fit of real data, compilation included, and its AUPRC ratio, against RegDiffusion at its
     defaults.
+grid
+    ``infosem fit`` on four real data sets with four combinations of priors and ten seeds, against
+    the same fits in a process each, of which a sample is run: as many at a time as there are cores,
+    and one at a time.
 
-The first needs torch, the last regdiffusion and INFOSEM_DATA; each is left out, with a line that
-says so, where they are not at hand. On CPUs, OPENBLAS_NUM_THREADS=1 is rarely slower for ours;
-PyTorch keeps its own number of threads.
+The first needs torch, the third regdiffusion, it and the last INFOSEM_DATA; each is left out, with
+a line that says so, where they are not at hand. On CPUs, OPENBLAS_NUM_THREADS=1 is rarely slower
+for ours; PyTorch keeps its own number of threads.
 """
+
+# pyright: reportMissingImports=false
 
 import contextlib
 import importlib.util
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +46,14 @@ from numpyro.infer import SVI, TraceMeanField_ELBO
 
 from infosem_jax import edges, fit, network
 from infosem_jax.benchmark import evaluate_edges
-from infosem_jax.data import dataset, normalise, read_expression, read_network
+from infosem_jax.data import (
+    Embedding,
+    dataset,
+    normalise,
+    read_expression,
+    read_network,
+    write_embedding,
+)
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn.binding import GeneContext, bind
@@ -49,6 +66,7 @@ STEP_TARGETS = {100: 20.0, 400: 15.0, GENES: 6.0}
 SEEDS, SEEDS_TARGET = 10, 8.0
 CYCLE = {"networks": 1, "edges": 2}  # epochs of each phase in DeepSEM's alternation
 REAL = "mDC/TFs+1000"
+GRID_DATA = ("mDC/TFs+500", "hHEP/TFs+500", "hESC/TFs+500", "mESC/TFs+500")
 
 
 def main() -> None:
@@ -57,6 +75,8 @@ def main() -> None:
         "--only", default=",".join(PARTS), metavar="NAMES", help=f"some of {', '.join(PARTS)}"
     )
     arguments = options.parse_args()
+    # Seeds share the cores as devices; a single fit uses one device, whose operations use them all.
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())
     chosen = arguments.only.split(",")
     if unknown := set(chosen) - set(PARTS):
         sys.exit(f"--only {','.join(unknown)}: expected some of {', '.join(PARTS)}.")
@@ -159,11 +179,87 @@ def regdiffusion_figures(quick: bool) -> list[Figure]:
     ]
 
 
+def grid_figures(quick: bool) -> list[Figure]:
+    """Compare a grid in one command with a process per fit."""
+    root = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
+    if not ("INFOSEM_DATA" in os.environ and root.is_dir()):
+        print("grid: left out, set INFOSEM_DATA to a folder that holds beeline.")
+        return []
+    names, epochs = (GRID_DATA[:2], 6) if quick else (GRID_DATA, 90)
+    folders = [str(root / name) for name in names]
+    with tempfile.TemporaryDirectory() as work:
+        options = grid_inputs(folders, Path(work), epochs)
+        effects, edge = options.pop("--effect"), options.pop("--edge")
+        common = [word for pair in options.items() for word in pair]
+
+        def command(data, effects, edges, seeds, out):
+            priors = [w for e in effects for w in ("--effect", e)]
+            priors += [w for e in edges for w in ("--edge", e)]
+            words = [
+                "fit",
+                *data,
+                *priors,
+                *common,
+                "--seeds",
+                str(seeds),
+                "--out",
+                f"{work}/{out}",
+            ]
+            return [sys.executable, "-m", "infosem_jax.cli", *words]
+
+        began = time.perf_counter()
+        subprocess.run(command(folders, effects, edge, SEEDS, "grid"), check=True)
+        together = time.perf_counter() - began
+        # One fit of each prior, each on another data set: a sample of them all.
+        combinations = [(a, b) for a in effects for b in edge]
+        sample = [
+            command([folders[i % len(folders)]], [a], [b], 1, f"one{i}")
+            for i, (a, b) in enumerate(combinations)
+        ]
+        n_fits = len(folders) * len(combinations) * SEEDS
+        began = time.perf_counter()
+        for words in sample:
+            subprocess.run(words, check=True)
+        in_turn = (time.perf_counter() - began) / len(sample) * n_fits
+        for path in Path(work).glob("one*"):
+            shutil.rmtree(path)
+        began = time.perf_counter()
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for done in pool.map(subprocess.run, sample):
+                done.check_returncode()
+        at_once = (time.perf_counter() - began) / len(sample) * n_fits
+    head = f"speed_grn: grid of {n_fits} fits of {epochs} epochs,"
+    return [
+        Figure(f"{head} in one command", together, "s", "lower"),
+        Figure(f"{head} a process each, in turn / one command", in_turn / together, "ratio",
+               "higher", 2.0),
+        Figure(f"{head} a process each, all cores / one command", at_once / together, "ratio",
+               "higher", 2.0),
+    ]  # fmt: skip
+
+
 PARTS: dict[str, Callable[[bool], list[Figure]]] = {
     "step": step_figures,
     "seeds": seeds_figures,
     "regdiffusion": regdiffusion_figures,
+    "grid": grid_figures,
 }
+
+
+def grid_inputs(folders: list[str], work: Path, epochs: int) -> dict[str, Any]:
+    """Write settings, an embedding and known edges for all genes; what they say costs no time."""
+    genes = sorted({gene for folder in folders for gene in read_expression(folder).genes})
+    random_numbers = np.random.default_rng(0)
+    vectors = random_numbers.normal(size=(len(genes), 64)).astype(np.float32)
+    write_embedding(work / "embedding.npz", Embedding(tuple(genes), vectors))
+    networks = [read_network(f"{folder}/network_string.csv.gz") for folder in folders]
+    pd.concat(networks).drop_duplicates().iloc[::3].to_csv(work / "known.csv", index=False)
+    (work / "settings.toml").write_text(f"[model]\nepochs = {epochs}\n")
+    return {
+        "--effect": ["mean-absolute", f"gene-embedding={work / 'embedding.npz'}"],
+        "--edge": ["none", f"known-edges={work / 'known.csv'}"],
+        "--config": str(work / "settings.toml"),
+    }
 
 
 def epoch_seconds(seeds: int, rows: int, *, least: float) -> float:

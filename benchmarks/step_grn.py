@@ -20,8 +20,8 @@ from infosem_jax.data import normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn.binding import GeneContext, bind
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import FitData, InfoSEM
-from infosem_jax.grn.model import Graph
+from infosem_jax.grn.model import Graph, Weights
+from infosem_jax.grn.objective import Choice, FitData, InfoSEM
 from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.training import Cells, Params
 
@@ -70,11 +70,12 @@ def simulated_data() -> FitData:
     cells = normalise(simulate(sizes, seed=0).data)
     context = GeneContext(cells.genes, cells.regulators, len(cells.cells))
     rows = jnp.array([cells.genes.index(regulator) for regulator in cells.regulators])
+    zero = jnp.int32(0)
     return FitData(
-        x=jnp.asarray(cells.x),
-        observed=jnp.ones(cells.x.shape, bool),
-        n_cells=jnp.int32(len(cells.cells)),
+        x=jnp.asarray(cells.x)[None],
+        observed=None,
         graph=Graph(effect=bind(MeanAbsolute(), context), edge=None, rows=rows),
+        choice=Choice(zero, zero, jnp.int32(len(cells.cells)), zero, Weights()),
     )
 
 
@@ -83,7 +84,7 @@ def compiled_step(knots: int) -> Callable[[Params, FitData], tuple[jax.Array, Pa
     objective = InfoSEM(Config(rows="regulators", hidden=HIDDEN, knots=knots))
 
     def loss(params: Params, data: FitData) -> jax.Array:
-        cells = Cells(jnp.arange(BATCH), jnp.ones(BATCH, bool), data.n_cells)
+        cells = Cells(jnp.arange(BATCH), jnp.ones(BATCH, bool), data.total)
         return objective.loss(params, random.key(1), data, cells, jnp.int32(0))
 
     return jax.jit(jax.value_and_grad(loss))

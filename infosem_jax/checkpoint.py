@@ -1,27 +1,33 @@
 """Training saved to disk, so that a killed job goes on where it was."""
 
 import hashlib
-import io
+import inspect
 import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import is_dataclass
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NoReturn
+from types import CodeType, FunctionType
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import numpyro.distributions as dist
 
 from infosem_jax import _typing
+from infosem_jax.data._files import Limits, check_npz, reading
+from infosem_jax.training import Losses, to_host
 
 FORMAT = 1
+# Nothing is compressed, so that a file can hold no more than its size.
+LIMITS = Limits(size=sys.maxsize, ratio=1.0, members=sys.maxsize)
 RECORD = "record"
 SPARE_BYTES = 50 * 2**20
 
@@ -55,21 +61,28 @@ def save(path: _typing.Path, tree: Any, record: dict[str, Any]) -> None:
     arrays = _raw(tree)
     header = {"format": FORMAT, "arrays": [_describe(leaf) for leaf in jax.tree.leaves(tree)]}
     header |= {"record": record, "sha256": _digest(arrays, header["arrays"], record)}
-    text = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    members: dict[str, Any] = {f"a{i:05d}": array for i, array in enumerate(arrays)}
+    members[RECORD] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    # A fixed name: what an earlier, killed attempt left is overwritten.
     draft = path.with_name(f".{path.name}.draft")
     try:
         with open(draft, "wb") as file:
-            np.savez(file, **{RECORD: text}, **{f"a{i:05d}": a for i, a in enumerate(arrays)})
+            np.savez(file, **members)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, path)
-        _sync_folder(path.parent)
     except OSError as error:
-        draft.unlink(missing_ok=True)
-        kept = "the last checkpoint is as it was" if path.exists() else "nothing was saved"
+        kept = "the last one is as it was" if os.path.exists(path) else "nothing was saved"
         raise OSError(
-            error.errno, f"cannot save a checkpoint, {kept}: {error.strerror}; make room", str(path)
+            error.errno,
+            f"cannot save a checkpoint ({error.strerror or error}), {kept}; make room, or give a "
+            "folder that can be written to",
+            str(path),
         ) from error
+    finally:
+        with suppress(OSError):
+            draft.unlink()
+    _sync_folder(path.parent)
 
 
 def load(path: _typing.Path, like: Any, expected: dict[str, Any]) -> Any:
@@ -92,33 +105,7 @@ def load(path: _typing.Path, like: Any, expected: dict[str, Any]) -> Any:
         If the file is damaged, was changed, or belongs to something else; the message names the
         fields that differ.
     """
-    header, arrays = _read(path)
-    differences = [
-        difference
-        for name, value in json.loads(json.dumps(expected)).items()
-        for difference in _differences(name, header["record"].get(name), value)
-    ]
-    if differences:
-        raise ValueError(
-            f"{path}: cannot resume, what was saved differs in {'; '.join(differences[:5])}. Start "
-            "as it was started then, or remove the checkpoint to begin anew."
-        )
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
-    wanted = [(jax.tree_util.keystr(at), *_describe(leaf)) for at, leaf in leaves]
-    found = [tuple(description) for description in header["arrays"]]
-    if len(wanted) != len(found):
-        raise ValueError(f"{path}: expected {len(wanted)} arrays, found {len(found)}.")
-    for (name, shape, dtype), (saved_shape, saved_dtype) in zip(wanted, found, strict=True):
-        if (list(shape), dtype) != (list(saved_shape), saved_dtype):
-            raise ValueError(
-                f"{path}: expected {dtype} of shape {tuple(shape)} at {name}, found {saved_dtype} "
-                f"of shape {tuple(saved_shape)}."
-            )
-    restored = [
-        np.frombuffer(raw.tobytes(), np.dtype(dtype)).reshape(shape).copy()
-        for raw, (shape, dtype) in zip(arrays, found, strict=True)
-    ]
-    return jax.tree.unflatten(treedef, restored)
+    return _restore(path, _read(path), like, expected)
 
 
 def read_record(path: _typing.Path) -> dict[str, Any]:
@@ -129,7 +116,7 @@ def read_record(path: _typing.Path) -> dict[str, Any]:
     FileNotFoundError, ValueError
         As `load`.
     """
-    return _read(path)[0]["record"]
+    return _read(path)[0]
 
 
 def fingerprint(tree: Any) -> str:
@@ -258,13 +245,12 @@ class Saver:
         self._saved = time.monotonic()
         if not (self._resume and self._path.exists()):
             return None
-        record = read_record(self._path)
-        shape = (_fits(state), int(record.get("segments", 0)))
-        losses = tuple(jax.ShapeDtypeStruct(shape, np.float32) for _ in range(2))
-        state, losses = load(self._path, (state, losses), self._identity)
-        from infosem_jax.training import Losses
-
-        return (state, Losses(*losses)), float(record["seconds"])
+        content = _read(self._path)
+        shape = (_fits(state), content[0].get("segments", 0))
+        losses: Any = jax.ShapeDtypeStruct(shape, np.float32)
+        like = (state, Losses(losses, losses))
+        resumed = _restore(self._path, content, like, self._identity)
+        return resumed, float(content[0]["seconds"])
 
     def update(self, state_and_losses: tuple[Any, Any], seconds: float, segments: int) -> None:
         """Save, if it is time to, or if training is to stop.
@@ -277,10 +263,8 @@ class Saver:
         stop, due = self._agree(self._stop(), time.monotonic() - self._saved >= self._every)
         if not (stop or due):
             return
-        from infosem_jax.training import to_host
-
         state, losses = state_and_losses
-        host = (jax.tree.map(to_host, state), tuple(map(np.asarray, losses)))
+        host = (jax.tree.map(to_host, state), losses)
         if jax.process_index() == 0:
             save(self._path, host, {**self._identity, "seconds": seconds, "segments": segments})
         self._saved = time.monotonic()
@@ -299,11 +283,13 @@ class Saver:
         from jax.experimental import multihost_utils
 
         gathered = np.asarray(multihost_utils.process_allgather(np.asarray(wishes)))
-        return tuple(map(bool, gathered.reshape(-1, len(wishes)).any(0)))
+        return tuple(bool(wish.any()) for wish in gathered.reshape(-1, len(wishes)).T)
 
 
 def _sync_folder(folder: Path) -> None:
     """Make sure that a file moved into a folder is found there after a power cut."""
+    if os.name != "posix":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -317,14 +303,14 @@ def _fits(state: Any) -> int:
 
 def _raw(tree: Any) -> list[np.ndarray]:
     """Return the bytes of each leaf, which survive for every dtype."""
-    leaves = (np.ascontiguousarray(leaf) for leaf in jax.tree.leaves(tree))
-    return [leaf.reshape(-1).view(np.uint8) if leaf.size else leaf.reshape(-1)[:0].astype(np.uint8)
-            for leaf in leaves]  # fmt: skip
+    leaves = map(np.asarray, jax.tree.leaves(tree))
+    native = (np.ascontiguousarray(leaf, leaf.dtype.newbyteorder("=")) for leaf in leaves)
+    return [leaf.reshape(-1).view(np.uint8) for leaf in native]
 
 
-def _describe(leaf: Any) -> tuple[list[int], str]:
+def _describe(leaf: Any) -> list[Any]:
     leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-    return list(leaf.shape), np.dtype(leaf.dtype).name
+    return [list(leaf.shape), np.dtype(leaf.dtype).name]
 
 
 def _digest(arrays: list[np.ndarray], described: list, record: dict[str, Any]) -> str:
@@ -334,46 +320,64 @@ def _digest(arrays: list[np.ndarray], described: list, record: dict[str, Any]) -
     return digest.hexdigest()
 
 
-def _read(path: _typing.Path) -> tuple[dict[str, Any], list[np.ndarray]]:
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path}: there is no checkpoint.")
+def _read(path: _typing.Path) -> tuple[dict[str, Any], list[tuple[Any, np.ndarray]]]:
+    """Return the record, and each array's description and bytes, all found sound."""
     try:
-        content = Path(path).read_bytes()
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            header = json.loads(file[RECORD].tobytes())
-            arrays = [file[f"a{i:05d}"] for i in range(len(header["arrays"]))]
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, MemoryError) as error:
-        _refuse(path, "is damaged or no checkpoint", error)
-    except (
-        zipfile.LargeZipFile,
-        NotImplementedError,
-        RuntimeError,
-        OSError,
-        OverflowError,
-    ) as error:
-        _refuse(path, "cannot be read", error)
-    if header.get("format") != FORMAT:
-        _refuse(path, f"has format {header.get('format')}, expected {FORMAT}")
-    if any(array.dtype != np.uint8 or array.ndim != 1 for array in arrays):
-        _refuse(path, "is damaged or no checkpoint")
-    if header.get("sha256") != _digest(arrays, header["arrays"], header["record"]):
-        _refuse(path, "was changed or damaged after it was written")
-    return header, arrays
+        with reading(path, "checkpoint"):
+            check_npz(path, LIMITS)
+            with np.load(path, allow_pickle=False) as file:
+                header = json.loads(file[RECORD].tobytes())
+                if header["format"] != FORMAT:
+                    raise ValueError(f"expected format {FORMAT}, found {header['format']}.")
+                arrays = [file[f"a{i:05d}"] for i in range(len(header["arrays"]))]
+            if header["sha256"] != _digest(arrays, header["arrays"], header["record"]):
+                raise ValueError("it was changed or damaged after it was written.")
+    except ValueError as error:
+        raise ValueError(f"{error} Remove it to begin anew, or restore a copy of it.") from error
+    return header["record"], list(zip(header["arrays"], arrays, strict=True))
 
 
-def _refuse(path: _typing.Path, why: str, error: Exception | None = None) -> NoReturn:
-    raise ValueError(
-        f"{path}: the checkpoint {why}; remove it to begin anew, or restore a copy."
-    ) from error
+def _restore(path: _typing.Path, content: tuple, like: Any, expected: dict[str, Any]) -> Any:
+    record, arrays = content
+    differences = [
+        difference
+        for name, value in json.loads(json.dumps(expected)).items()
+        for difference in _differences(name, record.get(name), value)
+    ]
+    if differences:
+        raise ValueError(
+            f"{path}: cannot resume, what was saved differs in {'; '.join(differences[:5])}. Start "
+            "as it was started then, or remove the checkpoint to begin anew."
+        )
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
+    advice = "was it saved by another version? Remove it to begin anew."
+    if len(leaves) != len(arrays):
+        raise ValueError(f"{path}: expected {len(leaves)} arrays, found {len(arrays)}; {advice}")
+    for (at, leaf), (found, _) in zip(leaves, arrays, strict=True):
+        wanted = _describe(leaf)
+        if wanted != found:
+            raise ValueError(
+                f"{path}: expected {_spell(wanted)} at {jax.tree_util.keystr(at)}, found "
+                f"{_spell(found)}; {advice}"
+            )
+    restored = [raw.view(dtype).reshape(shape) for (shape, dtype), raw in arrays]
+    return jax.tree.unflatten(treedef, restored)
+
+
+def _spell(description: list[Any]) -> str:
+    shape, dtype = description
+    return f"{dtype} of shape {tuple(shape)}"
 
 
 def _differences(name: str, saved: Any, wanted: Any) -> list[str]:
     if saved == wanted:
         return []
+    if isinstance(saved, list) and isinstance(wanted, list) and len(saved) == len(wanted):
+        saved, wanted = dict(enumerate(saved)), dict(enumerate(wanted))
     if isinstance(saved, dict) and isinstance(wanted, dict):
         return [
             difference
-            for key in sorted({*saved, *wanted})
+            for key in dict.fromkeys([*wanted, *saved])
             for difference in _differences(f"{name}.{key}", saved.get(key), wanted.get(key))
         ]
     return [f"{name} (saved {_short(saved)}, now {_short(wanted)})"]
@@ -381,58 +385,79 @@ def _differences(name: str, saved: Any, wanted: Any) -> list[str]:
 
 def _short(value: Any) -> str:
     text = "nothing" if value is None else str(value)
-    return text if len(text) <= 40 else text[:12] + "..."
+    return text if len(text) <= 60 else text[:12] + "..."
 
 
-def _absorb(digest: Any, value: Any) -> None:
-    """Feed a value to a digest, each part under its kind and length, so that none runs together."""
-    if hasattr(value, "dtype") and jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key):
+def _absorb(digest: Any, value: Any, inside: tuple[int, ...] = ()) -> None:
+    """Feed a value to a digest, each part under its kind and length, so that none runs together.
+
+    ``inside`` identifies the functions and objects that the value is a part of.
+    """
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+        _absorb(digest, str(value.dtype))
         value = jax.random.key_data(value)
     if isinstance(value, np.ndarray | np.generic | jax.Array):
-        array = np.ascontiguousarray(value)
+        array = np.asarray(value)
         digest.update(f"array {array.dtype} {array.shape};".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data if array.size else b"")
+        if array.dtype.hasobject:
+            _absorb(digest, array.tolist(), inside)
+        else:
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     elif isinstance(value, str | bytes | bool | int | float | None):
         text = value if isinstance(value, bytes) else str(value).encode()
         digest.update(f"{type(value).__name__} {len(text)};".encode() + text)
     elif isinstance(value, dict):
-        digest.update(f"dict {len(value)};".encode())
-        for key in sorted(value, key=str):
-            _absorb(digest, str(key))
-            _absorb(digest, value[key])
+        _absorb_sorted(digest, "dict", value.items(), inside)
+    elif isinstance(value, set | frozenset):
+        _absorb_sorted(digest, "set", value, inside)
     elif isinstance(value, tuple | list):
         digest.update(f"{type(value).__qualname__} {len(value)};".encode())
         for part in value:
-            _absorb(digest, part)
-    elif callable(value) and hasattr(value, "__qualname__"):
-        _absorb(digest, f"{value.__module__}.{value.__qualname__}")
-    elif is_dataclass(value) and not isinstance(value, type):
-        digest.update(f"{type(value).__qualname__};".encode())
-        _absorb(digest, vars(value))
+            _absorb(digest, part, inside)
+    elif id(value) in inside:
+        digest.update(f"level {inside.index(id(value))};".encode())
     else:
-        _absorb_node(digest, value)
+        parts = _parts(value, optional=bool(inside))
+        _absorb(digest, parts, (*inside, id(value)))
 
 
-def _absorb_node(digest: Any, value: Any) -> None:
-    """Feed a node of a pytree that is no plain container, such as a distribution."""
-    children = jax.tree_util.default_registry.flatten_one_level(value)
-    if children is None:
-        raise TypeError(f"Expected arrays, names and numbers, found {type(value).__qualname__}.")
-    digest.update(f"{type(value).__module__}.{type(value).__qualname__};".encode())
-    _absorb(digest, list(children[0]))
-    # What is no child is told by the type, and by names that carry no memory address.
-    _absorb(digest, " ".join(sorted(_words(children[1]))))
+def _absorb_sorted(digest: Any, kind: str, values: Any, inside: tuple[int, ...]) -> None:
+    """Feed values whose order means nothing."""
+    each = []
+    for value in values:
+        own = hashlib.sha256()
+        _absorb(own, value, inside)
+        each.append(own.digest())
+    digest.update(f"{kind} {len(each)};".encode() + b"".join(sorted(each)))
 
 
-def _words(value: Any) -> Iterator[str]:
-    if isinstance(value, tuple | list | set | frozenset):
-        for part in value:
-            yield from _words(part)
-    elif isinstance(value, dict):
-        for key, part in value.items():
-            yield str(key)
-            yield from _words(part)
-    elif isinstance(value, str | int | float | bool | None):
-        yield str(value)
-    else:
-        yield getattr(value, "__qualname__", type(value).__qualname__)
+def _parts(value: Any, *, optional: bool) -> Any:
+    """Return what a function or an object is made of, without memory addresses."""
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    if isinstance(value, dist.Distribution):
+        # By name: the order in which NumPyro flattens them differs between processes.
+        fields = value.gather_pytree_data_fields() + value.gather_pytree_aux_fields()
+        return name, {field: vars(value).get(field) for field in fields}
+    node = jax.tree_util.default_registry.flatten_one_level(value)
+    if node is not None:
+        return name, list(node[0]), node[1]
+    if isinstance(value, CodeType):
+        return value.co_code, value.co_names, value.co_consts
+    if callable(value) and hasattr(value, "__qualname__"):
+        name = f"{value.__module__}.{value.__qualname__}"
+        value = inspect.unwrap(value)
+        if not isinstance(value, FunctionType):
+            return name
+        cells = inspect.getclosurevars(value).nonlocals
+        return name, value.__code__, value.__defaults__, value.__kwdefaults__, cells
+    try:
+        # As `copy.copy` sees it: how it is made, its attributes, and its items.
+        made = value.__reduce_ex__(4)
+    except TypeError as error:
+        # What a function only uses, such as a lock, may be told by its kind.
+        if optional:
+            return name
+        raise TypeError(f"Expected arrays, names and numbers, found {name}.") from error
+    if isinstance(made, str):
+        return name, made
+    return name, *(list(part) if isinstance(part, Iterator) else part for part in made)

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding
@@ -116,8 +117,7 @@ def split_cells(array: jax.Array, layout: Layout, *, axis: int) -> jax.Array:
     """Spread an axis of cells over the devices that share a batch."""
     if layout.mesh is None or layout.devices[1] == 1:
         return array
-    spec = [None] * array.ndim
-    spec[axis] = CELLS
+    spec = [CELLS if i == axis else None for i in range(array.ndim)]
     return lax.with_sharding_constraint(array, NamedSharding(layout.mesh, P(*spec)))
 
 
@@ -140,7 +140,7 @@ def place(tree: Any, layout: Layout, *, fits: bool = False) -> Any:
     def put(leaf):
         if jax.process_count() == 1:
             return jax.device_put(leaf, sharding)
-        if jax.dtypes.issubdtype(getattr(leaf, "dtype", None), jax.dtypes.prng_key):
+        if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(put(jax.random.key_data(leaf)))
         array = np.asarray(leaf)
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])

@@ -128,8 +128,8 @@ class Schedule:
 class Rate(NamedTuple):
     """How fast a group of parameters moves: its learning rate, and the factor on it per epoch."""
 
-    rate: Float[Array, "*fits"]
-    decay: Float[Array, "*fits"]
+    rate: Float[Array | np.ndarray, "*fits"]
+    decay: Float[Array | np.ndarray, "*fits"]
 
 
 class Fits(NamedTuple):
@@ -197,6 +197,7 @@ class Progress(NamedTuple):
     state: TrainState
 
 
+@runtime_checkable
 class Feed(Protocol):
     """Where cells come from."""
 

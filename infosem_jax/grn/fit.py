@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -127,7 +127,7 @@ def fit_many(
     on_chunk: Callable[[GridProgress], None] | None = None,
     saver: Saver | None = None,
     skip: Collection[Job] = (),
-) -> Iterator[tuple[Job, Fit]]:
+) -> Generator[tuple[Job, Fit], None, None]:
     """Fit every data set with every prior, setting and seed, in as few programs as possible.
 
     What shares shapes trains side by side, over all devices of `jax.devices()`: see
@@ -185,7 +185,7 @@ def _fit_groups(
     on_chunk: Callable[[GridProgress], None] | None,
     saver: Saver | None,
     skip: frozenset[Job],
-) -> Iterator[tuple[Job, Fit]]:
+) -> Generator[tuple[Job, Fit], None, None]:
     for number, group in enumerate(grid):
         jobs = tuple(member.job for member in group.members)
         wanted = [i for i, job in enumerate(jobs) if job not in skip]
@@ -260,9 +260,9 @@ def _feed(group: Group, layout: Layout, key: int) -> tuple[Any, list[Choice]]:
     graphs, graph_of = prepare.stack_graphs(group)
     share = group.objective.config.held_out
     feed = StreamFeed(data, graphs, layout, share=share, seed=key % 2**32)
-    nothing = np.int32(0)
+    nothing = np.array(0, np.int32)
     choices = [
-        Choice(nothing, np.int32(graph), nothing, nothing, weights(member.config))
+        Choice(nothing, np.array(graph, np.int32), nothing, nothing, weights(member.config))
         for graph, member in zip(graph_of, group.members, strict=True)
     ]
     return feed, choices
@@ -288,9 +288,7 @@ def _example(group: Group, layout: Layout, fits: Fits, feed) -> Any:
     cells = feed(0)
     shared = next(cells)
     cells.close()
-    return jax.eval_shape(
-        partial(training.init, group.objective, group.schedule, layout), fits, shared
-    )
+    return training.init.eval_shape(group.objective, group.schedule, layout, fits, shared)
 
 
 def _identity(group: Group, seeds: int, key: int, layout: Layout) -> dict[str, Any]:

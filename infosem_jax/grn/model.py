@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from jax import random
@@ -68,9 +69,9 @@ class Graph(NamedTuple):
 class Weights(NamedTuple):
     """Weights of the divergence of each site in the objective; all 1 is the evidence bound."""
 
-    z: Float[Array, ""] | float = 1.0
-    effect: Float[Array, ""] | float = 1.0
-    logit: Float[Array, ""] | float = 1.0
+    z: Float[Array | np.ndarray, "*fits"] | float = 1.0
+    effect: Float[Array | np.ndarray, "*fits"] | float = 1.0
+    logit: Float[Array | np.ndarray, "*fits"] | float = 1.0
 
 
 def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: Config) -> None:

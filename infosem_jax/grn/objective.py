@@ -38,8 +38,8 @@ class Cohort(NamedTuple):
         Bound priors and rows, every array with a leading axis of graphs.
     """
 
-    x: Float[Array, "datasets cells genes"]
-    observed: Bool[Array, "datasets cells genes"] | None
+    x: Float[Array | np.ndarray, "datasets cells genes"]
+    observed: Bool[Array | np.ndarray, "datasets cells genes"] | None
     graphs: Graph
 
 
@@ -56,10 +56,10 @@ class Choice(NamedTuple):
         Weights of the sites in the objective.
     """
 
-    dataset: Int[Array, "*fits"]
-    graph: Int[Array, "*fits"]
-    n_cells: Int[Array, "*fits"]
-    n_held_out: Int[Array, "*fits"]
+    dataset: Int[Array | np.ndarray, "*fits"]
+    graph: Int[Array | np.ndarray, "*fits"]
+    n_cells: Int[Array | np.ndarray, "*fits"]
+    n_held_out: Int[Array | np.ndarray, "*fits"]
     weights: Weights
 
 
@@ -76,8 +76,8 @@ class FitData(NamedTuple):
         Which data set it is, how many cells it has, and the weights of the sites.
     """
 
-    x: Array
-    observed: Array | None
+    x: Any
+    observed: Any
     graph: Graph
     choice: Choice
 
@@ -92,17 +92,17 @@ class FitData(NamedTuple):
         return self.x.shape[2]
 
     @property
-    def n_cells(self) -> Array:
+    def n_cells(self) -> Any:
         """Number of real cells."""
         return self.choice.n_cells
 
     @property
-    def n_held_out(self) -> Array:
+    def n_held_out(self) -> Any:
         """Number of cells kept out of training."""
         return self.choice.n_held_out
 
     @property
-    def total(self) -> Array:
+    def total(self) -> Any:
         """Number of training cells."""
         return self.n_cells - self.n_held_out
 
@@ -233,24 +233,20 @@ def schedule(config: Config, n_cells: int, *, held_out: int | None = None) -> Sc
 
 def rates(config: Config) -> dict[str, Rate]:
     """Return the learning rate of each group of parameters."""
-    one = np.float32(1)
-    return {
-        "networks": Rate(np.float32(config.rate_networks), np.float32(config.decay)),
-        "edges": Rate(np.float32(config.rate_edges), one),
-        "priors": Rate(np.float32(config.rate_priors), one),
+    numbers = {
+        "networks": (config.rate_networks, config.decay),
+        "edges": (config.rate_edges, 1.0),
+        "priors": (config.rate_priors, 1.0),
     }
+    return {group: Rate(*map(_float, pair)) for group, pair in numbers.items()}
 
 
 def weights(config: Config) -> Weights:
     """Return the weights of the sites in the objective."""
-    return Weights(
-        np.float32(config.weight_z),
-        np.float32(config.weight_effect),
-        np.float32(config.weight_logit),
-    )
+    return Weights(*map(_float, (config.weight_z, config.weight_effect, config.weight_logit)))
 
 
-def pick(graphs: Graph, which: Array) -> Graph:
+def pick(graphs: Graph, which: Int[Array | np.ndarray, ""]) -> Graph:
     """Take one graph of several."""
     several = len(graphs.rows) > 1
     return jax.tree.map(lambda leaf: leaf[which] if several else leaf[0], graphs)
@@ -269,3 +265,7 @@ def prior_mean(site: str, params, graph: Graph, objective: InfoSEM) -> Array:
     generative = handlers.substitute(handlers.seed(model, random.key(0)), params)
     replayed = handlers.replay(generative, guided)
     return handlers.trace(replayed).get_trace(batch, graph, config=config)[site]["fn"].mean
+
+
+def _float(number: float) -> np.ndarray:
+    return np.asarray(number, np.float32)

@@ -207,10 +207,10 @@ def cohort(group: Group) -> tuple[Cohort, list[Choice]]:
         which = list(sheets).index(id(data))
         choices.append(
             Choice(
-                dataset=np.int32(which),
-                graph=np.int32(graph),
-                n_cells=np.int32(len(data.cells)),
-                n_held_out=np.int32(held_out),
+                dataset=np.array(which, np.int32),
+                graph=np.array(graph, np.int32),
+                n_cells=np.array(len(data.cells), np.int32),
+                n_held_out=np.array(held_out, np.int32),
                 weights=weights(config),
             )
         )

@@ -93,7 +93,7 @@ class BlockData(NamedTuple):
         """Number of blocks in an epoch."""
         return self.block.segments
 
-    def batch(self, index: Int[Array, " batch"]) -> tuple[Array, Array]:
+    def batch(self, index: Int[Array, " batch"]) -> tuple[Any, Any]:
         """Return expression and entries measured as non-zero of some cells, [batch, genes]."""
         block = self.block
         values, columns = block.values[index], block.columns[index]
