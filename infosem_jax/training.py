@@ -420,9 +420,9 @@ def by_epoch(losses: Losses, segments: int) -> Losses:
     return Losses(train.mean(2), held_out[:, :, -1])
 
 
-def to_host(array: Array) -> np.ndarray:
+def to_host(array: Array | np.ndarray) -> np.ndarray:
     """Copy an array that may lie on several devices, or on those of several hosts, to this one."""
-    if not array.is_fully_addressable:
+    if isinstance(array, jax.Array) and not array.is_fully_addressable:
         from jax.experimental import multihost_utils
 
         array = multihost_utils.process_allgather(array, tiled=True)

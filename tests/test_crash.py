@@ -83,9 +83,7 @@ def test_many_kills_change_nothing(command: list[str], tmp_path: Path):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_says_how_to_go_on(command: list[str], tmp_path: Path, number: int):
     out = tmp_path / "out"
-    with subprocess.Popen(
-        [*command, "--out", str(out)], stderr=subprocess.PIPE, text=True
-    ) as job:
+    with subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True) as job:
         wait_for(tmp_path / "out.checkpoint" / "group-000.npz")
         job.send_signal(number)
         _, told = job.communicate(timeout=120)

@@ -14,9 +14,9 @@ from infosem_jax.data.dataset import Dataset, dataset
 from infosem_jax.data.io import read_expression, read_network
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fit import fit
-from infosem_jax.grn.result import loss_table, network
 from infosem_jax.grn.network import edges
 from infosem_jax.grn.priors import GeneEmbedding, GraphPrior, KnownEdges, Normal
+from infosem_jax.grn.result import loss_table, network
 
 TINY = Config(
     rows="regulators",
