@@ -1,7 +1,8 @@
 """A grid of fits from files to folders: checked first, saved on the way, resumed after a crash."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax import _typing, run
-from infosem_jax.checkpoint import Saver, fingerprint, interrupts, load, save
+from infosem_jax.checkpoint import Saver, fingerprint, interrupts, load, read_record, save
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
 from infosem_jax.grn.config import Config
@@ -130,12 +131,13 @@ def run_grid(
     jobs = [Job(data, prior, "") for data in grid.datasets for prior in priors]
     folders = {job: folder_of(out, grid, job) for job in jobs}
     saved = checkpoint_folder(out)
-    _check_start(grid, out, saved, resume=resume, overwrite=overwrite)
-    finished = {job for job in jobs if saved.exists() and (folders[job] / "versions.json").exists()}
+    identity = _identity(grid)
     leader = jax.process_index() == 0
-    rows: list[dict[str, Any]] = []
-    with interrupts() as stop:
+    if leader:
+        _check_start(grid, out, saved, identity, resume=resume, overwrite=overwrite)
+    with interrupts() as stop, _kept_until_done(saved) as rows:
         saver = Saver(saved, run.software_versions(), resume=resume, every=every, stop=stop)
+        finished = {(row["data"], row["prior"]) for row in rows}
         fits = fit_many(
             grid.datasets,
             {name: _sites(parts) for name, parts in priors.items()},
@@ -144,24 +146,24 @@ def run_grid(
             key=grid.key,
             on_chunk=on_chunk,
             saver=saver,
-            skip=finished,
+            skip=_as_leader(jobs, [job[:2] in finished for job in jobs]),
         )
         if leader:
-            _start(grid, saved, resume=resume)
+            _keep(saved, identity, rows)
         for job, fitted in fits:
             outcome = Outcome(job, folders[job], fitted, None)
             if leader and (fitted.diverged < 0).any():
                 outcome = outcome._replace(
                     network=_write(grid, job, priors[job.prior], fitted, folders[job])
                 )
+            rows.append(_line(outcome))
+            if leader:
+                _keep(saved, identity, rows)
             if on_result is not None:
                 on_result(outcome)
-            rows.append(_line(outcome))
-    table = pd.DataFrame(rows)
-    if leader:
-        if len(jobs) > 1:
+        table = pd.DataFrame(rows)
+        if leader and len(jobs) > 1:
             _write_summary(table, Path(out))
-        shutil.rmtree(saved, ignore_errors=True)
     if rows and not any(row["sound_seeds"] for row in rows):
         raise FloatingPointError(
             "Every seed of every fit diverged; lower the learning rates, or clip expression harder."
@@ -170,26 +172,54 @@ def run_grid(
 
 
 def _check_start(
-    grid: Grid, out: _typing.Path, saved: Path, *, resume: bool, overwrite: bool
+    grid: Grid,
+    out: _typing.Path,
+    saved: Path,
+    identity: dict[str, Any],
+    *,
+    resume: bool,
+    overwrite: bool,
 ) -> None:
-    if resume and saved.exists():
-        load(saved / STATUS, {}, _identity(grid))
+    if resume and (saved / STATUS).exists():
+        load(saved / STATUS, {}, identity)
         return
-    if saved.exists() and not overwrite:
+    if saved.exists() and not (resume or overwrite):
         raise ValueError(
             f"{saved}: an interrupted run was saved there; pass --resume to go on with it, or "
             "--overwrite to begin anew."
         )
-    if jax.process_index() == 0:
-        shutil.rmtree(saved, ignore_errors=True)
+    shutil.rmtree(saved, ignore_errors=True)
     for data in grid.datasets.values():
         run.check_output(out, data, overwrite=overwrite)
 
 
-def _start(grid: Grid, saved: Path, *, resume: bool) -> None:
-    if not (resume and saved.exists()):
-        saved.mkdir(parents=True, exist_ok=True)
-        save(saved / STATUS, {}, _identity(grid))
+@contextmanager
+def _kept_until_done(saved: Path) -> Iterator[list[dict[str, Any]]]:
+    """Yield a line per finished job; in the end, keep what can be gone on from and no more."""
+    leader, status = jax.process_index() == 0, saved / STATUS
+    rows = read_record(status)["finished"] if leader and status.exists() else []
+    try:
+        yield rows
+    except BaseException:
+        if leader and not rows and not any(saved.glob("group-*.npz")):
+            shutil.rmtree(saved, ignore_errors=True)
+        raise
+    if leader:
+        shutil.rmtree(saved, ignore_errors=True)
+
+
+def _keep(saved: Path, identity: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    saved.mkdir(parents=True, exist_ok=True)
+    save(saved / STATUS, {}, {**identity, "finished": rows})
+
+
+def _as_leader(jobs: list[Job], finished: list[bool]) -> set[Job]:
+    """Return the finished jobs, as the first of several processes knows them."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        finished = list(multihost_utils.broadcast_one_to_all(np.asarray(finished)))
+    return {job for job, done in zip(jobs, finished, strict=True) if done}
 
 
 def _identity(grid: Grid) -> dict[str, Any]:
@@ -237,11 +267,6 @@ def _line(outcome: Outcome) -> dict[str, Any]:
 
 
 def _write_summary(table: pd.DataFrame, out: Path) -> None:
-    """Write a line per job; those that an earlier, interrupted run wrote are kept."""
-    path = out / SUMMARY
-    if path.exists():
-        table = pd.concat([pd.read_csv(path), table])
-        table = table.drop_duplicates(["data", "prior"], keep="last")
     out.mkdir(parents=True, exist_ok=True)
-    with run.atomic_write(path) as draft:
+    with run.atomic_write(out / SUMMARY) as draft:
         table.to_csv(draft, index=False)

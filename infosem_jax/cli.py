@@ -186,7 +186,7 @@ def fit(
             except Interrupted as error:
                 typer.echo(f"Saved in {error}; the same command with --resume goes on.", err=True)
                 raise typer.Exit(130) from error
-        if len(table) == 1 and results[0] is not None:
+        if len(table) == len(results) == 1 and results[0] is not None:
             _print_top(results[0])
             typer.echo(
                 f"Wrote {out} after {table['group_seconds'].iloc[0]:.0f} s: open "

@@ -81,6 +81,18 @@ def test_zscore_nonzero():
     np.testing.assert_array_equal(got[:, 3], 0)
 
 
+def test_cell_range_zscore_by_hand():
+    # Row by row over its range: (0, 1/2, 1) or (1, 1/2, 0) whatever the depth and the offset.
+    x = np.array([[0.0, 1.5, 3.0], [2.5, 1.5, 0.5]] * 5) * np.arange(1, 11)[:, None]
+    x[:, 1] += np.repeat([0.25, 0], 5) * (x.max(1) - x.min(1))  # 3/4 in the first five rows
+    got = normalise(dataset(x, "ABC"), "cell_range_zscore")
+    side, middle = np.tile([-1, 1], 5), np.repeat([1, -1], 5)
+    np.testing.assert_allclose(got.x, np.stack([side, middle, -side], 1), rtol=1e-6)
+    assert got.normalisation == "cell_range_zscore"
+    clipped = normalise(dataset(x, "ABC"), "cell_range_zscore", clip=0.5).x
+    np.testing.assert_allclose(clipped, got.x / 2, rtol=1e-6)
+
+
 def test_log1p_cpm():
     cpm = np.log1p(1e6 * COUNTS / COUNTS.sum(1, keepdims=True))
     data = dataset(COUNTS, GENES)
@@ -104,7 +116,7 @@ def test_normalise_messages():
         normalise(done, "zscore")
     with pytest.raises(ValueError, match="ours: log1p_cpm expects raw counts"):
         normalise(logs, "log1p_cpm")
-    for how in ("zscore", "zscore_nonzero"):
+    for how in ("zscore", "zscore_nonzero", "cell_range_zscore"):
         with pytest.raises(ValueError, match=r"look like counts. Use 'log1p_cpm_zscore'"):
             normalise(counts, how)
     with pytest.raises(ValueError, match="positive clip, found 0"):
@@ -112,12 +124,27 @@ def test_normalise_messages():
     empty = np.where(np.arange(20)[:, None] == 3, 0, COUNTS)
     with pytest.raises(ValueError, match=r"1 cells have no counts \(cell3\)"):
         normalise(dataset(empty, GENES), "log1p_cpm")
+    for value in (0, 1.5):
+        flat = np.where(np.arange(20)[:, None] == 3, value, LOGS)
+        with pytest.raises(ValueError, match=r"1 cells have the same value.*\(cell3\).*leave"):
+            normalise(dataset(flat, GENES), "cell_range_zscore")
 
 
 def test_counts_are_told_from_log_expression():
     assert looks_like_counts(COUNTS)
     assert not looks_like_counts(LOGS)
     assert not looks_like_counts(COUNTS > 3)
+
+
+@settings(deadline=None, derandomize=True, max_examples=40)
+@given(seed=st.integers(0, 1000))
+def test_cell_range_zscore_ignores_unit_and_origin_of_each_cell(seed):
+    rng = np.random.default_rng(seed)
+    x = rng.gamma(2.0, size=(15, 4)) + 0.01
+    scale, shift = rng.uniform(0.1, 10, (15, 1)), rng.uniform(0, 5, (15, 1))
+    a = normalise(dataset(x, "ABCD"), "cell_range_zscore").x
+    b = normalise(dataset(scale * x + shift, "ABCD"), "cell_range_zscore").x
+    np.testing.assert_allclose(a, b, atol=2e-3)
 
 
 @settings(deadline=None, derandomize=True, max_examples=40)
@@ -134,6 +161,7 @@ def test_every_normalisation_is_tested_here():
         "none",
         "zscore",
         "zscore_nonzero",
+        "cell_range_zscore",
         "log1p_cpm",
         "log1p_cpm_zscore",
     }

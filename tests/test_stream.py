@@ -65,6 +65,8 @@ def write(path: Path, x, kind: str = "h5ad", names=NAMES, layers=None, **var) ->
 
 
 def values(how: str) -> np.ndarray:
+    if how == "cell_range_zscore":
+        return changed(LOG, -1, 7, 0)  # no cell without zeros
     return COUNTS if how.startswith("log1p_cpm") else LOG
 
 
@@ -92,7 +94,7 @@ def test_blocks_are_what_normalise_gives_in_memory(tmp_path, kind, make, how):
     cells = np.r_[140:150, 3, 70:20:-1, 3]
     block = read_block(stream, cells, block_cells=80)
     assert block.values.shape == block.columns.shape == (80, stream.slots)
-    assert stream.slots == GENES
+    assert stream.slots == (GENES - 1 if how == "cell_range_zscore" else GENES)
     x, observed = dense(stream, block)
     np.testing.assert_allclose(x[: len(cells)], whole.x[cells], rtol=2e-6, atol=2e-6)
     np.testing.assert_array_equal(observed[: len(cells)], whole.observed[cells])
@@ -136,6 +138,24 @@ def test_constant_genes_are_refused_or_dropped_as_in_memory(tmp_path, constant, 
     found, observed = dense(stream, read_block(stream, np.arange(CELLS)))
     np.testing.assert_allclose(found, whole.x, rtol=2e-6, atol=2e-6)
     np.testing.assert_array_equal(observed, whole.observed)
+
+
+@pytest.mark.parametrize("constant", [0, 9.5])
+def test_cell_ranges_are_over_the_genes_that_are_kept(tmp_path, constant):
+    x = changed(LOG, -1, 7, 0)
+    x[:, 4] = constant
+    path = write(tmp_path / "a", sp.csr_matrix(x))
+    how = {"normalisation": "cell_range_zscore", "drop_constant": True, "chunk_cells": 40}
+    whole = normalise(read_expression(path, drop_constant=True), "cell_range_zscore")
+    stream = open_stream(path, **how)
+    assert stream.genes == whole.genes == NAMES[:4] + NAMES[5:]
+    found, observed = dense(stream, read_block(stream, np.arange(CELLS)))
+    np.testing.assert_allclose(found, whole.x, rtol=2e-6, atol=2e-6)
+    np.testing.assert_array_equal(observed, whole.observed)
+    x[-1, 7] = 1.3  # now the last cell has no zero but in the gene that is dropped
+    path = write(tmp_path / "b", sp.csr_matrix(x))
+    with pytest.raises(ValueError, match="b: a cell has no zero among its 23 genes"):
+        open_stream(path, **how)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -215,6 +235,9 @@ def changed(x: np.ndarray, row: int, column: int, value: float) -> np.ndarray:
         (changed(LOG, 0, 0, -1), "zscore", "negative.*row 0, gene G0.*not z-scores"),
         (COUNTS, "zscore", "whole numbers.*Use 'log1p_cpm_zscore'"),
         (COUNTS, "zscore_nonzero", "whole numbers"),
+        (COUNTS, "cell_range_zscore", "whole numbers"),
+        (LOG, "cell_range_zscore", "a cell has no zero among its 24 genes.*into memory"),
+        (LOG * (np.arange(CELLS) != 90)[:, None], "cell_range_zscore", "same value.*row 90"),
         (LOG, "log1p_cpm_zscore", "expects raw counts.*such as"),
         (np.minimum(COUNTS, 1), "log1p_cpm", "expects raw counts"),
         (COUNTS * (np.arange(CELLS) != 90)[:, None], "log1p_cpm", "1 cells have no.*row 90"),
@@ -572,7 +595,11 @@ def test_a_tiny_sparse_simulation_has_no_empty_cell_or_gene(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "how"),
-    [("human_pbmc_ctrl", "log1p_cpm_zscore"), ("human_pancreas_xin", "zscore_nonzero")],
+    [
+        ("human_pbmc_ctrl", "log1p_cpm_zscore"),
+        ("human_pancreas_xin", "zscore_nonzero"),
+        ("human_pancreas_xin", "cell_range_zscore"),
+    ],
 )
 def test_real_cells(real_data, name, how):
     path = real_data / "expression" / f"{name}.h5ad"

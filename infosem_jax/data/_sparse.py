@@ -231,7 +231,7 @@ def measure(
     ------
     ValueError
         On values that are not finite or are negative, counts where log expression is expected or
-        the reverse, and cells without any count.
+        the reverse, and cells without any count or range.
     """
     n_cells, size = matrix.shape[0], len(kept)
     weight, n, same = (np.zeros(size, int) for _ in range(3))
@@ -302,6 +302,16 @@ def transform(
                 "leave them out."
             )
         rows.data = np.log1p(1e6 * rows.data / np.repeat(total, np.diff(rows.indptr)))
+    if how == "cell_range_zscore":
+        # The smallest value is zero: a stream with a cell where it is not is never opened.
+        high = rows.max(axis=1).toarray().ravel()
+        if not high.all():
+            flat = cells[high == 0]
+            raise ValueError(
+                f"{name}: {len(flat)} cells have the same value for every gene (first: row "
+                f"{flat[0]}) and so no range to scale by; leave them out."
+            )
+        rows.data = rows.data / np.repeat(high, np.diff(rows.indptr))
     return rows
 
 
@@ -427,7 +437,7 @@ def _check_scale(how: str, name: str, example: float, counts: bool) -> None:
             f"{name}: {how} expects raw counts (whole numbers), found values such as "
             f"{example:.4g}. For log expression use 'zscore' or 'zscore_nonzero'."
         )
-    if how.startswith("zscore") and counts:
+    if how.startswith(("zscore", "cell_range")) and counts:
         raise ValueError(
             f"{name}: {how} expects log expression, found whole numbers up to "
             f"{example:.0f}, which look like counts. Use 'log1p_cpm_zscore' for counts."

@@ -7,7 +7,9 @@ from jaxtyping import Bool, Float32
 
 from infosem_jax._typing import Names
 
-Normalisation = Literal["none", "zscore", "zscore_nonzero", "log1p_cpm", "log1p_cpm_zscore"]
+Normalisation = Literal[
+    "none", "zscore", "zscore_nonzero", "cell_range_zscore", "log1p_cpm", "log1p_cpm_zscore"
+]
 NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)
 
 MIN_CELLS = 10
@@ -102,6 +104,10 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
     ``zscore_nonzero``
         The same with the mean and sd of the gene's non-zero values, so that dropouts do not shift
         them (DeepSEM's choice for cell-type-specific networks). Log expression expected.
+    ``cell_range_zscore``
+        Per cell, ``(x - min) / (max - min)`` over its genes, then ``zscore``, so that depth shared
+        by all genes of a cell does not tie them together (RegDiffusion's choice). Log expression
+        expected.
     ``log1p_cpm``
         Per cell, ``log(1 + 1e6 x / sum(x))``. Counts expected.
     ``log1p_cpm_zscore``
@@ -120,7 +126,7 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
     ------
     ValueError
         On an unknown name, data that were normalised before, counts where log expression is
-        expected or the reverse, and cells without any count.
+        expected or the reverse, cells without any count, and cells without a range.
     """
     if how not in NORMALISATIONS:
         raise ValueError(
@@ -140,7 +146,7 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
             f"{data.name}: {how} expects raw counts (whole numbers), found values such as "
             f"{_first_fraction(data.x):.4g}. For log expression use 'zscore' or 'zscore_nonzero'."
         )
-    if how.startswith("zscore") and counts:
+    if how.startswith(("zscore", "cell_range")) and counts:
         raise ValueError(
             f"{data.name}: {how} expects log expression, found whole numbers up to "
             f"{data.x.max():.0f}, which look like counts. Use 'log1p_cpm_zscore' for counts."
@@ -148,6 +154,8 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
     x = data.x.astype(np.float64)
     if how.startswith("log1p_cpm"):
         x = _log1p_cpm(x, data)
+    if how == "cell_range_zscore":
+        x = _cell_range(x, data)
     if how.endswith("zscore"):
         x = np.clip((x - x.mean(0)) / _positive(x.std(0)), -clip, clip)
     if how == "zscore_nonzero":
@@ -215,6 +223,18 @@ def _log1p_cpm(x: np.ndarray, data: Dataset) -> np.ndarray:
         names = [data.cells[i] for i in empty]
         raise ValueError(f"{data.name}: {len(empty)} cells have no counts ({_some(names)}).")
     return np.log1p(1e6 * x / total)
+
+
+def _cell_range(x: np.ndarray, data: Dataset) -> np.ndarray:
+    low, high = x.min(1, keepdims=True), x.max(1, keepdims=True)
+    flat = np.flatnonzero(low == high)
+    if len(flat):
+        names = [data.cells[i] for i in flat]
+        raise ValueError(
+            f"{data.name}: {len(flat)} cells have the same value for every gene ({_some(names)}) "
+            "and so no range to scale by; leave them out."
+        )
+    return (x - low) / (high - low)
 
 
 def _zscore_nonzero(x: np.ndarray, observed: np.ndarray, clip: float) -> np.ndarray:

@@ -87,7 +87,8 @@ class CellBlock(NamedTuple):
     Attributes
     ----------
     values
-        Non-zero values before z-scoring: as stored, or ``log1p_cpm`` of them; 0 in unused slots.
+        Non-zero values before z-scoring: as stored, ``log1p_cpm`` of them, or shares of the cell's
+        range; 0 in unused slots.
     columns
         Their genes, numbered as in ``Stream.genes``; the number of genes in unused slots.
     n_cells
@@ -143,7 +144,8 @@ def open_stream(
         If there is no such file or folder.
     ValueError
         On unreadable or unsafe files, values stored by genes (CSC), and whatever ``dataset`` and
-        ``normalise`` refuse, except duplicate cell names, which are not read.
+        ``normalise`` refuse, except duplicate cell names, which are not read; on a cell without
+        zeros if ``normalisation`` is ``cell_range_zscore``.
     ImportError
         If a folder is given and zarr is not installed.
     """
@@ -163,6 +165,7 @@ def open_stream(
             # Only what is other than zero counts in the totals of the cells that it is left out of.
             again = found.n[found.constant].any()
             found = look(np.flatnonzero(varies)) if again else _select(found, varies)
+    _check_zeros(found, normalisation, name)
     genes = tuple(names[column] for column in found.kept)
     mean, sd, clip = _scale(found, matrix.shape[0], normalisation, clip)
     candidates = genes if regulators is None else match_regulators(genes, regulators)
@@ -469,6 +472,15 @@ def _check_constant(
     if varies.sum() < 2:
         raise ValueError(
             f"{name}: {varies.sum()} genes vary between cells; a network needs at least two."
+        )
+
+
+def _check_zeros(found: Moments, how: str, name: str) -> None:
+    if how == "cell_range_zscore" and found.slots == len(found.kept):
+        raise ValueError(
+            f"{name}: a cell has no zero among its {found.slots} genes. Streams keep zeros at "
+            f"zero, which {how} does not do for such a cell; read the data into memory, or choose "
+            "another normalisation."
         )
 
 
