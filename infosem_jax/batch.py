@@ -39,6 +39,8 @@ class Grid(NamedTuple):
         As in `fit_many`.
     record
         How the run was started.
+    top
+        How many edges the tables list, the strongest; None lists all.
     """
 
     datasets: dict[str, Dataset | Stream]
@@ -48,6 +50,7 @@ class Grid(NamedTuple):
     seeds: int
     key: int
     record: dict[str, Any]
+    top: int | None = None
 
     def priors(self) -> dict[str, list[NamedPrior]]:
         """Return the priors of each combination, by its name."""
@@ -190,7 +193,7 @@ def _check_start(
         )
     shutil.rmtree(saved, ignore_errors=True)
     for data in grid.datasets.values():
-        run.check_output(out, data, overwrite=overwrite)
+        run.check_output(out, data, overwrite=overwrite, top=grid.top)
 
 
 @contextmanager
@@ -246,8 +249,9 @@ def _write(grid: Grid, job: Job, parts: list[NamedPrior], fitted: Fit, folder: P
     folder.absolute().parent.mkdir(parents=True, exist_ok=True)
     data = grid.datasets[job.data]
     with run.whole_folder(folder) as draft:
+        title = f"Network of {data.name}"
         return run.write_run(
-            draft, data, fitted, parts, record=grid.record, title=f"Network of {data.name}"
+            draft, data, fitted, parts, record=grid.record, title=title, top=grid.top
         )
 
 

@@ -110,6 +110,9 @@ def fit(
         Path | None, typer.Option(help="Table from the data's genes to the embedding's.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="What the data are called.")] = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Edges to list, strongest first; all if not given.")
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an interrupted run, if there is one.")
     ] = False,
@@ -168,7 +171,7 @@ def fit(
             "seeds": seeds,
             "key": key,
         }
-        grid = batch.Grid(datasets, effects, edges, settings, seeds, key, record)
+        grid = batch.Grid(datasets, effects, edges, settings, seeds, key, record, top)
         for data in datasets.values():
             _describe(data, [*effects, *(e for e in edges if e is not None)], settings)
         results = []

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import anndata
 
 FILES = {
-    "edges.csv": "every candidate edge with its uncertainty, strongest first",
+    "edges.csv": "candidate edges with their uncertainty, strongest first",
     "network.h5ad": "the network as AnnData: varp['infosem'], regulators in rows",
     "losses.csv": "training and held-out loss of each seed and epoch",
     "config.toml": "all settings; infosem fit --config reads it",
@@ -39,7 +39,8 @@ FILES = {
     "report.html": "this page",
 }
 PACKAGES = ("infosem_jax", "jax", "numpyro", "flax", "optax", "numpy", "pandas", "anndata")
-BYTES_PER_EDGE = 150
+# In the table of edges; and in the h5ad file, which holds all of them.
+BYTES_PER_EDGE, BYTES_PER_WEIGHT = 100, 50
 SPARE_BYTES = 50 * 2**20
 
 
@@ -70,8 +71,14 @@ def n_cells(data: Dataset | Stream) -> int:
     return data.n_cells if isinstance(data, Stream) else len(data.cells)
 
 
-def check_output(folder: _typing.Path, data: Dataset | Stream, *, overwrite: bool = False) -> None:
-    """Find out before a long fit whether its results can be written.
+def check_output(
+    folder: _typing.Path,
+    data: Dataset | Stream,
+    *,
+    overwrite: bool = False,
+    top: int | None = None,
+) -> None:
+    """Find out before a long fit whether its results can be written, ``top`` edges in the table.
 
     Raises
     ------
@@ -94,7 +101,9 @@ def check_output(folder: _typing.Path, data: Dataset | Stream, *, overwrite: boo
             pass
     except OSError as error:
         raise ValueError(f"{folder}: cannot write to {parent} ({error.strerror}).") from error
-    needed = BYTES_PER_EDGE * len(data.regulators) * len(data.genes) + SPARE_BYTES
+    n_edges = len(data.regulators) * len(data.genes)
+    listed = n_edges if top is None else min(top, n_edges)
+    needed = BYTES_PER_EDGE * listed + BYTES_PER_WEIGHT * n_edges + SPARE_BYTES
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise ValueError(
@@ -139,6 +148,7 @@ def write_run(
     record: dict[str, Any],
     title: str,
     comparison: pd.DataFrame | None = None,
+    top: int | None = None,
 ) -> Network:
     """Write all files of a fit into a folder, and return the network.
 
@@ -154,6 +164,8 @@ def write_run(
         Heading of the report.
     comparison
         Table of variants for the report, if there is one.
+    top
+        How many edges to list, the strongest; None lists all.
     """
     folder = Path(folder)
     result = network(fitted)
@@ -161,7 +173,7 @@ def write_run(
     config = {"model": asdict(fitted.config), "run": record}
     config |= {("edge" if p.site == "logit" else "effect"): p.settings for p in named_priors}
     versions = software_versions()
-    write_edges(folder / "edges.csv", result)
+    write_edges(folder / "edges.csv", result, top=top)
     run_record = {"config": json.dumps(config), "versions": json.dumps(versions), **record}
     write_h5ad(folder / "network.h5ad", to_anndata(result, record=run_record))
     losses.to_csv(folder / "losses.csv", index=False)

@@ -610,3 +610,11 @@ def test_real_cells(real_data, name, how):
     found, observed = dense(stream, read_block(stream, cells))
     np.testing.assert_allclose(found, whole.x[cells], rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(observed, whole.observed[cells])
+
+
+def test_a_plain_store_is_read_without_anndata(tmp_path, monkeypatch):
+    path = tmp_path / "x.h5ad"
+    write_sparse_simulation(path, genes=30, regulators=4, cells=50)
+    whole = open_stream(path, normalisation="log1p_cpm")
+    monkeypatch.setitem(sys.modules, "anndata.io", None)
+    assert open_stream(path, normalisation="log1p_cpm").regulators == whole.regulators
