@@ -114,7 +114,7 @@ def run(case: Case, folder: Path, seeds: int) -> list[Figure]:
     data = read_expression(folder / case.folder, name=case.name)
     known = read_network(folder / case.folder / f"network_{case.network}.csv.gz")
     began = time.perf_counter()
-    fitted = fit(data, MeanAbsolute(case.alpha), config=case.config, seeds=seeds)
+    fitted = fit(data, MeanAbsolute(case.alpha, rows=None), config=case.config, seeds=seeds)
     seconds = time.perf_counter() - began
     sizes = np.abs(fitted.weight[fitted.diverged < 0])
     by_seed = [scores(size, fitted, known) for size in sizes]

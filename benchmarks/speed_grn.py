@@ -322,7 +322,7 @@ def check_torch(genes: int = 60, rows: int = 20) -> tuple[float, float]:
     data = normalise(simulate(sizes, seed=0).data)
     at, x, key = acting(data, rows), data.x[:BATCH], random.key(1)
     context = GeneContext(data.genes, data.regulators, CELLS)
-    graph = Graph(effect=bind(MeanAbsolute(), context), edge=None, rows=jnp.asarray(at))
+    graph = Graph(effect=bind(MeanAbsolute(rows=None), context), edge=None, rows=jnp.asarray(at))
     batch = Batch(jnp.asarray(x), jnp.ones(x.shape, bool), jnp.ones(BATCH, bool), float(CELLS))
     config = Config(rows="regulators", knots=0)
     bound = TraceMeanField_ELBO()

@@ -380,7 +380,7 @@ def run(
     segments = epochs * feed.segments
     state, losses = resume or (None, None)
     done = 0 if losses is None else losses.train.shape[1]
-    pace = _Pace(schedule.chunk if feed.segments == 1 else 1)
+    pace = _Pace(schedule.chunk if isinstance(feed, Resident) else 1)
     cells = feed(done)
     for shared in cells:
         if state is None:

@@ -230,10 +230,17 @@ def test_horseshoe_scores_its_draws_in_a_large_model():
 
 def test_mean_absolute_is_the_penalty_of_deepsem():
     """Minus log density over cells x genes = alpha mean |W|, up to a constant."""
-    prior = prior_of(make_bound("MeanAbsolute", seed=4))
+    prior = prior_of(bind(MeanAbsolute(5.0, rows=None), context()))
     a, b = values(0), values(1)
     found = (prior.log_prob(b) - prior.log_prob(a)) / (40 * 8)
     np.testing.assert_allclose(found, 5 * (jnp.abs(a).mean() - jnp.abs(b).mean()), rtol=1e-4)
+
+
+def test_mean_absolute_weighs_an_effect_alike_however_many_rows():
+    for rows, scale in ((1000.0, 1000), (None, 2), (30.0, 30)):
+        few = bind(MeanAbsolute(2.0, rows), GeneContext(GENES, ROWS[:2], 40, "effect"))
+        expected = dist.Laplace(0.0, scale / (2 * 40)).log_prob(values()[:2])
+        np.testing.assert_allclose(prior_of(few).log_prob(values()[:2]), expected.sum(), rtol=1e-5)
 
 
 def test_spike_and_slab_is_the_mixture():
@@ -418,6 +425,7 @@ def test_embedding_that_covers_nothing_is_refused():
     [
         (Laplace, "scale", "effect"),
         (MeanAbsolute, "alpha", "effect"),
+        (MeanAbsolute, "rows", "effect"),
         (Normal, "scale", "effect"),
         (Horseshoe, "scale", "effect"),
         (SpikeAndSlab, "spike", "effect"),

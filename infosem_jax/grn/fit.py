@@ -108,8 +108,7 @@ def fit(
         on_chunk=tell,
         saver=saver,
     )
-    _, fitted = next(grid)
-    grid.close()
+    ((_, fitted),) = grid
     if (fitted.diverged >= 0).all():
         raise FloatingPointError(_divergence(fitted))
     return fitted

@@ -1,6 +1,7 @@
 """From data sets, priors and settings to groups of fits that share one compiled program."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax.data.dataset import Dataset, normalise
-from infosem_jax.data.stream import Stream
+from infosem_jax.data.stream import Stream, held_out_cells
 from infosem_jax.grn.binding import GeneContext, Prior, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import Choice, Cohort, InfoSEM, objective, rates, schedule, weights
 from infosem_jax.grn.priors import MeanAbsolute
-from infosem_jax.grn.streaming import BLOCK_CELLS, MOST_HELD_OUT
+from infosem_jax.grn.streaming import MOST_HELD_OUT, block_cells
 from infosem_jax.training import Schedule
 
 # Data sets share a program where none takes more than this many times the steps of another, since
@@ -119,13 +120,16 @@ def groups(
     """
     found: dict[Any, list[tuple[Member, Schedule]]] = {}
     for data_name, data in datasets.items():
+        own = {setting: _settle(data, config) for setting, config in configs.items()}
         bound: dict[Any, tuple[Graph, tuple[str, ...]]] = {}
         for prior_name, prior in priors.items():
-            for setting, config in configs.items():
+            for setting, config in own.items():
                 at = (prior_name, config.rows)
+                job = Job(data_name, prior_name, setting)
                 if at not in bound:
-                    bound[at] = _graph(data, as_priors(prior), config)
-                member = Member(Job(data_name, prior_name, setting), data, config, *bound[at])
+                    with _named_errors(job, alone=len(datasets) * len(priors) == 1):
+                        bound[at] = _graph(data, as_priors(prior), config)
+                member = Member(job, data, config, *bound[at])
                 plan = _schedule(data, config)
                 key = (
                     objective(config),
@@ -173,17 +177,19 @@ def named(things: Any, kind: str) -> dict[str, Any]:
         If there are none, or two have the same name.
     """
     if isinstance(things, Mapping):
-        out = {str(name): thing for name, thing in things.items()}
+        names = [str(name) for name in things]
+        out = dict(zip(names, things.values(), strict=True))
     elif isinstance(things, Sequence) and not hasattr(things, "_fields"):
         names = [str(getattr(thing, "name", i)) for i, thing in enumerate(things)]
         out = dict(zip(names, things, strict=True))
-        if len(out) < len(names):
-            raise ValueError(
-                f"Expected {kind} with names of their own, found {', '.join(names)}; pass a "
-                "mapping from names."
-            )
     else:
-        out = {str(getattr(things, "name", "")): things}
+        names = [str(getattr(things, "name", ""))]
+        out = {names[0]: things}
+    if len(out) < len(names):
+        raise ValueError(
+            f"Expected {kind} with names of their own, found {', '.join(names)}; pass a "
+            "mapping from names."
+        )
     if not out:
         raise ValueError(f"Expected at least one of the {kind}, found none.")
     return out
@@ -244,6 +250,32 @@ def reported(member: Member) -> np.ndarray:
     return pd.Index(member.rows).get_indexer(pd.Index(member.data.regulators))
 
 
+def _settle(data: Dataset | Stream, config: Config) -> Config:
+    """Return the settings with the normalisation that data have already; refuse a wrong one."""
+    if not isinstance(data, Dataset | Stream):
+        raise TypeError(
+            f"Expected a Dataset or a Stream, found {type(data).__name__}; read files with "
+            "read_expression or open_stream."
+        )
+    if not isinstance(config, Config):
+        raise TypeError(f"Expected a Config, found {type(config).__name__}.")
+    if isinstance(data, Stream) or data.normalisation != "none":
+        return replace(config, normalisation=data.normalisation)
+    normalise(data, config.normalisation, clip=config.clip)
+    return config
+
+
+@contextmanager
+def _named_errors(job: Job, *, alone: bool) -> Iterator[None]:
+    """Say of which of several jobs an error speaks."""
+    try:
+        yield
+    except ValueError as error:
+        if alone:
+            raise
+        raise ValueError(f"{job.data} with prior {job.prior or '(none)'}: {error}") from error
+
+
 def _graph(data: Dataset | Stream, priors: Priors, config: Config) -> tuple[Graph, tuple[str, ...]]:
     effect_context = context(data, config)
     genes, rows = effect_context.genes, effect_context.rows
@@ -258,8 +290,8 @@ def _schedule(data: Dataset | Stream, config: Config) -> Schedule:
         return schedule(config, len(data.cells))
     held_out = min(round(config.held_out * data.n_cells), MOST_HELD_OUT)
     plan = schedule(config, data.n_cells, held_out=held_out)
-    blocks = -(-(data.n_cells - held_out) // BLOCK_CELLS)
-    cells = -(-(data.n_cells - held_out) // blocks)
+    held_out_cells(data, held_out=held_out, seed=0)
+    cells = block_cells(data.n_cells, held_out)
     return replace(plan, steps=-(-cells // plan.batch_size), held_out=0)
 
 

@@ -79,14 +79,19 @@ class MeanAbsolute(_Arithmetic):
     """DeepSEM's penalty ``alpha * mean |W|`` beside a mean squared error, as a Laplace prior.
 
     ``effect ~ Laplace(0, rows / (alpha * cells))``, since the sum of squared errors over cells and
-    genes is minus twice the log-likelihood at variance 1/2. Source: DeepSEM, Model.py and README.
+    genes is minus twice the log-likelihood at variance 1/2. With the rows of the data (None), as in
+    DeepSEM, each effect is penalised in proportion to 1 / rows, which silences sets of few genes;
+    a number of rows fixes the penalty at what it is for so many, which is about what DeepSEM was
+    published with. Source: DeepSEM, Model.py and README; the fixed number is a choice made here.
     """
 
     alpha: float = 100.0
+    rows: float | None = 1000.0
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        scale = len(context.rows) / (_positive(self, "alpha") * context.cells)
+        rows = len(context.rows) if self.rows is None else _positive(self, "rows")
+        scale = rows / (_positive(self, "alpha") * context.cells)
         return fixed(dist.Laplace(0.0, scale), context)
 
 

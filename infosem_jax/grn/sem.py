@@ -141,5 +141,15 @@ _half_product.defvjp(_half_forward, _half_backward)
 
 
 def _half_dot(a: Array, b: Array, contract) -> Array:
-    half = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
-    return lax.dot_general(*half, (contract, ((), ())), preferred_element_type=jnp.float32)
+    dimensions = (contract, ((), ()))
+
+    def halves(a, b):
+        half = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+        return lax.dot_general(*half, dimensions, preferred_element_type=jnp.float32)
+
+    def rounded(a, b):
+        # The same numbers: products of halves are exact in float32. CPUs lack most kernels.
+        a, b = (lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7) for x in (a, b))
+        return lax.dot_general(a, b, dimensions, precision=lax.Precision.HIGHEST)
+
+    return lax.platform_dependent(a, b, cpu=rounded, default=halves)

@@ -24,6 +24,12 @@ BLOCK_CELLS = 2048
 MOST_HELD_OUT = 1024
 
 
+def block_cells(n_cells: int, held_out: int) -> int:
+    """Return the most cells of a block if at least so many are held out."""
+    n_train = n_cells - held_out
+    return -(-n_train // -(-n_train // BLOCK_CELLS))
+
+
 class Block(NamedTuple):
     """One block of a stream, with what all of its blocks share.
 
@@ -121,7 +127,8 @@ class StreamFeed:
         self._stream, self._layout, self._seed = stream, layout, seed
         self._wanted = wanted
         self.n_held_out, self.n_train = len(held), stream.n_cells - len(held)
-        self.segments = -(-self.n_train // BLOCK_CELLS)
+        self._most = block_cells(stream.n_cells, wanted)
+        self.segments = -(-self.n_train // self._most)
         self.block_cells = -(-self.n_train // self.segments)
         order = np.argsort(np.asarray(stream.genes))
         self._rank = np.append(np.argsort(order), len(order)).astype(np.int32)
@@ -150,7 +157,7 @@ class StreamFeed:
                 epoch = segment // self.segments
                 blocks = plan(
                     self._stream,
-                    block_cells=BLOCK_CELLS,
+                    block_cells=self._most,
                     seed=self._seed,
                     epoch=epoch,
                     held_out=self._wanted,
