@@ -148,7 +148,7 @@ def fit(
             None if e == "none" else _named_prior(e, "logit", prior_settings["edge"], matching)
             for e in edge
         ]
-        if resume and _is_finished(out):
+        if resume and _is_finished(out, settings, seeds, key):
             typer.echo(f"{out} is complete: there is nothing to resume.")
             return
         datasets = _read_datasets(
@@ -168,6 +168,13 @@ def fit(
             "expression": [str(path) for path in expression],
             "regulators": "" if regulators is None else str(regulators),
             "groupby": groupby or "",
+            "stream": stream,
+            "layer": layer or "",
+            "orientation": orientation,
+            "variant": variant or "",
+            "drop_constant": drop_constant,
+            "ignore_case": ignore_case,
+            "orthologues": "" if orthologues is None else str(orthologues),
             "seeds": seeds,
             "key": key,
         }
@@ -189,14 +196,7 @@ def fit(
             except Interrupted as error:
                 typer.echo(f"Saved in {error}; the same command with --resume goes on.", err=True)
                 raise typer.Exit(130) from error
-        if len(table) == len(results) == 1 and results[0] is not None:
-            _print_top(results[0])
-            typer.echo(
-                f"Wrote {out} after {table['group_seconds'].iloc[0]:.0f} s: open "
-                f"{out / 'report.html'}."
-            )
-        else:
-            typer.echo(f"Wrote {len(table)} networks to {out}; {out / batch.SUMMARY} lists them.")
+        _tell_results(out, table, results)
 
 
 @app.command()
@@ -307,7 +307,7 @@ def _progress(total: int, unit: str) -> Iterator[Any]:
     )
 
     columns = (
-        TextColumn("{task.completed}/{task.total}"),
+        TextColumn("{task.completed:.0f}/{task.total}"),
         TextColumn(unit),
         BarColumn(),
         TimeElapsedColumn(),
@@ -328,6 +328,8 @@ def _start_devices(distributed: bool, compile_cache: Path | None) -> None:
 
     if compile_cache is not None:
         # Whoever can write to the cache can run code here: keep others out.
+        if compile_cache.exists() and not compile_cache.is_dir():
+            raise ValueError(f"{compile_cache}: expected a folder, found a file.")
         compile_cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         if compile_cache.stat().st_mode & 0o022:
             raise ValueError(
@@ -349,6 +351,11 @@ def _start_devices(distributed: bool, compile_cache: Path | None) -> None:
     if given and missing:
         raise ValueError(
             f"--distributed: expected {', '.join(missing)} in the environment as well."
+        )
+    if given and not given["coordinator_address"].rpartition(":")[2].isdecimal():
+        raise ValueError(
+            f"{names['coordinator_address']}: expected HOST:PORT, found "
+            f"{given['coordinator_address']!r}."
         )
     try:
         jax.distributed.initialize(
@@ -382,12 +389,17 @@ def _read_datasets(
         raise ValueError("--name: expected one data set to name, found several; leave it out.")
     if stream and groupby is not None:
         raise ValueError("Expected --stream or --groupby, found both; groups are read to memory.")
+    if name is not None and groupby is not None:
+        raise ValueError("--name: groups are called by their values; leave it out.")
+    if (stream or groupby is not None) and (variant is not None or orientation != "auto"):
+        raise ValueError("Expected no --variant or --orientation with --stream or --groupby.")
     candidates = None if regulators is None else read_regulators(regulators)
     found: list[tuple[str, Any]] = []
     for path in expression:
         if groupby is not None:
             groups = read_groups(path, groupby, layer=layer, regulators=candidates)
-            found += [(f"{group}", data) for group, data in groups.items()]
+            alone = len(expression) == 1
+            found += [(group if alone else data.name, data) for group, data in groups.items()]
         elif stream:
             data = open_stream(
                 path,
@@ -413,21 +425,60 @@ def _read_datasets(
     names = [title for title, _ in found]
     if len(set(names)) < len(names) and groupby is None:
         # Folders of a benchmark have like names at the end: tell them apart by their parents.
+        names = ["/".join(path.resolve().parts[-2:]) for path in expression]
         found = [
-            ("/".join(path.resolve().parts[-2:]), data)
-            for path, (_, data) in zip(expression, found, strict=True)
+            (title, data._replace(name=title))
+            for title, (_, data) in zip(names, found, strict=True)
         ]
-        names = [title for title, _ in found]
     if len(set(names)) < len(names):
         raise ValueError(f"Expected data sets with names of their own, found {', '.join(names)}.")
     return dict(found)
 
 
-def _is_finished(out: Path) -> bool:
+def _is_finished(out: Path, settings: "Config", seeds: int, key: int) -> bool:
+    from dataclasses import asdict
+
     from infosem_jax.batch import SUMMARY, checkpoint_folder
 
     written = (out / "versions.json").exists() or (out / SUMMARY).exists()
-    return written and not checkpoint_folder(out).exists()
+    if not written or checkpoint_folder(out).exists():
+        return False
+    asked = {**asdict(settings), "seeds": seeds, "key": key}
+    for path in sorted(out.rglob("config.toml"))[:1]:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        known = {**tables["model"], **tables["run"]}
+        other = [
+            f"{name} (there {known.get(name)}, now {value})"
+            for name, value in asked.items()
+            if known.get(name) != value
+        ]
+        if other:
+            raise ValueError(
+                f"{out}: holds the results of another run, which differs in {', '.join(other)}; "
+                "choose another folder, or pass --overwrite instead of --resume."
+            )
+    return True
+
+
+def _tell_results(out: Path, table: Any, networks: list[Any]) -> None:
+    """Say what was written; of several processes, the first does."""
+    import jax
+
+    from infosem_jax.batch import SUMMARY
+
+    if jax.process_index() != 0:
+        return
+    if len(table) == 1:
+        for found in networks:
+            _print_top(found)
+        seconds, seeds = table["group_seconds"].iloc[0], table["seeds"].iloc[0]
+        if seeds == 1:
+            typer.echo("One seed only: how far seeds agree is not known; see --seeds.")
+        typer.echo(f"Wrote {out} after {seconds:.0f} s: open {out / 'report.html'}.")
+        return
+    sound = int((table["sound_seeds"] > 0).sum())
+    lost = f"; every seed of {len(table) - sound} fits diverged" if sound < len(table) else ""
+    typer.echo(f"Wrote {sound} networks to {out}{lost}; {out / SUMMARY} lists them.")
 
 
 def _grid_status(progress: "GridProgress") -> tuple[float, str]:

@@ -142,8 +142,8 @@ def deepsem(network: Literal["non-specific", "cell-type-specific"], **changes: A
 
     For non-specific networks: z-scores, all entries scored, weight 1 on z; fit it with
     ``priors.MeanAbsolute(100, rows=None)``. For cell-type-specific ones: non-zero z-scores,
-    non-zero entries scored, weight 0.01 on z; with ``priors.MeanAbsolute(1, rows=None)``, or 0.1 on hESC.
-    Source: DeepSEM, Hyperparameter.MD and Model.py.
+    non-zero entries scored, weight 0.01 on z; with ``priors.MeanAbsolute(1, rows=None)``, or 0.1 on
+    hESC. Source: DeepSEM, Hyperparameter.MD and Model.py.
 
     Parameters
     ----------
