@@ -136,7 +136,7 @@ def measure(size: Size, file: Path, arguments: argparse.Namespace) -> None:
         epochs=arguments.epochs,
         batch_size=arguments.batch_size,
         # Every target sums the steps of all regulators.
-        rate_edges=0.1 / size.regulators,
+        rate_edges=0.03 / size.regulators,
         normalisation="log1p_cpm_zscore",
         precision=arguments.precision,
     )

@@ -1,9 +1,13 @@
 """A grid of fits from files to folders: checked first, saved on the way, resumed after a crash."""
 
+import os
+import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,18 +58,14 @@ class Grid(NamedTuple):
 
     def priors(self) -> dict[str, list[NamedPrior]]:
         """Return the priors of each combination, by its name."""
-        out: dict[str, list[NamedPrior]] = {}
-        for effect in self.effects:
-            for edge in self.edges:
-                parts = [effect] if edge is None else [effect, edge]
-                name = "+".join(part.name for part in parts)
-                if name in out:
-                    files = (Path(part.settings.get("file", "")).stem for part in parts)
-                    name = "+".join([name, *filter(None, files)])
-                if name in out:
-                    raise ValueError(f"Expected priors that differ, found {name} twice.")
-                out[name] = parts
-        return out
+        return {
+            "+".join(filter(None, names)): [part for part in parts if part is not None]
+            for names, parts in zip(
+                product(_labels(self.effects), _labels(self.edges)),
+                product(self.effects, self.edges),
+                strict=True,
+            )
+        }
 
 
 class Outcome(NamedTuple):
@@ -81,7 +81,7 @@ def folder_of(out: _typing.Path, grid: Grid, job: Job) -> Path:
     """Return the folder of a job: ``out`` itself where it is the only one."""
     if len(grid.datasets) * len(grid.effects) * len(grid.edges) == 1:
         return Path(out)
-    return Path(out) / job.data.replace("/", "_") / job.prior.replace("/", "_")
+    return Path(out) / _folder_name(job.data) / _folder_name(job.prior)
 
 
 def checkpoint_folder(out: _typing.Path) -> Path:
@@ -136,8 +136,10 @@ def run_grid(
     saved = checkpoint_folder(out)
     identity = _identity(grid)
     leader = jax.process_index() == 0
-    if leader:
-        _check_start(grid, out, saved, identity, resume=resume, overwrite=overwrite)
+    _check_folders(out, folders.values())
+    with _refused_by_all():
+        if leader:
+            _check_start(grid, out, saved, identity, resume=resume, overwrite=overwrite)
     with interrupts() as stop, _kept_until_done(saved) as rows:
         saver = Saver(saved, run.software_versions(), resume=resume, every=every, stop=stop)
         finished = {(row["data"], row["prior"]) for row in rows}
@@ -174,6 +176,43 @@ def run_grid(
     return table
 
 
+def _labels(priors: Sequence[NamedPrior | None]) -> list[str]:
+    """Call priors by what tells them apart: their names, else their files too."""
+    named = [NamedPrior("", "", "", None, {}) if prior is None else prior for prior in priors]
+    names = [prior.name for prior in named]
+    files = [prior.settings.get("file", "") for prior in named]
+    for tails in ([""] * len(named), [Path(file).stem for file in files], files):
+        labels = ["=".join(filter(None, pair)) for pair in zip(names, tails, strict=True)]
+        if len(set(labels)) == len(labels):
+            return labels
+    twice = next(label or "none" for label in labels if labels.count(label) > 1)
+    raise ValueError(f"Expected priors that differ, found {twice} more than once.")
+
+
+def _folder_name(name: str) -> str:
+    """Return a name for a folder inside another."""
+    return re.sub(r"[^\w .+=()-]|^\.", "_", name) or "_"
+
+
+def _check_folders(out: _typing.Path, folders: Collection[Path]) -> None:
+    # Some file systems do not tell CD4 from cd4.
+    alike = Counter(f"{folder}".casefold() for folder in folders)
+    if alike.most_common(1)[0][1] > 1:
+        clash = [f"{folder}" for folder in folders if alike[f"{folder}".casefold()] > 1]
+        raise ValueError(
+            f"{out}: expected names that make different folders, found {', '.join(sorted(clash))}; "
+            "rename data or the files of priors."
+        )
+    for folder in folders:
+        parts = folder.relative_to(out).parts
+        # Room for what names a draft of the folder.
+        if SUMMARY in parts or any(len(os.fsencode(part)) > 200 for part in parts):
+            raise ValueError(
+                f"{folder}: cannot write to a folder of this name; rename the data or the file of "
+                "the prior."
+            )
+
+
 def _check_start(
     grid: Grid,
     out: _typing.Path,
@@ -192,8 +231,27 @@ def _check_start(
             "--overwrite to begin anew."
         )
     shutil.rmtree(saved, ignore_errors=True)
+    jobs = len(grid.datasets) * len(grid.priors())
     for data in grid.datasets.values():
-        run.check_output(out, data, overwrite=overwrite, top=grid.top)
+        run.check_output(out, data, overwrite=overwrite, top=grid.top, networks=jobs)
+
+
+@contextmanager
+def _refused_by_all() -> Iterator[None]:
+    """Let no process wait for the first of them, should that refuse to start."""
+    refusal = None
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        refusal = error
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        refused = multihost_utils.broadcast_one_to_all(np.asarray(refusal is not None))
+        if refused and refusal is None:
+            raise ValueError("The first process refused to start; its message says why.")
+    if refusal is not None:
+        raise refusal
 
 
 @contextmanager
@@ -233,12 +291,17 @@ def _identity(grid: Grid) -> dict[str, Any]:
             for name, data in grid.datasets.items()
         },
         "config": asdict(grid.config),
-        "effect": [prior.settings for prior in grid.effects],
-        "edge": [None if prior is None else prior.settings for prior in grid.edges],
+        "effect": [_identify(prior) for prior in grid.effects],
+        "edge": [_identify(prior) for prior in grid.edges],
         "seeds": grid.seeds,
         "key": grid.key,
         "versions": run.software_versions(),
     }
+
+
+def _identify(prior: NamedPrior | None) -> dict[str, Any] | None:
+    """Return what a prior says, by settings and by content: its file may have changed."""
+    return prior and {**prior.settings, "content": fingerprint(prior.prior)}
 
 
 def _sites(parts: list[NamedPrior]) -> Priors:
@@ -266,7 +329,7 @@ def _line(outcome: Outcome) -> dict[str, Any]:
         "sound_seeds": int(sound.sum()),
         "loss": float(np.mean(last)) if sound.any() else np.nan,
         "group_seconds": round(fitted.seconds, 1),
-        "folder": str(outcome.folder),
+        "folder": str(outcome.folder) if sound.any() else "",
     }
 
 

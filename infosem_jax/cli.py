@@ -383,7 +383,10 @@ def _read_datasets(
     drop_constant: bool,
     name: str | None,
 ) -> "dict[str, Dataset | Stream]":
+    from typing import get_args
+
     from infosem_jax.data import open_stream, read_expression, read_groups, read_regulators
+    from infosem_jax.data.io import Orientation
 
     if name is not None and len(expression) > 1:
         raise ValueError("--name: expected one data set to name, found several; leave it out.")
@@ -393,6 +396,10 @@ def _read_datasets(
         raise ValueError("--name: groups are called by their values; leave it out.")
     if (stream or groupby is not None) and (variant is not None or orientation != "auto"):
         raise ValueError("Expected no --variant or --orientation with --stream or --groupby.")
+    if orientation not in get_args(Orientation):
+        raise ValueError(
+            f"--orientation: expected {', '.join(get_args(Orientation))}, found {orientation!r}."
+        )
     candidates = None if regulators is None else read_regulators(regulators)
     found: list[tuple[str, Any]] = []
     for path in expression:

@@ -77,8 +77,22 @@ def check_output(
     *,
     overwrite: bool = False,
     top: int | None = None,
+    networks: int = 1,
 ) -> None:
-    """Find out before a long fit whether its results can be written, ``top`` edges in the table.
+    """Find out before a long fit whether its results can be written.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    data
+        What is fitted.
+    overwrite
+        Whether the folder may have content.
+    top
+        How many edges are listed; None for all.
+    networks
+        How many networks of these genes are written.
 
     Raises
     ------
@@ -103,7 +117,7 @@ def check_output(
         raise ValueError(f"{folder}: cannot write to {parent} ({error.strerror}).") from error
     n_edges = len(data.regulators) * len(data.genes)
     listed = n_edges if top is None else min(top, n_edges)
-    needed = BYTES_PER_EDGE * listed + BYTES_PER_WEIGHT * n_edges + SPARE_BYTES
+    needed = networks * (BYTES_PER_EDGE * listed + BYTES_PER_WEIGHT * n_edges) + SPARE_BYTES
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise ValueError(

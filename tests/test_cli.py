@@ -2,8 +2,11 @@
 
 import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +14,10 @@ import anndata
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.sparse as sp
+from typer.testing import CliRunner
 
+from infosem_jax.cli import app
 from infosem_jax.data import write_embedding
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 
@@ -23,6 +29,7 @@ phase_networks = 0
 phase_edges = 0
 hidden = 8
 """
+RESUME = ("--seeds", 2, "--resume", "--save-every", 0)
 FILES = {"edges.csv", "network.h5ad", "losses.csv", "config.toml", "versions.json", "report.html"}
 
 
@@ -38,17 +45,21 @@ def simulation() -> Simulation:
 
 @pytest.fixture
 def inputs(tmp_path: Path, simulation: Simulation) -> Path:
+    return write_inputs(tmp_path, simulation)
+
+
+def write_inputs(folder: Path, simulation: Simulation) -> Path:
     """Write the simulated data as a user's files."""
     data = simulation.data
     table = pd.DataFrame(data.x, index=list(data.cells), columns=list(data.genes))
-    table.to_csv(tmp_path / "x.csv")
-    anndata.AnnData(table.astype("float32")).write_h5ad(tmp_path / "x.h5ad")
-    (tmp_path / "regulators.txt").write_text("\n".join(data.regulators) + "\n")
-    write_embedding(tmp_path / "embedding.npz", simulation.embedding)
-    simulation.known.to_csv(tmp_path / "known.csv", index=False)
-    simulation.network.to_csv(tmp_path / "truth.csv", index=False)
-    (tmp_path / "quick.toml").write_text(QUICK)
-    return tmp_path
+    table.to_csv(folder / "x.csv")
+    anndata.AnnData(table.astype("float32")).write_h5ad(folder / "x.h5ad")
+    (folder / "regulators.txt").write_text("\n".join(data.regulators) + "\n")
+    write_embedding(folder / "embedding.npz", simulation.embedding)
+    simulation.known.to_csv(folder / "known.csv", index=False)
+    simulation.network.to_csv(folder / "truth.csv", index=False)
+    (folder / "quick.toml").write_text(QUICK)
+    return folder
 
 
 def quick_fit(folder: Path, *more: object, expression: str = "x.csv", **options):
@@ -190,6 +201,252 @@ def test_a_full_disk_leaves_nothing_behind(inputs: Path, limit: int):
     assert done.returncode == 2 and "Traceback" not in done.stderr
     assert "too large" in done.stderr
     assert {path.name for path in inputs.iterdir()} == before
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where the processes of this file keep what they compiled."""
+    return tmp_path_factory.mktemp("private") / "new" / "cache"
+
+
+@pytest.fixture(scope="module")
+def alone(
+    tmp_path_factory: pytest.TempPathFactory, simulation: Simulation, cache: Path
+) -> tuple[Path, subprocess.CompletedProcess]:
+    """Fit once, as one process, ready to go on from checkpoints that are not there."""
+    folder = write_inputs(tmp_path_factory.mktemp("alone"), simulation)
+    done = quick_fit(folder, *RESUME, "--compile-cache", cache)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_a_grid_of_inputs_and_priors(inputs: Path, cache: Path):
+    shutil.copytree(inputs, inputs / "other", ignore=shutil.ignore_patterns("other"))
+    files = [inputs / "embedding.npz", inputs / "other" / "embedding.npz"]
+    done = quick_fit(
+        inputs,
+        inputs / "other" / "x.csv",
+        *(word for file in files for word in ("--effect", f"gene-embedding={file}")),
+        *("--edge", "none", "--edge", f"known-edges={inputs / 'known.csv'}"),
+        *("--seeds", 1, "--top", 7, "--save-every", 0, "--compile-cache", cache),
+    )
+    assert done.returncode == 0, done.stderr
+    out = inputs / "out"
+    table = pd.read_csv(out / "summary.csv")
+    priors = [f"gene-embedding={file}" for file in files]
+    priors += [f"{name}+known-edges" for name in priors]
+    names = [f"{inputs.name}/x.csv", "other/x.csv"]
+    assert set(zip(table["data"], table["prior"], strict=True)) == {
+        (name, prior) for name in names for prior in priors
+    }
+    assert len(table) == 8 and (table["sound_seeds"] == 1).all() and table["loss"].notna().all()
+    for folder in map(Path, table["folder"]):
+        assert out in folder.parents
+        assert {path.name for path in folder.iterdir()} == FILES
+        assert len(pd.read_csv(folder / "edges.csv")) == 7
+    assert not (inputs / "out.checkpoint").exists()
+    assert "Wrote 8 networks" in done.stdout and "summary.csv" in done.stdout
+    for told in (*(f"{name}: 40 cells, 20 genes" for name in names), "known-edges: pairs"):
+        assert told in done.stderr
+    assert "100/100 %" in done.stderr and "left" in done.stderr
+    # All are of the same data with the same priors, so their networks are, and each says whose.
+    for _, same in table.groupby(table["prior"].str.endswith("known-edges")):
+        weights = [pd.read_csv(Path(folder) / "edges.csv")["weight"] for folder in same["folder"]]
+        np.testing.assert_allclose(weights[1:], weights[:1] * 3, rtol=1e-4)
+    for name, folder in zip(table["data"], table["folder"], strict=True):
+        assert f"Network of {name}" in (Path(folder) / "report.html").read_text(encoding="utf-8")
+    if os.name == "posix":
+        assert cache.stat().st_mode & 0o777 == 0o700
+    assert any(cache.iterdir())
+
+
+def test_one_network_for_each_group(inputs: Path, cache: Path):
+    adata = anndata.read_h5ad(inputs / "x.h5ad")
+    adata.obs["type"] = ["T/cell"] * 18 + [".."] * 18 + ["few"] * 2 + [None] * 2
+    adata.write_h5ad(inputs / "x.h5ad")
+    before = {path.name for path in inputs.iterdir()}
+    done = quick_fit(
+        inputs, "--groupby", "type", "--seeds", 1, "--compile-cache", cache, expression="x.h5ad"
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in inputs.iterdir()} == before | {"out"}
+    table = pd.read_csv(inputs / "out" / "summary.csv", index_col="data")
+    assert set(table.index) == {"T/cell", ".."}
+    for name, folder in table["folder"].items():
+        folder = Path(folder)
+        assert ".." not in folder.parts and inputs / "out" in folder.parents
+        assert {path.name for path in folder.iterdir()} == FILES
+        assert f"x {name}" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "fewer than 10 cells: {'few': 2}" in done.stderr
+    assert "2 cells had no group" in done.stderr
+    assert "x T/cell: 18 cells, 20 genes, 5 candidate regulators" in done.stderr
+
+
+def test_cells_are_streamed_from_both_kinds_of_store(inputs: Path, cache: Path):
+    table = pd.read_csv(inputs / "x.csv", index_col=0)
+    counts = np.random.default_rng(0).poisson(np.exp(table.clip(-3, 2))).astype("float32")
+    adata = anndata.AnnData(sp.csr_matrix(counts), table[[]], pd.DataFrame(index=table.columns))
+    adata.write_h5ad(inputs / "counts.h5ad")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about versions of the format
+        adata.write_zarr(inputs / "counts.zarr")
+    refused = refusal(inputs, "--stream", expression="counts.h5ad")
+    assert "look like counts" in refused and "log1p_cpm_zscore" in refused
+
+    settings = QUICK.replace('"regulators"', '"regulators+2"')
+    (inputs / "quick.toml").write_text(f'{settings}normalisation = "log1p_cpm_zscore"\n')
+    edges = []
+    for kind in ("h5ad", "zarr"):
+        more = ("--stream", "--drop-constant", "--seeds", 1, "--overwrite")
+        done = quick_fit(inputs, *more, "--compile-cache", cache, expression=f"counts.{kind}")
+        assert done.returncode == 0, done.stderr
+        assert {path.name for path in (inputs / "out").iterdir()} == FILES
+        assert "counts: 40 cells" in done.stderr and "One seed only" in done.stdout
+        assert "stream = true" in (inputs / "out" / "config.toml").read_text()
+        edges.append((inputs / "out" / "edges.csv").read_bytes())
+    assert edges[0] == edges[1]
+
+
+def test_two_processes_write_what_one_does(alone, cache: Path):
+    inputs, _ = alone
+    expected = {name: (inputs / "out" / name).read_bytes() for name in ("edges.csv", "losses.csv")}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+
+    def together(*more: object) -> list[tuple[int, str, str]]:
+        arguments = [inputs / "x.csv", "--regulators", inputs / "regulators.txt", "--config"]
+        arguments += [inputs / "quick.toml", "--seeds", 2, "--compile-cache", cache]
+        arguments += ["--distributed", *more]
+        command = [sys.executable, "-m", "infosem_jax.cli", "fit", *map(str, arguments)]
+        cluster = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+        jobs = [
+            subprocess.Popen(
+                command,
+                env={**os.environ, **cluster, "JAX_PROCESS_ID": str(i)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for i in range(2)
+        ]
+        try:
+            told = [job.communicate(timeout=200) for job in jobs]
+        finally:
+            for job in jobs:
+                job.kill()
+        return [(job.returncode, *words) for job, words in zip(jobs, told, strict=True)]
+
+    first, second = together("--out", inputs / "both")
+    assert (first[0], second[0]) == (0, 0), (first, second)
+    assert "Wrote" in first[1] and "Wrote" not in second[1]
+    assert {path.name for path in (inputs / "both").iterdir()} == FILES
+    for name, content in expected.items():
+        assert (inputs / "both" / name).read_bytes() == content
+
+    first, second = together("--out", inputs / "out")
+    assert (first[0], second[0]) == (2, 2), (first, second)
+    assert "--overwrite" in first[2] and "first process refused" in second[2]
+    assert "Traceback" not in first[2] + second[2]
+
+
+def test_a_run_to_resume_may_be_new_complete_or_another(alone):
+    inputs, done = alone
+    assert "report.html" in done.stdout and "One seed only" not in done.stdout
+    before = {path.name: path.stat().st_mtime_ns for path in (inputs / "out").iterdir()}
+    assert before.keys() == FILES
+    assert not (inputs / "out.checkpoint").exists()
+    again = in_process(inputs, *RESUME)
+    assert again.exit_code == 0 and "nothing to resume" in again.output
+    other = refusal(inputs, *RESUME, "--key", 4)
+    assert "key (there 0, now 4)" in other and "--overwrite" in other
+    after = {path.name: path.stat().st_mtime_ns for path in (inputs / "out").iterdir()}
+    assert after == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--resume", "--overwrite"], ["--resume or --overwrite"]),
+        (["--save-every", "-1"], ["--save-every"]),
+        (["--top", "0"], ["--top"]),
+        (["other.csv", "--name", "mine"], ["--name", "several"]),
+        (["x.csv"], ["names of their own", "x.csv"]),
+        (["--effect", "laplace", "--effect", "laplace"], ["differ", "laplace"]),
+        (["--edge", "none", "--edge", "none"], ["differ", "none"]),
+        (["--groupby", "type"], [".h5ad"]),
+        (["--groupby", "type", "--name", "mine"], ["--name"]),
+        (["--groupby", "type", "--variant", "a"], ["--variant"]),
+        (["--stream"], ["x.csv", ".h5ad files and .zarr folders"]),
+        (["--stream", "--groupby", "type"], ["--stream or --groupby"]),
+        (["--stream", "--orientation", "genes_in_rows"], ["--orientation"]),
+        (["--orientation", "sideways"], ["sideways", "genes_in_rows"]),
+        (["--out", "x.csv"], ["expected a folder"]),
+        (["--out", "x.csv/out"], ["cannot write to"]),
+        (["--compile-cache", "x.csv"], ["expected a folder"]),
+        pytest.param(
+            ["--compile-cache", "open"],
+            ["others may write", "chmod go-w"],
+            marks=pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX's"),
+        ),
+    ],
+)
+def test_options_that_do_not_go_together(inputs: Path, arguments: list[str], words: list[str]):
+    shutil.copy(inputs / "x.csv", inputs / "other.csv")
+    (inputs / "open").mkdir()
+    (inputs / "open").chmod(0o770)
+    told = refusal(
+        inputs,
+        *(
+            inputs / a if a.split("/")[0] in {"x.csv", "other.csv", "open"} else a
+            for a in arguments
+        ),
+    )
+    for word in words:
+        assert word in told
+    assert not (inputs / "out").exists() and not any((inputs / "open").iterdir())
+
+
+def test_groups_of_a_column_that_is_not_there(inputs: Path):
+    told = refusal(inputs, "--groupby", "type", expression="x.h5ad")
+    assert "no column 'type'" in told
+
+
+@pytest.mark.parametrize(
+    ("cluster", "words"),
+    [
+        ({}, ["cannot join a cluster", "JAX_COORDINATOR_ADDRESS"]),
+        ({"ADDRESS": "127.0.0.1:9999"}, ["JAX_NUM_PROCESSES", "JAX_PROCESS_ID"]),
+        ({"ADDRESS": "127.0.0.1", "NUMBER": "1", "ID": "0"}, ["HOST:PORT", "'127.0.0.1'"]),
+        ({"ADDRESS": "127.0.0.1:9999", "NUMBER": "2", "ID": "2"}, ["process_id"]),
+    ],
+)
+def test_a_cluster_that_cannot_be_joined(inputs: Path, cluster: dict[str, str], words: list[str]):
+    names = {
+        "ADDRESS": "JAX_COORDINATOR_ADDRESS",
+        "NUMBER": "JAX_NUM_PROCESSES",
+        "ID": "JAX_PROCESS_ID",
+    }
+    env = {**os.environ, **{names[name]: value for name, value in cluster.items()}}
+    done = quick_fit(inputs, "--distributed", env=env)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert not (inputs / "out").exists()
+
+
+def in_process(folder: Path, *more: object, expression: str = "x.csv"):
+    """Run a fit that ends before it trains without a process of its own."""
+    arguments = ["fit", folder / expression, "--regulators", folder / "regulators.txt"]
+    arguments += ["--config", folder / "quick.toml", "--out", folder / "out", *more]
+    # The devices of this process are what they are.
+    return CliRunner().invoke(app, [*map(str, arguments)], env={"JAX_NUM_CPU_DEVICES": "1"})
+
+
+def refusal(folder: Path, *more: object, **options) -> str:
+    result = in_process(folder, *more, **options)
+    assert result.exit_code == 2, result.output
+    return " ".join(result.output.split())
 
 
 @pytest.mark.slow

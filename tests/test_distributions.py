@@ -6,7 +6,7 @@ import pytest
 from jax import random
 from scipy import integrate, stats
 
-from infosem_jax.grn.distributions import Horseshoe, Tempered, pool, spread, weaken
+from infosem_jax.grn.distributions import Horseshoe, Ordered, Tempered, pool, spread, weaken
 
 
 def horseshoe_density(b: float, scale: float) -> float:
@@ -158,3 +158,20 @@ def test_spread_refuses_other_shapes(prior):
 def test_spread_refuses_what_is_not_over_real_numbers(prior):
     with pytest.raises(ValueError, match="real"):
         spread(prior, (3, 4))
+
+
+def test_ordered_parts_do_not_depend_on_the_order_of_numpyro(monkeypatch):
+    prior = dist.Normal(jnp.zeros((2, 3)), jnp.full((2, 3), 0.5)).to_event(2)
+    first, treedef = jax.tree.flatten(Ordered(prior))
+    again = jax.tree.unflatten(treedef, first).distribution
+    np.testing.assert_array_equal(
+        again.log_prob(jnp.ones((2, 3))), prior.log_prob(jnp.ones((2, 3)))
+    )
+    for kind in (dist.Normal, dist.Independent):
+        names = kind.gather_pytree_data_fields()[::-1]
+        monkeypatch.setattr(kind, "gather_pytree_data_fields", lambda names=names: names)
+    turned, treedef = jax.tree.flatten(Ordered(prior))
+    for one, other in zip(first, turned, strict=True):
+        np.testing.assert_array_equal(one, other)
+    again = jax.tree.unflatten(treedef, turned).distribution
+    np.testing.assert_array_equal(again.base_dist.scale, 0.5)

@@ -159,8 +159,9 @@ class _UserPrior:
 
 def fixed(distribution: dist.Distribution, context: GeneContext) -> BoundPrior:
     """Spread a distribution over all pairs."""
-    return BoundPrior(Partial(_identity, distributions.spread(distribution, context.shape)))
+    spread = distributions.spread(distribution, context.shape)
+    return BoundPrior(Partial(_unpack, distributions.Ordered(spread)))
 
 
-def _identity(distribution: dist.Distribution) -> dist.Distribution:
-    return distribution
+def _unpack(ordered: distributions.Ordered) -> dist.Distribution:
+    return ordered.distribution

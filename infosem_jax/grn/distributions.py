@@ -3,6 +3,7 @@
 import functools
 from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import random
@@ -133,6 +134,45 @@ def pool(distributions: list[dist.Distribution]) -> dist.Distribution:
         jnp.add, [p * part.loc for p, part in zip(precision, parts, strict=True)]
     )
     return dist.Normal(mean / total, total**-0.5).to_event(2)
+
+
+@jax.tree_util.register_pytree_node_class
+class Ordered:
+    """A distribution as a pytree whose parts are in the order of their names.
+
+    NumPyro's own order differs between processes, so that a program that takes a distribution would
+    be compiled again by each, cache or no cache.
+
+    Parameters
+    ----------
+    distribution
+        The distribution; those that it is made of are ordered as well.
+    """
+
+    def __init__(self, distribution: dist.Distribution):
+        self.distribution = distribution
+
+    def tree_flatten(self):
+        """Return arrays by name, and what is fixed."""
+        kind = type(self.distribution)
+        data, fixed = self.distribution.tree_flatten()
+        parts = {
+            name: Ordered(part) if isinstance(part, dist.Distribution) else part
+            for name, part in zip(kind.gather_pytree_data_fields(), data, strict=True)
+        }
+        rest = sorted(zip(kind.gather_pytree_aux_fields(), fixed, strict=True))
+        return (parts,), (kind, tuple(rest))
+
+    @classmethod
+    def tree_unflatten(cls, fixed, parts):
+        """Put the distribution together again."""
+        kind, rest = fixed
+        data = [
+            part.distribution if isinstance(part, Ordered) else part
+            for part in map(parts[0].get, kind.gather_pytree_data_fields())
+        ]
+        aux = tuple(map(dict(rest).get, kind.gather_pytree_aux_fields()))
+        return cls(kind.tree_unflatten(aux, tuple(data)))
 
 
 def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Distribution:

@@ -198,11 +198,13 @@ def _latent_prior(W, rows, remainder, n_genes: int, config: Config):
 def _sample_remainder(n_genes: int, rank: int, weight) -> Remainder | None:
     if not rank:
         return None
-    loading = dist.Normal(0.0, 1.0 / n_genes**0.5)
+    unit = dist.Normal(0.0, 1.0)
     with handlers.scope(prefix="remainder"), handlers.scale(scale=weight):
-        source: Any = numpyro.sample("source", loading.expand((n_genes, rank)).to_event(2))
-        target: Any = numpyro.sample("target", loading.expand((rank, n_genes)).to_event(2))
-    return Remainder(source, target)
+        source: Any = numpyro.sample("source", unit.expand((n_genes, rank)).to_event(2))
+        target: Any = numpyro.sample("target", unit.expand((rank, n_genes)).to_event(2))
+    # A factor is a weighted mean over genes, so that a step of the optimiser moves it as little
+    # with many genes as with few.
+    return Remainder(source / n_genes, target)
 
 
 @contextmanager

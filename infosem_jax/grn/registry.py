@@ -102,8 +102,8 @@ def variant(
 ) -> dict[str, Prior | None]:
     """Return the priors of one of the paper's models, as keyword arguments of `fit`.
 
-    ``none`` is DeepSEM, ``B`` has gene embeddings on the effects, ``C`` known edges on the logits
-    and ``BC`` both.
+    ``none`` is DeepSEM's model, ``B`` has gene embeddings on the effects, ``C`` known edges on the
+    logits and ``BC`` both.
 
     Parameters
     ----------
