@@ -1,12 +1,21 @@
 """Shapes in annotations are checked here, by beartype, and cost users nothing."""
 
+import atexit
 import os
+import shutil
+import tempfile
 from pathlib import Path
 
 # Test processes share the cores; threads of a linear algebra library would wait for each other.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Most of the time goes into compiling tiny problems: optimise them less, here and in subprocesses.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# What one process has compiled, those that it starts (and the other test workers) need not.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _cache = tempfile.mkdtemp(prefix="infosem-tests-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import pytest
 from jaxtyping import install_import_hook
