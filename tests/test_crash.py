@@ -72,7 +72,7 @@ def test_many_kills_change_nothing(command: list[str], tmp_path: Path):
         with subprocess.Popen(
             [*command, "--out", str(out), "--resume"], stderr=subprocess.DEVNULL
         ) as job:
-            time.sleep(moments.uniform(0.2, 0.9) * min(seconds, 12))
+            time.sleep(moments.uniform(0.2, 0.9) * min(seconds, 9))
             job.kill()
         left = [path.name for path in tmp_path.glob("killed.checkpoint/*")]
         assert sum(name.endswith(".draft") for name in left) <= 1, left
