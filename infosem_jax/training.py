@@ -100,7 +100,8 @@ class Schedule:
     Attributes
     ----------
     optimisers
-        Step rule of each group, as pairs: ``adam`` or ``rmsprop`` (decay 0.99, as in PyTorch).
+        Step rule of each group, as pairs: ``adam``, ``adam_clipped`` (by a norm of the group's
+        gradient of at most 0.1) or ``rmsprop`` (decay 0.99, as in PyTorch).
     phases
         Groups trained together and for how many epochs, repeated in turn.
     batch_size
@@ -246,7 +247,9 @@ def init(
         groups = _split(objective, params)
         optimiser = {name: _transform(optimisers[name]).init(p) for name, p in groups.items()}
         best = params if schedule.patience else {}
-        return TrainState(params, optimiser, best, jnp.array(jnp.inf), jnp.int32(-1), jnp.int32(-1))
+        return TrainState(
+            params, optimiser, best, jnp.float32(jnp.inf), jnp.int32(-1), jnp.int32(-1)
+        )
 
     return over_fits(one, layout)(fits, shared)
 
@@ -511,6 +514,8 @@ def _split(objective: Objective, params: Params) -> dict[str, Params]:
 def _transform(optimiser: str) -> optax.GradientTransformation:
     if optimiser == "adam":
         return optax.scale_by_adam()
+    if optimiser == "adam_clipped":
+        return optax.chain(optax.clip_by_global_norm(0.1), optax.scale_by_adam())
     return optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 from jax.tree_util import Partial
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from infosem_jax.grn import distributions
 
@@ -141,6 +141,44 @@ def pair_matrix(
     value = table[column].to_numpy(float) if column else np.ones(len(table))
     out[row[here], gene[here]] = value[here]
     return out
+
+
+def pair_labels(
+    table: pd.DataFrame, context: GeneContext
+) -> tuple[Bool[np.ndarray, "rows genes"], Bool[np.ndarray, "rows genes"]]:
+    """Lay labels out as matrices: which pairs are labelled present, and which absent.
+
+    Parameters
+    ----------
+    table
+        Columns source, target and, where absences are known too, label (1 or 0).
+    context
+        The genes.
+
+    Raises
+    ------
+    ValueError
+        As :func:`pair_matrix`, and on other labels.
+    """
+    labels = pair_matrix(table, context, "label" if "label" in table else None, "known edges")
+    wrong = labels[~np.isnan(labels) & ~np.isin(labels, (0, 1))]
+    if len(wrong):
+        raise ValueError(f"Known edges: expected labels 1 and 0, found {wrong[0]:g}.")
+    return labels == 1, labels == 0
+
+
+def log_odds(p: float | np.ndarray) -> np.ndarray | np.floating:
+    """Return the logit of a probability."""
+    p = np.asarray(p, np.float64)
+    return np.log(p) - np.log1p(-p)
+
+
+def positive(prior: Any, name: str) -> float:
+    """Return a setting of a prior, refusing what is not a positive number."""
+    value = getattr(prior, name)
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{type(prior).__name__}: expected a positive {name}, found {value}.")
+    return value
 
 
 @dataclass(frozen=True)

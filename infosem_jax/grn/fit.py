@@ -3,8 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -26,6 +25,9 @@ from infosem_jax.layout import Layout, choose, place
 from infosem_jax.training import Fits, Resident, to_host
 
 log = logging.getLogger("infosem_jax")
+
+
+Key: TypeAlias = int | Mapping[str, int]
 
 
 class GridProgress(NamedTuple):
@@ -120,7 +122,7 @@ def fit_many(
     *,
     configs: Config | Mapping[str, Config] = Config(),
     seeds: int = 1,
-    key: int = 0,
+    key: Key = 0,
     cells_over: int | None = None,
     at_once: int | None = None,
     on_chunk: Callable[[GridProgress], None] | None = None,
@@ -144,7 +146,7 @@ def fit_many(
         Settings, or several by name. Those that differ in learning rates and weights only share a
         program.
     seeds, key
-        As in `fit`, for each.
+        As in `fit`, for each; or the key of each prior, by its name.
     cells_over
         Number of devices that share the cells of each batch; None decides.
     at_once
@@ -179,7 +181,7 @@ def fit_many(
 def _fit_groups(
     grid: list[Group],
     seeds: int,
-    key: int,
+    key: Key,
     spread: tuple[int | None, int | None],
     on_chunk: Callable[[GridProgress], None] | None,
     saver: Saver | None,
@@ -208,7 +210,7 @@ def _train(
     group: Group,
     number: int,
     seeds: int,
-    key: int,
+    key: Key,
     spread: tuple[int | None, int | None],
     tell: Callable[[training.Progress, int], None],
     saver: Saver | None,
@@ -251,11 +253,13 @@ def _train(
     return _Trained(params, losses, to_host(state.diverged)[:n_fits], seconds)
 
 
-def _feed(group: Group, layout: Layout, key: int) -> tuple[Any, list[Choice]]:
+def _feed(group: Group, layout: Layout, key: Key) -> tuple[Any, list[Choice]]:
     data = group.members[0].data
     if not isinstance(data, Stream):
         shared, choices = prepare.cohort(group)
         return Resident(place(shared, layout)), choices
+    if not isinstance(key, int):
+        raise ValueError("Expected one key for all priors, since a stream is read in one order.")
     graphs, graph_of = prepare.stack_graphs(group)
     share = group.objective.config.held_out
     feed = StreamFeed(data, graphs, layout, share=share, seed=key % 2**32)
@@ -267,7 +271,7 @@ def _feed(group: Group, layout: Layout, key: int) -> tuple[Any, list[Choice]]:
     return feed, choices
 
 
-def _fits(group: Group, choices: list[Choice], seeds: int, key: int, layout: Layout) -> Fits:
+def _fits(group: Group, choices: list[Choice], seeds: int, key: Key, layout: Layout) -> Fits:
     """Lay out the fits, seeds within members; the last is repeated where devices would idle."""
     member = np.repeat(np.arange(len(choices)), seeds)
     seed = np.tile(np.arange(seeds), len(choices))
@@ -278,7 +282,10 @@ def _fits(group: Group, choices: list[Choice], seeds: int, key: int, layout: Lay
     own, rates = (
         jax.tree.map(lambda *leaves: np.stack(leaves)[member], *parts) for parts in (choices, rates)
     )
-    keys = jax.vmap(partial(random.fold_in, random.key(key)))(jnp.asarray(seed))
+    own_keys = [
+        random.key(key if isinstance(key, int) else key[m.job.prior]) for m in group.members
+    ]
+    keys = jax.vmap(random.fold_in)(jnp.stack(own_keys)[member], jnp.asarray(seed))
     return place(Fits(keys, rates, own), layout, fits=True)
 
 
@@ -290,7 +297,7 @@ def _example(group: Group, layout: Layout, fits: Fits, feed) -> Any:
     return training.init.eval_shape(group.objective, group.schedule, layout, fits, shared)
 
 
-def _identity(group: Group, seeds: int, key: int, layout: Layout) -> dict[str, Any]:
+def _identity(group: Group, seeds: int, key: Key, layout: Layout) -> dict[str, Any]:
     """Return all that a fit depends on, to compare what was saved with what is asked for."""
     from dataclasses import asdict
 
@@ -311,7 +318,7 @@ def _identity(group: Group, seeds: int, key: int, layout: Layout) -> dict[str, A
     return {
         "fits": members,
         "seeds": seeds,
-        "key": key,
+        "key": key if isinstance(key, int) else dict(key),
         "devices": list(layout.devices),
         "at_once": layout.at_once,
     }

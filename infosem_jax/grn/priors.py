@@ -8,7 +8,7 @@ of the data they cover. Priors add (``a + b``: both bear on every edge) and weak
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import flax.linen as nn
@@ -19,12 +19,18 @@ import numpyro.distributions as dist
 import pandas as pd
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float
-from numpyro import handlers
 from numpyro.contrib.module import flax_module
 
 from infosem_jax._typing import Orthologues
-from infosem_jax.data.io import Embedding, align_embedding
+from infosem_jax.data.io import Embedding
 from infosem_jax.grn import distributions
+from infosem_jax.grn.arithmetic import Arithmetic
+from infosem_jax.grn.arithmetic import (
+    Sum as Sum,
+)
+from infosem_jax.grn.arithmetic import (
+    Weakened as Weakened,
+)
 from infosem_jax.grn.binding import (
     Bindable as Bindable,
 )
@@ -45,37 +51,38 @@ from infosem_jax.grn.binding import (
 )
 from infosem_jax.grn.binding import (
     fixed,
+    log_odds,
+    pair_labels,
+    positive,
 )
 from infosem_jax.grn.binding import (
     pair_matrix as pair_matrix,
 )
-
-
-class _Arithmetic:
-    """Priors add and can be weakened by a number."""
-
-    def __add__(self, other: Prior) -> "Sum":
-        return Sum((self, other))
-
-    def __mul__(self, weight: float) -> "Weakened":
-        return Weakened(self, weight)
-
-    __rmul__ = __mul__
+from infosem_jax.grn.embedded import embedding_coverage, unit_vectors_of
+from infosem_jax.grn.embedded import (
+    shuffled as shuffled,
+)
+from infosem_jax.grn.learned_edges import (
+    LearnedEdges as LearnedEdges,
+)
+from infosem_jax.grn.similarity import (
+    GeneSimilarity as GeneSimilarity,
+)
 
 
 @dataclass(frozen=True)
-class Laplace(_Arithmetic):
+class Laplace(Arithmetic):
     """``effect ~ Laplace(0, scale)``: few strong effects, most near zero."""
 
     scale: float = 0.1
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        return fixed(dist.Laplace(0.0, _positive(self, "scale")), context)
+        return fixed(dist.Laplace(0.0, positive(self, "scale")), context)
 
 
 @dataclass(frozen=True)
-class MeanAbsolute(_Arithmetic):
+class MeanAbsolute(Arithmetic):
     """DeepSEM's penalty ``alpha * mean |W|`` beside a mean squared error, as a Laplace prior.
 
     ``effect ~ Laplace(0, rows / (alpha * cells))``, since the sum of squared errors over cells and
@@ -90,35 +97,35 @@ class MeanAbsolute(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        rows = len(context.rows) if self.rows is None else _positive(self, "rows")
-        scale = rows / (_positive(self, "alpha") * context.cells)
+        rows = len(context.rows) if self.rows is None else positive(self, "rows")
+        scale = rows / (positive(self, "alpha") * context.cells)
         return fixed(dist.Laplace(0.0, scale), context)
 
 
 @dataclass(frozen=True)
-class Normal(_Arithmetic):
+class Normal(Arithmetic):
     """``effect ~ Normal(0, scale)``: many small effects."""
 
     scale: float = 0.1
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        return fixed(dist.Normal(0.0, _positive(self, "scale")), context)
+        return fixed(dist.Normal(0.0, positive(self, "scale")), context)
 
 
 @dataclass(frozen=True)
-class Horseshoe(_Arithmetic):
+class Horseshoe(Arithmetic):
     """``effect ~ Horseshoe(scale)``: most effects near zero, strong ones left alone."""
 
     scale: float = 0.01
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        return fixed(distributions.Horseshoe(_positive(self, "scale")), context)
+        return fixed(distributions.Horseshoe(positive(self, "scale")), context)
 
 
 @dataclass(frozen=True)
-class SpikeAndSlab(_Arithmetic):
+class SpikeAndSlab(Arithmetic):
     """``effect ~ probability * Normal(0, slab) + (1 - probability) * Normal(0, spike)``."""
 
     spike: float = 0.005
@@ -132,12 +139,12 @@ class SpikeAndSlab(_Arithmetic):
                 f"SpikeAndSlab: expected 0 < probability < 1, found {self.probability}."
             )
         weights = dist.Categorical(probs=jnp.array([1 - self.probability, self.probability]))
-        scales = jnp.array([_positive(self, "spike"), _positive(self, "slab")])
+        scales = jnp.array([positive(self, "spike"), positive(self, "slab")])
         return fixed(dist.MixtureSameFamily(weights, dist.Normal(0.0, scales)), context)
 
 
 @dataclass(frozen=True)
-class GeneEmbedding(_Arithmetic):
+class GeneEmbedding(Arithmetic):
     """InfoSEM-B: the mean of each effect comes from the embeddings of its two genes.
 
     ``effect[i, j] ~ Normal(m(h_i, h_j), scale)`` with
@@ -172,40 +179,26 @@ class GeneEmbedding(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Align the embedding to the genes and bring its features to unit variance."""
-        H, known = self._align(context.genes)
-        centred = np.where(known[:, None], H - H[known].mean(0), 0)
-        size = np.sqrt((centred[known] ** 2).mean()) or 1.0
+        H, known = unit_vectors_of(self, context.genes)
         at = {gene: i for i, gene in enumerate(context.genes)}
         return BoundPrior(
             Partial(
                 _embedding_distribution(self.hidden, self.rank),
-                jnp.asarray(centred / size, jnp.float32),
+                jnp.asarray(H, jnp.float32),
                 jnp.asarray(known),
                 jnp.array([at[row] for row in context.rows]),
-                jnp.float32(_positive(self, "scale")),
-                jnp.float32(_positive(self, "reach")),
+                jnp.float32(positive(self, "scale")),
+                jnp.float32(positive(self, "reach")),
             )
         )
 
     def coverage(self, context: GeneContext) -> dict[str, Any]:
         """Count genes and rows with an embedding."""
-        _, known = self._align(context.genes)
-        has = {gene for gene, k in zip(context.genes, known, strict=True) if k}
-        rows = sum(row in has for row in context.rows)
-        return {
-            "genes with an embedding": f"{known.sum()} of {len(known)}",
-            "regulators with an embedding": f"{rows} of {len(context.rows)}",
-            "features": self.embedding.vectors.shape[1],
-        }
-
-    def _align(self, genes: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]:
-        return align_embedding(
-            self.embedding, genes, ignore_case=self.ignore_case, orthologues=self.orthologues
-        )
+        return embedding_coverage(self, context)
 
 
 @dataclass(frozen=True)
-class KnownEdges(_Arithmetic):
+class KnownEdges(Arithmetic):
     """InfoSEM-C: labelled pairs shift the log-odds that an edge exists.
 
     As a prior, ``logit ~ Normal(mu(label), scale)``, ``sigmoid(mu)`` = present, absent or unknown.
@@ -245,21 +238,19 @@ class KnownEdges(_Arithmetic):
             p = getattr(self, name)
             if p is not None and not 0 < p < 1:
                 raise ValueError(f"KnownEdges: expected 0 < {name} < 1, found {p}.")
-        present, absent = self._labels(context)
-        unknown = _log_odds(np.float64(self._unknown(present, absent)))
-        scale = _positive(self, "scale")
+        present, absent = pair_labels(self.table, context)
+        unknown = log_odds(np.float64(self._unknown(present, absent)))
+        scale = positive(self, "scale")
         if self.observe:
             prior = dist.Normal(jnp.full(context.shape, unknown, jnp.float32), scale)
             observe = Partial(_observe_gate, jnp.asarray(present), jnp.asarray(present | absent))
             return fixed(prior, context)._replace(observe=observe)
-        loc = np.select(
-            [present, absent], [_log_odds(self.present), _log_odds(self.absent)], unknown
-        )
+        loc = np.select([present, absent], [log_odds(self.present), log_odds(self.absent)], unknown)
         return fixed(dist.Normal(jnp.asarray(loc, jnp.float32), scale), context)
 
     def coverage(self, context: GeneContext) -> dict[str, Any]:
         """Count labelled pairs."""
-        present, absent = self._labels(context)
+        present, absent = pair_labels(self.table, context)
         rows = (present | absent).any(1).sum()
         return {
             "pairs labelled present": int(present.sum()),
@@ -269,15 +260,6 @@ class KnownEdges(_Arithmetic):
             "probability of an unlabelled pair": round(self._unknown(present, absent), 4),
         }
 
-    def _labels(self, context: GeneContext) -> tuple[np.ndarray, np.ndarray]:
-        labels = pair_matrix(
-            self.table, context, "label" if "label" in self.table else None, "known edges"
-        )
-        wrong = labels[~np.isnan(labels) & ~np.isin(labels, (0, 1))]
-        if len(wrong):
-            raise ValueError(f"Known edges: expected labels 1 and 0, found {wrong[0]:g}.")
-        return labels == 1, labels == 0
-
     def _unknown(self, present: np.ndarray, absent: np.ndarray) -> float:
         if self.unknown is not None:
             return self.unknown
@@ -286,7 +268,7 @@ class KnownEdges(_Arithmetic):
 
 
 @dataclass(frozen=True)
-class GraphPrior(_Arithmetic):
+class GraphPrior(Arithmetic):
     """Edges of a knowledge graph or of another network may be strong, all others are small.
 
     On the effect, ``Normal(0, scale)`` where the graph has an edge and
@@ -317,7 +299,7 @@ class GraphPrior(_Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Align the graph to the pairs of genes."""
-        if _positive(self, "elsewhere") > 1:
+        if positive(self, "elsewhere") > 1:
             raise ValueError(f"GraphPrior: expected elsewhere <= 1, found {self.elsewhere}.")
         if not 0 < self.probability < 1:
             raise ValueError(f"GraphPrior: expected 0 < probability < 1, found {self.probability}.")
@@ -325,8 +307,8 @@ class GraphPrior(_Arithmetic):
         if context.site == "logit":
             share = np.clip((strength > 0).mean(), 0.01, 0.99)
             p = share + np.maximum(self.probability - share, 0) * strength
-            return fixed(dist.Normal(jnp.asarray(_log_odds(p), jnp.float32), 1.0), context)
-        sd = _positive(self, "scale") * (self.elsewhere + (1 - self.elsewhere) * strength)
+            return fixed(dist.Normal(jnp.asarray(log_odds(p), jnp.float32), 1.0), context)
+        sd = positive(self, "scale") * (self.elsewhere + (1 - self.elsewhere) * strength)
         mean = self.scale * strength * np.nan_to_num(sign)
         return fixed(
             dist.Normal(jnp.asarray(mean, jnp.float32), jnp.asarray(sd, jnp.float32)), context
@@ -360,58 +342,6 @@ class GraphPrior(_Arithmetic):
         return np.where(np.isnan(out), reverse, out)
 
 
-@dataclass(frozen=True)
-class Weakened(_Arithmetic):
-    """A prior whose log density counts ``weight`` times: 1 leaves it as it is, 0 silences it."""
-
-    prior: Any
-    weight: float
-
-    def bind(self, context: GeneContext) -> BoundPrior:
-        """Align the prior to the genes."""
-        if not 0 <= self.weight < np.inf:
-            raise ValueError(f"Expected a finite weight of at least 0, found {self.weight}.")
-        bound = bind(self.prior, context)
-        weight = jnp.float32(self.weight)
-        observe = bound.observe and Partial(_weakened_observation, bound.observe, weight)
-        return BoundPrior(Partial(_weakened, bound.distribution, weight), observe)
-
-    def coverage(self, context: GeneContext) -> dict[str, Any]:
-        """Tell what the prior covers, and its weight."""
-        return {**coverage(self.prior, context), "weight": self.weight}
-
-
-@dataclass(frozen=True)
-class Sum(_Arithmetic):
-    """Several normal priors that all bear on every edge: their densities multiply."""
-
-    parts: tuple[Any, ...]
-
-    def bind(self, context: GeneContext) -> BoundPrior:
-        """Align every part to the genes."""
-        bound = [bind(part, context) for part in self.parts]
-        observed = [b.observe for b in bound if b.observe is not None]
-        return BoundPrior(
-            Partial(_pooled, [b.distribution for b in bound]),
-            Partial(_observe_all, observed) if observed else None,
-        )
-
-    def coverage(self, context: GeneContext) -> dict[str, Any]:
-        """Tell what each part covers."""
-        return {
-            f"{type(part).__name__}: {key}": value
-            for part in self.parts
-            for key, value in coverage(part, context).items()
-        }
-
-
-def shuffled(prior: GeneEmbedding, seed: int) -> GeneEmbedding:
-    """Return the prior with its vectors dealt to other genes, the control of a gene embedding."""
-    names, vectors = prior.embedding
-    order = np.random.default_rng(seed).permutation(len(names))
-    return replace(prior, embedding=Embedding(names, vectors[order]))
-
-
 class _RoleNetwork(nn.Module):
     hidden: int
     rank: int
@@ -442,42 +372,6 @@ def _embedding_distribution(hidden: int, rank: int) -> Callable:
     return distribution
 
 
-def _weakened(distribution: Partial, weight: Array) -> dist.Distribution:
-    return distributions.weaken(distribution(), weight)
-
-
-def _weakened_observation(observe: Partial, weight: Array, logit: Array) -> None:
-    with handlers.scale(scale=weight):
-        observe(logit)
-
-
-def _pooled(parts: list[Partial]) -> dist.Distribution:
-    return distributions.pool([_scoped(i, part) for i, part in enumerate(parts)])
-
-
-def _scoped(i: int, part: Partial) -> dist.Distribution:
-    with handlers.scope(prefix=str(i)):
-        return part()
-
-
-def _observe_all(parts: list[Partial], logit: Array) -> None:
-    for i, observe in enumerate(parts):
-        with handlers.scope(prefix=str(i)):
-            observe(logit)
-
-
 def _observe_gate(present: Array, labelled: Array, logit: Array) -> None:
     gate = dist.Bernoulli(logits=logit).mask(labelled).to_event(2)
     numpyro.sample("known_edges", gate, obs=present.astype(logit.dtype))
-
-
-def _log_odds(p: float | np.ndarray) -> np.ndarray | np.floating:
-    p = np.asarray(p, np.float64)
-    return np.log(p) - np.log1p(-p)
-
-
-def _positive(prior: Any, name: str) -> float:
-    value = getattr(prior, name)
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"{type(prior).__name__}: expected a positive {name}, found {value}.")
-    return value

@@ -52,11 +52,23 @@ REGISTRY: dict[str, Entry] = {
         read_embedding,
         "Genes with like embeddings are expected to act, and to be acted on, alike (InfoSEM-B).",
     ),
+    "gene-similarity": Entry(
+        priors.GeneSimilarity,
+        ("effect",),
+        read_embedding,
+        "Genes with like embeddings are expected to act on each other (InfoSEM-B without roles).",
+    ),
     "known-edges": Entry(
         priors.KnownEdges,
         ("logit",),
         read_network,
         "Labelled pairs make their edges more or less probable (InfoSEM-C).",
+    ),
+    "learned-edges": Entry(
+        priors.LearnedEdges,
+        ("logit",),
+        read_network,
+        "Labelled pairs teach which genes regulate and are regulated, and by whom.",
     ),
     "graph": Entry(
         priors.GraphPrior,
