@@ -1,0 +1,196 @@
+from dataclasses import replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import random
+from sklearn.metrics import roc_auc_score
+
+from infosem_jax import training
+from infosem_jax.data import dataset
+from infosem_jax.grn.baselines import genelink, gnnlink, links
+from infosem_jax.grn.baselines.problem import Problem
+from infosem_jax.layout import Layout
+
+GENES, REGULATORS, CELLS = 40, 10, 60
+# One size for all tests, since compilation takes most of the time.
+SIZE = {"components": 8, "batch_size": 64, "epochs": 90, "steps": 4, "rate": 0.01}
+GAT = genelink.GENELinkConfig(features=(16, 16), channel=(16, 16), attention_dropout=0.1, **SIZE)
+GCN = gnnlink.GNNLinkConfig(features=(8, 8), decoder="mlp", loss="cross_entropy", **SIZE)
+SOLVERS = [(genelink.solve, GAT), (gnnlink.solve, GCN)]
+both = pytest.mark.parametrize(("solve", "config"), SOLVERS, ids=["genelink", "gnnlink"])
+
+
+def problem(seed=0, share=0.6):
+    """Genes of four programmes; a regulator targets those of the programme after its own."""
+    rng = np.random.default_rng(0)
+    programme = np.arange(GENES) % 4
+    activity = rng.normal(size=(CELLS, 4))
+    x = np.maximum(activity[:, programme] + 0.5 * rng.normal(size=(CELLS, GENES)) + 3, 0)
+    names = tuple(f"G{i:02d}" for i in range(GENES))
+    data = dataset(x, names)
+    truth = (programme[:REGULATORS, None] + 1) % 4 == programme
+    truth ^= rng.uniform(size=truth.shape) < 0.02
+    part = np.random.default_rng([seed, 1]).uniform(size=truth.shape)
+    part[np.arange(REGULATORS), np.arange(REGULATORS)] = 1
+    labels = np.where(part < share, truth, np.nan)
+    validation = np.where((part >= share) & (part < share + 0.1), truth, np.nan)
+    made = Problem(data, names[:REGULATORS], names, labels, validation, seed)
+    return made, truth, (part >= share + 0.1) & (part < 1)
+
+
+def part_of(given, regulators, genes):
+    """Return the problem of some regulators and genes, in this order; expression stays."""
+    block = np.ix_(regulators, genes)
+    return given._replace(
+        regulators=tuple(given.regulators[i] for i in regulators),
+        genes=tuple(given.genes[i] for i in genes),
+        labels=given.labels[block],
+        validation=given.validation[block],
+    )
+
+
+def close(scores, expected):
+    np.testing.assert_allclose(scores, expected, atol=0.02 * np.ptp(expected))
+
+
+@both
+def test_a_planted_rule_is_learned_whatever_the_order_of_names(solve, config):
+    given, truth, test = problem()
+    (scores,) = solve([given], config)
+    assert scores.shape == truth.shape
+    assert roc_auc_score(truth[test], scores[test]) > 0.75
+    short = replace(config, epochs=2)  # rounding grows with every step
+    (scores,) = solve([given], short)
+    rng = np.random.default_rng(3)
+    genes, cells, rows = (rng.permutation(n) for n in (GENES, CELLS, REGULATORS))
+    data = given.data
+    moved = dataset(
+        data.x[np.ix_(cells, genes)],
+        [data.genes[i] for i in genes],
+        cells=[data.cells[i] for i in cells],
+    )
+    (again,) = solve([part_of(given, rows, genes)._replace(data=moved)], short)
+    close(again, scores[np.ix_(rows, genes)])
+
+
+@both
+def test_problems_solved_at_once_equal_each_alone_and_share_one_program(solve, config):
+    short = replace(config, epochs=2)
+    given = problem()[0]
+    # The others have more pairs and edges, and fewer regulators and genes.
+    problems = [
+        given,
+        problem(1, 0.8)[0],
+        part_of(problem(2, 0.85)[0], np.arange(9), np.arange(38)),
+    ]
+    programs = (training.run_chunk, links._score_rows)
+    before = [program._cache_size() for program in programs]
+    at_once = list(solve(problems, short))
+    assert [program._cache_size() for program in programs] == [n + 1 for n in before]
+    assert [scores.shape for scores in at_once] == [(10, 40), (10, 40), (9, 38)]
+    (alone,) = solve([given], short)
+    close(at_once[0], alone)
+    assert np.abs(at_once[1] - alone).max() > 0.1 * np.ptp(alone)
+
+
+def test_validation_labels_only_stop_training():
+    given, _, _ = problem()
+    turned = given._replace(validation=1 - given.validation)
+    short = replace(GCN, epochs=2)
+    without, other = (next(iter(gnnlink.solve([p], short))) for p in (given, turned))
+    np.testing.assert_array_equal(without, other)
+    stopping = replace(GCN, patience=2, epochs=6)
+    stopped, other = (next(iter(gnnlink.solve([p], stopping))) for p in (given, turned))
+    assert np.abs(stopped - other).max() > 1e-3
+
+
+def test_the_graph_holds_training_edges_only():
+    given, truth, _ = problem()
+    made = links.training_graph(given, GAT)
+    n = int(made.n_edge[0])
+    found = set(zip(made.senders[:n].tolist(), made.receivers[:n].tolist(), strict=True))
+    known = {(int(i), int(j)) for i, j in np.argwhere(given.labels == 1)}
+    assert found == known | {(j, i) for i, j in known}
+    assert 0 < len(known) < truth.sum()
+    directed = links.training_graph(given, GCN)
+    n = int(directed.n_edge[0])
+    ends = zip(directed.receivers[:n].tolist(), directed.senders[:n].tolist(), strict=True)
+    assert set(ends) == known | {(i, i) for i in range(GENES)}
+
+
+def test_fewer_pairs_without_an_edge_are_drawn():
+    given, _, _ = problem()
+    drawn = links._training_pairs(given, replace(GAT, negatives=1))
+    edges = int((given.labels == 1).sum())
+    assert (drawn.label == 1).sum() == edges and (drawn.label == 0).sum() == edges
+    assert np.array_equal(given.labels[tuple(drawn.pairs.T)], drawn.label)
+
+
+def test_an_epoch_is_a_pass_or_a_number_of_steps():
+    given, _, _ = problem()
+    labelled = int((~np.isnan(given.labels)).sum())
+    for steps, expected in ((0, -(-labelled // 64)), (3, 3), (9, 9)):
+        settings = replace(GAT, steps=steps)
+        fits, found = links._fits([given], settings, False, Layout())
+        assert found == expected
+        n = int(fits.own.train.n[0])
+        assert n % labelled == 0 and n >= max(labelled, steps * 64)
+
+
+def test_rates_of_batches_become_those_of_epochs():
+    rate, decay = links._rate(replace(GAT, decay_every="batch"), 80)
+    assert decay == pytest.approx(0.99**80)
+    assert rate == pytest.approx(0.01 * np.mean(0.99 ** np.arange(80)))
+    assert links._rate(GAT, 80) == (0.01, 0.99)
+
+
+def test_scores_are_random_only_as_published():
+    given, _, _ = problem()
+    graph = links.training_graph(given, GAT)
+    x = jnp.asarray(links._features(given.data, GAT.components))
+    pairs = jnp.zeros((1, 2), jnp.int32)
+
+    keys = {"params": random.key(0), "dropout": random.key(0)}
+    params = GAT.network().init(keys, graph, x, pairs)
+
+    def codes(as_published, seed):
+        network = replace(GAT, channel_dropout=0.5, as_published=as_published).network()
+        keys = {"dropout": random.key(seed)}
+        return np.asarray(network.apply(params, graph, x, True, rngs=keys, method="encode")[0])
+
+    assert np.array_equal(codes(False, 0), codes(False, 1))
+    assert not np.array_equal(codes(True, 0), codes(True, 1))
+
+
+def test_bad_input_is_refused_before_training():
+    given, _, _ = problem()
+    for solve, config in SOLVERS:
+        with pytest.raises(ValueError, match=r"found 0 edges and \d+ other pairs"):
+            solve([given, given._replace(labels=np.where(given.labels == 1, np.nan, 0.0))], config)
+        with pytest.raises(ValueError, match="batch_size of at least 1, found 0"):
+            solve([given], replace(config, batch_size=0))
+        with pytest.raises(ValueError, match="rate above 0"):
+            solve([given], replace(config, rate=0.0))
+    with pytest.raises(ValueError, match="channel_dropout from 0 to below 1"):
+        genelink.solve([given], replace(GAT, channel_dropout=1.0))
+    with pytest.raises(ValueError, match="at least one layer"):
+        gnnlink.solve([given], replace(GCN, features=()))
+
+
+def test_genelink_on_its_published_split(real_data: Path):
+    from infosem_jax.benchmark import candidates, read_split, training_labels
+    from infosem_jax.data import read_expression, read_network
+
+    folder = real_data / "beeline" / "hESC" / "TFs+500"
+    data = read_expression(folder / "expression.npz")
+    network = read_network(folder / "network_specific.csv.gz")
+    universe = candidates(data, network, targets="expressed")
+    split = read_split(folder / "split_specific_genelink.csv.gz", universe)
+    labels = training_labels(universe, split)
+    nothing = np.full_like(labels, np.nan)
+    given = Problem(data, universe.regulators, universe.genes, labels, nothing)
+    small = replace(genelink.REDUCED, heads=2, epochs=4, rate=0.01)
+    (scores,) = genelink.solve([given], small)
+    assert roc_auc_score(universe.truth[split.test], scores[split.test]) > 0.8
