@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infosem_jax.cli_benchmark import benchmark_app
+
 if TYPE_CHECKING:
     from infosem_jax.data import Dataset, Stream
     from infosem_jax.grn.config import Config
@@ -25,6 +27,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Public data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+app.add_typer(benchmark_app, name="benchmark")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that exists.")]

@@ -126,12 +126,12 @@ def score_matrix(
             f"Expected true edges and other pairs among the candidates, found {positives} true "
             f"edges in {n} candidates; check that the known network covers these genes."
         )
-    tie = np.random.default_rng(seed).permutation(n)
+    tie = _ties(candidate, seed)
     rank = _rank(scores, candidate, tie)
     pooled = _metrics(rank.reshape(1, -1), known.reshape(1, -1), np.array([n]))
 
     by_regulator, row_size = known.sum(1), candidate.sum(1)
-    enough = (by_regulator >= MIN_POSITIVES) & (row_size - by_regulator >= MIN_NEGATIVES)
+    enough = scored_regulators(truth, candidate)
     rows = _metrics(rank[enough], known[enough], row_size[enough])
 
     means = {}
@@ -151,6 +151,46 @@ def score_matrix(
         "regulators_scored": int(enough.sum()),
         "unscored_pairs": int(np.isnan(scores[candidate]).sum()),
     }
+
+
+def rank_candidates(
+    scores: Float[np.ndarray, "regulators genes"],
+    candidate: Bool[np.ndarray, "regulators genes"],
+    seed: int = 0,
+) -> Int[np.ndarray, "regulators genes"]:
+    """Place each candidate in the one ranking that all metrics are of, 0 for the highest score.
+
+    Parameters
+    ----------
+    scores, candidate, seed
+        As in :func:`score_matrix`. Pairs that are no candidates have the last rank and one more.
+    """
+    return _rank(scores, candidate, _ties(candidate, seed))
+
+
+def scored_regulators(
+    truth: Bool[np.ndarray, "regulators genes"], candidate: Bool[np.ndarray, "regulators genes"]
+) -> Bool[np.ndarray, " regulators"]:
+    """Tell which regulators have enough true edges and other pairs for a score of their own."""
+    positives = (truth & candidate).sum(1)
+    return (positives >= MIN_POSITIVES) & (candidate.sum(1) - positives >= MIN_NEGATIVES)
+
+
+def regulator_ratios(
+    rank: Int[np.ndarray, "regulators genes"],
+    truth: Bool[np.ndarray, "regulators genes"],
+    candidate: Bool[np.ndarray, "regulators genes"],
+) -> Float[np.ndarray, " scored"]:
+    """Return the AUPRC ratio of each of the :func:`scored_regulators`, from the common ranking."""
+    enough = scored_regulators(truth, candidate)
+    known = truth[enough] & candidate[enough]
+    return _metrics(rank[enough], known, candidate[enough].sum(1))["auprc_ratio"]
+
+
+def _ties(
+    candidate: Bool[np.ndarray, "regulators genes"], seed: int
+) -> Int[np.ndarray, " candidates"]:
+    return np.random.default_rng(seed).permutation(int(candidate.sum()))
 
 
 def _rank(
