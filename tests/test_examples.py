@@ -60,6 +60,20 @@ def test_own_prior_helps_and_knock_outs_move_the_true_targets():
 
 
 @pytest.mark.slow
+def test_own_method_is_benchmarked_beside_the_controls(tmp_path):
+    printed = run("examples/own_method.py", "--out", tmp_path / "results")
+
+    table = pd.read_csv(tmp_path / "results/results.csv")
+    assert {"ridge", "correlation", "one_hot"} <= set(table["method"])
+    assert set(table.loc[table["method"] == "one_hot", "split"]) == {
+        *("seen", "unseen_target", "unseen_regulator", "unseen_both"),
+    }
+    (ridge, chance), *_ = numbers(r"simulated ridge: ([\d.]+), at random ([\d.]+)", printed)
+    assert ridge > 1.5 * chance
+    assert (tmp_path / "results/report.html").exists()
+
+
+@pytest.mark.slow
 def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
     record = tmp_path / "step.json"
     run("benchmarks/step_grn.py", "--quick", "--repeats", 2, "--json", record)

@@ -1,0 +1,154 @@
+"""InfoSEM's claims, tested: what texts (B) and known interactions (BC) add, and against whom.
+
+    INFOSEM_DATA=DATA python benchmarks/paper_infosem.py --out DIR [--resume] [--networks specific]
+
+runs what ``infosem benchmark grn`` runs with the methods that the claims are about, their baselines
+and controls, on BEELINE's hESC, hHEP, mDC and mESC; ``--from DIR`` takes the results of a benchmark
+that was run before. Claims: B scores 38.5 % above the model without priors, BC 11.1 % above B
+(abstract of Cui et al. 2025). Each is a paired comparison, with 95 % intervals over regulators and
+seeds; a ratio of 1 says that nothing was gained. B must also beat itself with texts dealt to other
+genes, and BC the best baseline, which is chosen on the tested pairs and so favoured.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+from _record import Figure, parser, print_table, report
+
+if TYPE_CHECKING:
+    from infosem_jax.benchmark.cell import Cell
+
+Row = dict[Any, Any]
+DATASETS = ("hESC", "hHEP", "mDC", "mESC")
+BASELINES = (
+    *("one_hot", "matrix_completion", "genelink", "gnnlink", "gnnlink_directed", "scgreat"),
+    *("genie3", "deepsem"),
+)
+CONTROLS = (
+    *("regulator_positive_rate", "target_positive_rate", "target_mean", "correlation"),
+    *("partial_correlation_ridge", "regulator_variance", "text_cosine"),
+)
+VARIANTS = (
+    *("infosem_none", "infosem_B", "infosem_B_shuffled", "infosem_C", "infosem_BC"),
+    "infosem_BC_shuffled",
+)
+METRICS = {"auprc": "pooled", "auprc_ratio_per_regulator": "per regulator"}
+PAPER_B, PAPER_BC = 1.385, 1.111
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--out", type=Path, help="folder for the results of a run")
+    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    options.add_argument("--networks", default="", help="split by commas; all if not given")
+    options.add_argument("--seeds", type=int, default=3)
+    options.add_argument("--resume", action="store_true")
+    arguments = options.parse_args()
+    if (arguments.out is None) == (arguments.earlier is None):
+        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
+    cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
+    rows = list(claims(cells))
+    columns = ("claim", "network", "split", "score", "ratio [95 %]", "difference [95 %]", "won")
+    print_table(columns, [_line(claim, row) for claim, row in rows])
+    report([_figure(claim, row) for claim, row in rows], arguments.json)
+
+
+def read(folder: Path) -> "list[Cell]":
+    """Return the cells of a benchmark that was run before."""
+    from infosem_jax.benchmark.runner import read_cells
+
+    cells = read_cells(folder)
+    if not cells:
+        sys.exit(f"{folder} holds no results of infosem benchmark grn.")
+    return cells
+
+
+def compute(arguments) -> "list[Cell]":
+    """Run the methods of the claims, or a small form of it, and return the cells."""
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    from infosem_jax.benchmark.methods import methods
+    from infosem_jax.benchmark.references import (
+        add_embeddings,
+        find_embeddings,
+        find_references,
+        load,
+    )
+    from infosem_jax.benchmark.runner import Grid, reduce, run_grid
+
+    folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
+    if not folder.is_dir():
+        sys.exit("Set INFOSEM_DATA to a folder that holds beeline/hESC/TFs+500/expression.npz.")
+    networks = tuple(filter(None, arguments.networks.split(",")))
+    references, _ = find_references(folder, datasets=DATASETS, networks=networks)
+    loaded, notes = [load(reference) for reference in references], []
+    wanted = (*VARIANTS, *BASELINES, *CONTROLS)
+    if arguments.quick:
+        loaded, notes = reduce(loaded)
+        wanted = (*VARIANTS, "one_hot", "matrix_completion", *CONTROLS)
+    loaded, covered = add_embeddings(loaded, find_embeddings(folder), asked=False)
+    known = methods(quick=arguments.quick)
+    grid = Grid(
+        loaded,
+        {name: known[name] for name in wanted},
+        seeds=1 if arguments.quick else arguments.seeds,
+        quick=arguments.quick,
+        notes=(*notes, *covered),
+    )
+
+    def tell(done: int, total: int, text: str) -> None:
+        print(f"{done} of {total} cells; {text}", file=sys.stderr)
+
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
+
+
+def claims(cells: "list[Cell]") -> Iterator[tuple[str, Row]]:
+    """Yield each comparison for every network and split, by what it is called."""
+    from infosem_jax.benchmark.compare import best, paired
+
+    there = {cell.at.method for cell in cells}
+    for metric in METRICS:
+        pairs = (
+            ("B against none", "infosem_B", "infosem_none"),
+            ("shuffled B against none", "infosem_B_shuffled", "infosem_none"),
+            ("B against shuffled B", "infosem_B", "infosem_B_shuffled"),
+            ("BC against B", "infosem_BC", "infosem_B"),
+            ("BC against C", "infosem_BC", "infosem_C"),
+            ("BC against shuffled BC", "infosem_BC", "infosem_BC_shuffled"),
+        )
+        comparisons: list[tuple[str, str, Any]] = [p for p in pairs if {*p[1:]} <= there]
+        for method in ("infosem_none", "infosem_B", "infosem_BC"):
+            for what, among in (("baseline", BASELINES), ("control", CONTROLS)):
+                if method in there and there & set(among):
+                    yardstick = best(cells, sorted(there & set(among)), metric)
+                    name = f"{method.removeprefix('infosem_')} against best {what}"
+                    comparisons.append((name, method, yardstick))
+        for name, method, against in comparisons:
+            for row in paired(cells, method, against, metric).to_dict("records"):
+                yield name, {**row, "metric": metric}
+
+
+def _line(claim: str, row: Row) -> tuple[str, ...]:
+    other = f" ({row['against']})" if "best" in claim else ""
+    return (
+        claim + other,
+        row["network"],
+        row["split"],
+        METRICS[row["metric"]],
+        f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
+        f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]",
+        f"{row['won']} of {row['pairs']}",
+    )
+
+
+def _figure(claim: str, row: Row) -> Figure:
+    targets = {"B against none": PAPER_B, "BC against B": PAPER_BC, "shuffled B against none": None}
+    name = f"paper_infosem: {claim}, {row['network']}, {row['split']}, {METRICS[row['metric']]}"
+    return Figure(name, float(row["ratio"]), "ratio", "higher", targets.get(claim, 1.0))
+
+
+if __name__ == "__main__":
+    main()
