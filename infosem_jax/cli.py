@@ -1,17 +1,15 @@
 """The command line, ``infosem``; imports wait until a command needs them, as help is instant."""
 
 import json
-import logging
 import math
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from infosem_jax.cli_benchmark import benchmark_app
+from infosem_jax.cli_common import plain_errors, print_table, progress, start_devices
 
 if TYPE_CHECKING:
     from infosem_jax.data import Dataset, Stream
@@ -41,13 +39,13 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Fit simulated data with and without priors, and compare with the known network."""
-    with _plain_errors():
+    with plain_errors():
         from infosem_jax import run
         from infosem_jax.data.simulate import simulate
         from infosem_jax.demo import SIMULATION, VARIANTS, run_demo
 
         run.check_output(out, simulate(SIMULATION, 0).data, overwrite=overwrite)
-        with _progress(len(VARIANTS) * seeds, "fits") as update:
+        with progress(len(VARIANTS) * seeds, "fits") as update:
             done = 0
 
             def tell(variant: str, seed: int, auprc: float) -> None:
@@ -134,8 +132,8 @@ def fit(
     Several data sets, groups of cells, or priors make a grid, trained together where shapes allow,
     with one folder of results each.
     """
-    with _plain_errors():
-        _start_devices(distributed, compile_cache)
+    with plain_errors():
+        start_devices(distributed, compile_cache)
         from infosem_jax import batch
         from infosem_jax.checkpoint import Interrupted
         from infosem_jax.data import read_orthologues
@@ -185,7 +183,7 @@ def fit(
         for data in datasets.values():
             _describe(data, [*effects, *(e for e in edges if e is not None)], settings)
         results = []
-        with _progress(100, "%") as update:
+        with progress(100, "%") as update:
             try:
                 table = batch.run_grid(
                     grid,
@@ -212,7 +210,7 @@ def evaluate(
     ] = False,
 ) -> None:
     """Score an edge table against a reference network; prints JSON."""
-    with _plain_errors():
+    with plain_errors():
         from infosem_jax.benchmark import evaluate_edges
         from infosem_jax.data import read_network
 
@@ -234,7 +232,7 @@ def embed_text(
     seed: Annotated[int, typer.Option(help="Of the tfidf projection.")] = 0,
 ) -> None:
     """Turn texts about genes into an embedding."""
-    with _plain_errors():
+    with plain_errors():
         from infosem_jax.data import embed_genes, read_gene_text
 
         if out.suffix != ".npz":
@@ -253,16 +251,13 @@ def embed_text(
 @data_app.command("list")
 def data_list() -> None:
     """List the public data sets that can be fetched."""
-    from rich.console import Console
-    from rich.table import Table
-
     from infosem_jax.data import CATALOG
 
-    table = Table("name", "what it is", "licence", "checksum")
-    for entry in CATALOG.values():
-        known = "known" if entry.sha256 else "give --sha256"
-        table.add_row(entry.name, entry.description, entry.licence, known)
-    Console().print(table)
+    rows = [
+        (e.name, e.description, e.licence, "known" if e.sha256 else "give --sha256")
+        for e in CATALOG.values()
+    ]
+    print_table(("name", "what it is", "licence", "checksum"), rows)
 
 
 @data_app.command("fetch")
@@ -274,103 +269,10 @@ def data_fetch(
     ] = None,
 ) -> None:
     """Download a data set and check its content."""
-    with _plain_errors():
+    with plain_errors():
         from infosem_jax.data import fetch
 
         typer.echo(str(fetch(name, folder=folder, sha256=sha256)))
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Show what went wrong and what to do, instead of a traceback; and log to the terminal."""
-    logger = logging.getLogger("infosem_jax")
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        yield
-    except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
-        typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(2) from error
-    finally:
-        logger.removeHandler(handler)
-
-
-@contextmanager
-def _progress(total: int, unit: str) -> Iterator[Any]:
-    """Show a bar with the time left; yields ``update(done, text)``."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.completed:.0f}/{task.total}"),
-        TextColumn(unit),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("compiling", total=total)
-        yield lambda done, text: bar.update(task, completed=done, description=text)
-
-
-def _start_devices(distributed: bool, compile_cache: Path | None) -> None:
-    """Let JAX use every core as a device of its own, or every process of a cluster."""
-    import os
-
-    import jax
-
-    if compile_cache is not None:
-        # Whoever can write to the cache can run code here: keep others out.
-        if compile_cache.exists() and not compile_cache.is_dir():
-            raise ValueError(f"{compile_cache}: expected a folder, found a file.")
-        compile_cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if compile_cache.stat().st_mode & 0o022:
-            raise ValueError(
-                f"{compile_cache}: others may write to this folder, and so run programs as you; "
-                "choose one of your own (chmod go-w)."
-            )
-        jax.config.update("jax_compilation_cache_dir", str(compile_cache))
-    if not distributed:
-        if "JAX_NUM_CPU_DEVICES" not in os.environ:
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-        return
-    names = {
-        "coordinator_address": "JAX_COORDINATOR_ADDRESS",
-        "num_processes": "JAX_NUM_PROCESSES",
-        "process_id": "JAX_PROCESS_ID",
-    }
-    given = {field: os.environ[name] for field, name in names.items() if name in os.environ}
-    missing = [name for field, name in names.items() if field not in given]
-    if given and missing:
-        raise ValueError(
-            f"--distributed: expected {', '.join(missing)} in the environment as well."
-        )
-    if given and not given["coordinator_address"].rpartition(":")[2].isdecimal():
-        raise ValueError(
-            f"{names['coordinator_address']}: expected HOST:PORT, found "
-            f"{given['coordinator_address']!r}."
-        )
-    try:
-        jax.distributed.initialize(
-            coordinator_address=given.get("coordinator_address"),
-            num_processes=int(given["num_processes"]) if given else None,
-            process_id=int(given["process_id"]) if given else None,
-        )
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            "--distributed: cannot join a cluster; run under SLURM, Open MPI or on TPUs, or set "
-            f"{', '.join(names.values())} ({error})."
-        ) from error
 
 
 def _read_datasets(
@@ -556,34 +458,29 @@ def _describe(data: "Dataset | Stream", named: "list[NamedPrior]", settings: "Co
 
 
 def _print_comparison(table: Any) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     summary = table.groupby("variant", sort=False)["auprc"].agg(["mean", "std"])
-    shown = Table("variant", "average precision", "sd over data sets", "ratio to none")
+    rows = []
     for variant, row in summary.iterrows():
         ratio = row["mean"] / summary.loc["none", "mean"]
         sd = "" if math.isnan(row["std"]) else f"{row['std']:.3f}"
-        shown.add_row(str(variant), f"{row['mean']:.3f}", sd, f"{ratio:.2f}")
-    Console().print(shown)
+        rows.append((str(variant), f"{row['mean']:.3f}", sd, f"{ratio:.2f}"))
+    print_table(("variant", "average precision", "sd over data sets", "ratio to none"), rows)
 
 
 def _print_top(result: Any, n: int = 10) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from infosem_jax.grn.network import edges
 
-    shown = Table("source", "target", "weight", "sd", "sign agreement")
-    for edge in edges(result, top=n).to_dict("records"):
-        shown.add_row(
+    rows = [
+        (
             edge["source"],
             edge["target"],
             f"{edge['weight']:+.4f}",
             f"{edge['sd']:.4f}",
             f"{edge['sign_agreement']:.2f}",
         )
-    Console().print(shown)
+        for edge in edges(result, top=n).to_dict("records")
+    ]
+    print_table(("source", "target", "weight", "sd", "sign agreement"), rows)
 
 
 def _json_value(value: Any) -> Any:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from infosem_jax.cli_common import plain_errors, print_table, progress, start_devices
+
 if TYPE_CHECKING:
     from infosem_jax.benchmark.cell import Cell
     from infosem_jax.benchmark.methods import Method
@@ -68,10 +70,8 @@ def grn(
     Every method is tested on every data set, network, split and seed; each result is a file, so
     that an interrupted run goes on with --resume.
     """
-    from infosem_jax.cli import _plain_errors, _progress, _start_devices
-
-    with _plain_errors():
-        _start_devices(False, compile_cache)
+    with plain_errors():
+        start_devices(False, compile_cache)
         from infosem_jax.benchmark import folder
         from infosem_jax.benchmark.methods import methods as all_methods
         from infosem_jax.benchmark.references import find_references
@@ -102,7 +102,7 @@ def grn(
             quick,
             tuple(notes),
         )
-        with _progress(100, "%") as update:
+        with progress(100, "%") as update:
             try:
                 outcome = run_grid(
                     grid,
@@ -187,23 +187,19 @@ def _embeddings(
 def _print_table(cells: "list[Cell]") -> None:
     """Print the mean AUPRC ratios of each method and split."""
     import numpy as np
-    from rich.console import Console
-    from rich.table import Table
 
     splits = list(dict.fromkeys(cell.at.split for cell in cells))
     values: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for at, metrics, *_ in cells:
         pair = metrics["auprc_ratio_per_regulator"], metrics["auprc_ratio"]
         values.setdefault((at.method, at.split), []).append(pair)
-    shown = Table(title="AUPRC ratio per regulator / pooled, mean over the grid")
-    shown.add_column("method", no_wrap=True)
-    for split in splits:
-        shown.add_column(split.replace("_", " "))
+    rows = []
     for method in sorted({cell.at.method for cell in cells}):
-        row = []
+        row = [method]
         for split in splits:
             found = np.asarray(values.get((method, split), [(np.nan, np.nan)])).T
             sound = [column[~np.isnan(column)] for column in found]
             row.append(" / ".join(f"{c.mean():.2f}" if len(c) else "-" for c in sound))
-        shown.add_row(method, *row)
-    Console().print(shown)
+        rows.append(row)
+    columns = ("method", *(split.replace("_", " ") for split in splits))
+    print_table(columns, rows, "AUPRC ratio per regulator / pooled, mean over the grid")

@@ -96,6 +96,29 @@ def write_report(path: Path, report: Report) -> None:
         temporary.write_text(page, encoding="utf-8")
 
 
+def svg(figure: "Figure", name: str) -> str:
+    """Return a figure as SVG that takes ink and font from the page around it.
+
+    Parameters
+    ----------
+    figure
+        What is drawn.
+    name
+        Begins all ids, as many figures share one page, where each id may occur once.
+    """
+    import matplotlib
+
+    from infosem_jax.plot import INK
+
+    written = io.StringIO()
+    nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
+        figure.savefig(written, format="svg", facecolor="none", metadata=nothing)
+    text = written.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return re.sub(r"<[^>]+>", lambda tag: _own_ids(tag.group(), name), text)
+
+
 def _edge_rows(network: Network) -> list[dict[str, Any]]:
     rows = edges(network, top=TABLE_EDGES).to_dict("records")
     return [row | {"verb": _verb(row["weight"])} for row in rows]
@@ -113,17 +136,17 @@ def _figures(report: Report, pairs: tuple[np.ndarray, np.ndarray] | None) -> dic
     total = pd.Series(strong["weight"].abs().groupby(strong["source"]).sum())
     leaders = [str(name) for name in total.nlargest(3).index]
     return {
-        "top_edges": _svg(plot.top_edges(network, TABLE_EDGES), "top"),
-        "out_degree": _svg(plot.out_degree(network, top=STRONG_EDGES), "degree"),
+        "top_edges": svg(plot.top_edges(network, TABLE_EDGES), "top"),
+        "out_degree": svg(plot.out_degree(network, top=STRONG_EDGES), "degree"),
         "strong": len(strong),
         "neighbourhoods": [
-            (name, _svg(plot.neighbourhood(network, name), f"near{i}"))
+            (name, svg(plot.neighbourhood(network, name), f"near{i}"))
             for i, name in enumerate(leaders)
         ],
-        "losses": _svg(plot.losses(report.losses), "losses") if len(report.losses) else None,
-        "prior": _svg(plot.prior_posterior(*pairs), "prior") if pairs else None,
+        "losses": svg(plot.losses(report.losses), "losses") if len(report.losses) else None,
+        "prior": svg(plot.prior_posterior(*pairs), "prior") if pairs else None,
         "comparison": (
-            _svg(plot.comparison(report.comparison), "comparison")
+            svg(plot.comparison(report.comparison), "comparison")
             if report.comparison is not None
             else None
         ),
@@ -147,22 +170,6 @@ def _pairs(report: Report) -> tuple[np.ndarray, np.ndarray] | None:
 
 def _correlation(pairs: tuple[np.ndarray, np.ndarray] | None) -> float | None:
     return float(np.corrcoef(*pairs)[0, 1]) if pairs and np.ptp(pairs[1]) > 0 else None
-
-
-def _svg(figure: "Figure", name: str) -> str:
-    """Return a figure as SVG that takes ink and font from the page around it."""
-    import matplotlib
-
-    from infosem_jax.plot import INK
-
-    text = io.StringIO()
-    nothing = {"Creator": None, "Date": None, "Format": None, "Type": None}
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(text, format="svg", facecolor="none", metadata=nothing)
-    svg = text.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    # Many figures share one page, where each id may occur once.
-    return re.sub(r"<[^>]+>", lambda tag: _own_ids(tag.group(), name), svg)
 
 
 def _own_ids(tag: str, name: str) -> str:

@@ -130,7 +130,7 @@ def test_a_cell_holds_what_the_metrics_say_of_the_tested_pairs():
     np.testing.assert_allclose(cell.precision, best)
 
 
-def test_draws_are_of_regulators_and_the_same_for_every_method(monkeypatch):
+def test_draws_are_of_regulators_and_the_same_for_every_method_and_seed(monkeypatch):
     scores, universe = scored()
     scores = np.random.default_rng(0).permutation(720).reshape(12, 60) + 300.5 * universe.truth
     drawn = split(universe, "unseen_regulator")
@@ -152,7 +152,9 @@ def test_draws_are_of_regulators_and_the_same_for_every_method(monkeypatch):
     np.testing.assert_array_equal(cell.resampled, other.resampled)
     np.testing.assert_array_equal(cell.resampled_per_regulator, other.resampled_per_regulator)
     again = measure(at._replace(seed=1), scores, universe, drawn, 0.0)
-    assert (again.resampled != cell.resampled).any()
+    np.testing.assert_array_equal(again.resampled, cell.resampled)
+    elsewhere = measure(at._replace(dataset="other"), scores, universe, drawn, 0.0)
+    assert (elsewhere.resampled != cell.resampled).any()
     monkeypatch.setattr("infosem_jax.benchmark.cell._CHUNK", 300)
     parts = measure(at, scores, universe, drawn, 0.0)
     np.testing.assert_allclose(parts.resampled, cell.resampled, rtol=1e-12)

@@ -13,6 +13,7 @@ from infosem_jax import training
 from infosem_jax.data import dataset
 from infosem_jax.data.io import embedding
 from infosem_jax.grn.baselines import scgreat
+from infosem_jax.grn.baselines._scgreat_network import EncoderLayer
 from infosem_jax.grn.baselines.problem import Problem
 from infosem_jax.grn.baselines.scgreat import PUBLISHED, REDUCED, ScGREATConfig
 
@@ -127,7 +128,7 @@ def test_expression_alone_is_enough_and_validation_stops_training():
 
 def test_the_published_network_has_the_published_parameters():
     features = scgreat.Features(jnp.zeros((2, 758)), jnp.zeros((2, 768)))
-    params = jax.eval_shape(scgreat.PairObjective(PUBLISHED).start, jax.random.key(0), features)
+    params = jax.eval_shape(scgreat.ScGREATObjective(PUBLISHED).start, jax.random.key(0), features)
 
     def count(tree):
         return sum(leaf.size for leaf in jax.tree.leaves(tree))
@@ -140,10 +141,13 @@ def test_the_published_network_has_the_published_parameters():
 
 def test_norms_before_the_parts_of_a_layer_are_an_option():
     key, tokens = jax.random.key(0), jnp.ones((3, 2, 8)) * jnp.arange(8.0)
-    post, pre = (
-        scgreat.EncoderLayer(replace(TINY, norm=norm)).init_with_output(key, tokens, True)[0]
-        for norm in ("post", "pre")
-    )
+
+    @jax.jit
+    def encoded():
+        layers = (EncoderLayer(2, 8, norm, 0.0) for norm in ("post", "pre"))
+        return [layer.init_with_output(key, tokens, True)[0] for layer in layers]
+
+    post, pre = encoded()
     np.testing.assert_allclose(post.mean(-1), 0, atol=1e-5)
     np.testing.assert_allclose(post.var(-1), 1, rtol=1e-3)
     assert np.abs(pre.mean(-1)).min() > 1

@@ -175,7 +175,7 @@ def _solve(
             priors = {f"{j} {k}": p for j in alike for k, p in enumerate(build(problems[j]))}
             keys = {name: problems[int(name.split()[0])].seed for name in priors}
             fits = {
-                job.prior: _read(fitted, first)
+                job.prior: _read(fitted, problems[int(job.prior.split()[0])])
                 for job, fitted in fit_many({data.name: data}, priors, configs=config, key=keys)
             }
             for j in alike:

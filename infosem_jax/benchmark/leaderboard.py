@@ -121,6 +121,7 @@ def write(
 def _draw(folder: FilePath, board: Board, cells: Sequence[Cell]) -> dict[tuple, str]:
     """Write every figure as PNG, and return them as SVG by kind and what they are of."""
     from infosem_jax.benchmark import _figures
+    from infosem_jax.report import svg
 
     folder.mkdir(exist_ok=True)
     drawn: dict[tuple, str] = {}
@@ -135,7 +136,7 @@ def _draw(folder: FilePath, board: Board, cells: Sequence[Cell]) -> dict[tuple, 
             figure.savefig(draft, dpi=130, facecolor="white")
         # The layout stays as it was solved for the first file.
         figure.set_layout_engine("none")
-        drawn[(kind, *of)] = _svg(figure, f"f{len(files)}")
+        drawn[(kind, *of)] = svg(figure, f"f{len(files)}")
 
     curves = _curves(cells)
     for group in board.groups:
@@ -153,12 +154,6 @@ def _draw(folder: FilePath, board: Board, cells: Sequence[Cell]) -> dict[tuple, 
         if old.name.startswith(tuple(f"{kind}_" for kind in _PLOTS)) and old.name not in files:
             old.unlink()
     return drawn
-
-
-def _svg(figure: "Figure", name: str) -> str:
-    from infosem_jax.report import _svg as svg
-
-    return svg(figure, name)
 
 
 def _file_name(kind: str, of: Collection[str]) -> str:

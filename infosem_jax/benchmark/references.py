@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax._typing import Names, Path
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
 from infosem_jax.data.gene_text import embed_genes, read_gene_text
 from infosem_jax.data.io import (
     Embedding,
@@ -143,6 +143,8 @@ def find_references(
 def load(reference: Reference) -> Loaded:
     """Read expression and networks; genes with the same value in every cell are left out.
 
+    Counts are brought to ``log1p`` of counts per million first, the same for all methods.
+
     Raises
     ------
     ValueError
@@ -156,6 +158,9 @@ def load(reference: Reference) -> Loaded:
         drop_constant=True,
         name=reference.dataset,
     )
+    if looks_like_counts(data.x):
+        _log.info("%s: these are counts; methods get log1p of counts per million", data.name)
+        data = data._replace(x=normalise(data, "log1p_cpm").x)
     return Loaded(reference, data, networks)
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import chain, product
+from itertools import chain
 from pathlib import Path as FilePath
 from typing import Any, Literal, NamedTuple
 
@@ -31,16 +31,16 @@ from infosem_jax.benchmark.cell import (
     results_table,
     write_cell,
 )
+from infosem_jax.benchmark.draws import Test, check_splits, draw_tests
 from infosem_jax.benchmark.folder import FAILURES, RESULTS
 from infosem_jax.benchmark.methods import Method, methods
 from infosem_jax.benchmark.problems import cut, labelled, part_of, read_outs, unlabelled
 from infosem_jax.benchmark.references import Loaded
-from infosem_jax.benchmark.splits import KINDS, Split, Universe, candidates, read_split, split
+from infosem_jax.benchmark.splits import KINDS
 from infosem_jax.checkpoint import Interrupted, fingerprint
 from infosem_jax.data._files import atomic_write
 from infosem_jax.grn.baselines.problem import Problem
 
-PUBLISHED = "published:"
 QUICK = {"regulators": 24, "genes": 120, "cells": 150}
 QUICK_DATASETS = 2
 
@@ -90,16 +90,6 @@ class Outcome(NamedTuple):
     cells: list[Cell]
     failures: list[Failure]
     notes: list[str]
-
-
-class _Test(NamedTuple):
-    """Pairs that methods are tested on: a network, split in one way."""
-
-    network: str
-    name: str
-    seed: int
-    universe: Universe
-    split: Split
 
 
 def run_grid(
@@ -161,7 +151,7 @@ def run_grid(
             on_progress(done, total, text)
 
         for loaded in grid.loaded:
-            tests, skipped = _tests(grid, loaded)
+            tests, skipped = draw_tests(loaded, grid.splits, grid.seeds)
             notes += skipped
             total -= _size(grid, loaded) - _size(grid, loaded, tests)
             for name, method in grid.methods.items():
@@ -234,7 +224,7 @@ def _solve_labelled(
     loaded: Loaded,
     name: str,
     method: Method,
-    tests: list[_Test],
+    tests: list[Test],
     tell: Callable[[int, str], None],
 ) -> list[Failure]:
     """Solve every split of a data set at once; each result is written as it comes."""
@@ -253,7 +243,7 @@ def _solve_unlabelled(
     loaded: Loaded,
     name: str,
     method: Method,
-    tests: list[_Test],
+    tests: list[Test],
     tell: Callable[[int, str], None],
 ) -> list[Failure]:
     """Solve a data set once per seed, for all its networks and splits."""
@@ -277,7 +267,7 @@ def _measure_all(
     name: str,
     method: Method,
     problems: list[Problem],
-    groups: list[list[_Test]],
+    groups: list[list[Test]],
     tell: Callable[[int, str], None],
 ) -> list[Failure]:
     """Write the cells that each problem gives; return what failed."""
@@ -308,7 +298,7 @@ def _write(
     at: At,
     problem: Problem,
     scores: Mapping[str, np.ndarray],
-    test: _Test,
+    test: Test,
     seconds: float,
 ) -> list[Cell]:
     """Measure and write the read-outs of one place; the main one last, as it says that all are."""
@@ -353,42 +343,7 @@ def _results(
             i = len(problems) if alike else i + 1
 
 
-def _tests(grid: Grid, loaded: Loaded) -> tuple[list[_Test], list[str]]:
-    """Draw or read the splits of a data set; what cannot be is told, once for all seeds."""
-    tests: list[_Test] = []
-    skipped: dict[tuple[str, str], tuple[str, list[int]]] = {}
-    for network, table in loaded.networks.items():
-        for name, seed in product(grid.splits, range(grid.seeds)):
-            try:
-                if name.startswith(PUBLISHED):
-                    drawn = _published(loaded, table, name)
-                else:
-                    universe = candidates(loaded.data, table)
-                    drawn = universe, split(universe, name, seed)  # pyright: ignore[reportArgumentType]
-                tests.append(_Test(network, name, seed, *drawn))
-            except ValueError as error:
-                skipped.setdefault((network, name), (str(error), []))[1].append(seed)
-    place = f"{loaded.reference.dataset} {loaded.reference.genes}"
-    return tests, [
-        f"{place}, {network}, {name}: skipped for seed {', '.join(map(str, seeds))} ({reason})"
-        for (network, name), (reason, seeds) in skipped.items()
-    ]
-
-
-def _published(loaded: Loaded, table: pd.DataFrame, name: str) -> tuple[Universe, Split]:
-    stem = name.removeprefix(PUBLISHED)
-    path = loaded.reference.published.get(stem)
-    if path is None:
-        known = ", ".join(loaded.reference.published) or "none"
-        raise ValueError(f"there is no {stem}.csv; published splits there: {known}")
-    universe = candidates(loaded.data, table, targets="expressed")
-    drawn = read_split(path, universe)._replace(name=name)
-    if not 0 < universe.truth[drawn.test].sum() < drawn.test.sum():
-        raise ValueError(f"{path}: the test holds no known edge, or nothing else")
-    return universe, drawn
-
-
-def _at(loaded: Loaded, test: _Test, method: str) -> At:
+def _at(loaded: Loaded, test: Test, method: str) -> At:
     reference = loaded.reference
     return At(reference.dataset, test.network, reference.genes, method, test.name, test.seed)
 
@@ -405,7 +360,7 @@ def _is_done(out: FilePath, at: At) -> bool:
     return True
 
 
-def _size(grid: Grid, loaded: Loaded, tests: list[_Test] | None = None) -> int:
+def _size(grid: Grid, loaded: Loaded, tests: list[Test] | None = None) -> int:
     """Count the cells of a data set, before or after its splits were drawn."""
     methods = [m for m in grid.methods.values() if not _missing_embeddings(m, loaded)]
     n_labelled = sum(method.uses == "labels" for method in methods)
@@ -463,20 +418,7 @@ def _check_grid(grid: Grid) -> None:
             raise ValueError(f"Expected at least one {what}, found none.")
     if grid.seeds < 1:
         raise ValueError(f"Expected at least one seed, found {grid.seeds}.")
-    unknown = [s for s in grid.splits if s not in KINDS and not s.startswith(PUBLISHED)]
-    if unknown or not grid.splits:
-        raise ValueError(
-            f"Unknown split {', '.join(unknown) or '(none given)'}; choose from "
-            f"{', '.join(KINDS)} and {PUBLISHED}<name of a table split_*.csv>."
-        )
-    published = [name.removeprefix(PUBLISHED) for name in grid.splits if name not in KINDS]
-    known = sorted({name for each in grid.loaded for name in each.reference.published})
-    for name in published:
-        if name not in known:
-            raise ValueError(
-                f"No data set has a published split {name!r}; there are "
-                f"{', '.join(known) or 'none'}."
-            )
+    check_splits(grid.splits, grid.loaded)
 
 
 def _record(grid: Grid) -> dict[str, Any]:

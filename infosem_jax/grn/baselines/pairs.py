@@ -1,0 +1,291 @@
+"""Networks that learn from labelled pairs of genes: what they have in common.
+
+The engine trains them, and deals pairs where other models have cells. Genes, cells and pairs are
+put in the order of their names first: the order that they came in does not matter.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import random
+from jaxtyping import Array, Float, Int
+
+from infosem_jax import training
+from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
+from infosem_jax.graphs import GraphsTuple, roomy
+from infosem_jax.grn.baselines.problem import Problem, Scores
+from infosem_jax.layout import Layout, place
+from infosem_jax.training import Cells, Fits, Progress, Rate, Resident, Schedule, TrainState
+
+
+class Labelled(NamedTuple):
+    """Labelled pairs of genes, regulator first, by their rank of name; ``n`` are no padding."""
+
+    pairs: Int[Array | np.ndarray, "*fits pairs 2"]
+    label: Float[Array | np.ndarray, "*fits pairs"]
+    n: Int[Array | np.ndarray, "*fits"]
+
+
+class Own(NamedTuple):
+    """What is a fit's own: its pairs, and the graph of its known edges where a network has one."""
+
+    train: Labelled
+    validation: Labelled
+    graph: GraphsTuple | None = None
+
+
+class HeldOut(NamedTuple):
+    """Stands for the features of genes where a fit is judged by its validation pairs."""
+
+    features: Any
+
+
+class TrainingPairs(NamedTuple):
+    """Data of one fit as the engine asks for them."""
+
+    features: Any
+    graph: Any
+    labelled: Labelled
+
+    @property
+    def n_rows(self) -> int:
+        """Number of pairs with padding."""
+        return len(self.labelled.label)
+
+    @property
+    def n_cells(self) -> Any:
+        """Number of pairs."""
+        return self.labelled.n
+
+    @property
+    def total(self) -> Any:
+        """Number of pairs."""
+        return self.labelled.n
+
+    @property
+    def n_held_out(self) -> int:
+        """Validation pairs are apart from these."""
+        return 0
+
+    @property
+    def segments(self) -> int:
+        """An epoch is one segment."""
+        return 1
+
+
+class ValidationPairs(TrainingPairs):
+    """The same, judged without dropout and by their order alone."""
+
+
+class PairObjective:
+    """The cost of labelled pairs; of held-out ones, one minus their average precision."""
+
+    def init(self, key: Array, data: TrainingPairs) -> training.Params:
+        """Return starting parameters."""
+        raise NotImplementedError
+
+    def scores(
+        self, params, key: Array, data: TrainingPairs, pairs: Int[Array, "pairs 2"], still: bool
+    ) -> Float[Array, " pairs"]:
+        """Return scores of some pairs; ``still`` drops nothing."""
+        raise NotImplementedError
+
+    def cost(self, score: Float[Array, " pairs"], label: Float[Array, " pairs"]) -> Array:
+        """Return the mean cross-entropy of scores that are log-odds."""
+        return optax.sigmoid_binary_cross_entropy(score, label).mean()
+
+    def view(self, shared: Any, own: Own) -> TrainingPairs:
+        """Put the graph and the pairs of one fit beside the features of genes."""
+        if isinstance(shared, HeldOut):
+            return ValidationPairs(shared.features, own.graph, own.validation)
+        return TrainingPairs(shared, own.graph, own.train)
+
+    def loss(self, params, key: Array, data: TrainingPairs, cells: Cells, epoch: Array) -> Array:
+        """Return the mean cost of some pairs."""
+        pairs, label = (leaf[cells.index] for leaf in data.labelled[:2])
+        still = isinstance(data, ValidationPairs)
+        score = self.scores(params, key, data, pairs, still)
+        if still:
+            return 1 - _average_precision(jnp.where(cells.real, score, -jnp.inf), label)
+        return self.cost(score, label)
+
+    def group(self, name: str) -> str:
+        """All parameters train together."""
+        return "network"
+
+
+def solve_alike(
+    problems: Sequence[Problem],
+    alike: Callable[[Problem, Problem], bool],
+    train: Callable[[list[Problem]], list[Scores]],
+) -> Iterator[Scores]:
+    """Train those problems at once that are alike, and yield scores in the order of problems."""
+    solved: dict[int, Scores] = {}
+    for i, first in enumerate(problems):
+        if i not in solved:
+            group = [j for j in range(i, len(problems)) if alike(first, problems[j])]
+            scores = train([problems[j] for j in group])
+            solved |= dict(zip(group, scores, strict=True))
+        yield solved.pop(i)
+
+
+def train(
+    objective: PairObjective,
+    features: Any,
+    fits: Fits,
+    layout: Layout,
+    *,
+    batch_size: int,
+    steps: int,
+    epochs: int,
+    patience: int,
+    optimiser: str = "adam",
+    on_chunk: Callable[[Progress], None] | None = None,
+) -> TrainState:
+    """Train fits that share the features of genes.
+
+    Parameters
+    ----------
+    objective, features, fits, layout
+        What is trained, on what, and on which devices.
+    batch_size, steps, epochs
+        Pairs per step, steps per epoch of the fit that has most, and epochs at most.
+    patience
+        Epochs without a better average precision on validation pairs after which training ends, the
+        best parameters kept; 0 looks at no validation pair.
+    optimiser
+        Step rule, as in `Schedule`.
+    on_chunk
+        Called between chunks of epochs.
+    """
+    schedule = Schedule(
+        optimisers=(("network", optimiser),),
+        phases=((("network",), 1),),
+        batch_size=batch_size,
+        steps=steps,
+        patience=patience,
+        chunk=1 if patience else 30,  # the engine looks at other held-out data between chunks only
+    )
+    feed: Any = Resident(features, held_out=HeldOut(features) if patience else None)
+    state, _ = training.run(
+        objective, schedule, fits, feed, epochs=epochs, layout=layout, on_chunk=on_chunk
+    )
+    return state
+
+
+def lay_out(
+    problems: Sequence[Problem], own: Own, rates: Sequence[tuple[float, float]], layout: Layout
+) -> Fits:
+    """Lay out the fits, with the rate of each and the factor on it per epoch.
+
+    The last fit is repeated where devices would idle.
+    """
+    rate, decay = np.array(rates, np.float32).T
+    keys = jnp.stack([random.key(problem.seed) for problem in problems])
+    fits = Fits(keys, {"network": Rate(rate, decay)}, own)
+    index = np.pad(np.arange(len(problems)), (0, -len(problems) % layout.devices[0]), mode="edge")
+    return place(jax.tree.map(lambda leaf: leaf[index], fits), layout, fits=True)
+
+
+def labelled(problem: Problem, labels: Float[np.ndarray, "regulators genes"]) -> Labelled:
+    """List the pairs that have labels, in the order of their names."""
+    row, column = places(problem)
+    rows, columns = np.argsort(row), np.argsort(column)
+    ordered = labels[np.ix_(rows, columns)]
+    i, j = np.nonzero(~np.isnan(ordered))
+    return Labelled(
+        np.stack([row[rows[i]], column[columns[j]]], 1),
+        ordered[i, j].astype(np.float32),
+        np.array(len(i), np.int32),
+    )
+
+
+def validation_of(problem: Problem, patience: int) -> Labelled:
+    """List the validation pairs where they decide when to stop, and else none."""
+    found = labelled(problem, problem.validation)
+    return found if usable_patience(problem, patience) else chosen(found, np.arange(0))
+
+
+def chosen(known: Labelled, index: Int[np.ndarray, " chosen"]) -> Labelled:
+    """Take some of the pairs."""
+    return Labelled(known.pairs[index], known.label[index], np.array(len(index), np.int32))
+
+
+def stack_pairs(parts: Sequence[Labelled], room: Callable[[int], int] = roomy) -> Labelled:
+    """Give the pairs of several fits one shape, and put an axis of fits before it."""
+    pairs, label, n = zip(*parts, strict=True)
+    return Labelled(stack(pairs, room), stack(label, room), np.stack(n))
+
+
+def stack(parts: Sequence[np.ndarray], room: Callable[[int], int] = roomy) -> np.ndarray:
+    """Pad the first axis with zeros, and put a new one before it.
+
+    Parameters
+    ----------
+    parts
+        Arrays that differ in the length of their first axis at most.
+    room
+        Rounds the greatest length up, so that problems of about the same size share programs.
+    """
+    size = room(max(1, *map(len, parts)))
+    return np.stack([np.pad(a, ((0, size - len(a)),) + ((0, 0),) * (a.ndim - 1)) for a in parts])
+
+
+def places(
+    problem: Problem,
+) -> tuple[Int[np.ndarray, " regulators"], Int[np.ndarray, " genes"]]:
+    """Return the ranks of names, among all genes of the data, of a problem's rows and columns."""
+    rank = {gene: i for i, gene in enumerate(sorted(problem.data.genes))}
+    rows, columns = (
+        np.array([rank[gene] for gene in names], np.int32)
+        for names in (problem.regulators, problem.genes)
+    )
+    return rows, columns
+
+
+def z_scores(data: Dataset) -> Float[np.ndarray, "genes cells"]:
+    """Return z-scores of expression, genes and cells in the order of their names."""
+    how = "log1p_cpm_zscore" if looks_like_counts(data.x) else "zscore"
+    z = normalise(data, how, clip=np.inf).x[np.argsort(data.cells)]
+    return np.ascontiguousarray(z[:, np.argsort(data.genes)].T)
+
+
+def same_data(a: Dataset, b: Dataset) -> bool:
+    """Tell whether two data sets hold the same expression in the same order."""
+    same_names = (a.genes, a.cells) == (b.genes, b.cells)
+    return a is b or (same_names and np.array_equal(a.x, b.x))
+
+
+def usable_patience(problem: Problem, patience: int) -> int:
+    """Return the patience where validation can tell when to stop, and else 0."""
+    return patience if _both_kinds(problem.validation) else 0
+
+
+def check_labels(problem: Problem, why: str) -> None:
+    """Refuse a problem whose training labels are of one kind only.
+
+    Raises
+    ------
+    ValueError
+        If so; ``why`` ends its message.
+    """
+    if not _both_kinds(problem.labels):
+        raise ValueError(
+            f"{problem.data.name}: expected training labels 1 and 0, found "
+            f"{int((problem.labels == 1).sum())} edges and {int((problem.labels == 0).sum())} "
+            f"other pairs{why}"
+        )
+
+
+def _average_precision(score: Float[Array, " pairs"], label: Float[Array, " pairs"]) -> Array:
+    hit = label[jnp.argsort(-score)]
+    precision = jnp.cumsum(hit) / jnp.arange(1, len(hit) + 1)
+    return (precision * hit).sum() / hit.sum()
+
+
+def _both_kinds(labels: Float[np.ndarray, "regulators genes"]) -> bool:
+    return bool((labels == 1).any() and (labels == 0).any())
