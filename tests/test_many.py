@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 
+import anndata as ad
 import jax
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pytest
 from infosem_jax import training
 from infosem_jax.data import simulate as simulation
 from infosem_jax.data.dataset import Dataset, dataset, normalise
+from infosem_jax.data.stream import open_stream
 from infosem_jax.grn import prepare
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fit import GridProgress, fit, fit_many
@@ -398,3 +400,38 @@ def test_already_normalised_data_are_the_same(grid):
     ready = {name: normalise(data) for name, data in DATA.items()}
     other = Grid(ready)
     assert all(same(fitted, grid.fits[job]) for job, fitted in other.fits.items())
+
+
+def test_priors_may_have_keys_of_their_own(grid):
+    keys = {"normal": 0, "known": 7, "flipped": 3}
+    mixed = Grid(key=keys)
+    assert mixed.compiled == []
+    for data, prior in (("small", "normal"), ("large", "known"), ("other", "flipped")):
+        one, key = Job(data, prior, "fast"), keys[prior]
+        effect, edge = prepare.as_priors(priors()[prior])
+        alone = fit(DATA[data], effect, edge, config=FAST, seeds=SEEDS, key=key)
+        if jax.devices()[0].platform == "cpu":
+            assert same(mixed.fits[one], alone)
+        np.testing.assert_allclose(mixed.fits[one].weight, alone.weight, rtol=1e-3, atol=1e-5)
+        assert same(mixed.fits[one], grid.fits[one]) == (key == 0)
+
+
+def test_every_prior_needs_a_key_where_they_differ():
+    with pytest.raises(
+        ValueError, match="a key for every prior, found none for 'flipped', 'known'"
+    ):
+        fit_many(DATA, priors(), configs=SLOW, key={"normal": 1})
+
+
+def test_a_stream_has_one_key(tmp_path):
+    data = DATA["small"]
+    table = ad.AnnData(data.x, pd.DataFrame(index=data.cells), pd.DataFrame(index=data.genes))
+    table.write_h5ad(tmp_path / "x.h5ad")
+    stream = open_stream(tmp_path / "x.h5ad", regulators=data.regulators)
+    with pytest.raises(ValueError, match="expected one key for all priors, since a stream"):
+        fit_many(
+            {"stream": stream},
+            {"": Normal(0.1)},
+            configs=replace(SLOW, held_out=0.0, patience=0),
+            key={"": 1},
+        )

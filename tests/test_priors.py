@@ -19,10 +19,12 @@ from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, model
 from infosem_jax.grn.priors import (
     GeneEmbedding,
+    GeneSimilarity,
     GraphPrior,
     Horseshoe,
     KnownEdges,
     Laplace,
+    LearnedEdges,
     MeanAbsolute,
     Normal,
     SpikeAndSlab,
@@ -82,6 +84,9 @@ EFFECT = {
     "Horseshoe": lambda seed, prefix: Horseshoe(numbers(seed)),
     "SpikeAndSlab": lambda seed, prefix: SpikeAndSlab(slab=numbers(seed)),
     "GeneEmbedding": lambda seed, prefix: GeneEmbedding(embedding(seed, prefix), numbers(seed)),
+    "GeneSimilarity": lambda seed, prefix: GeneSimilarity(
+        embedding(seed, prefix), scale=numbers(seed)
+    ),
     "GraphPrior": lambda seed, prefix: GraphPrior(signed_graph(seed, prefix), numbers(seed)),
     "Sum": lambda seed, prefix: (
         GeneEmbedding(embedding(seed, prefix)) + GraphPrior(pairs(seed, prefix)) + Normal()
@@ -97,9 +102,18 @@ LOGIT = {
     "KnownEdges observed": lambda seed, prefix: KnownEdges(
         labels(seed, prefix), scale=1.0 + seed, observe=True
     ),
+    "LearnedEdges": lambda seed, prefix: LearnedEdges(
+        labels(seed, prefix), embedding(seed, prefix), scale=numbers(seed), hidden=3
+    ),
     "GraphPrior on logit": lambda seed, prefix: GraphPrior(pairs(seed, prefix)),
     "Sum on logit": lambda seed, prefix: (
         KnownEdges(labels(seed, prefix), observe=True) + GraphPrior(pairs(seed, prefix))
+    ),
+    "Sum with learned edges": lambda seed, prefix: (
+        LearnedEdges(labels(seed, prefix), rank=0) + GraphPrior(pairs(seed, prefix))
+    ),
+    "Weakened learned edges": lambda seed, prefix: (
+        numbers(seed) * LearnedEdges(labels(seed, prefix), rank=0)
     ),
     "Weakened labels": lambda seed, prefix: (
         numbers(seed) * KnownEdges(labels(seed, prefix), observe=True)
@@ -366,6 +380,18 @@ def test_weight_multiplies_the_labels_too():
     assert score(0.25 * prior) == pytest.approx(0.25 * score(prior), rel=1e-5)
 
 
+def test_weight_multiplies_what_a_prior_samples_and_observes_of_its_own():
+    @jax.jit
+    def scales(bound):
+        with handlers.seed(rng_seed=0):
+            trace = handlers.trace(bound.distribution).get_trace()
+        return {name: scale_of(site) for name, site in trace.items()}
+
+    prior = 0.25 * LearnedEdges(labels(), rank=0)
+    sites = ("intercept", "regulator", "target", "known_edges")
+    assert scales(bind(prior, context("logit"))) == dict.fromkeys(sites, 0.25)
+
+
 def test_coverage_counts_what_a_prior_knows():
     assert coverage(Laplace(), context()) == {}
     assert coverage(dist.Normal(0.0, 1.0), context()) == {}
@@ -402,6 +428,7 @@ STRANGERS = pd.DataFrame({"source": ["A", "B"], "target": ["C", "D"], "label": [
     [
         (KnownEdges(STRANGERS), "logit", "A -> C"),
         (KnownEdges(STRANGERS, observe=True), "logit", "A -> C"),
+        (LearnedEdges(STRANGERS), "logit", "A -> C"),
         (GraphPrior(STRANGERS), "logit", "A -> C"),
         (GraphPrior(STRANGERS), "effect", "A -> C"),
         (GraphPrior(STRANGERS, directed=False), "effect", "A -> C"),
@@ -434,6 +461,13 @@ def test_embedding_that_covers_nothing_is_refused():
         (partial(GraphPrior, pairs()), "scale", "effect"),
         (partial(GraphPrior, pairs()), "elsewhere", "effect"),
         (partial(KnownEdges, labels()), "scale", "logit"),
+        (partial(GeneSimilarity, embedding()), "scale", "effect"),
+        (partial(LearnedEdges, labels()), "scale", "logit"),
+        (partial(LearnedEdges, labels()), "gene_scale", "logit"),
+        (partial(LearnedEdges, labels()), "factor_scale", "logit"),
+        (partial(LearnedEdges, labels()), "pair_scale", "logit"),
+        (partial(LearnedEdges, labels()), "weight_scale", "logit"),
+        (partial(LearnedEdges, labels()), "role_scale", "logit"),
     ],
 )
 def test_scales_must_be_positive(prior, field, site, value):
@@ -464,9 +498,10 @@ def test_weights_must_be_finite_and_not_negative(weight):
 
 
 @pytest.mark.parametrize("wrap", [lambda p: p, lambda p: 0.5 * p, lambda p: Normal() + p])
-def test_known_edges_are_no_prior_of_effects(wrap):
+@pytest.mark.parametrize("kind", [KnownEdges, LearnedEdges])
+def test_known_edges_are_no_prior_of_effects(wrap, kind):
     with pytest.raises(ValueError, match="use it as the edge prior"):
-        bind(wrap(KnownEdges(labels())), context())
+        bind(wrap(kind(labels())), context())
 
 
 @pytest.mark.parametrize("label", [2, -1])

@@ -72,7 +72,8 @@ class Sum(Arithmetic):
 
 
 def _weakened(distribution: Partial, weight: Array) -> dist.Distribution:
-    # What a prior samples or observes of its own counts less as well.
+    # Labels that a prior observes count less as well; so does, with sampled divergences, what it
+    # samples.
     with handlers.scale(scale=jnp.maximum(weight, distributions.FLAT)):
         prior = distribution()
     return distributions.weaken(prior, weight)

@@ -175,7 +175,26 @@ def fit_many(
         prepare.named(priors, "priors"),
         prepare.named(named_configs, "settings"),
     )
+    _check_keys(key, grid)
     return _fit_groups(grid, seeds, key, (cells_over, at_once), on_chunk, saver, frozenset(skip))
+
+
+def _check_keys(key: Key, grid: list[Group]) -> None:
+    if not isinstance(key, Mapping):
+        return
+    members = [member for group in grid for member in group.members]
+    missing = sorted({member.job.prior for member in members} - set(key))
+    if missing:
+        raise ValueError(
+            f"Expected a key for every prior, found none for {', '.join(map(repr, missing))}; add "
+            "them, or give one key for all."
+        )
+    for member in members:
+        if isinstance(member.data, Stream):
+            raise ValueError(
+                f"{member.data.name}: expected one key for all priors, since a stream is read in "
+                "one order; found a key for each."
+            )
 
 
 def _fit_groups(
@@ -258,11 +277,10 @@ def _feed(group: Group, layout: Layout, key: Key) -> tuple[Any, list[Choice]]:
     if not isinstance(data, Stream):
         shared, choices = prepare.cohort(group)
         return Resident(place(shared, layout)), choices
-    if not isinstance(key, int):
-        raise ValueError("Expected one key for all priors, since a stream is read in one order.")
     graphs, graph_of = prepare.stack_graphs(group)
     share = group.objective.config.held_out
-    feed = StreamFeed(data, graphs, layout, share=share, seed=key % 2**32)
+    seed = _key_of(key, group.members[0].job) % 2**32
+    feed = StreamFeed(data, graphs, layout, share=share, seed=seed)
     nothing = np.array(0, np.int32)
     choices = [
         Choice(nothing, np.array(graph, np.int32), nothing, nothing, weights(member.config))
@@ -282,11 +300,13 @@ def _fits(group: Group, choices: list[Choice], seeds: int, key: Key, layout: Lay
     own, rates = (
         jax.tree.map(lambda *leaves: np.stack(leaves)[member], *parts) for parts in (choices, rates)
     )
-    own_keys = [
-        random.key(key if isinstance(key, int) else key[m.job.prior]) for m in group.members
-    ]
+    own_keys = [random.key(_key_of(key, m.job)) for m in group.members]
     keys = jax.vmap(random.fold_in)(jnp.stack(own_keys)[member], jnp.asarray(seed))
     return place(Fits(keys, rates, own), layout, fits=True)
+
+
+def _key_of(key: Key, job: Job) -> int:
+    return key[job.prior] if isinstance(key, Mapping) else key
 
 
 def _example(group: Group, layout: Layout, fits: Fits, feed) -> Any:
@@ -318,7 +338,7 @@ def _identity(group: Group, seeds: int, key: Key, layout: Layout) -> dict[str, A
     return {
         "fits": members,
         "seeds": seeds,
-        "key": key if isinstance(key, int) else dict(key),
+        "key": dict(key) if isinstance(key, Mapping) else key,
         "devices": list(layout.devices),
         "at_once": layout.at_once,
     }
