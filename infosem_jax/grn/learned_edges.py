@@ -181,23 +181,19 @@ def _distribution(rank: int, hidden: int, roles: int, feedback: bool) -> Callabl
         base: Float[Array, ""],
         scales: dict[str, Array],
     ) -> dist.Distribution:
-        def site(name: str, scale: str, *shape: int) -> Any:
-            normal = dist.Normal(jnp.zeros(shape), scales[scale]).to_event(len(shape))
-            return numpyro.sample(name, normal)
-
         n_rows, n_genes = labelled.shape
         mean: Any = numpyro.sample("intercept", dist.Normal(base, 1.0))
-        mean = mean + site("regulator", "gene_scale", n_rows)[:, None]
-        mean = mean + site("target", "gene_scale", n_genes)
+        mean = mean + _sample("regulator", scales["gene_scale"], n_rows)[:, None]
+        mean = mean + _sample("target", scales["gene_scale"], n_genes)
         if rank:
-            u = site("regulator_factor", "factor_scale", n_rows, rank)
-            v = site("target_factor", "factor_scale", n_genes, rank)
+            u = _sample("regulator_factor", scales["factor_scale"], n_rows, rank)
+            v = _sample("target_factor", scales["factor_scale"], n_genes, rank)
             mean = mean + u @ v.T
         if H.shape[1]:
             P, Q = (
                 (
-                    site(f"{role}_weight", "weight_scale", H.shape[1], hidden),
-                    site(f"{role}_role", "role_scale", hidden, 1 + roles),
+                    _sample(f"{role}_weight", scales["weight_scale"], H.shape[1], hidden),
+                    _sample(f"{role}_role", scales["role_scale"], hidden, 1 + roles),
                 )
                 for role in ("regulator", "target")
             )
@@ -205,7 +201,8 @@ def _distribution(rank: int, hidden: int, roles: int, feedback: bool) -> Callabl
             target = jnp.tanh(H @ Q[0]) @ Q[1]
             mean = mean + regulator[:, :1] + target[:, 0] + regulator[:, 1:] @ target[:, 1:].T
         if len(pairs):
-            mean = mean + jnp.tensordot(site("pair_weight", "pair_scale", len(pairs)), pairs, 1)
+            w = _sample("pair_weight", scales["pair_scale"], len(pairs))
+            mean = mean + jnp.tensordot(w, pairs, 1)
         labels = dist.Bernoulli(logits=mean).mask(labelled).to_event(2)
         numpyro.sample("known_edges", labels, obs=present.astype(mean.dtype))
         if not feedback:
@@ -213,3 +210,7 @@ def _distribution(rank: int, hidden: int, roles: int, feedback: bool) -> Callabl
         return dist.Normal(mean, scales["scale"]).to_event(2)
 
     return distribution
+
+
+def _sample(name: str, scale: Float[Array, ""], *shape: int) -> Any:
+    return numpyro.sample(name, dist.Normal(jnp.zeros(shape), scale).to_event(len(shape)))
