@@ -5,7 +5,7 @@
 Source: DeepSEM (Shu et al. 2021) for the autoencoder, InfoSEM (Cui et al. 2025) for the priors.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -107,14 +107,13 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
                     graph.edge.observe(logit)
     W = weight_matrix(effect, logit, graph.rows)
     remainder = _sample_remainder(n_genes, remainder_rank(config.rows), weights.effect)
-    location, scale = _latent_prior(W, graph.rows, remainder, n_genes, config)
-    decoder = flax_module("decoder", ScalarNetwork(config.hidden, 1), input_shape=(1,))
+    location, scale = latent_prior(W, graph.rows, remainder, n_genes, config)
+    decode = decoder(config)
     with _cells(batch):
         with handlers.scale(scale=weights.z):
             z: Any = numpyro.sample("z", dist.Normal(location, scale).to_event(1))
         u = propagate(z, W, graph.rows, remainder, precision=config.precision)
-        mean = evaluate(decoder, u, config.knots)[0]
-        likelihood: Any = dist.Normal(mean, config.observation_sd)
+        likelihood: Any = dist.Normal(decode(u), config.observation_sd)
         share = jnp.ones(())
         if batch.observed is not None:
             # Masked entries are replaced by the mean of the others: a masked mean squared error.
@@ -168,6 +167,45 @@ def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
         numpyro.sample("z", dist.Normal(location, scale).to_event(1))
 
 
+def decoder(config: Config) -> Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]:
+    """Declare the decoder, and return the function from states to mean expression.
+
+    Parameters
+    ----------
+    config
+        Settings.
+    """
+    network = flax_module("decoder", ScalarNetwork(config.hidden, 1), input_shape=(1,))
+    return lambda u: evaluate(network, u, config.knots)[0]
+
+
+def latent_prior(
+    W: Float[Array, "rows genes"],
+    rows: Int[Array, " rows"],
+    remainder: Remainder | None,
+    n_genes: int,
+    config: Config,
+) -> tuple[Float[Array, " genes"], Float[Array, " genes"]]:
+    """Declare the prior of the noise z, and return its mean and standard deviation per gene.
+
+    Parameters
+    ----------
+    W, rows, remainder
+        Effects, see `infosem_jax.grn.sem.absorb`.
+    n_genes
+        Number of genes.
+    config
+        Settings.
+    """
+    if config.latent_prior == "standard":
+        return jnp.zeros(n_genes), jnp.ones(n_genes)
+    network = flax_module("latent", _LatentPrior(n_genes, config.hidden), input_shape=(1, 1))
+    location, log_variance = network(jnp.ones((1, 1)))
+    location = absorb(location, W, rows, remainder)[0]
+    log_variance = absorb(log_variance, W, rows, remainder)[0]
+    return location, jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)
+
+
 class _LatentPrior(nn.Module):
     """DeepSEM's network from a constant to a mean and a log-variance per gene."""
 
@@ -183,16 +221,6 @@ class _LatentPrior(nn.Module):
             return nn.Dense(self.genes, kernel_init=init, name=name)(h)
 
         return head("mean"), head("log_variance")
-
-
-def _latent_prior(W, rows, remainder, n_genes: int, config: Config):
-    if config.latent_prior == "standard":
-        return jnp.zeros(n_genes), jnp.ones(n_genes)
-    network = flax_module("latent", _LatentPrior(n_genes, config.hidden), input_shape=(1, 1))
-    location, log_variance = network(jnp.ones((1, 1)))
-    location = absorb(location, W, rows, remainder)[0]
-    log_variance = absorb(log_variance, W, rows, remainder)[0]
-    return location, jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)
 
 
 def _sample_remainder(n_genes: int, rank: int, weight) -> Remainder | None:
