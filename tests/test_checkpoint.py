@@ -77,7 +77,7 @@ def same(one, other) -> bool:
 
 def run(code: str, *words, **options) -> subprocess.CompletedProcess:
     command = [sys.executable, "-c", code, *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, **options)
 
 
 @st.composite
@@ -695,7 +695,7 @@ def test_equal_things_have_equal_fingerprints_in_every_process():
             )
         )
     # Checks of shapes wrap functions here, and not there: what is wrapped counts.
-    told = [json.loads(job.communicate(timeout=60)[0]) for job in jobs]
+    told = [json.loads(job.communicate(timeout=300)[0]) for job in jobs]
     assert told[0] == told[1]
     differing = {name for name in expected if told[0][name] != expected[name]}
     assert not differing

@@ -520,7 +520,7 @@ def test_a_run_that_is_killed_or_stopped_goes_on(folder: Path, tmp_path: Path):
                 assert time.monotonic() < end and job.poll() is None, job.communicate()
                 time.sleep(0.02)
             job.send_signal(number)
-            _, said = job.communicate(timeout=60)
+            _, said = job.communicate(timeout=300)
         counts.append(len(read_cells(out)))
         assert not (out / "results.csv").exists()
     assert job.returncode == 130 and b"--resume" in said
