@@ -13,8 +13,11 @@ if TYPE_CHECKING:
         edges,
         fit,
         fit_many,
+        knockout,
+        load_fit,
         network,
         priors,
+        save_fit,
         to_anndata,
         variant,
     )
@@ -30,8 +33,11 @@ __all__ = [
     "edges",
     "fit",
     "fit_many",
+    "knockout",
+    "load_fit",
     "network",
     "priors",
+    "save_fit",
     "to_anndata",
     "variant",
 ]

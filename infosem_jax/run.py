@@ -25,6 +25,7 @@ from infosem_jax.grn.binding import coverage
 from infosem_jax.grn.network import Network, check_names, to_anndata, write_edges
 from infosem_jax.grn.prepare import context
 from infosem_jax.grn.result import Fit, loss_table, network
+from infosem_jax.grn.saved import fit_bytes, save_fit, saved_bytes
 from infosem_jax.report import Report, write_report
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 FILES = {
     "edges.csv": "candidate edges with their uncertainty, strongest first",
     "network.h5ad": "the network as AnnData: varp['infosem'], regulators in rows",
+    "fit.npz": "the fit itself, for infosem check, knock-outs and load_fit",
     "losses.csv": "training and held-out loss of each seed and epoch",
     "config.toml": "all settings; infosem fit --config reads it",
     "versions.json": "versions of the software, and the device",
@@ -41,6 +43,8 @@ FILES = {
 PACKAGES = ("infosem_jax", "jax", "numpyro", "flax", "optax", "numpy", "pandas", "anndata")
 # In the table of edges; and in the h5ad file, which holds all of them.
 BYTES_PER_EDGE, BYTES_PER_WEIGHT = 100, 50
+# Larger fits are not saved: networks of whole transcriptomes would fill disks.
+MOST_FIT_BYTES = 2**30
 SPARE_BYTES = 50 * 2**20
 
 
@@ -78,6 +82,8 @@ def check_output(
     overwrite: bool = False,
     top: int | None = None,
     networks: int = 1,
+    rows: int | None = None,
+    seeds: int = 1,
 ) -> None:
     """Find out before a long fit whether its results can be written.
 
@@ -93,6 +99,10 @@ def check_output(
         How many edges are listed; None for all.
     networks
         How many networks of these genes are written.
+    rows
+        How many genes have a row in W; None for all.
+    seeds
+        How many seeds each fit has.
 
     Raises
     ------
@@ -117,7 +127,10 @@ def check_output(
         raise ValueError(f"{folder}: cannot write to {parent} ({error.strerror}).") from error
     n_edges = len(data.regulators) * len(data.genes)
     listed = n_edges if top is None else min(top, n_edges)
-    needed = networks * (BYTES_PER_EDGE * listed + BYTES_PER_WEIGHT * n_edges) + SPARE_BYTES
+    n_genes = len(data.genes)
+    of_fit = saved_bytes(seeds, rows or n_genes, len(data.regulators), n_genes)
+    per_network = BYTES_PER_EDGE * listed + BYTES_PER_WEIGHT * n_edges
+    needed = networks * (per_network + min(of_fit, MOST_FIT_BYTES)) + SPARE_BYTES
     free = shutil.disk_usage(parent).free
     if free < needed:
         raise ValueError(
@@ -194,6 +207,10 @@ def write_run(
     (folder / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
     (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
     files = dict(FILES)
+    if fit_bytes(fitted) <= MOST_FIT_BYTES:
+        save_fit(folder / "fit.npz", fitted)
+    else:
+        del files["fit.npz"]
     if comparison is not None:
         comparison.to_csv(folder / "comparison.csv", index=False)
         files["comparison.csv"] = "average precision of each variant and seed"
@@ -263,6 +280,11 @@ def software_versions() -> dict[str, str]:
 def _notes(data: Dataset | Stream, fitted: Fit, result: Network) -> list[str]:
     """Say in words what a careful reader would want to be warned of."""
     notes = []
+    if fit_bytes(fitted) > MOST_FIT_BYTES:
+        notes.append(
+            f"The fit takes {fit_bytes(fitted) / 2**30:.1f} GiB, too much to keep on disk: infosem "
+            "check and knock-outs cannot use this folder."
+        )
     bad = int((fitted.diverged >= 0).sum())
     if bad:
         notes.append(f"{bad} of {len(fitted.diverged)} seeds diverged and were left out.")

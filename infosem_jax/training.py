@@ -289,7 +289,7 @@ def run_chunk(
 
         def go(state, segment):
             epoch = segment // data.segments
-            order = _order(fit.keys, data)
+            order = cell_order(fit.keys, data.n_rows, data.n_cells)
             batches = _batches(random.fold_in(fit.keys, 2), segment, order, data, schedule, layout)
             phases = [
                 partial(_train_segment, objective, schedule, groups)
@@ -414,6 +414,20 @@ def run(
     return state, losses
 
 
+def cell_order(key: Array, n_rows: int, n_cells: Any) -> Int[Array, " rows"]:
+    """Order the cells of a fit at random: those kept out of training come last, then padding.
+
+    Parameters
+    ----------
+    key
+        Random key of the fit.
+    n_rows, n_cells
+        Number of cells with padding, and of real ones.
+    """
+    draw = random.uniform(random.fold_in(key, 4), (n_rows,))
+    return jnp.argsort(jnp.where(jnp.arange(n_rows) < n_cells, draw, 2.0))
+
+
 def by_epoch(losses: Losses, segments: int) -> Losses:
     """Average the training losses of an epoch's segments; its held-out loss is that of the last."""
     n_fits, n = losses.train.shape
@@ -517,12 +531,6 @@ def _transform(optimiser: str) -> optax.GradientTransformation:
     if optimiser == "adam_clipped":
         return optax.chain(optax.clip_by_global_norm(0.1), optax.scale_by_adam())
     return optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False)
-
-
-def _order(key, data) -> Array:
-    """Order the cells at random, held-out ones after the others, padding last."""
-    draw = random.uniform(random.fold_in(key, 4), (data.n_rows,))
-    return jnp.argsort(jnp.where(jnp.arange(data.n_rows) < data.n_cells, draw, 2.0))
 
 
 def _batches(key, segment, order, data, schedule: Schedule, layout: Layout) -> Cells:

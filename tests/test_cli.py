@@ -30,7 +30,10 @@ phase_edges = 0
 hidden = 8
 """
 RESUME = ("--seeds", 2, "--resume", "--save-every", 0)
-FILES = {"edges.csv", "network.h5ad", "losses.csv", "config.toml", "versions.json", "report.html"}
+FILES = {
+    *("edges.csv", "network.h5ad", "fit.npz", "losses.csv", "config.toml", "versions.json"),
+    "report.html",
+}
 
 
 def infosem(*arguments: object, wrapper: Sequence[str] = (), **options):

@@ -19,17 +19,26 @@ from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, model
 from infosem_jax.grn.priors import (
     GeneEmbedding,
+    GeneScales,
     GeneSimilarity,
     GraphPrior,
+    GraphSmooth,
     Horseshoe,
     KnownEdges,
     Laplace,
     LearnedEdges,
     MeanAbsolute,
+    Mixture,
     Normal,
+    OtherNetwork,
+    RegularisedHorseshoe,
+    Relabelled,
+    RelaxedGate,
+    SignedEdges,
     SpikeAndSlab,
     Sum,
     Weakened,
+    learned_strength,
     shuffled,
 )
 
@@ -77,6 +86,20 @@ def signed_graph(seed: int, prefix: str) -> pd.DataFrame:
     return pairs(seed, prefix, weight=[0.2, 0.5, 2.0], sign=[-1, 1])
 
 
+def ring(seed: int, prefix: str) -> pd.DataFrame:
+    """Link the genes to a ring in an order of their own."""
+    order = np.random.default_rng(seed).permutation(8)
+    names = [f"{prefix}{i}" for i in order]
+    return pd.DataFrame({"source": names, "target": np.roll(names, 1)})
+
+
+def triangle(seed: int, prefix: str) -> pd.DataFrame:
+    """Link the rows to each other, beside other genes."""
+    names = [f"{prefix}{i}" for i in (1, 4, 6)]
+    weight = 1.0 + np.random.default_rng(seed).random(3)
+    return pd.DataFrame({"source": names, "target": np.roll(names, 1), "weight": weight})
+
+
 EFFECT = {
     "Laplace": lambda seed, prefix: Laplace(numbers(seed)),
     "MeanAbsolute": lambda seed, prefix: MeanAbsolute(1.0 + seed),
@@ -88,6 +111,32 @@ EFFECT = {
         embedding(seed, prefix), scale=numbers(seed)
     ),
     "GraphPrior": lambda seed, prefix: GraphPrior(signed_graph(seed, prefix), numbers(seed)),
+    "RegularisedHorseshoe": lambda seed, prefix: RegularisedHorseshoe(numbers(seed), slab=0.5),
+    "GeneScales": lambda seed, prefix: GeneScales(numbers(seed)),
+    "GeneScales of regulators": lambda seed, prefix: GeneScales(numbers(seed), target_spread=0.0),
+    "SignedEdges": lambda seed, prefix: SignedEdges(pairs(seed, prefix, sign=[-1, 1])),
+    "OtherNetwork": lambda seed, prefix: OtherNetwork(pairs(seed, prefix, weight=[-2.0, 1.0, 3.0])),
+    "Mixture": lambda seed, prefix: Mixture(
+        (GeneSimilarity(embedding(seed, prefix)), GeneEmbedding(embedding(seed + 5, prefix)))
+    ),
+    "GraphSmooth": lambda seed, prefix: GraphSmooth(ring(seed, prefix), strength=3.0),
+    "GraphSmooth over regulators": lambda seed, prefix: GraphSmooth(
+        triangle(seed, prefix), strength=3.0, over="regulators"
+    ),
+    "GraphSmooth over both": lambda seed, prefix: GraphSmooth(
+        triangle(seed, prefix), numbers(seed), over="both"
+    ),
+    "learned strength": lambda seed, prefix: learned_strength(
+        GeneSimilarity(embedding(seed, prefix), slope=0.2)
+    ),
+    "learned strength of Laplace": lambda seed, prefix: learned_strength(Laplace(numbers(seed))),
+    "Relabelled": lambda seed, prefix: Relabelled(
+        GeneSimilarity(embedding(seed, prefix), slope=0.3), seed
+    ),
+    "Weakened scales": lambda seed, prefix: numbers(seed) * GeneScales(target_spread=0.1),
+    "Sum with another network": lambda seed, prefix: (
+        OtherNetwork(pairs(seed, prefix, weight=[1.0, 2.0])) + GeneScales(numbers(seed))
+    ),
     "Sum": lambda seed, prefix: (
         GeneEmbedding(embedding(seed, prefix)) + GraphPrior(pairs(seed, prefix)) + Normal()
     ),
@@ -98,6 +147,10 @@ EFFECT = {
     "user function": lambda seed, prefix: user_prior,
 }
 LOGIT = {
+    "RelaxedGate": lambda seed, prefix: RelaxedGate(numbers(seed)),
+    "Relabelled labels": lambda seed, prefix: Relabelled(
+        KnownEdges(labels(seed, prefix), scale=2.0 + seed, observe=True), seed
+    ),
     "KnownEdges prior": lambda seed, prefix: KnownEdges(labels(seed, prefix)),
     "KnownEdges observed": lambda seed, prefix: KnownEdges(
         labels(seed, prefix), scale=1.0 + seed, observe=True
@@ -434,6 +487,11 @@ STRANGERS = pd.DataFrame({"source": ["A", "B"], "target": ["C", "D"], "label": [
         (GraphPrior(STRANGERS, directed=False), "effect", "A -> C"),
         (Normal() + GraphPrior(STRANGERS), "effect", "A -> C"),
         (0.5 * GraphPrior(STRANGERS), "effect", "A -> C"),
+        (SignedEdges(STRANGERS.assign(sign=1)), "effect", "A -> C"),
+        (OtherNetwork(STRANGERS.assign(weight=1.0)), "effect", "A -> C"),
+        (Mixture((Normal(), GraphPrior(STRANGERS))), "effect", "A -> C"),
+        (learned_strength(GraphPrior(STRANGERS)), "effect", "A -> C"),
+        (GraphSmooth(STRANGERS), "effect", "A - C"),
     ],
 )
 def test_table_that_covers_nothing_shows_symbols_of_both(prior, site, names):
@@ -468,6 +526,17 @@ def test_embedding_that_covers_nothing_is_refused():
         (partial(LearnedEdges, labels()), "pair_scale", "logit"),
         (partial(LearnedEdges, labels()), "weight_scale", "logit"),
         (partial(LearnedEdges, labels()), "role_scale", "logit"),
+        (RegularisedHorseshoe, "scale", "effect"),
+        (RegularisedHorseshoe, "slab", "effect"),
+        (RelaxedGate, "temperature", "logit"),
+        (GeneScales, "scale", "effect"),
+        (partial(SignedEdges, pairs(sign=[-1, 1])), "strength", "effect"),
+        (partial(SignedEdges, pairs(sign=[-1, 1])), "scale", "effect"),
+        (partial(OtherNetwork, pairs(weight=[1.0])), "size", "effect"),
+        (partial(OtherNetwork, pairs(weight=[1.0])), "scale", "effect"),
+        (partial(Mixture, (Normal(), Normal())), "concentration", "effect"),
+        (partial(GraphSmooth, ring(0, "g")), "scale", "effect"),
+        (partial(GraphSmooth, ring(0, "g")), "strength", "effect"),
     ],
 )
 def test_scales_must_be_positive(prior, field, site, value):
@@ -484,6 +553,7 @@ def test_scales_must_be_positive(prior, field, site, value):
         (partial(KnownEdges, labels()), "absent", "logit"),
         (partial(KnownEdges, labels()), "unknown", "logit"),
         (partial(GraphPrior, pairs()), "probability", "logit"),
+        (RelaxedGate, "probability", "logit"),
     ],
 )
 def test_probabilities_must_be_inside_zero_and_one(prior, field, site, value):

@@ -7,12 +7,14 @@ from infosem_jax.data.io import (
     Embedding,
     align_embedding,
     atomic_write,
+    read_candidates,
     read_embedding,
     read_expression,
     read_groups,
     read_network,
     read_orthologues,
     read_regulators,
+    read_signed_edges,
     write_embedding,
 )
 from infosem_jax.data.sparse_simulation import write_sparse_simulation
@@ -49,6 +51,7 @@ __all__ = [
     "plan",
     "prefetch",
     "read_block",
+    "read_candidates",
     "read_embedding",
     "read_expression",
     "read_gene_text",
@@ -56,6 +59,7 @@ __all__ = [
     "read_network",
     "read_orthologues",
     "read_regulators",
+    "read_signed_edges",
     "write_embedding",
     "write_sparse_simulation",
 ]

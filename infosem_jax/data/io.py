@@ -1,5 +1,6 @@
 """Every reader and writer of data, in one place."""
 
+from infosem_jax.data._candidates import edge_signs, read_candidates, read_signed_edges
 from infosem_jax.data._embeddings import (
     Embedding,
     align_embedding,
@@ -22,13 +23,16 @@ __all__ = [
     "atomic_write",
     "check_h5",
     "check_npz",
+    "edge_signs",
     "embedding",
     "load_npz",
+    "read_candidates",
     "read_embedding",
     "read_expression",
     "read_groups",
     "read_network",
     "read_orthologues",
     "read_regulators",
+    "read_signed_edges",
     "write_embedding",
 ]

@@ -4,10 +4,12 @@ from infosem_jax.grn import priors, sem
 from infosem_jax.grn.binding import GeneContext, bind, coverage
 from infosem_jax.grn.config import Config, converged, deepsem
 from infosem_jax.grn.fit import fit, fit_many
+from infosem_jax.grn.intervene import Knockouts, knockout, knockouts
 from infosem_jax.grn.network import Network, edges, from_anndata, to_anndata
 from infosem_jax.grn.prepare import Job, Priors
 from infosem_jax.grn.registry import REGISTRY, variant
 from infosem_jax.grn.result import Fit, loss_table, network
+from infosem_jax.grn.saved import load_fit, save_fit
 
 __all__ = [
     "REGISTRY",
@@ -15,6 +17,7 @@ __all__ = [
     "Fit",
     "GeneContext",
     "Job",
+    "Knockouts",
     "Network",
     "Priors",
     "bind",
@@ -25,9 +28,13 @@ __all__ = [
     "fit",
     "fit_many",
     "from_anndata",
+    "knockout",
+    "knockouts",
+    "load_fit",
     "loss_table",
     "network",
     "priors",
+    "save_fit",
     "sem",
     "to_anndata",
     "variant",

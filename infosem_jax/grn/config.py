@@ -6,7 +6,8 @@ from typing import Any, Literal, get_args, get_type_hints
 
 from infosem_jax.data.dataset import Normalisation
 
-Guide = Literal["point", "normal"]
+Guide = Literal["point", "normal", "lowrank", "nuts"]
+Decoder = Literal["network", "identity"]
 Start = Literal["constant", "zero", "prior"]
 Observe = Literal["all", "nonzero"]
 LatentPrior = Literal["standard", "learned"]
@@ -26,7 +27,18 @@ class Config:
         Which genes act: ``all``, ``regulators`` or ``regulators+K`` with a remainder of rank K.
     guide
         ``point`` estimates effect and gate (as the papers do); ``normal`` gives each entry a
-        mean-field normal posterior.
+        mean-field normal posterior; ``lowrank`` gives all entries a joint normal one with
+        covariance ``D + F F^T``; ``nuts`` draws from the exact posterior, for small problems.
+    low_rank
+        Rank K of F in guide ``lowrank``.
+    nuts_warmup, nuts_draws
+        Transitions of guide ``nuts`` that adapt and are forgotten, and that are kept; each seed is
+        one chain.
+    nuts_unknowns
+        Most unknown numbers that guide ``nuts`` takes on.
+    decoder
+        ``network`` learns how states become expression; with ``identity`` expression is the state
+        plus noise, which with latent prior ``standard`` is the linear-Gaussian model.
     normalisation, clip
         How expression is brought to scale, see `infosem_jax.data.normalise`.
     observe
@@ -47,8 +59,8 @@ class Config:
         Start of the effects: ``constant`` 1/(genes - 1) plus U(0, start_noise) (DeepSEM), ``zero``
         plus that noise, or the mean of the ``prior``.
     start_scale
-        Start of the posterior standard deviations of guide ``normal``, relative to 1/(genes - 1)
-        for effects, and to 1 for logits.
+        Start of the posterior standard deviations of guides ``normal`` and ``lowrank``, relative to
+        1/(genes - 1) for effects, and to 1 for logits.
     weight_z, weight_effect, weight_logit
         Weight of each site's divergence in the objective; 1 is the evidence bound, 0 ignores the
         prior (logits still start at its mean).
@@ -79,6 +91,11 @@ class Config:
 
     rows: str = "all"
     guide: Guide = "point"
+    low_rank: int = 8
+    nuts_warmup: int = 500
+    nuts_draws: int = 500
+    nuts_unknowns: int = 5000
+    decoder: Decoder = "network"
     normalisation: Normalisation = "zscore"
     clip: float = 10.0
     observe: Observe = "all"
@@ -113,7 +130,10 @@ class Config:
         for field, kind in get_type_hints(type(self)).items():
             _check_type(field, getattr(self, field), kind)
         remainder_rank(self.rows)
-        for field in ("hidden", "epochs", "batch_size", "observation_sd", "clip", "start_scale"):
+        for field in (
+            *("hidden", "epochs", "batch_size", "observation_sd", "clip", "start_scale"),
+            *("low_rank", "nuts_warmup", "nuts_draws", "nuts_unknowns"),
+        ):
             _check(getattr(self, field) > 0, field, "positive", getattr(self, field))
         for field in ("rate_networks", "rate_edges", "rate_priors", "weight_z", "weight_effect"):
             _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))

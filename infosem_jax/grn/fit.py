@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -14,7 +15,7 @@ from infosem_jax import training
 from infosem_jax.checkpoint import Saver
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
-from infosem_jax.grn import prepare
+from infosem_jax.grn import nuts, prepare
 from infosem_jax.grn.binding import Prior
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.objective import Choice, weights
@@ -66,6 +67,7 @@ def fit(
 ) -> Fit:
     """Fit the model to expression with one posterior per seed, all seeds in one compiled program.
 
+    With ``guide="nuts"`` each seed is a chain, and networks are trained first, see `nuts`.
     The result depends on the key, the data and the settings only: genes and cells are put in the
     order of their names first, so that the order they came in does not matter. (Cells of a stream
     are taken in an order drawn from the key and their place in the file.)
@@ -242,10 +244,39 @@ def _train(
     feed, choices = _feed(group, layout, key)
     fits = _fits(group, choices, seeds, key, layout)
     began = time.perf_counter()
+    config, graph = group.objective.config, group.members[0].graph
+    if config.guide == "nuts" and not nuts.learns(config, graph, len(group.members[0].data.genes)):
+        state = training.init(group.objective, group.schedule, layout, fits, feed.shared)
+        losses, earlier = training.Losses(*2 * [np.zeros((len(fits.keys), 0))]), 0.0
+    else:
+        identity = partial(_identity, group, seeds, key, layout)
+        state, losses, earlier = _optimise(
+            group, number, (fits, feed, layout), identity, tell, saver
+        )
+    params, diverged = state.params, to_host(state.diverged)
+    if config.guide == "nuts":
+        params, losses, failed = nuts.run(group.objective, layout, fits, feed.shared, params)
+        diverged = np.where(diverged < 0, failed, diverged)
+    params = jax.tree.map(lambda leaf: to_host(leaf)[:n_fits], params)
+    losses = jax.tree.map(lambda leaf: leaf[:n_fits], training.by_epoch(losses, feed.segments))
+    seconds = earlier + time.perf_counter() - began
+    return _Trained(params, losses, diverged[:n_fits], seconds)
+
+
+def _optimise(
+    group: Group,
+    number: int,
+    what: tuple[Fits, Any, Layout],
+    identity: Callable[[], dict[str, Any]],
+    tell: Callable[[training.Progress, int], None],
+    saver: Saver | None,
+) -> tuple[training.TrainState, training.Losses, float]:
+    """Train by gradients; also returns the seconds that went into what was resumed."""
+    fits, feed, layout = what
+    began = time.perf_counter()
     resume, earlier = None, 0.0
     if saver is not None:
-        example = _example(group, layout, fits, feed)
-        saved = saver.open(number, example, lambda: _identity(group, seeds, key, layout))
+        saved = saver.open(number, _example(group, layout, fits, feed), identity)
         if saved is not None:
             (state, losses), earlier = saved
             resume = place(state, layout, fits=True), losses
@@ -266,10 +297,7 @@ def _train(
         on_chunk=on_chunk,
         resume=resume,
     )
-    params = jax.tree.map(lambda leaf: to_host(leaf)[:n_fits], state.params)
-    losses = jax.tree.map(lambda leaf: leaf[:n_fits], training.by_epoch(losses, feed.segments))
-    seconds = earlier + time.perf_counter() - began
-    return _Trained(params, losses, to_host(state.diverged)[:n_fits], seconds)
+    return state, losses, earlier
 
 
 def _feed(group: Group, layout: Layout, key: Key) -> tuple[Any, list[Choice]]:
@@ -365,6 +393,8 @@ def _result(group: Group, i: int, seeds: int, trained: _Trained) -> Fit:
     )
     if (fitted.diverged >= 0).any():
         log.warning("%s They are left out of the network.", _divergence(fitted))
+    elif fitted.config.guide == "nuts":
+        nuts.tell(fitted)
     return fitted
 
 

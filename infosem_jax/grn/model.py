@@ -1,7 +1,8 @@
-"""InfoSEM as an explicit NumPyro model, and the guides that fit it.
+"""InfoSEM as an explicit NumPyro model, and the guide that fits it.
 
 ``effect ~ prior``, ``logit ~ edge prior`` (only if there is one), ``W = effect * sigmoid(logit)``,
 ``z ~ latent prior`` per cell, ``u = z (I - W)^-1``, ``x ~ Normal(decoder(u), observation_sd)``.
+With the identity for a decoder and standard noise it is the linear-Gaussian model, see `linear`.
 Source: DeepSEM (Shu et al. 2021) for the autoencoder, InfoSEM (Cui et al. 2025) for the priors.
 """
 
@@ -19,9 +20,10 @@ from jax import random
 from jaxtyping import Array, Bool, Float, Int
 from numpyro import handlers
 from numpyro.contrib.module import flax_module
-from numpyro.distributions import biject_to, constraints
 
+from infosem_jax.grn import linear
 from infosem_jax.grn.config import Config, remainder_rank
+from infosem_jax.grn.edge_guides import Draw, one_draw, sample_edges, sample_hyper
 from infosem_jax.grn.priors import BoundPrior
 from infosem_jax.grn.scalar import ScalarNetwork, evaluate
 from infosem_jax.grn.sem import Remainder, absorb, propagate, weight_matrix
@@ -92,21 +94,7 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
         Settings.
     """
     n_genes = batch.x.shape[1]
-    with handlers.scale(scale=weights.effect):
-        with handlers.scope(prefix="effect_prior"):
-            prior = graph.effect.distribution()
-        effect: Any = numpyro.sample("effect", prior)
-    logit: Any = None
-    if graph.edge is not None:
-        with handlers.scale(scale=weights.logit):
-            with handlers.scope(prefix="logit_prior"):
-                prior = graph.edge.distribution()
-            logit = numpyro.sample("logit", prior)
-            if graph.edge.observe is not None:
-                with handlers.scope(prefix="logit_prior"):
-                    graph.edge.observe(logit)
-    W = weight_matrix(effect, logit, graph.rows)
-    remainder = _sample_remainder(n_genes, remainder_rank(config.rows), weights.effect)
+    W, remainder = sample_structure(graph, weights, n_genes, config=config)
     location, scale = latent_prior(W, graph.rows, remainder, n_genes, config)
     decode = decoder(config)
     with _cells(batch):
@@ -124,47 +112,53 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
             numpyro.sample("x", likelihood.to_event(1), obs=batch.x)
 
 
+def sample_structure(
+    graph: Graph, weights: Weights, n_genes: int, *, config: Config
+) -> tuple[Float[Array, "rows genes"], Remainder | None]:
+    """Declare the part of the model that all cells share, and return W and the remainder.
+
+    Parameters
+    ----------
+    graph, weights, config
+        As in `model`.
+    n_genes
+        Number of genes.
+    """
+    with handlers.scale(scale=weights.effect):
+        with handlers.scope(prefix="effect_prior"):
+            prior = graph.effect.distribution()
+        effect: Any = numpyro.sample("effect", prior)
+    logit: Any = None
+    if graph.edge is not None:
+        with handlers.scale(scale=weights.logit):
+            with handlers.scope(prefix="logit_prior"):
+                prior = graph.edge.distribution()
+            logit = numpyro.sample("logit", prior)
+            if graph.edge.observe is not None:
+                with handlers.scope(prefix="logit_prior"):
+                    graph.edge.observe(logit)
+    W = weight_matrix(effect, logit, graph.rows)
+    return W, _sample_remainder(n_genes, remainder_rank(config.rows), weights.effect)
+
+
 def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: Config) -> None:
-    """Declare the variational posterior: point or mean-field edges, amortised ``z``.
+    """Declare the posterior: edges by `Config.guide`, ``z`` given edges and expression.
 
     ``z ~ Normal(m (I - W), exp(v (I - W)))`` with ``(m, v) = encoder(x)`` per gene, or with v left
-    as it is (`Config.absorbed`). Sites that priors declare get the same kind of posterior as edges.
+    as it is (`Config.absorbed`). In the linear-Gaussian model z has its exact conditional
+    distribution instead, and there is no encoder. Sites that priors declare get independent
+    posteriors. With guide ``nuts``, edges and such sites are one of the draws of the chain.
 
     Parameters
     ----------
     batch, graph, weights, config
         As in `model`.
     """
-    n_genes = batch.x.shape[1]
-    shape = (len(graph.rows), n_genes)
-    hyper = _hyper_sites(batch, graph, config)
-
-    def sample_hyper(room: str) -> list:
-        return [_posterior(n, site, config) for n, site in hyper.items() if n.startswith(room)]
-
-    unit = 1.0 / max(n_genes - 1, 1)
-    with handlers.scale(scale=weights.effect):
-        sample_hyper("effect_prior/")
-        effect = _edge_posterior("effect", _start_effect(shape, config), unit, config)
-    logit = None
-    if graph.edge is not None:
-        with handlers.scale(scale=weights.logit):
-            sample_hyper("logit_prior/")
-            logit = _edge_posterior("logit", lambda key: jnp.zeros(shape), 1.0, config)
+    effect, logit, remainder = _guide_edges(batch, graph, weights, config)
     W = weight_matrix(effect, logit, graph.rows)
-    remainder = None
-    if remainder_rank(config.rows):
-        with handlers.scale(scale=weights.effect):
-            remainder = Remainder(*sample_hyper("remainder/"))
-    network = ScalarNetwork(config.hidden, 2, offset=config.encoder_offset)
-    encoder = flax_module("encoder", network, input_shape=(1,))
-    location, log_variance = evaluate(encoder, batch.x, config.knots)
-    location = absorb(location, W, graph.rows, remainder, precision=config.precision)
-    if config.absorbed == "both":
-        log_variance = absorb(log_variance, W, graph.rows, remainder, precision=config.precision)
-    scale = jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)
+    noise = _noise_posterior(batch.x, W, graph.rows, remainder, config)
     with _cells(batch), handlers.scale(scale=weights.z):
-        numpyro.sample("z", dist.Normal(location, scale).to_event(1))
+        numpyro.sample("z", noise)
 
 
 def decoder(config: Config) -> Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]:
@@ -175,6 +169,8 @@ def decoder(config: Config) -> Callable[[Float[Array, "*shape"]], Float[Array, "
     config
         Settings.
     """
+    if config.decoder == "identity":
+        return jnp.asarray
     network = flax_module("decoder", ScalarNetwork(config.hidden, 1), input_shape=(1,))
     return lambda u: evaluate(network, u, config.knots)[0]
 
@@ -244,48 +240,86 @@ def _cells(batch: Batch) -> Iterator[None]:
         yield
 
 
-def _hyper_sites(batch: Batch, graph: Graph, config: Config) -> dict:
-    """Find the latent sites that priors declare, their supports and shapes, without computing."""
-    sites = {}
+class Site(NamedTuple):
+    """What is known of a site of the model without computing it."""
+
+    kind: str
+    support: Any
+    shape: tuple[int, ...]
+
+
+def sites(batch: Batch, graph: Graph, *, config: Config) -> dict[str, Site]:
+    """Find the latent sites (kind ``sample``) and the parameters (``param``) of the model.
+
+    Parameters
+    ----------
+    batch, graph, config
+        As in `model`; only shapes matter.
+    """
+    found = {}
 
     def probe(batch, graph):
         with handlers.block(), handlers.seed(rng_seed=random.key(0)):
             trace = handlers.trace(lambda: model(batch, graph, config=config)).get_trace()
         for name, site in trace.items():
-            latent = site["type"] == "sample" and not site["is_observed"]
-            if latent and name not in ("effect", "logit", "z"):
-                sites[name] = (site["fn"].support, jnp.shape(site["value"]))
+            if site["type"] == "param":
+                found[name] = Site("param", None, ())
+            elif site["type"] == "sample" and not site["is_observed"]:
+                found[name] = Site("sample", site["fn"].support, jnp.shape(site["value"]))
 
     jax.eval_shape(probe, batch, graph)
-    return sites
+    return found
 
 
-def _posterior(name: str, site: tuple, config: Config) -> Any:
-    support, shape = site
-    transform = biject_to(support)
-    free = transform.inverse_shape(shape)
+def _guide_edges(
+    batch: Batch, graph: Graph, weights: Weights, config: Config
+) -> tuple[Any, Any, Remainder | None]:
+    drawn = one_draw(config)
+    hyper: dict[str, list] = {"effect_prior": [], "logit_prior": [], "remainder": []}
+    for name, site in sites(batch, graph, config=config).items():
+        room = name.partition("/")[0]
+        if site.kind == "sample" and room in hyper:
+            hyper[room].append((name, site))
 
-    def start(key):
-        return 0.1 * random.normal(key, free)
+    n_genes = batch.x.shape[1]
+    shape = (len(graph.rows), n_genes)
+    logit, remainder = None, None
+    with handlers.scale(scale=weights.effect):
+        _sample_hyper(hyper["effect_prior"], config, drawn)
+        start, unit = _start_effect(shape, config), 1.0 / max(n_genes - 1, 1)
+        effect, factors = sample_edges("effect", start, unit, config, drawn=drawn)
+    if graph.edge is not None:
+        with handlers.scale(scale=weights.logit):
+            _sample_hyper(hyper["logit_prior"], config, drawn)
+            logit, _ = sample_edges(
+                "logit", lambda key: jnp.zeros(shape), 1.0, config, factors=factors, drawn=drawn
+            )
+    if hyper["remainder"]:
+        with handlers.scale(scale=weights.effect):
+            source, target = _sample_hyper(hyper["remainder"], config, drawn)
+        remainder = Remainder(source / n_genes, target)
+    return effect, logit, remainder
 
-    location = numpyro.param(f"{name}_loc", start)
-    if config.guide == "point":
-        return numpyro.sample(name, dist.Delta(transform(location), event_dim=len(shape)))
-    scale: Any = numpyro.param(f"{name}_log_scale", jnp.full(free, jnp.log(0.1)))
-    base = dist.Normal(location, jnp.exp(scale)).to_event(len(free))
-    if support is constraints.real:
-        return numpyro.sample(name, base)
-    return numpyro.sample(name, dist.TransformedDistribution(base, transform))
+
+def _sample_hyper(sites: list[tuple[str, Site]], config: Config, drawn: Draw | None) -> list:
+    return [
+        sample_hyper(name, site.support, site.shape, config, drawn=drawn) for name, site in sites
+    ]
 
 
-def _edge_posterior(name: str, start, unit: float, config: Config) -> Any:
-    location: Any = numpyro.param(f"{name}_loc", start)
-    if config.guide == "point":
-        return numpyro.sample(name, dist.Delta(location, event_dim=2))
-    log_scale = jnp.full(jnp.shape(location), jnp.log(config.start_scale * unit))
-    raw_scale: Any = numpyro.param(f"{name}_log_scale", log_scale)
-    scale = jnp.exp(raw_scale)
-    return numpyro.sample(name, dist.Normal(location, scale).to_event(2))
+def _noise_posterior(
+    x: Array, W: Array, rows: Array, remainder: Remainder | None, config: Config
+) -> dist.Distribution:
+    if linear.is_linear(config):
+        A = linear.structure(W, rows, remainder)
+        return linear.noise_posterior(x, A, config.observation_sd)
+    network = ScalarNetwork(config.hidden, 2, offset=config.encoder_offset)
+    encoder = flax_module("encoder", network, input_shape=(1,))
+    location, log_variance = evaluate(encoder, x, config.knots)
+    location = absorb(location, W, rows, remainder, precision=config.precision)
+    if config.absorbed == "both":
+        log_variance = absorb(log_variance, W, rows, remainder, precision=config.precision)
+    return dist.Normal(location, jnp.sqrt(jnp.exp(log_variance) + VARIANCE_FLOOR)).to_event(1)
 
 
 def _start_effect(shape: tuple[int, int], config: Config):

@@ -119,9 +119,18 @@ class FitData(NamedTuple):
 
 @dataclass(frozen=True)
 class InfoSEM:
-    """The objective: minus the weighted evidence bound, per cell and gene."""
+    """The objective: minus the weighted evidence bound, per cell and gene.
+
+    With guide ``nuts`` a point estimate is what is trained: chains start from it, and its networks
+    stay as they are.
+    """
 
     config: Config
+
+    @property
+    def trained(self) -> Config:
+        """Settings of what is trained by gradients."""
+        return replace(self.config, guide="point") if self.config.guide == "nuts" else self.config
 
     def view(self, shared: Any, own: Choice) -> Any:
         """Return the data of one fit."""
@@ -133,19 +142,20 @@ class InfoSEM:
         """Draw starting parameters; logits, and effects on request, start at their prior's mean."""
         batch = blank(data.n_genes)
         svi = self._svi()
-        state = svi.init(key, batch, data.graph, config=self.config)
+        state = svi.init(key, batch, data.graph, config=self.trained)
         params = dict(svi.optim.get_params(state.optim_state))
         for site, wanted in (("effect", self.config.start == "prior"), ("logit", True)):
             if wanted and f"{site}_loc" in params:
                 noise = params["effect_loc"] if site == "effect" else 0.0
-                params[f"{site}_loc"] = prior_mean(site, params, data.graph, self) + noise
+                mean = prior_mean(site, params, data.graph, self.trained)
+                params[f"{site}_loc"] = mean + noise
         return params
 
     def loss(
         self, params: training.Params, key: Array, data: Any, cells: Cells, epoch: Array
     ) -> Array:
         """Return minus the evidence bound of some cells, per cell and gene."""
-        config = self.config
+        config = self.trained
         x, observed = data.batch(cells.index)
         if config.observe == "all":
             observed = None
@@ -164,13 +174,13 @@ class InfoSEM:
         """Return which of the three groups of parameters a parameter belongs to."""
         if name in ("encoder$params", "decoder$params", "latent$params"):
             return "networks"
-        return "edges" if name in ("effect_loc", "effect_log_scale") else "priors"
+        return "edges" if name in ("effect_loc", "effect_log_scale", "effect_factor") else "priors"
 
     def constrain(self, params: training.Params, graph: Graph) -> training.Params:
         """Map parameters to the supports that the model declares for them."""
-        svi, batch = self._svi(), blank(params["effect_loc"].shape[1])
+        svi, batch = self._svi(), blank(n_genes_of(params))
         # Tracing alone tells which constraints the model declares; nothing is computed.
-        jax.eval_shape(partial(svi.init, config=self.config), random.key(0), batch, graph)
+        jax.eval_shape(partial(svi.init, config=self.trained), random.key(0), batch, graph)
         constrain: Any = svi.constrain_fn
         return constrain(params)
 
@@ -257,9 +267,15 @@ def blank(n_genes: int) -> Batch:
     return Batch(jnp.zeros((1, n_genes)), None, jnp.ones(1, bool), 1.0)
 
 
-def prior_mean(site: str, params, graph: Graph, objective: InfoSEM) -> Array:
+def n_genes_of(params: training.Params) -> int:
+    """Return the number of genes that parameters of one fit, or the draws among them, are for."""
+    effect = params["draws"]["effect"] if "draws" in params else params["effect_loc"]
+    return effect.shape[-1]
+
+
+def prior_mean(site: str, params: training.Params, graph: Graph, config: Config) -> Array:
     """Mean of a site's prior under given parameters, its own sites drawn from the guide."""
-    config, batch = objective.config, blank(params["effect_loc"].shape[1])
+    batch = blank(n_genes_of(params))
     posterior = handlers.substitute(handlers.seed(guide, random.key(0)), params)
     guided = handlers.trace(posterior).get_trace(batch, graph, config=config)
     generative = handlers.substitute(handlers.seed(model, random.key(0)), params)

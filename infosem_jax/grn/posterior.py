@@ -1,24 +1,26 @@
 """Draws from what a fit has learned, for all that goes on from there: evidence, checks, knock-outs.
 
-A fit holds the parameters of the guide and of the networks. Edges are drawn from the guide, and the
-networks are run as they are; the priors are not needed again. Genes are sorted by name here, as
-they are in `Fit.params`.
+A fit holds the parameters of the guide and of the networks. Edges are drawn from the guide (with
+guide ``nuts``: from the draws of the chain), and the networks are run as they are; the priors are
+not needed again. Genes are sorted by name here, as they are in `Fit.params`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro.distributions as dist
+from jax import lax, random
 from jaxtyping import Array, Float, Int
 from numpyro import handlers
 
 from infosem_jax.grn.binding import GeneContext, fixed
-from infosem_jax.grn.config import remainder_rank
+from infosem_jax.grn.config import Config, remainder_rank
 from infosem_jax.grn.model import Graph, decoder, guide, latent_prior
-from infosem_jax.grn.objective import blank
+from infosem_jax.grn.objective import blank, objective
 from infosem_jax.grn.result import Fit
 from infosem_jax.grn.sem import Remainder, weight_matrix
 
@@ -82,6 +84,35 @@ def draw_edges(fitted: Fit, key: Array, *, seed: int = 0) -> dict[str, Array]:
     }
 
 
+def draw_weights(
+    fitted: Fit, key: Array, *, draws: int, seed: int = 0
+) -> Float[Array, "draws rows genes"]:
+    """Draw W of one seed many times; draws of a chain are taken evenly spaced instead.
+
+    Parameters
+    ----------
+    fitted, key, seed
+        As in `draw_edges`.
+    draws
+        How many.
+
+    Raises
+    ------
+    ValueError
+        If the chain is shorter.
+    """
+    graph, params = flat_graph(fitted), parameters(fitted, seed)
+    if fitted.config.guide != "nuts":
+        config = objective(fitted.config).config
+        return _drawn_weights(params, graph, random.split(key, draws), config=config)
+    length = fitted.config.nuts_draws
+    if draws > length:
+        raise ValueError(f"Expected at most {length} draws, as in the chain, found {draws}.")
+    at = np.linspace(0, length - 1, draws).round().astype(int)
+    sites = jax.tree.map(lambda leaf: leaf[at], params["draws"])
+    return jax.vmap(partial(_weights, graph))(sites)
+
+
 def mechanism(fitted: Fit, key: Array, *, seed: int = 0) -> Mechanism:
     """Draw the mechanism of one seed.
 
@@ -122,6 +153,22 @@ def decode(fitted: Fit, u: Float[Array, "cells genes"], *, seed: int = 0) -> Arr
 def parameters(fitted: Fit, seed: int) -> dict[str, Any]:
     """Return the parameters of one seed."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[seed]), fitted.params)
+
+
+@partial(jax.jit, static_argnames="config")
+def _drawn_weights(params: dict[str, Any], graph: Graph, keys: Array, *, config: Config) -> Array:
+    return lax.map(partial(_drawn_weight, params, graph, config), keys)
+
+
+def _drawn_weight(params: dict[str, Any], graph: Graph, config: Config, key: Array) -> Array:
+    posterior = handlers.substitute(handlers.seed(guide, key), params)
+    n_genes = params["effect_loc"].shape[1]
+    drawn = handlers.trace(posterior).get_trace(blank(n_genes), graph, config=config)
+    return _weights(graph, {name: site["value"] for name, site in drawn.items()})
+
+
+def _weights(graph: Graph, sites: dict[str, Array]) -> Array:
+    return weight_matrix(sites["effect"], sites.get("logit"), graph.rows)
 
 
 def _with_networks(fitted: Fit, seed: int, function: Callable[[], Any]) -> Any:

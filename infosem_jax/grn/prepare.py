@@ -12,6 +12,7 @@ import pandas as pd
 
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.stream import Stream, held_out_cells
+from infosem_jax.grn import nuts
 from infosem_jax.grn.binding import GeneContext, Prior, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
@@ -130,6 +131,7 @@ def groups(
                     with _named_errors(job, alone=len(datasets) * len(priors) == 1):
                         bound[at] = _graph(data, as_priors(prior), config)
                 member = Member(job, data, config, *bound[at])
+                _check_guide(member)
                 plan = _schedule(data, config)
                 key = (
                     objective(config),
@@ -283,6 +285,23 @@ def _graph(data: Dataset | Stream, priors: Priors, config: Config) -> tuple[Grap
     effect = bind(MeanAbsolute() if priors.effect is None else priors.effect, effect_context)
     graph = Graph(effect, edge, jnp.asarray(np.searchsorted(genes, rows)))
     return jax.tree.map(lambda leaf: np.asarray(jnp.asarray(leaf)), graph), rows
+
+
+def _check_guide(member: Member) -> None:
+    data, config = member.data, member.config
+    if isinstance(data, Stream):
+        if config.guide == "nuts":
+            raise ValueError(
+                f"{data.name}: guide nuts needs all cells in memory; read a sample of the stream."
+            )
+        return
+    nuts.check(
+        config,
+        n_rows=len(member.rows),
+        n_genes=len(data.genes),
+        n_cells=len(data.cells),
+        gated=member.graph.edge is not None,
+    )
 
 
 def _schedule(data: Dataset | Stream, config: Config) -> Schedule:

@@ -26,10 +26,19 @@ from infosem_jax.data.io import Embedding
 from infosem_jax.grn import distributions
 from infosem_jax.grn.arithmetic import Arithmetic
 from infosem_jax.grn.arithmetic import (
+    LearnedStrength as LearnedStrength,
+)
+from infosem_jax.grn.arithmetic import (
     Sum as Sum,
 )
 from infosem_jax.grn.arithmetic import (
     Weakened as Weakened,
+)
+from infosem_jax.grn.arithmetic import (
+    learned_strength as learned_strength,
+)
+from infosem_jax.grn.arithmetic import (
+    scan as scan,
 )
 from infosem_jax.grn.binding import (
     Bindable as Bindable,
@@ -65,8 +74,35 @@ from infosem_jax.grn.embedded import (
 from infosem_jax.grn.learned_edges import (
     LearnedEdges as LearnedEdges,
 )
+from infosem_jax.grn.pools import (
+    Mixture as Mixture,
+)
+from infosem_jax.grn.pools import (
+    learned as learned,
+)
+from infosem_jax.grn.relabelled import (
+    Relabelled as Relabelled,
+)
+from infosem_jax.grn.shrinkage import (
+    GeneScales as GeneScales,
+)
+from infosem_jax.grn.shrinkage import (
+    RegularisedHorseshoe as RegularisedHorseshoe,
+)
+from infosem_jax.grn.shrinkage import (
+    RelaxedGate as RelaxedGate,
+)
+from infosem_jax.grn.signed import (
+    OtherNetwork as OtherNetwork,
+)
+from infosem_jax.grn.signed import (
+    SignedEdges as SignedEdges,
+)
 from infosem_jax.grn.similarity import (
     GeneSimilarity as GeneSimilarity,
+)
+from infosem_jax.grn.smooth import (
+    GraphSmooth as GraphSmooth,
 )
 
 

@@ -1,16 +1,26 @@
-"""The priors that have a name on the command line, and the paper's variants."""
+"""The priors that have a name on the command line, those of users, and the paper's variants."""
 
+import importlib
+import inspect
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any, NamedTuple, cast
 
+import numpyro.distributions as dist
 import pandas as pd
 
 from infosem_jax._typing import Path
-from infosem_jax.data.io import Embedding, read_embedding, read_network
+from infosem_jax.data.io import (
+    Embedding,
+    read_candidates,
+    read_embedding,
+    read_network,
+    read_signed_edges,
+)
 from infosem_jax.grn import priors
-from infosem_jax.grn.binding import Prior
+from infosem_jax.grn.binding import Bindable, Prior
 
 
 class Entry(NamedTuple):
@@ -19,7 +29,7 @@ class Entry(NamedTuple):
     Attributes
     ----------
     build
-        Its class.
+        Its class, or a function whose first argument is what was read.
     sites
         What it can be placed on.
     read
@@ -34,6 +44,20 @@ class Entry(NamedTuple):
     text: str
 
 
+def _read_embeddings(files: Path) -> tuple[Embedding, ...]:
+    return tuple(read_embedding(file) for file in str(files).split(","))
+
+
+def _mixture(
+    embeddings: tuple[Embedding, ...],
+    slope: float = 0.05,
+    scale: float = 0.05,
+    concentration: float = 1.0,
+) -> priors.Mixture:
+    parts = tuple(priors.GeneSimilarity(each, slope, scale) for each in embeddings)
+    return priors.Mixture(parts, concentration)
+
+
 REGISTRY: dict[str, Entry] = {
     "laplace": Entry(priors.Laplace, ("effect",), None, "Few strong effects, most near zero."),
     "mean-absolute": Entry(
@@ -43,8 +67,20 @@ REGISTRY: dict[str, Entry] = {
     "horseshoe": Entry(
         priors.Horseshoe, ("effect",), None, "Most effects near zero, strong ones left alone."
     ),
+    "regularised-horseshoe": Entry(
+        priors.RegularisedHorseshoe,
+        ("effect",),
+        None,
+        "Most effects near zero, strong ones held within a slab.",
+    ),
     "spike-and-slab": Entry(
         priors.SpikeAndSlab, ("effect",), None, "A mixture of negligible and of real effects."
+    ),
+    "gene-scales": Entry(
+        priors.GeneScales,
+        ("effect",),
+        None,
+        "Regulators and targets have scales of their own, learned with the fit.",
     ),
     "gene-embedding": Entry(
         priors.GeneEmbedding,
@@ -57,6 +93,33 @@ REGISTRY: dict[str, Entry] = {
         ("effect",),
         read_embedding,
         "Genes with like embeddings are expected to act on each other (InfoSEM-B without roles).",
+    ),
+    "mixture": Entry(
+        _mixture,
+        ("effect",),
+        _read_embeddings,
+        "Of several embeddings, those that fit decide which genes are expected to act on others.",
+    ),
+    "signed-edges": Entry(
+        priors.SignedEdges,
+        ("effect",),
+        read_signed_edges,
+        "Known activators and repressors are expected to act with that sign.",
+    ),
+    "graph-smooth": Entry(
+        priors.GraphSmooth,
+        ("effect",),
+        read_candidates,
+        "Genes that are neighbours in a graph are expected to be acted on, or to act, alike.",
+    ),
+    "other-network": Entry(
+        priors.OtherNetwork,
+        ("effect",),
+        read_network,
+        "Effects are expected as in another network, as far as it proves to fit.",
+    ),
+    "relaxed-gate": Entry(
+        priors.RelaxedGate, ("logit",), None, "Each edge is as good as there or not there."
     ),
     "known-edges": Entry(
         priors.KnownEdges,
@@ -73,7 +136,7 @@ REGISTRY: dict[str, Entry] = {
     "graph": Entry(
         priors.GraphPrior,
         ("effect", "logit"),
-        read_network,
+        read_candidates,
         "Edges of the graph are expected to be stronger or more probable than others.",
     ),
 }
@@ -91,7 +154,10 @@ def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> 
     if name not in REGISTRY:
         near = get_close_matches(name, REGISTRY, n=1, cutoff=0.4)
         hint = f"Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"Unknown prior {name!r}; known: {', '.join(REGISTRY)}. {hint}".rstrip())
+        raise ValueError(
+            f"Unknown prior {name!r}; known: {', '.join(REGISTRY)}; your own are called "
+            f"module:function. {hint}".rstrip()
+        )
     entry = REGISTRY[name]
     if site not in entry.sites:
         fitting = [n for n, e in REGISTRY.items() if site in e.sites]
@@ -99,7 +165,7 @@ def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> 
     if (file is None) != (entry.read is None):
         wanted = f"{name}=FILE" if entry.read else f"{name} without a file"
         raise ValueError(f"Expected {wanted}, found {name if file is None else f'{name}={file}'}.")
-    known = [f.name for f in fields(entry.build) if f.compare]  # pyright: ignore[reportArgumentType]
+    known = _settings_of(entry.build)
     for key in settings:
         if key not in known:
             near = get_close_matches(key, known, n=1, cutoff=0.4)
@@ -107,6 +173,54 @@ def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> 
             raise ValueError(f"{name} has no setting {key!r}; known: {', '.join(known)}.{hint}")
     content = () if entry.read is None or file is None else (entry.read(file),)
     return entry.build(*content, **settings)
+
+
+def load(path: str, settings: dict[str, Any]) -> Prior:
+    """Import a prior that a user has written.
+
+    Parameters
+    ----------
+    path
+        ``module.path:name``, naming a function of the gene context, a class of priors, or a prior.
+    settings
+        Passed to the function, after the gene context, or to the class.
+
+    Raises
+    ------
+    ValueError
+        If the module or the name is missing, it is no prior, or it does not take the settings.
+    """
+    module_name, _, name = path.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except (ImportError, ValueError) as error:
+        raise ValueError(
+            f"{path}: cannot import {module_name!r} ({error}); is it in this folder, or installed?"
+        ) from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            near = get_close_matches(part, dir(found), n=1, cutoff=0.5)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{path}: {module_name} has no {name!r}.{hint}")
+        found = getattr(found, part)
+    if isinstance(found, dist.Distribution) or not callable(found):
+        if settings:
+            raise ValueError(
+                f"{path}: expected a function or class that takes {', '.join(settings)}, found "
+                f"an object of {type(found).__name__}; remove the settings."
+            )
+    elif inspect.isclass(found):
+        _check_takes(path, found, (), settings)
+        found = found(**settings)
+    elif not isinstance(found, Bindable):
+        _check_takes(path, found, ("gene context",), settings)
+        found = partial(found, **settings) if settings else found
+    if isinstance(found, dist.Distribution | Bindable) or callable(found):
+        return cast(Prior, found)
+    raise ValueError(
+        f"{path}: expected a function of the gene context that returns a NumPyro distribution, a "
+        f"distribution, or an object with a method bind, found {type(found).__name__}."
+    )
 
 
 def variant(
@@ -138,3 +252,18 @@ def variant(
         "effect": priors.GeneEmbedding(embedding) if "B" in name and embedding else None,
         "edge": priors.KnownEdges(known) if "C" in name and known is not None else None,
     }
+
+
+def _settings_of(build: Callable[..., Prior]) -> list[str]:
+    """Name what a prior can be told besides the content of its file."""
+    if is_dataclass(build):
+        return [field.name for field in fields(build) if field.compare]
+    return list(inspect.signature(build).parameters)[1:]
+
+
+def _check_takes(path: str, made: Callable, first: tuple[str, ...], settings: dict) -> None:
+    try:
+        inspect.signature(made).bind(*first, **settings)
+    except TypeError as error:
+        given = ", ".join([*first, *settings]) or "nothing"
+        raise ValueError(f"{path}: does not take {given} ({error}).") from error

@@ -41,11 +41,13 @@ class Fit(NamedTuple):
     prior_mean
         Mean of W under the prior as learned, [seeds, regulators, genes].
     losses
-        Training and held-out loss per measured value, [seeds, epochs].
+        Training and held-out loss per measured value, [seeds, epochs]; with guide ``nuts``, minus
+        the log density of each draw (up to a constant) per measured value, [seeds, draws].
     diverged
         Step at which a seed's loss stopped being finite, -1 for sound seeds, [seeds].
     params
-        Parameters of the model and the guide, seeds leading; rows and genes sorted by name.
+        Parameters of the model and the guide, seeds leading; rows and genes sorted by name. With
+        guide ``nuts``, ``draws`` holds the draws of each site, [seeds, draws, ...].
     seconds
         Wall-clock time, compilation included.
     """
@@ -119,7 +121,10 @@ class Moments(NamedTuple):
 def moments(
     objective: InfoSEM, params: training.Params, graph: Graph, reported: Int[Array, " regulators"]
 ) -> Moments:
-    """Return the moments of ``W = effect * sigmoid(logit)``, whose factors are independent.
+    """Return the moments of ``W = effect * sigmoid(logit)``.
+
+    Effects and logits are independent, or jointly normal with guide ``lowrank``; what NUTS has
+    drawn is averaged.
 
     Parameters
     ----------
@@ -128,44 +133,88 @@ def moments(
     reported
         Which rows are wanted.
     """
-    rows = graph.rows[reported]
-
-    def site_moments(site, params):
-        mean = params[f"{site}_loc"][reported]
-        log_scale = params.get(f"{site}_log_scale")
-        sd = jnp.zeros_like(mean) if log_scale is None else jnp.exp(log_scale[reported])
-        return mean, sd
+    summed_up = _of_draws if objective.config.guide == "nuts" else _of_guide
 
     def one(params):
-        params = objective.constrain(params, graph)
-        mean, sd = site_moments("effect", params)
-        prior = prior_mean("effect", params, graph, objective)[reported]
-        positive = jnp.where(sd > 0, norm.cdf(mean / jnp.where(sd > 0, sd, 1)), mean > 0)
-        gate = prior_gate = None
-        if graph.edge is not None:
-            logit, spread = site_moments("logit", params)
-            gate, gate_square = _gate_moments(logit, spread)
-            prior_gate = prior_mean("logit", params, graph, objective)[reported]
-            # A point estimate of the gate has no variance; do not let rounding give it one.
-            gate_variance = jnp.where(spread > 0, jnp.maximum(gate_square - gate**2, 0), 0)
-            sd = jnp.sqrt(mean**2 * gate_variance + sd**2 * gate_square)
-            mean = mean * gate
-        no_self = partial(weight_matrix, logit=None, rows=rows)
-        prior = weight_matrix(prior, prior_gate, rows)
-        return Moments(no_self(mean), no_self(sd), positive, prior, gate)
+        return summed_up(objective, objective.constrain(params, graph), graph, reported)
 
     return lax.map(one, params)
 
 
-def _gate_moments(logit: Array, spread: Array) -> tuple[Array, Array]:
-    """First two moments of sigmoid(l), l ~ Normal(logit, spread^2), by Gauss-Hermite quadrature."""
+def _of_guide(objective: InfoSEM, params, graph: Graph, reported: Array) -> Moments:
+    rows = graph.rows[reported]
+    mean, sd, loading = _site_moments("effect", params, reported)
+    prior = prior_mean("effect", params, graph, objective.config)[reported]
+    positive = jnp.where(sd > 0, norm.cdf(mean / jnp.where(sd > 0, sd, 1)), mean > 0)
+    gate = prior_gate = None
+    if graph.edge is not None:
+        logit, spread, logit_loading = _site_moments("logit", params, reported)
+        covariance = (loading * logit_loading).sum(-1)
+        correlation = covariance / jnp.where(sd * spread > 0, sd * spread, 1)
+        prior_gate = prior_mean("logit", params, graph, objective.config)[reported]
+        mean, sd, gate = _gated_moments(mean, sd, logit, spread, correlation)
+    no_self = partial(weight_matrix, logit=None, rows=rows)
+    prior = weight_matrix(prior, prior_gate, rows)
+    return Moments(no_self(mean), no_self(sd), positive, prior, gate)
+
+
+def _of_draws(objective: InfoSEM, params, graph: Graph, reported: Array) -> Moments:
+    rows, draws = graph.rows[reported], params["draws"]
+    gated = graph.edge is not None
+
+    def prior_of(draw):
+        only = params | {"draws": jax.tree.map(lambda leaf: leaf[None], draw)}
+        wanted = ("effect", "logit") if gated else ("effect",)
+        means = [prior_mean(site, only, graph, objective.config)[reported] for site in wanted]
+        return weight_matrix(means[0], means[1] if gated else None, rows)
+
+    effect = draws["effect"][:, reported]
+    logit = draws["logit"][:, reported] if gated else None
+    W = jax.vmap(weight_matrix, (0, 0 if gated else None, None))(effect, logit, rows)
+    gate = None if logit is None else jax.nn.sigmoid(logit).mean(0)
+    prior = lax.map(prior_of, draws).mean(0)
+    return Moments(W.mean(0), W.std(0), (effect > 0).mean(0), prior, gate)
+
+
+def _site_moments(site: str, params, reported: Array) -> tuple[Array, Array, Array]:
+    """Return mean, standard deviation and loadings on shared factors (none: one of zero)."""
+    mean = params[f"{site}_loc"][reported]
+    log_scale, factor = params.get(f"{site}_log_scale"), params.get(f"{site}_factor")
+    none = jnp.zeros((*mean.shape, 1))
+    if log_scale is None:
+        return mean, jnp.zeros_like(mean), none
+    scale = jnp.exp(log_scale[reported])
+    if factor is None:
+        return mean, scale, none
+    loading = scale[..., None] * factor[reported]
+    return mean, jnp.sqrt(scale**2 + (loading**2).sum(-1)), loading
+
+
+def _gated_moments(
+    effect: Array, sd: Array, logit: Array, spread: Array, correlation: Array
+) -> tuple[Array, Array, Array]:
+    """Mean and sd of effect * sigmoid(logit), jointly normal, and mean gate (Gauss-Hermite)."""
     nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE)
-
-    def add(moments, node_and_weight):
-        node, weight = node_and_weight
-        gate = jax.nn.sigmoid(logit + spread * node)
-        return (moments[0] + weight * gate, moments[1] + weight * gate**2), None
-
-    start = jnp.zeros_like(logit), jnp.zeros_like(logit)
     points = jnp.asarray(nodes, logit.dtype), jnp.asarray(weights / weights.sum(), logit.dtype)
-    return lax.scan(add, start, points)[0]
+    own = sd**2 * (1 - correlation**2)
+
+    def at(node):
+        gate = jax.nn.sigmoid(logit + spread * node)
+        return gate, gate * (effect + correlation * sd * node)
+
+    def add(sums, node_and_weight):
+        node, weight = node_and_weight
+        gate, product = at(node)
+        return (sums[0] + weight * gate, sums[1] + weight * product), None
+
+    def spread_out(variance, node_and_weight):
+        node, weight = node_and_weight
+        gate, product = at(node)
+        # What does not vary has no variance; do not let rounding give it one.
+        between = jnp.where(spread > 0, (product - mean) ** 2, 0)
+        return variance + weight * (between + own * gate**2), None
+
+    zero = jnp.zeros_like(logit)
+    (gate, mean), _ = lax.scan(add, (zero, zero), points)
+    variance, _ = lax.scan(spread_out, zero, points)
+    return mean, jnp.sqrt(variance), gate

@@ -1,0 +1,107 @@
+"""Reading the uncertainty of a network: what each number says, and what it does not.
+
+A fit gives every pair of a regulator and a gene a weight, a standard deviation, a share of the
+posterior that agrees with its sign, and, where there are known edges, a probability. Here they are
+set against simulated data whose network is known, so that each claim can be looked up. On data of
+your own, ``infosem check`` does the parts that need no truth.
+"""
+
+import numpy as np
+
+from infosem_jax import Network, converged, fit, knockout, network
+from infosem_jax.calibration.check import Run, check
+from infosem_jax.calibration.recalibrate import (
+    Fitted,
+    candidates,
+    fit_simulations,
+    learn,
+    recalibrate,
+    truth_of,
+)
+from infosem_jax.calibration.reliability import reliability_scores, reliability_table
+from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
+from infosem_jax.grn.prepare import Priors
+from infosem_jax.grn.priors import KnownEdges, Normal
+
+SIZES = SimulationConfig(genes=60, regulators=10, cells=150, dropout=0.1, known_fraction=0.2)
+# The guide ``normal`` gives every edge a posterior; a point estimate would have none.
+SETTINGS = converged(guide="normal", epochs=60, hidden=32)
+
+
+def priors(simulation: Simulation) -> Priors:
+    """A fifth of the pairs is labelled; effects are small a priori."""
+    return Priors(Normal(0.1), KnownEdges(simulation.known))
+
+
+def main() -> None:
+    truth = simulate(SIZES, seed=0)
+    fitted = fit(truth.data, *priors(truth), config=SETTINGS, seeds=2)
+    found = network(fitted)
+    pairs = candidates(found)
+    edge = truth_of(Fitted(truth, found))
+
+    # 1. ``sd`` is the model's own doubt about a weight: within the posterior of each random start,
+    #    and between starts. A weight that is many times its sd is sure within the model.
+    size = np.abs(found.weight[pairs])
+    sure = size > 2 * found.sd[pairs]
+    print(f"Of all pairs {edge.mean():.0%} are edges; of those sure within the model", end=" ")
+    print(f"{edge[sure].mean():.0%} ({sure.sum()} pairs). Sure is not the same as true.")
+
+    # 2. ``sign_agreement`` says how sure the direction is: activation or repression.
+    acts = np.sign(effects_of(truth, found))[pairs]
+    agree = np.sign(found.weight[pairs]) == acts
+    for low, high in ((0.5, 0.9), (0.9, 1.01)):
+        chosen = edge & (found.sign_agreement[pairs] >= low) & (found.sign_agreement[pairs] < high)
+        if chosen.any():
+            share = agree[chosen].mean()
+            print(
+                f"Sign agreement {low:.1f} to {min(high, 1):.1f}: right for {share:.0%} of edges."
+            )
+
+    # 3. ``probability`` is the mean of the gate. It begins with the prior, and need not mean what
+    #    it says: where it states 0.3, are three pairs in ten edges?
+    print("\nStated probabilities:")
+    print_reliability(found, edge)
+
+    # 4. Where it does not, let it be recalibrated: data are simulated like these, fitted with the
+    #    same priors and settings, and the map from what fits say to the truth is learned there. For
+    #    data of your own, `recalibration_for` matches the simulations to them.
+    simulated = fit_simulations(SIZES, priors, model=SETTINGS, simulations=2, seeds=2, first=1)
+    learned = learn(simulated, SIZES)
+    print("\nRecalibrated probabilities:")
+    print_reliability(recalibrate(found, learned), edge)
+    print(learned.note)
+
+    # 5. What the model says of the cells: does it bring forth data like those it was given? These
+    #    checks need no truth.
+    print("\nWhat infosem check says:")
+    for finding in check(Run(fitted, truth.data, {})).findings:
+        print(f"  {finding}")
+
+    # 6. A knock-out is a prediction with an uncertainty of its own.
+    print("\nSilencing the regulator with the strongest edge:")
+    first = found.regulators[np.abs(found.weight).max(1).argmax()]
+    print(knockout(fitted, first, truth.data, draws=8).head(6).round(3).to_string(index=False))
+
+
+def effects_of(truth: Simulation, found: Network) -> np.ndarray:
+    """True effects in the order of a network, [regulators, genes]."""
+    place = {gene: i for i, gene in enumerate(truth.data.genes)}
+    rows, columns = ([place[name] for name in names] for names in (found.regulators, found.genes))
+    return truth.effect[np.ix_(rows, columns)]
+
+
+def print_reliability(found: Network, edge: np.ndarray) -> None:
+    probability = np.asarray(found.probability)[candidates(found)]
+    scores = reliability_scores(probability, edge)
+    table = reliability_table(probability, edge, bins=5, adaptive=True)
+    print(table.round(3).to_string(index=False))
+    print(
+        f"calibration error {scores['ece_adaptive']:.3f}, among the strongest "
+        f"{scores['ece_top']:.3f}; Brier skill {scores['brier_skill']:.2f}; "
+        f"average precision {scores['auprc']:.2f}"
+    )
+
+
+if __name__ == "__main__":
+    main()

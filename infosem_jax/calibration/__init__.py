@@ -1,0 +1,1 @@
+"""Whether stated uncertainty can be trusted: calibration on simulations, and checks on data."""

@@ -1,0 +1,216 @@
+"""The check of a run: its fit read again, judged, and put on a page."""
+
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from infosem_jax._typing import Path
+from infosem_jax.calibration.findings import (
+    Finding,
+    agreement,
+    convergence,
+    from_prior,
+    hubs,
+    moved,
+)
+from infosem_jax.calibration.findings_simulated import judge_calibration, judge_predictive
+from infosem_jax.calibration.matching import matched_priors, matched_simulation
+from infosem_jax.calibration.predictive import Predictive, predictive_checks
+from infosem_jax.calibration.recalibrate import (
+    Recalibration,
+    fit_simulations,
+    learn,
+)
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.io import read_expression, read_groups, read_regulators
+from infosem_jax.grn.prepare import Priors
+from infosem_jax.grn.result import Fit, loss_table
+from infosem_jax.grn.saved import load_fit
+
+# A check takes minutes, not hours: larger data are simulated smaller.
+MOST_GENES, MOST_CELLS = 150, 400
+
+
+class Check(NamedTuple):
+    """What a check found.
+
+    Attributes
+    ----------
+    name
+        What the data are called.
+    findings
+        The judgements.
+    predictive
+        Simulated expression beside that measured.
+    recalibration
+        Reliability of edge probabilities on matched simulations, where it was asked for.
+    losses
+        Table of the losses, see `loss_table`.
+    """
+
+    name: str
+    findings: list[Finding]
+    predictive: Predictive
+    recalibration: Recalibration | None
+    losses: pd.DataFrame
+
+
+class Run(NamedTuple):
+    """A folder that ``infosem fit`` wrote, read again: its fit, its data, its settings."""
+
+    fitted: Fit
+    data: Dataset
+    settings: dict[str, Any]
+
+
+def read_run(folder: Path, expression: Path | None = None, data: Dataset | None = None) -> Run:
+    """Read the fit of a run, and the expression that it was fitted to.
+
+    Parameters
+    ----------
+    folder
+        The run.
+    expression
+        Where the expression is now; None where the record of the run says.
+    data
+        The data, where they are in memory.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError
+        If the folder holds no saved fit, or the expression is not found or of other genes.
+    """
+    folder = FilePath(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder; give one that infosem fit wrote.")
+    if not (folder / "fit.npz").exists():
+        there = "a run without fit.npz" if (folder / "edges.csv").exists() else "no run"
+        raise ValueError(
+            f"{folder}: found {there}. Runs of earlier versions, and fits above 1 GiB, were not "
+            "saved whole; of a grid, give the folder of one fit. Run infosem fit again to get it."
+        )
+    fitted = load_fit(folder / "fit.npz")
+    settings = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
+    if data is None:
+        data = _expression(fitted, settings["run"], expression)
+    return Run(fitted, data, settings)
+
+
+def check(
+    run: Run, *, calibrate: bool = False, on_step: Callable[[str], None] | None = None
+) -> Check:
+    """Judge a run.
+
+    Parameters
+    ----------
+    run
+        See `read_run`.
+    calibrate
+        Simulate data like those of the run (of fewer genes and cells, where they are large), fit
+        them likewise, and look how far edge probabilities can be believed.
+    on_step
+        Called with what is being looked at.
+
+    Raises
+    ------
+    ValueError
+        If the priors of the run cannot be built again.
+    """
+    tell = on_step or _quiet
+    fitted, data = run.fitted, run.data
+    tell("training and seeds")
+    findings = [*convergence(fitted), *moved(fitted), *agreement(fitted)]
+    findings += [*from_prior(fitted), hubs(fitted)]
+    tell("simulated expression")
+    predictive = predictive_checks(fitted, data)
+    findings += judge_predictive(predictive, fitted)
+    recalibration = None
+    if calibrate:
+        tell("fits to simulations with known networks")
+        recalibration = _on_simulations(run)
+        findings.append(judge_calibration(recalibration))
+    return Check(fitted.name, findings, predictive, recalibration, loss_table(fitted))
+
+
+def _quiet(text: str) -> None:
+    pass
+
+
+def _on_simulations(run: Run) -> Recalibration:
+    """Learn how far probabilities can be believed, on simulations of two minutes."""
+    from infosem_jax.grn.registry import build
+
+    priors = {}
+    for site, table in (("effect", "effect"), ("logit", "edge")):
+        settings = dict(run.settings.get(table, {}))
+        name, file = settings.pop("prior", None), settings.pop("file", None)
+        priors[table] = None if name is None else build(name, file, site, settings)
+    small = _reduced(run.data)
+    config = matched_simulation(small)
+    labelled = getattr(priors["edge"], "table", None)
+    if labelled is not None:
+        share = len(labelled) / (len(run.data.regulators) * len(run.data.genes))
+        config = replace(config, known_fraction=min(share, 1.0))
+    model = run.fitted.config
+    matched = partial(matched_priors, Priors(priors["effect"], priors["edge"]))
+    fits = fit_simulations(config, matched, model=model, simulations=2)
+    return learn(fits, config)
+
+
+def _reduced(data: Dataset) -> Dataset:
+    """Keep so many genes and cells that a simulation is fitted within a minute, evenly spread."""
+    acts = np.isin(data.genes, data.regulators)
+    share = min(1.0, MOST_GENES / len(data.genes))
+    kept = []
+    for group in (np.flatnonzero(acts), np.flatnonzero(~acts)):
+        count = min(len(group), max(round(share * len(group)), 4))
+        kept.append(group[np.linspace(0, len(group) - 1, count).astype(int)] if count else group)
+    genes = np.sort(np.concatenate(kept))
+    cells = np.linspace(0, len(data.cells) - 1, min(MOST_CELLS, len(data.cells))).astype(int)
+    names = tuple(data.genes[i] for i in genes)
+    return data._replace(
+        x=data.x[np.ix_(cells, genes)],
+        observed=data.observed[np.ix_(cells, genes)],
+        genes=names,
+        cells=tuple(data.cells[i] for i in cells),
+        regulators=tuple(gene for gene in names if gene in set(data.regulators)),
+    )
+
+
+def _expression(fitted: Fit, record: dict[str, Any], path: Path | None) -> Dataset:
+    """Read the data of a fit as its record says, from where they are now."""
+    paths = [path] if path is not None else record.get("expression", [])
+    if not paths:
+        raise ValueError("The run does not say where its expression is; pass --expression.")
+    regulators = fitted.regulators
+    if record.get("regulators") and FilePath(record["regulators"]).exists():
+        regulators = read_regulators(record["regulators"])
+    layer, genes = record.get("layer") or None, set(fitted.genes)
+    seen = []
+    for place in paths:
+        if not FilePath(place).exists():
+            raise FileNotFoundError(
+                f"{place}: the expression of this run is not there any more; pass --expression."
+            )
+        if record.get("groupby"):
+            groups = read_groups(place, record["groupby"], layer=layer, regulators=regulators)
+            read = list(groups.values())
+        else:
+            options = {"orientation": record.get("orientation", "auto")}
+            options |= {"variant": record.get("variant") or None, "layer": layer}
+            drop = bool(record.get("drop_constant"))
+            read = [read_expression(place, regulators=regulators, drop_constant=drop, **options)]
+        seen += [data for data in read if set(data.genes) == genes]
+    named = [data for data in seen if data.name == fitted.name] or seen
+    if len(named) != 1:
+        raise ValueError(
+            f"Expected one data set with the {len(genes)} genes of the fit ({fitted.name}), found "
+            f"{len(named)} in {', '.join(map(str, paths))}; pass --expression."
+        )
+    return named[0]

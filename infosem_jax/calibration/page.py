@@ -1,0 +1,128 @@
+"""The files of a check: one for programs, and one page to read."""
+
+import json
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from infosem_jax._typing import Path
+from infosem_jax.calibration.check import Check
+from infosem_jax.calibration.predictive import Predictive
+from infosem_jax.data.io import atomic_write
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def write_check(folder: Path, found: Check) -> None:
+    """Write ``check.json`` and ``check.html`` to a folder, which is made where there is none.
+
+    Parameters
+    ----------
+    folder
+        Where to; files of an earlier check are replaced.
+    found
+        See `check`.
+    """
+    folder = FilePath(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = {
+        "name": found.name,
+        "findings": [finding._asdict() for finding in found.findings],
+        "measured": found.predictive.measured,
+        "simulated": found.predictive.simulated.to_dict("records"),
+    }
+    if found.recalibration is not None:
+        record["calibration"] = found.recalibration.scores.to_dict("index")
+    with atomic_write(folder / "check.json") as draft:
+        draft.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n", "utf-8")
+    with atomic_write(folder / "check.html") as draft:
+        draft.write_text(_page(found), "utf-8")
+
+
+def _page(found: Check) -> str:
+    import jinja2
+
+    from infosem_jax import plot
+    from infosem_jax.calibration.reliability import reliability_figure
+    from infosem_jax.report import svg
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("infosem_jax"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    figures = [
+        (
+            "How training went",
+            svg(plot.losses(found.losses), "losses"),
+            "Loss over epochs, one line for each seed.",
+        ),
+        (
+            "Genes simulated and measured",
+            svg(_genes_figure(found.predictive), "genes"),
+            "Each point is a gene. On the dashed line, simulated cells are like measured ones.",
+        ),
+    ]
+    if found.recalibration is not None:
+        figures.append(
+            (
+                "Edge probabilities on simulations",
+                svg(reliability_figure(found.recalibration.tables), "reliability"),
+                "Share of true edges among pairs of like probability, with 95% intervals, on "
+                "simulations left out of the learning. On the dashed line, probabilities mean "
+                "what they say.",
+            )
+        )
+    order = ("looks wrong", "note", "fine")
+    return environment.get_template("check.html").render(
+        name=found.name,
+        groups=[(v, [f for f in found.findings if f.verdict == v]) for v in order],
+        figures=figures,
+        note=found.recalibration.note if found.recalibration else "",
+    )
+
+
+def _genes_figure(predictive: Predictive) -> "Figure":
+    from matplotlib.figure import Figure
+
+    from infosem_jax.plot import ACTIVATES, GREY, INK, WIDTH
+
+    genes = predictive.genes
+    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    panels = (("variance", "Variance"), ("zeros", "Share of zeros"))
+    for ax, (column, label) in zip(figure.subplots(1, 2), panels, strict=True):
+        ax.set_facecolor("none")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(GREY)
+        ax.tick_params(color=GREY, labelcolor=INK)
+        shown = genes.dropna(subset=[column])
+        ax.plot(
+            *(shown[column], shown[f"{column}_simulated"]),
+            *("o",),
+            ms=3,
+            color=ACTIVATES,
+            alpha=0.5,
+            mew=0,
+        )
+        if len(shown):
+            ends = [shown[column].min(), shown[column].max()]
+            ax.plot(ends, ends, color=GREY, lw=1.2, ls="--")
+        ax.set_xlabel(f"{label}, measured", color=INK)
+        ax.set_ylabel(f"{label}, simulated", color=INK)
+    return figure
+
+
+def _plain(value: Any) -> Any:
+    """Turn numbers of NumPy into plain ones, and what is not finite into null."""
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.integer | np.floating | float):
+        number = float(value)
+        return number if np.isfinite(number) else None
+    return value

@@ -1,0 +1,188 @@
+"""Figures of a comparison of priors. Each function returns a Figure that nothing else knows of."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from infosem_jax.compare.summary import CONTROL, REFERENCE
+from infosem_jax.plot import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
+
+LINE = 0.3  # inches for a prior
+KINDS = {REFERENCE: (ACTIVATES, "o", -0.14), CONTROL: (REPRESSES, "s", 0.14)}
+
+
+def differences(paired: pd.DataFrame, measure: str, label: str, reference: str) -> Figure:
+    """Draw the difference of every prior from the reference and from its own control.
+
+    Parameters
+    ----------
+    paired
+        As in `Comparison`.
+    measure
+        Which measure.
+    label
+        What it is called, with its unit.
+    reference
+        Name of the reference.
+    """
+    rows = paired.loc[(paired["measure"] == measure) & paired["kind"].isin(list(KINDS))]
+    priors = list(dict.fromkeys(rows["prior"]))
+    figure, (ax,) = _figure(WIDTH + 0.6, 1.0 + LINE * 1.3 * len(priors), 1)
+    names = {REFERENCE: f"against {reference}", CONTROL: "against its own shuffled control"}
+    handles = {}
+    for kind, (colour, marker, shift) in KINDS.items():
+        of = rows.loc[rows["kind"] == kind]
+        at = np.array([priors.index(name) for name in of["prior"]], float) + shift
+        ax.hlines(at, of["low"], of["high"], color=colour, lw=1.6)
+        ax.plot(of["difference"], at, marker, color=colour, ms=5.5, mew=0)
+        if len(of):
+            handles[names[kind]] = Line2D([], [], color=colour, marker=marker, lw=1.6)
+    ax.axvline(0, color=INK, lw=0.8, ls=":")
+    _name_rows(ax, priors)
+    ax.set_xlabel(label)
+    _legend(figure, handles)
+    return figure
+
+
+def scores(summary: pd.DataFrame, measure: str, label: str) -> Figure:
+    """Draw accuracy against held-out density, one point for each prior and control.
+
+    Parameters
+    ----------
+    summary
+        As in `Comparison`; means over data sets are drawn.
+    measure
+        The accuracy.
+    label
+        What it is called.
+    """
+    rows = summary.loc[(summary["dataset"] == "") & summary[measure].notna()]
+    figure, (ax,) = _figure(WIDTH + 0.6, 3.8, 1)
+    handles = {}
+    for control, colour, marker in ((False, ACTIVATES, "o"), (True, GREY, "s")):
+        of = rows.loc[rows["control"] == control]
+        ax.plot(of["density"], of[measure], marker, color=colour, ms=6, mew=0)
+        for name, x, y in of[["prior", "density", measure]].itertuples(index=False):
+            style = {"fontsize": 8, "color": colour if control else INK, "parse_math": False}
+            place = {"xytext": (5, 3), "textcoords": "offset points"}
+            ax.annotate(
+                str(name), (x, y), fontstyle="italic" if control else "normal", **style, **place
+            )
+        if len(of):
+            what = "genes dealt anew" if control else "prior"
+            handles[what] = Line2D([], [], ls="none", color=colour, marker=marker)
+    ax.margins(x=0.25, y=0.12)
+    ax.set(xlabel="Held-out density (nats per value)", ylabel=label)
+    _legend(figure, handles)
+    return figure
+
+
+def agreement(summary: pd.DataFrame) -> Figure:
+    """Draw how far seeds, and halves of the cells, agree on the strengths of edges.
+
+    Parameters
+    ----------
+    summary
+        As in `Comparison`; means over data sets are drawn.
+    """
+    rows = summary.loc[(summary["dataset"] == "") & ~summary["control"].astype(bool)]
+    priors = list(rows["prior"])
+    figure, (ax,) = _figure(WIDTH + 0.6, 1.0 + LINE * len(priors), 1)
+    handles = {}
+    for column, name, colour, marker in (
+        ("seeds_spearman", "seeds", ACTIVATES, "o"),
+        ("halves_spearman", "halves of the cells", SECOND, "^"),
+    ):
+        if column in rows and pd.Series(rows[column]).notna().any():
+            ax.plot(rows[column], range(len(priors)), marker, color=colour, ms=6, mew=0)
+            handles[name] = Line2D([], [], ls="none", color=colour, marker=marker)
+    _name_rows(ax, priors)
+    ax.set_xlabel("Rank correlation of edge strengths")
+    ax.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
+    _legend(figure, handles)
+    return figure
+
+
+def strengths(summary: pd.DataFrame, accuracy: str | None, label: str) -> Figure:
+    """Draw held-out density, and accuracy where it is known, over the strengths of a scan.
+
+    Parameters
+    ----------
+    summary
+        As in `Comparison`; priors with a number for a name are drawn, others are lines across.
+    accuracy
+        A measure of accuracy, or None.
+    label
+        What it is called.
+    """
+    rows = summary.loc[(summary["dataset"] == "") & ~summary["control"].astype(bool)]
+    weight = _numbers(rows["prior"])
+    scan = rows.assign(weight=weight).loc[~np.isnan(weight)].sort_values("weight")
+    others = rows.loc[np.isnan(weight)]
+    panels: list[tuple[Any, str, str]] = [
+        ("density", "Held-out density\n(nats per value)", ACTIVATES)
+    ]
+    if accuracy is not None:
+        panels.append((accuracy, label, SECOND))
+    figure, axes = _figure(WIDTH, 0.8 + 1.9 * len(panels), len(panels))
+    for ax, (column, name, colour) in zip(axes, panels, strict=True):
+        ax.plot(scan["weight"], scan[column], "o-", color=colour, ms=5, lw=1.4)
+        best = scan.loc[scan[column].idxmax()]
+        ax.plot(best["weight"], best[column], "o", ms=11, mfc="none", mec=INK)
+        for other, value in others[["prior", column]].itertuples(index=False):
+            ax.axhline(value, color=GREY, lw=1, ls="--")
+            ax.annotate(
+                str(other), (1, value), xycoords=("axes fraction", "data"), ha="right",
+                va="bottom", fontsize=8, color=INK, parse_math=False,
+            )  # fmt: skip
+        ax.set_ylabel(name)
+    if (scan["weight"] > 0).all():
+        axes[-1].set_xscale("log")
+    axes[-1].set_xlabel("Strength of the prior (circle: best)")
+    return figure
+
+
+def is_scan(names: Sequence[str]) -> bool:
+    """Tell whether three or more priors are called by their strengths, as `priors.scan` does."""
+    return int((~np.isnan(_numbers(names))).sum()) >= 3
+
+
+def _numbers(names: Any) -> np.ndarray:
+    return np.asarray(pd.to_numeric(pd.Series(list(names)), errors="coerce"), np.float64)
+
+
+def _figure(width: float, height: float, rows: int) -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots(rows, squeeze=False, sharex=True)[:, 0]
+    for ax in axes:
+        ax.set_facecolor("none")
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.spines[["left", "bottom"]].set_color(GREY)
+        ax.tick_params(color=GREY, labelcolor=INK, labelsize=9, which="both")
+        ax.xaxis.label.set_color(INK)
+        ax.yaxis.label.set_color(INK)
+    return figure, axes
+
+
+def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+    ax.set_yticks(range(len(names)), list(names), parse_math=False)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+
+
+def _legend(figure: Figure, handles: dict[str, Line2D]) -> None:
+    legend = figure.legend(
+        handles=list(handles.values()),
+        labels=[str(i) for i in range(len(handles))],
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+        labelcolor=INK,
+        fontsize=9,
+    )
+    for text, name in zip(legend.get_texts(), handles, strict=True):
+        text.set(text=name, parse_math=False)  # as a label, a name may be hidden or a formula

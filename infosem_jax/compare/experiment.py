@@ -1,0 +1,445 @@
+"""Priors side by side: every one on every data set, with its control and on halves of the cells.
+
+All fits train in as few programs as possible (`fit_many`); each is measured when its group has
+trained, and what was measured is written at once, so that a run that was killed goes on from there.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+
+from infosem_jax import _typing
+from infosem_jax.benchmark.cell import At, Cell
+from infosem_jax.benchmark.splits import Universe, candidates
+from infosem_jax.checkpoint import Interrupted, Saver, fingerprint
+from infosem_jax.compare.measures import (
+    PRIOR_ONLY,
+    SHUFFLED,
+    Outcome,
+    Settings,
+    measure,
+    measure_halves,
+)
+from infosem_jax.compare.summary import Comparison, summarise
+from infosem_jax.data.dataset import MIN_CELLS, Dataset
+from infosem_jax.data.io import atomic_write
+from infosem_jax.grn.binding import Bindable, coverage
+from infosem_jax.grn.config import Config, converged
+from infosem_jax.grn.evidence import MOST_GENES, held_out_cells
+from infosem_jax.grn.fit import GridProgress, fit_many
+from infosem_jax.grn.prepare import Job, PriorLike, Priors, as_priors, context, named
+from infosem_jax.grn.relabelled import Relabelled
+from infosem_jax.grn.result import Fit
+
+RECIPE = converged(epochs=40, start="prior", held_out=0.1)
+# Share of the time of a job that its training takes; the rest is scoring.
+TRAINING = 0.7
+
+Tell = Callable[[float, str], None]
+
+
+class Plan(NamedTuple):
+    """What is to be compared, checked and with the controls that there are.
+
+    Attributes
+    ----------
+    datasets
+        Data sets by name.
+    priors, controls
+        Priors by name, and their controls by the same names where there is one.
+    universes
+        Known edges by the name of their data set.
+    config, seeds
+        Settings of the fits, and how many there are of each.
+    halves
+        Whether priors are fitted to halves of the cells too.
+    how
+        How fits are measured.
+    """
+
+    datasets: dict[str, Dataset]
+    priors: dict[str, Priors]
+    controls: dict[str, Priors]
+    universes: dict[str, Universe]
+    config: Config
+    seeds: int
+    halves: bool
+    how: Settings
+
+
+def compare(
+    datasets: Mapping[str, Dataset] | Sequence[Dataset] | Dataset,
+    priors: Mapping[str, PriorLike],
+    *,
+    truth: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
+    config: Config = RECIPE,
+    seeds: int = 3,
+    key: int = 0,
+    controls: bool = True,
+    halves: bool = True,
+    cells: int = 32,
+    samples: int = 64,
+    changes: int = 0,
+    reference: str | None = None,
+    on_progress: Tell = lambda share, text: None,
+) -> Comparison:
+    """Fit data sets with several priors and compare what they predict, and what they find.
+
+    Parameters
+    ----------
+    datasets
+        Data sets, by name or with names of their own.
+    priors
+        Priors by name, as `fit_many` takes them; `priors.scan` gives one at several strengths.
+    truth
+        Known networks: one for all data sets, or by their names. Columns ``source, target``.
+    config
+        Settings; cells must be held out.
+    seeds, key
+        Fits of each that differ by random numbers, and what seeds these. The held-out cells of a
+        seed are the same for all priors.
+    controls
+        Fit each prior that knows genes by name also with its genes dealt anew.
+    halves
+        Fit each prior also to two halves of the cells.
+    cells, samples
+        Most held-out cells of each seed that are scored, and importance samples for each.
+    changes
+        How many of the edges that data moved most are listed for each data set and prior.
+    reference
+        Prior that the others are compared with; the first if not given.
+    on_progress
+        Called with the share that is done, and a text.
+
+    Returns
+    -------
+    Tables of all measures, their means, and paired comparisons.
+
+    Raises
+    ------
+    ValueError
+        If data, priors, truth and settings do not fit together.
+    """
+    how = Settings(key, cells, samples, changes)
+    plan = make_plan(
+        datasets,
+        priors,
+        truth=truth,
+        config=config,
+        seeds=seeds,
+        how=how,
+        controls=controls,
+        halves=halves,
+    )
+    reference = check_reference(plan, reference)
+    return summarise(list(run(plan, on_progress=on_progress)), list(plan.priors), reference)
+
+
+def make_plan(
+    datasets: Mapping[str, Dataset] | Sequence[Dataset] | Dataset,
+    priors: Mapping[str, PriorLike],
+    *,
+    truth: pd.DataFrame | Mapping[str, pd.DataFrame] | None,
+    config: Config,
+    seeds: int,
+    how: Settings,
+    controls: bool,
+    halves: bool,
+) -> Plan:
+    """Check all that can be checked before anything is fitted.
+
+    Parameters
+    ----------
+    datasets, priors, truth, config, seeds, controls, halves
+        As in `compare`.
+    how
+        How fits are measured.
+
+    Raises
+    ------
+    ValueError
+        If they do not fit together.
+    """
+    data = {name: each._replace(name=name) for name, each in named(datasets, "data sets").items()}
+    if not isinstance(priors, Mapping):
+        raise TypeError(f"Expected priors by name, found {type(priors).__name__}.")
+    chosen = {name: as_priors(prior) for name, prior in named(priors, "priors").items()}
+    for name in chosen:
+        if not name or name.endswith((SHUFFLED, PRIOR_ONLY)):
+            raise ValueError(
+                f"Expected names of priors that are not empty and do not end in {SHUFFLED!r} or "
+                f"{PRIOR_ONLY!r}, found {name!r}."
+            )
+    if seeds < 1 or how.cells < 1 or how.samples < 1 or how.changes < 0:
+        raise ValueError(
+            "Expected at least one seed, one cell and one sample, and no negative number of "
+            f"changes, found {seeds}, {how.cells}, {how.samples} and {how.changes}."
+        )
+    for name, each in data.items():
+        held_out_cells(each, config)
+        if len(each.genes) > MOST_GENES:
+            raise ValueError(
+                f"{name}: expected at most {MOST_GENES} genes to score held-out cells of, found "
+                f"{len(each.genes)}; select genes."
+            )
+        if halves and len(each.cells) < 2 * MIN_CELLS:
+            raise ValueError(
+                f"{name}: expected at least {2 * MIN_CELLS} cells to fit halves of them, found "
+                f"{len(each.cells)}; compare without halves."
+            )
+    dealt = {}
+    if controls:
+        among = tuple(sorted(set().union(*(each.regulators for each in data.values()))))
+        known = {name: _knows_genes(prior, data, config) for name, prior in chosen.items()}
+        dealt = {
+            name: Priors(*(_dealt(part, knows, among, how.key) for part, knows in known[name]))
+            for name in chosen
+            if any(knows for _, knows in known[name])
+        }
+    universes = _universes(data, truth)
+    return Plan(data, chosen, dealt, universes, config, seeds, halves, how)
+
+
+def check_reference(plan: Plan, reference: str | None) -> str:
+    """Return the prior that others are compared with.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if reference is not None and reference not in plan.priors:
+        raise ValueError(
+            f"Expected a reference among the priors {', '.join(plan.priors)}, found {reference!r}."
+        )
+    return reference or next(iter(plan.priors))
+
+
+def run(
+    plan: Plan,
+    *,
+    folder: _typing.Path | None = None,
+    savers: tuple[Saver, Saver] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    on_progress: Tell = lambda share, text: None,
+) -> Iterator[Outcome]:
+    """Fit and measure all that is in a plan, in two goes: all cells first, halves of them then.
+
+    Parameters
+    ----------
+    plan
+        What is to be compared.
+    folder
+        Where outcomes are written as soon as they are known, and read from on resuming; None
+        writes none.
+    savers
+        Save the training of the two goes.
+    stop
+        Asked after every outcome: whether to stop.
+    on_progress
+        As in `compare`.
+
+    Yields
+    ------
+    Outcomes, those found in the folder first.
+
+    Raises
+    ------
+    Interrupted
+        If asked to stop.
+    """
+    jobs = [(data, prior, "whole") for data in plan.datasets for prior in plan.priors]
+    jobs += [(data, prior, "control") for data in plan.datasets for prior in plan.controls]
+    if plan.halves:
+        jobs += [(data, prior, "halves") for data in plan.datasets for prior in plan.priors]
+    done = set()
+    for job in jobs:
+        path = None if folder is None else _path(folder, *job)
+        if path is not None and path.exists():
+            done.add(job)
+            yield _read(path)
+    tell = _Teller(len(jobs), len(done), on_progress)
+    goes = [_wholes(plan, done, savers and savers[0], tell)]
+    if plan.halves:
+        goes.append(_halves(plan, done, savers and savers[1], tell))
+    for go in goes:
+        for outcome in go:
+            if folder is not None:
+                _write(_path(folder, outcome.data, outcome.prior, outcome.part), outcome)
+            tell.measured(f"{outcome.data}, {outcome.prior}, {outcome.part}")
+            yield outcome
+            if stop():
+                raise Interrupted(str(folder))
+
+
+def identity(plan: Plan) -> dict[str, Any]:
+    """Return all that the outcomes of a plan depend on, as JSON holds it."""
+    return {
+        "data": {name: fingerprint(data) for name, data in plan.datasets.items()},
+        "priors": {name: fingerprint(prior) for name, prior in plan.priors.items()},
+        "controls": sorted(plan.controls),
+        "truth": {name: fingerprint(universe) for name, universe in plan.universes.items()},
+        "config": asdict(plan.config),
+        "seeds": plan.seeds,
+        "halves": plan.halves,
+        "measured": plan.how._asdict(),
+    }
+
+
+class _Teller:
+    """Turns the progress of groups of fits, and outcomes, into a share of all jobs."""
+
+    def __init__(self, total: int, done: int, on_progress: Tell):
+        self.total, self.done, self.on_progress = total, float(done), on_progress
+        self.training = 0.0
+
+    def trained(self, progress: GridProgress) -> None:
+        self.training = TRAINING * len(progress.jobs) * progress.epochs / progress.n_epochs
+        where = f"group {progress.group + 1} of {progress.n_groups}"
+        text = f"{where}, epoch {progress.epochs:.0f} of {progress.n_epochs}"
+        self.on_progress(min((self.done + self.training) / self.total, 1.0), text)
+
+    def measured(self, text: str) -> None:
+        self.done += 1.0
+        self.training = max(self.training - 1.0, 0.0)
+        self.on_progress(min((self.done + self.training) / self.total, 1.0), text)
+
+
+def _wholes(plan: Plan, done: set, saver: Saver | None, tell: _Teller) -> Iterator[Outcome]:
+    names = {name: (name, "whole") for name in plan.priors}
+    names |= {name + SHUFFLED: (name, "control") for name in plan.controls}
+    priors = plan.priors | {name + SHUFFLED: prior for name, prior in plan.controls.items()}
+    skip = {
+        Job(data, name, "")
+        for data in plan.datasets
+        for name, (prior, part) in names.items()
+        if (data, prior, part) in done
+    }
+    for job, fitted in _fits(plan, plan.datasets, priors, skip, saver, tell):
+        data, universe = plan.datasets[job.data], plan.universes.get(job.data)
+        yield measure(fitted, data, *names[job.prior], universe, plan.how)
+
+
+def _halves(plan: Plan, done: set, saver: Saver | None, tell: _Teller) -> Iterator[Outcome]:
+    parts, of = {}, {}
+    for name, data in plan.datasets.items():
+        for i, half in enumerate(_split(data, plan.how.key)):
+            parts[half.name], of[half.name] = half, (name, i)
+    skip = {
+        Job(half, prior, "")
+        for half, (data, _) in of.items()
+        for prior in plan.priors
+        if (data, prior, "halves") in done
+    }
+    waiting: dict[tuple[str, str], tuple[int, Fit]] = {}
+    for job, fitted in _fits(plan, parts, plan.priors, skip, saver, tell):
+        data, i = of[job.data]
+        if (data, job.prior) not in waiting:
+            waiting[data, job.prior] = i, fitted._replace(params={})
+            continue
+        pair = dict([(i, fitted), waiting.pop((data, job.prior))])
+        yield measure_halves(data, job.prior, pair[0], pair[1])
+
+
+def _fits(
+    plan: Plan,
+    datasets: Mapping[str, Dataset],
+    priors: Mapping[str, Priors],
+    skip: set[Job],
+    saver: Saver | None,
+    tell: _Teller,
+) -> Iterator[tuple[Job, Fit]]:
+    return fit_many(
+        datasets,
+        priors,
+        configs={"": plan.config},
+        seeds=plan.seeds,
+        key=plan.how.key,
+        on_chunk=tell.trained,
+        saver=saver,
+        skip=skip,
+    )
+
+
+def _split(data: Dataset, key: int) -> list[Dataset]:
+    """Deal the cells to two halves, at random and whatever their order."""
+    by_name = np.argsort(np.asarray(data.cells))
+    order = by_name[np.random.default_rng(key).permutation(len(by_name))]
+    return [
+        data._replace(
+            x=data.x[part],
+            observed=data.observed[part],
+            cells=tuple(data.cells[i] for i in part),
+            name=f"{data.name} (half {i + 1})",
+        )
+        for i, part in enumerate(np.array_split(order, 2))
+    ]
+
+
+def _knows_genes(
+    priors: Priors, datasets: Mapping[str, Dataset], config: Config
+) -> list[tuple[Any, bool]]:
+    """Tell of both priors whether they know genes by name; user-written functions may."""
+    found = []
+    for site, prior in zip(("effect", "logit"), priors, strict=True):
+        contexts = [context(data, config, site) for data in datasets.values()]
+        user_written = callable(prior) and not isinstance(prior, Bindable | dist.Distribution)
+        knows = prior is not None and (
+            user_written or any(coverage(prior, each) for each in contexts)
+        )
+        found.append((prior, knows))
+    return found
+
+
+def _dealt(prior: Any, knows: bool, among: tuple[str, ...], seed: int) -> Any:
+    return Relabelled(prior, seed=seed, among=among) if knows else prior
+
+
+def _universes(
+    datasets: Mapping[str, Dataset], truth: pd.DataFrame | Mapping[str, pd.DataFrame] | None
+) -> dict[str, Universe]:
+    if truth is None:
+        return {}
+    tables = dict.fromkeys(datasets, truth) if isinstance(truth, pd.DataFrame) else dict(truth)
+    unknown = sorted(set(tables) - set(datasets))
+    if unknown:
+        raise ValueError(
+            f"Expected known networks of the data sets {', '.join(datasets)}, found those of "
+            f"{', '.join(unknown)}."
+        )
+    return {name: candidates(datasets[name], table) for name, table in tables.items()}
+
+
+def _path(folder: _typing.Path, *names: str) -> Path:
+    # Names may hold what file names must not, and differ by case only.
+    return Path(folder, f"{fingerprint(names)[:24]}.json")
+
+
+def _write(path: Path, outcome: Outcome) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    cells = [[np.asarray(part).tolist() for part in cell[3:]] for cell in outcome.scored]
+    heads = [[cell.at, cell.metrics, cell.seconds] for cell in outcome.scored]
+    record = outcome._asdict() | {"scored": [[*a, *b] for a, b in zip(heads, cells, strict=True)]}
+    with atomic_write(path) as draft:
+        draft.write_text(json.dumps(record), encoding="utf-8")
+
+
+def _read(path: Path) -> Outcome:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        scored = [
+            Cell(At(*at), metrics, seconds, tuple(names), *(np.asarray(a, float) for a in arrays))
+            for at, metrics, seconds, names, *arrays in record.pop("scored")
+        ]
+        numbers = [(seed, name, value) for seed, name, value in record.pop("numbers")]
+        return Outcome(**record, scored=scored, numbers=numbers)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path}: not written by this comparison, or damaged ({error}); remove it."
+        ) from error

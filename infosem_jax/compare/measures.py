@@ -1,0 +1,266 @@
+"""What is measured of one fit: evidence, how far data moved the edges, agreement, and accuracy."""
+
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Bool, Float
+
+from infosem_jax.benchmark.cell import At, Cell
+from infosem_jax.benchmark.cell import measure as measure_cell
+from infosem_jax.benchmark.splits import Split, Universe
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn.evidence import density, held_out_cells
+from infosem_jax.grn.result import Fit
+
+ACCURACY = (
+    *("auprc", "auprc_ratio", "auroc", "epr", "auprc_ratio_per_regulator"),
+    *("auprc_ratio_regulator_mean", "auprc_ratio_target_mean"),
+)
+SHUFFLED, PRIOR_ONLY = " (shuffled)", " (prior only)"
+CHANGES = ("source", "target", "prior_mean", "weight", "change")
+
+
+class Settings(NamedTuple):
+    """How fits are measured.
+
+    Attributes
+    ----------
+    key
+        Of the fits.
+    cells, samples
+        Most held-out cells that are scored, and importance samples for each.
+    changes
+        How many of the edges that data moved most are listed; 0 lists none.
+    """
+
+    key: int = 0
+    cells: int = 32
+    samples: int = 64
+    changes: int = 0
+
+
+class Outcome(NamedTuple):
+    """What was measured of all seeds of one fit, or of a pair of fits to halves of the cells.
+
+    Attributes
+    ----------
+    data, prior
+        Names.
+    part
+        ``whole``, ``control`` or ``halves``.
+    numbers
+        Seed, measure and value.
+    cells, density
+        Names of the scored cells of each seed, and their log predictive density in nats per
+        measured value; empty for halves.
+    scored
+        The benchmark's cells of all seeds and read-outs; empty without a truth.
+    changes
+        Rows of `edge_changes`; empty where none were asked for.
+    """
+
+    data: str
+    prior: str
+    part: str
+    numbers: list[tuple[int, str, float]]
+    cells: list[list[str]]
+    density: list[list[float]]
+    scored: list[Cell]
+    changes: list[dict[str, Any]]
+
+
+def measure(
+    fitted: Fit, data: Dataset, prior: str, part: str, universe: Universe | None, how: Settings
+) -> Outcome:
+    """Measure a fit to all cells.
+
+    Parameters
+    ----------
+    fitted, data
+        The fit, and what it was made of.
+    prior, part
+        What the prior is called, and whether this is its ``control``.
+    universe
+        Known edges and candidate pairs, or None.
+    how
+        Settings.
+    """
+    numbers: list[tuple[int, str, float]] = []
+    names, nats, scored = [], [], []
+    agreed = _between_seeds(fitted)
+    for seed in range(len(fitted.diverged)):
+        sound = fitted.diverged[seed] < 0
+        found: dict[str, float] = {"sound": float(sound)}
+        if sound:
+            kept = held_out_cells(data, fitted.config, key=how.key, seed=seed)[: how.cells]
+            of = density(fitted, data, kept, seed=seed, samples=how.samples)
+            names.append(list(of.cells))
+            nats.append(of.per_value.tolist())
+            found["density"] = float(of.per_value.mean())
+            found["effective_samples"] = float(of.effective.mean())
+            found["elbo"] = -_last(np.asarray(fitted.losses.held_out[seed]))
+            found |= moved(fitted, seed) | agreed.get(seed, {})
+            if universe is not None:
+                cells = _accuracy(fitted, seed, prior, part, universe)
+                scored += cells
+                for cell, prefix in zip(cells, ("", "prior_"), strict=False):
+                    found |= {prefix + name: cell.metrics[name] for name in ACCURACY}
+        else:
+            names.append([])
+            nats.append([])
+        numbers += [(seed, name, value) for name, value in found.items()]
+    changes = edge_changes(fitted, top=how.changes).to_dict("records") if how.changes else []
+    return Outcome(fitted.name, prior, part, numbers, names, nats, scored, changes)
+
+
+def measure_halves(data: str, prior: str, first: Fit, second: Fit) -> Outcome:
+    """Measure how far the fits to two halves of the cells agree.
+
+    Each seed of the first is compared with the next seed of the second, since equal seeds start
+    from the same random effects (as they do where there is one seed only).
+
+    Parameters
+    ----------
+    data, prior
+        What the whole data set and the prior are called.
+    first, second
+        The fits.
+    """
+    off = _pairs(first)
+    n = len(first.diverged)
+    numbers = []
+    for seed in range(n):
+        other = (seed + 1) % n
+        if first.diverged[seed] < 0 and second.diverged[other] < 0:
+            found = agreement(first.weight[seed][off], second.weight[other][off])
+            numbers += [(seed, f"halves_{name}", value) for name, value in found.items()]
+    return Outcome(data, prior, "halves", numbers, [], [], [], [])
+
+
+def moved(fitted: Fit, seed: int) -> dict[str, float]:
+    """Tell how far data moved the edges of one seed from the prior.
+
+    With ``d = weight - prior_mean`` over the N candidate pairs, ``share_moved`` is the
+    participation ratio ``(sum |d|)^2 / (N sum d^2)``: 1 where all moved by as much, 1/N where one
+    did. ``change_rms`` and ``weight_rms`` are root mean squares of d and of the weight, and
+    ``prior_correlation`` is between prior and posterior mean (NaN where the prior tells no pairs
+    apart).
+
+    Parameters
+    ----------
+    fitted, seed
+        A fit, and which seed.
+    """
+    off = _pairs(fitted)
+    weight, prior = (
+        np.asarray(values[seed][off], np.float64) for values in (fitted.weight, fitted.prior_mean)
+    )
+    d = weight - prior
+    square = float(np.sum(d**2))
+    told_apart = np.ptp(prior) > 0 and np.ptp(weight) > 0
+    return {
+        "share_moved": float(np.sum(np.abs(d)) ** 2 / (d.size * square)) if square else 0.0,
+        "change_rms": float(np.sqrt(square / d.size)),
+        "weight_rms": float(np.sqrt(np.mean(weight**2))),
+        "prior_correlation": float(np.corrcoef(prior, weight)[0, 1]) if told_apart else np.nan,
+    }
+
+
+def agreement(a: Float[np.ndarray, " pairs"], b: Float[np.ndarray, " pairs"]) -> dict[str, float]:
+    """Compare two fits edge by edge.
+
+    ``spearman`` is the rank correlation of ``|weight|``; ``top`` is the share of the strongest 1 %
+    of edges that both have in common.
+
+    Parameters
+    ----------
+    a, b
+        Weights of the same pairs, [pairs].
+    """
+    from scipy.stats import spearmanr
+
+    a, b = np.abs(a), np.abs(b)
+    n = max(1, len(a) // 100)
+    first, second = (set(np.argsort(-values, kind="stable")[:n].tolist()) for values in (a, b))
+    constant = np.ptp(a) == 0 or np.ptp(b) == 0
+    rank = np.nan if constant else float(np.asarray(spearmanr(a, b))[0])
+    return {"spearman": rank, "top": len(first & second) / n}
+
+
+def edge_changes(fitted: Fit, *, top: int | None = None) -> pd.DataFrame:
+    """List what the fit made of the prior of each edge, the largest changes first.
+
+    Parameters
+    ----------
+    fitted
+        A fit.
+    top
+        How many edges to list; None lists all pairs of a regulator and another gene.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``source, target, prior_mean, weight, change``: means over the sound seeds.
+
+    Raises
+    ------
+    FloatingPointError
+        If no seed is sound.
+    """
+    sound = fitted.diverged < 0
+    if not sound.any():
+        raise FloatingPointError(f"{fitted.name}: every seed diverged.")
+    row, column = np.nonzero(_pairs(fitted))
+    prior, weight = (
+        values[sound].mean(0)[row, column] for values in (fitted.prior_mean, fitted.weight)
+    )
+    change = weight - prior
+    order = np.argsort(-np.abs(change), kind="stable")[:top]
+    source, target = np.asarray(fitted.regulators, object), np.asarray(fitted.genes, object)
+    columns = source[row], target[column], prior, weight, change
+    return pd.DataFrame({name: of[order] for name, of in zip(CHANGES, columns, strict=True)})
+
+
+def _pairs(fitted: Fit) -> Bool[np.ndarray, "regulators genes"]:
+    return np.asarray(fitted.regulators)[:, None] != np.asarray(fitted.genes)
+
+
+def _last(losses: Float[np.ndarray, " epochs"]) -> float:
+    """Return the last loss that was computed; training may have stopped early."""
+    known = losses[np.isfinite(losses)]
+    return float(known[-1]) if len(known) else np.nan
+
+
+def _between_seeds(fitted: Fit) -> dict[int, dict[str, float]]:
+    """Average the agreement of each sound seed with the others."""
+    off = _pairs(fitted)
+    found: dict[int, list[dict[str, float]]] = {}
+    for a, b in combinations(np.flatnonzero(fitted.diverged < 0).tolist(), 2):
+        pair = agreement(fitted.weight[a][off], fitted.weight[b][off])
+        for seed in (a, b):
+            found.setdefault(seed, []).append(pair)
+    return {
+        seed: {f"seeds_{name}": float(np.mean([pair[name] for pair in pairs])) for name in pairs[0]}
+        for seed, pairs in found.items()
+    }
+
+
+def _accuracy(fitted: Fit, seed: int, prior: str, part: str, universe: Universe) -> list[Cell]:
+    """Score |W| against the known edges, and |prior mean| where it tells pairs apart."""
+    nothing = np.zeros_like(universe.candidate)
+    every = Split(nothing, nothing, universe.candidate, "all")
+    method = prior + SHUFFLED * (part == "control")
+    read_outs = {method: fitted.weight[seed]}
+    if np.ptp(fitted.prior_mean[seed][_pairs(fitted)]) > 0:
+        read_outs[method + PRIOR_ONLY] = fitted.prior_mean[seed]
+    rows = pd.Index(fitted.regulators).get_indexer(pd.Index(universe.regulators))
+    columns = pd.Index(fitted.genes).get_indexer(pd.Index(universe.genes))
+    cells = []
+    for name, values in read_outs.items():
+        scores = np.abs(values[np.ix_(rows, columns)]).astype(np.float64)
+        scores[rows < 0] = np.nan
+        at = At(fitted.name, "truth", "", name, "all", seed)
+        cells.append(measure_cell(at, scores, universe, every, 0.0))
+    return cells

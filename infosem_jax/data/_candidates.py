@@ -1,0 +1,207 @@
+"""Tables of candidate edges from motifs and open chromatin, and of edges with a sign."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
+# Inferred from its source, the types of pandas are unions that no call narrows.
+
+import csv
+import importlib.util
+from pathlib import Path as FilePath
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+
+from infosem_jax._typing import Path
+from infosem_jax.data._files import reading
+from infosem_jax.data._networks import read_network
+from infosem_jax.data._tables import delimiter, open_text, pick, read_matrix, read_table
+
+_GENE, _PEAK = "gene_short_name", "peak_id"
+_SOURCE = ("source", "tf", "gene1", "regulator")
+_TARGET = ("target", "gene2", "gene")
+_MODE = ("sign", "mode", "mor", "type", "effect", "interaction")
+_UP = ("+", "activator", "activation", "activates", "activating", "positive", "up")
+_DOWN = ("-", "repressor", "repression", "represses", "repressing", "inhibition", "negative")
+_SIGNS = dict.fromkeys(_UP, 1.0) | dict.fromkeys((*_DOWN, "inhibitor", "down"), -1.0)
+_SIGNS |= dict.fromkeys(("", "?", "unknown", "nan", "none"), 0.0)
+
+FORMS = (
+    "expected a CellOracle base network (gene_short_name and one 0/1 column per regulator), an "
+    "inferelator prior (targets in rows, regulators in columns, numbers) or a list of edges "
+    "(source,target)"
+)
+
+
+def read_candidates(path: Path) -> pd.DataFrame:
+    """Read which edges are possible, as motifs and open chromatin tell, in any of three forms.
+
+    A CellOracle base network has a column ``gene_short_name`` and one 0/1 column per regulator; the
+    rows of a gene, one for each of its peaks (``peak_id``), are taken together. An inferelator
+    prior has targets in rows and regulators in columns, 0 for no edge. Anything with columns for
+    source and target is read by `read_network`. Text may be CSV or TSV, plain or gzipped; parquet
+    needs pyarrow. Genes do not regulate themselves: self pairs are dropped.
+
+    Returns
+    -------
+    DataFrame
+        Columns source and target, one row per pair; ``weight`` where a matrix has other numbers
+        than 0 and 1; and what `read_network` finds in a list.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is of none of the three forms, or has no edge.
+    """
+    file = FilePath(path)
+    if file.is_dir():
+        return read_network(file)
+    if file.suffix == ".parquet":
+        return _edges(file, _read_parquet(file))
+    header = _header(file)
+    names = [name.lower() for name in header]
+    if _GENE in names:
+        return _edges(file, _read_base_network(file, header))
+    if pick(names, *_SOURCE) and pick(names, *_TARGET):
+        return read_network(file)
+    try:
+        x, targets, regulators = read_matrix(file, "table of candidate edges")
+    except ValueError as error:
+        raise ValueError(f"{error} For candidate edges, {FORMS}.") from error
+    return _edges(file, pd.DataFrame(x, index=list(targets), columns=list(regulators)))
+
+
+def read_signed_edges(path: Path) -> pd.DataFrame:
+    """Read known activations and repressions: columns source, target and sign (1 or -1).
+
+    The sign comes from a column ``sign``, ``mode``, ``mor``, ``type``, ``effect`` or
+    ``interaction``, see `edge_signs`. Pairs of unknown sign, or listed with both, are dropped.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If a column is missing, a sign cannot be read, or none is known.
+    """
+    frame = read_table(path, "table of signed edges")
+    columns = [pick(frame.columns, *names) for names in (_SOURCE, _TARGET, _MODE)]
+    if None in columns:
+        raise ValueError(
+            f"{path}: expected columns source, target and sign (or mode, mor, type), found "
+            f"{', '.join(filter(None, frame.columns))}."
+        )
+    edges = frame[columns].set_axis(["source", "target", "sign"], axis=1)
+    edges = edges.assign(sign=edge_signs(edges, str(path)))
+    edges = edges[(edges["sign"] != 0) & (edges["source"] != edges["target"])].drop_duplicates()
+    edges = edges.drop_duplicates(["source", "target"], keep=False).reset_index(drop=True)
+    if edges.empty:
+        raise ValueError(f"{path}: no edge with one known sign.")
+    return edges.astype({"sign": np.int8})
+
+
+def edge_signs(table: pd.DataFrame, what: str) -> Float[np.ndarray, " pairs"]:
+    """Read the column ``sign`` or ``mode`` of a table of edges as 1, -1 and 0 (unknown).
+
+    Numbers count by their sign; words are activator, repressor and their like, in any case.
+
+    Parameters
+    ----------
+    table
+        Edges.
+    what
+        What the table is called in messages.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or it holds something else.
+    """
+    column = pick(table.columns, "sign", "mode")
+    if column is None:
+        raise ValueError(
+            f"{what}: expected a column sign (1, -1) or mode (activator, repressor), found "
+            f"{', '.join(map(str, table))}."
+        )
+    text = table[column].astype(str).str.strip().str.lower()
+    signs = np.sign(pd.to_numeric(text, errors="coerce")).fillna(text.map(_SIGNS))
+    if signs.isna().any():
+        raise ValueError(
+            f"{what}: expected 1, -1, activator or repressor in column {column}, found "
+            f"{table.loc[signs.isna().to_numpy(), column].iloc[0]!r}."
+        )
+    return signs.to_numpy(np.float64)
+
+
+def _header(file: FilePath) -> list[str]:
+    with open_text(file, "table of candidate edges") as stream:
+        line = next((line for line in stream if line.strip()), "")
+        return [name.strip() for name in next(csv.reader([line], delimiter=delimiter(line)), [])]
+
+
+def _read_base_network(file: FilePath, header: list[str]) -> pd.DataFrame:
+    """Return 0/1 with genes as index, once per peak."""
+    at = [name.lower() for name in header].index(_GENE)
+    with open_text(file, "CellOracle base network") as stream:
+        line = next(line for line in stream if line.strip())
+        # Header and body apart, as pandas would rename what is there twice; and genes called NA.
+        frame = pd.read_csv(
+            stream, sep=delimiter(line), header=None, na_filter=False, dtype={at: str}
+        )
+        if frame.shape[1] != len(header):
+            raise ValueError(
+                f"the header names {len(header)} columns, the rows have {frame.shape[1]}."
+            )
+    return _binary(file, frame.set_axis(header, axis=1), header[at])
+
+
+def _read_parquet(file: FilePath) -> pd.DataFrame:
+    if importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(
+            f"{file}: reading parquet needs pyarrow, which is not installed; install it, or save "
+            "the table as CSV (to_csv) where it was made."
+        )
+    with reading(file, "CellOracle base network"):
+        frame = pd.read_parquet(file, engine="pyarrow")
+        if _GENE not in frame:
+            raise ValueError(f"expected a column {_GENE}, found {', '.join(frame.columns[:5])}.")
+    return _binary(file, frame, _GENE)
+
+
+def _binary(file: FilePath, frame: pd.DataFrame, gene: str) -> pd.DataFrame:
+    # What pandas or a spreadsheet saves beside the table is a row number.
+    other = [name for name in frame if str(name).lower() in (_PEAK, "", "index")]
+    values = frame.drop(columns=[gene, *other])
+    for name, column in values.items():
+        if not column.isin((0, 1)).all():
+            raise ValueError(
+                f"{file}: expected 0 and 1 in column {name}, found "
+                f"{str(column[~column.isin((0, 1))].iloc[0])!r}; is it a regulator?"
+            )
+    return values.astype(np.int8).set_index(frame[gene].astype(str).str.strip())
+
+
+def _edges(file: FilePath, matrix: pd.DataFrame) -> pd.DataFrame:
+    """List the entries of a matrix, targets in rows, that are not 0; the largest of a pair."""
+    x = matrix.to_numpy()
+    if not np.isfinite(x).all():
+        raise ValueError(f"{file}: expected finite numbers, 0 for no edge, found others.")
+    row, column = np.nonzero(x)
+    edges = pd.DataFrame(
+        {
+            "source": np.asarray(matrix.columns, dtype=object)[column],
+            "target": np.asarray(matrix.index, dtype=object)[row],
+            "weight": x[row, column].astype(np.float64),
+        }
+    )
+    edges = edges[edges["source"] != edges["target"]]
+    if (edges["target"] == "").any():
+        raise ValueError(f"{file}: some rows lack the name of the target; remove them.")
+    if edges.empty:
+        raise ValueError(f"{file}: no edge between two different genes; {FORMS}.")
+    order = edges["weight"].abs().argsort(kind="stable").to_numpy()[::-1]
+    edges = edges.iloc[order].drop_duplicates(["source", "target"])
+    edges = edges.sort_values(["source", "target"], ignore_index=True)
+    return edges if set(edges["weight"]) != {1.0} else edges[["source", "target"]]
