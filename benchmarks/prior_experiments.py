@@ -10,6 +10,7 @@ with the best density is compared with the one with the best AUPRC, in steps of 
 """
 
 import os
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,8 @@ SIMULATIONS, QUICK = 40, 8
 STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 # Both chosen by held-out density on simulations 1000 to 1004, which are not used here: the plain
 # prior is as good as any of its kind.
-PLAIN, STRUCTURE = 0.05, {"scale": 0.4, "elsewhere": 0.1}
+PLAIN: float = 0.05
+STRUCTURE: dict[str, Any] = {"scale": 0.4, "elsewhere": 0.1}
 HALF = 0.5
 
 

@@ -1,30 +1,25 @@
-"""A prior of your own, and an in-silico knock-out: the model is NumPyro, all of it open to you.
+"""A prior of your own, and knock-outs that the fitted model predicts.
 
 First, a prior in four lines: effects are Laplace, and how large they are is learned from the data.
 It is compared with two penalties of fixed strength, DeepSEM's and the default, and with absolute
-correlation, on simulated data whose edges are known. Then ``numpyro.handlers.do`` silences a
-regulator in the fitted model, and the genes that move are compared with its true targets.
+correlation, on simulated data whose edges are known. Then regulators are silenced in the fitted
+model (``numpyro.handlers.do``), and the genes that move are compared with their true targets.
 """
 
 from collections import Counter
-from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
-from numpyro import handlers
 from sklearn.metrics import roc_auc_score
 
-from infosem_jax import Config, Fit, converged, fit
+from infosem_jax import converged, fit, knockout
 from infosem_jax.benchmark import score_matrix
-from infosem_jax.data import Dataset, normalise
+from infosem_jax.data import Dataset
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.binding import GeneContext, Prior, bind
-from infosem_jax.grn.model import Batch, Graph, guide, model
+from infosem_jax.grn.binding import GeneContext, Prior
 from infosem_jax.grn.priors import MeanAbsolute
-from infosem_jax.grn.sem import propagate, weight_matrix
 
 SIZES = SimulationConfig(genes=80, regulators=10, cells=400, out_degree_exponent=3, dropout=0.1)
 REPEATS = 3
@@ -73,7 +68,8 @@ def main() -> None:
     print("\nKnock-outs, mean |shift| of predicted expression in standard deviations:")
     busiest = Counter(truth.network["source"]).most_common(3)
     for gene, _ in busiest:
-        print_knock_out(gene, knock_out(fitted, truth.data, gene), truth)
+        table = knockout(fitted, gene, truth.data)
+        print_knock_out(gene, dict(zip(table["gene"], table["shift"], strict=True)), truth)
 
 
 def correlation(data: Dataset) -> np.ndarray:
@@ -88,46 +84,6 @@ def score(weight: np.ndarray, truth: Simulation) -> tuple[float, float]:
     true_edge = truth.effect[np.isin(genes, regulators)] != 0
     metrics = score_matrix(np.abs(weight), true_edge, regulators[:, None] != genes)
     return metrics["auprc_ratio_per_regulator"], metrics["auprc_ratio_per_regulator_chance"]
-
-
-def knock_out(fitted: Fit, data: Dataset, gene: str) -> dict[str, float]:
-    """Predict how each gene's mean expression shifts where a gene is silent in every cell.
-
-    The gene no longer listens to its regulators (its column of ``effect`` is zero), and its
-    noise ``z`` is held at the state of the cell that expresses it least. Both are interventions on
-    the model; all other noise stays as inferred, so each cell is compared with itself.
-    """
-    config = fitted.config
-    # A fit keeps its parameters with genes and rows sorted by name.
-    order = np.argsort(data.genes)
-    genes = tuple(data.genes[i] for i in order)
-    x = jnp.asarray(normalise(data, config.normalisation, clip=config.clip).x[:, order])
-    rows = jnp.array([genes.index(row) for row in fitted.rows])
-    everywhere = jnp.ones(x.shape, bool)
-    batch = Batch(x, everywhere, everywhere[:, 0], float(len(x)))
-    graph = Graph(bind(learned_scale, GeneContext(genes, fitted.rows, len(x))), None, rows)
-
-    params: dict[str, Any] = jax.tree.map(lambda p: jnp.asarray(p[0]), fitted.params)
-    effect, at = params["effect_loc"], genes.index(gene)
-    inferred = trace(handlers.substitute(guide, params | {"effect": effect}), batch, graph, config)
-    z = inferred["z"]["fn"].mean
-    # The state with the least expression need not be the lowest: encoder and decoder may both fall.
-    state = propagate(z, weight_matrix(effect, None, rows), rows)
-    least = state[x[:, at].argmin(), at]
-
-    def expression(effect: jax.Array, z: jax.Array) -> jax.Array:
-        changed = handlers.do(model, {"effect": effect, "z": z})
-        return trace(handlers.substitute(changed, params), batch, graph, config)["x"]["fn"].mean
-
-    silent = expression(effect.at[:, at].set(0.0), z.at[:, at].set(least))
-    shift = (silent - expression(effect, z)).mean(0)
-    return dict(zip(genes, shift.tolist(), strict=True))
-
-
-def trace(function: Any, batch: Batch, graph: Graph, config: Config) -> dict[str, Any]:
-    """Run a model or guide once, with a fixed key for what is left random, and return its sites."""
-    seeded = handlers.seed(function, jax.random.key(0))
-    return handlers.trace(seeded).get_trace(batch, graph, config=config)
 
 
 def print_knock_out(gene: str, shift: dict[str, float], truth: Simulation) -> None:
