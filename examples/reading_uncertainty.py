@@ -48,15 +48,10 @@ def main() -> None:
     print(f"{edge[sure].mean():.0%} ({sure.sum()} pairs). Sure is not the same as true.")
 
     # 2. ``sign_agreement`` says how sure the direction is: activation or repression.
-    acts = np.sign(effects_of(truth, found))[pairs]
-    agree = np.sign(found.weight[pairs]) == acts
-    for low, high in ((0.5, 0.9), (0.9, 1.01)):
-        chosen = edge & (found.sign_agreement[pairs] >= low) & (found.sign_agreement[pairs] < high)
-        if chosen.any():
-            share = agree[chosen].mean()
-            print(
-                f"Sign agreement {low:.1f} to {min(high, 1):.1f}: right for {share:.0%} of edges."
-            )
+    right = np.sign(found.weight[pairs]) == np.sign(effects_of(truth, found)[pairs])
+    clear = found.sign_agreement[pairs] >= 0.9
+    for what, chosen in (("at least 0.9", edge & clear), ("less", edge & ~clear)):
+        print(f"Sign agreement {what}: the sign is right for {right[chosen].mean():.0%} of edges.")
 
     # 3. ``probability`` is the mean of the gate. It begins with the prior, and need not mean what
     #    it says: where it states 0.3, are three pairs in ten edges?

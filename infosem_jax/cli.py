@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli_benchmark import benchmark_app
+from infosem_jax.cli_check import check
 from infosem_jax.cli_common import plain_errors, print_table, progress, start_devices
+from infosem_jax.cli_compare import compare
 
 if TYPE_CHECKING:
     from infosem_jax.data import Dataset, Stream
@@ -26,6 +28,8 @@ app = typer.Typer(
 data_app = typer.Typer(help="Public data sets.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
 app.add_typer(benchmark_app, name="benchmark")
+app.command()(compare)
+app.command()(check)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that exists.")]
@@ -79,11 +83,17 @@ def fit(
     ] = None,
     effect: Annotated[
         list[str],
-        typer.Option(help="Prior of the effects: PRIOR or PRIOR=FILE; again for a grid."),
+        typer.Option(
+            help="Prior of the effects: PRIOR, PRIOR=FILE, mixture=FILE,FILE,... or your own, "
+            "MODULE:FUNCTION; again for a grid."
+        ),
     ] = ["mean-absolute"],  # noqa: B006
     edge: Annotated[
         list[str],
-        typer.Option(help="Prior of the existence of edges: PRIOR=FILE or none; again for a grid."),
+        typer.Option(
+            help="Prior of the existence of edges: PRIOR, PRIOR=FILE, MODULE:FUNCTION or none; "
+            "again for a grid."
+        ),
     ] = ["none"],  # noqa: B006
     seeds: Annotated[int, typer.Option(min=1, help="Fits that differ by random numbers.")] = 5,
     key: Annotated[int, typer.Option(help="Seeds the random numbers.")] = 0,
@@ -428,17 +438,41 @@ def _read_config(path: Path | None) -> "tuple[Config, dict[str, dict[str, Any]]]
 def _named_prior(
     spec: str, site: str, settings: dict[str, Any], matching: dict[str, Any]
 ) -> "NamedPrior":
-    from infosem_jax.grn.registry import REGISTRY, build
+    import inspect
+    import os
+    import sys
+
+    from infosem_jax.grn.registry import REGISTRY, build, load
     from infosem_jax.run import NamedPrior
 
     name, _, file = spec.partition("=")
-    prior = build(name, file or None, site, settings)
-    if name == "gene-embedding":
-        from dataclasses import replace
-
-        prior = replace(prior, **matching)  # pyright: ignore[reportArgumentType]
+    if ":" in name:
+        if file:
+            raise ValueError(
+                f"{spec}: expected {name} alone; what your prior needs it reads itself, or is told "
+                "by the settings in --config."
+            )
+        if os.getcwd() not in sys.path:
+            sys.path.insert(0, os.getcwd())
+        prior = load(name, settings)
+        told = inspect.getdoc(getattr(prior, "func", prior)) or ""
+        text = told.partition("\n")[0] or "Written by the user."
+    else:
+        prior = _matched(build(name, file or None, site, settings), matching)
+        text = REGISTRY[name].text
     recorded = {"prior": name, **({"file": file} if file else {}), **settings}
-    return NamedPrior(site, name, REGISTRY[name].text, prior, recorded)
+    return NamedPrior(site, name, text, prior, recorded)
+
+
+def _matched(prior: Any, matching: dict[str, Any]) -> Any:
+    """Tell every prior that holds an embedding how gene names are matched to it."""
+    from dataclasses import replace
+
+    from infosem_jax.grn.priors import Mixture
+
+    if isinstance(prior, Mixture):
+        return replace(prior, parts=tuple(_matched(part, matching) for part in prior.parts))
+    return replace(prior, **matching) if hasattr(prior, "embedding") else prior
 
 
 def _describe(data: "Dataset | Stream", named: "list[NamedPrior]", settings: "Config") -> None:

@@ -253,6 +253,16 @@ def test_moved_and_missing_files(folder, tmp_path):
     assert done.exit_code == 2 and "expected a folder" in done.output
 
 
+def test_priors_that_cannot_be_had_again_are_said_at_once(folder):
+    run = read_run(folder / "run")
+    for prior, message in (
+        ({"prior": "somewhere:something"}, "prior of its own, somewhere:something"),
+        ({"prior": "gene-embedding", "file": "gone.npz"}, "Cannot build the run's prior"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check(run._replace(settings={"effect": prior}), calibrate=True, on_step=pytest.fail)
+
+
 @pytest.mark.slow
 def test_edge_probabilities_are_judged_on_matched_simulations(folder, tmp_path):
     found = check(read_run(folder / "run"), calibrate=True)

@@ -60,6 +60,35 @@ def test_own_prior_helps_and_knock_outs_move_the_true_targets():
 
 
 @pytest.mark.slow
+def test_reading_uncertainty_shows_what_it_says():
+    printed = run("examples/reading_uncertainty.py")
+
+    clear, unclear = (
+        numbers(rf"Sign agreement {what}: the sign is right for (\d+)% of edges", printed)[0][0]
+        for what in ("at least 0.9", "less")
+    )
+    assert clear > 80 and clear > unclear
+    pattern = r"calibration error ([\d.]+), among the strongest ([\d.]+); Brier skill (-?[\d.]+)"
+    (before, top_before, skill_before), (after, top_after, skill_after) = numbers(pattern, printed)
+    assert after < before and top_after < top_before and skill_after > skill_before > 0
+    assert "Reconstructed cells have" in printed and "looks wrong" in printed
+    assert re.search(r"gene +shift +sd +probability\n *R\d+ -\d", printed)
+
+
+@pytest.mark.slow
+def test_the_prior_that_helped_is_found_without_labels():
+    printed = run("examples/which_prior_helped.py")
+
+    found = {
+        name: numbers(rf"{name} .*: ([+-][\d.]+) \[([+-][\d.]+), ([+-][\d.]+)\]", printed)[0]
+        for name in ("true graph against reference", "true graph against own control")
+    }
+    assert all(low > 0 for _, low, _ in found.values())
+    pattern = r"wrong graph against reference .*: ([+-][\d.]+) \[([+-][\d.]+), ([+-][\d.]+)\]"
+    assert numbers(pattern, printed)[0][1] < 0
+
+
+@pytest.mark.slow
 def test_own_method_is_benchmarked_beside_the_controls(tmp_path):
     printed = run("examples/own_method.py", "--out", tmp_path / "results")
 

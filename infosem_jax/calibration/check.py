@@ -124,6 +124,7 @@ def check(
     """
     tell = on_step or _quiet
     fitted, data = run.fitted, run.data
+    priors = _priors(run.settings) if calibrate else Priors()
     tell("training and seeds")
     findings = [*convergence(fitted), *moved(fitted), *agreement(fitted)]
     findings += [*from_prior(fitted), hubs(fitted)]
@@ -133,7 +134,7 @@ def check(
     recalibration = None
     if calibrate:
         tell("fits to simulations with known networks")
-        recalibration = _on_simulations(run)
+        recalibration = _on_simulations(run, priors)
         findings.append(judge_calibration(recalibration))
     return Check(fitted.name, findings, predictive, recalibration, loss_table(fitted))
 
@@ -142,24 +143,39 @@ def _quiet(text: str) -> None:
     pass
 
 
-def _on_simulations(run: Run) -> Recalibration:
-    """Learn how far probabilities can be believed, on simulations of two minutes."""
+def _priors(settings: dict[str, Any]) -> Priors:
+    """Build the priors of a run again from its settings."""
     from infosem_jax.grn.registry import build
 
-    priors = {}
+    found = []
     for site, table in (("effect", "effect"), ("logit", "edge")):
-        settings = dict(run.settings.get(table, {}))
-        name, file = settings.pop("prior", None), settings.pop("file", None)
-        priors[table] = None if name is None else build(name, file, site, settings)
+        own = dict(settings.get(table, {}))
+        name, file = own.pop("prior", None), own.pop("file", None)
+        if name is not None and ":" in name:
+            # What a folder names is not imported: folders are passed on, and code is not checked.
+            raise ValueError(
+                f"The run used a prior of its own, {name}, which is not imported here; use "
+                "infosem_jax.calibration.recalibrate.recalibration_for in Python instead."
+            )
+        try:
+            found.append(None if name is None else build(name, file, site, own))
+        except (ValueError, OSError) as error:
+            raise ValueError(
+                f"Cannot build the run's prior of {table} again: {error}"
+            ) from error
+    return Priors(*found)
+
+
+def _on_simulations(run: Run, priors: Priors) -> Recalibration:
+    """Learn how far probabilities can be believed, on simulations of two minutes."""
     small = _reduced(run.data)
     config = matched_simulation(small)
-    labelled = getattr(priors["edge"], "table", None)
+    labelled = getattr(priors.edge, "table", None)
     if labelled is not None:
         share = len(labelled) / (len(run.data.regulators) * len(run.data.genes))
         config = replace(config, known_fraction=min(share, 1.0))
-    model = run.fitted.config
-    matched = partial(matched_priors, Priors(priors["effect"], priors["edge"]))
-    fits = fit_simulations(config, matched, model=model, simulations=2)
+    matched = partial(matched_priors, priors)
+    fits = fit_simulations(config, matched, model=run.fitted.config, simulations=2)
     return learn(fits, config)
 
 

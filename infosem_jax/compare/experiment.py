@@ -307,7 +307,7 @@ class _Teller:
 
     def measured(self, text: str) -> None:
         self.done += 1.0
-        self.training = max(self.training - 1.0, 0.0)
+        self.training = max(self.training - TRAINING, 0.0)
         self.on_progress(min((self.done + self.training) / self.total, 1.0), text)
 
 
