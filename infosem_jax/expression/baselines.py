@@ -1,0 +1,210 @@
+"""What the graph network is compared with: methods without a graph, behind one signature.
+
+Covariates, where a task has some, are further inputs of every method but the mean. What a method
+chooses (strength, number of neighbours, when to stop), it chooses by the mean squared error on the
+validation samples. The methods without a stopping time (mean, least squares, ridge, nearest
+neighbours) are then fitted again to training and validation samples together, as their users
+would. Standard deviations are those of each gene's errors on the validation samples, or of its
+values where the method is the mean.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from infosem_jax.expression.mlp import MLPConfig, apply_mlp, train_mlp
+from infosem_jax.expression.task import Method, Prediction, Task
+from infosem_jax.expression.trees import TreesConfig, boost
+
+STRENGTHS = tuple(np.logspace(-4, 3, 29).tolist())
+MLP_SETTINGS = MLPConfig()
+TREES_SETTINGS = TreesConfig()
+NEIGHBOURS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
+
+Path: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence], Iterator[np.ndarray]]
+
+
+class Features(NamedTuple):
+    """Inputs and covariates side by side, [samples, features] each."""
+
+    train: Float32[np.ndarray, "train features"]
+    valid: Float32[np.ndarray, "valid features"]
+    test: Float32[np.ndarray, "test features"]
+
+
+def features(task: Task) -> Features:
+    """Put inputs and covariates side by side.
+
+    Covariates are multiplied by the typical deviation of an input, so that penalties and distances
+    mean the same for both, whatever the scaling of the task.
+    """
+    _, size = _typical(task.x_train)
+    return Features(
+        np.concatenate([task.x_train, size * task.covariate_train], 1),
+        np.concatenate([task.x_valid, size * task.covariate_valid], 1),
+        np.concatenate([task.x_test, size * task.covariate_test], 1),
+    )
+
+
+def mean(task: Task, seed: int = 0) -> Prediction:
+    """Infer the mean of each gene."""
+    y = np.concatenate([task.y_train, task.y_valid])
+    shape = (len(task.x_test), len(task.targets))
+    return Prediction(np.tile(y.mean(0), (shape[0], 1)), np.tile(y.std(0), (shape[0], 1)))
+
+
+def least_squares(task: Task, seed: int = 0, *, refit: bool = True) -> Prediction:
+    """Infer by least squares without a penalty, the shortest solution where there are many.
+
+    Parameters
+    ----------
+    task, seed
+        As of every method.
+    refit
+        Whether the validation samples are learned from in the end.
+    """
+    return _by_validation(task, ridge_path, (0.0,), refit)
+
+
+def ridge(
+    task: Task, seed: int = 0, *, strengths: Sequence[float] = STRENGTHS, refit: bool = True
+) -> Prediction:
+    """Infer by least squares with a penalty on squared coefficients (see `ridge_path`).
+
+    Parameters
+    ----------
+    task, seed
+        As of every method.
+    strengths
+        To choose from, one for all genes.
+    refit
+        As in `least_squares`.
+    """
+    return _by_validation(task, ridge_path, strengths, refit)
+
+
+def nearest(
+    task: Task, seed: int = 0, *, neighbours: Sequence[int] = NEIGHBOURS, refit: bool = True
+) -> Prediction:
+    """Infer the mean of the training samples whose inputs are nearest (Euclidean distance).
+
+    Parameters
+    ----------
+    task, seed
+        As of every method.
+    neighbours
+        Numbers of them to choose from; those above the number of samples are passed over.
+    refit
+        As in `least_squares`.
+    """
+    usable = sorted(k for k in neighbours if k <= len(task.x_train)) or [len(task.x_train)]
+    return _by_validation(task, _nearest_path, usable, refit)
+
+
+def mlp(task: Task, seed: int = 0, *, config: MLPConfig = MLP_SETTINGS) -> Prediction:
+    """Infer by a multilayer perceptron, after D-GEX.
+
+    It works on centred values of typical deviation 1, so that its settings mean the same whatever
+    the scaling of the task; genes keep their weights relative to each other.
+    """
+    x, (y_mean, y_size) = features(task), _typical(task.y_train)
+    x_mean, x_size = _typical(x.train)
+    x = Features(*((part - x_mean) / x_size for part in x))
+    y, y_valid = (task.y_train - y_mean) / y_size, (task.y_valid - y_mean) / y_size
+    params = train_mlp(x.train, y, x.valid, y_valid, config, seed)
+    inferred, known = (y_mean + y_size * apply_mlp(params, part, config) for part in x[:0:-1])
+    return _with_errors(inferred, task.y_valid - known)
+
+
+def trees(task: Task, seed: int = 0, *, config: TreesConfig = TREES_SETTINGS) -> Prediction:
+    """Infer by gradient-boosted trees on principal components of the targets."""
+    x = features(task)
+    found = boost(x.train, task.y_train, x.valid, task.y_valid, x.test, config, seed)
+    return _with_errors(found.test, task.y_valid - found.valid)
+
+
+METHODS: dict[str, Method] = {
+    "mean": Method(mean, "The mean of each gene, whatever the inputs."),
+    "least_squares": Method(least_squares, "Linear regression without a penalty."),
+    "ridge": Method(ridge, "Linear regression, its penalty chosen on the validation samples."),
+    "knn": Method(nearest, "The mean of the nearest samples, their number chosen likewise."),
+    "mlp": Method(mlp, "A multilayer perceptron of tanh units, after D-GEX.", random=True),
+    "trees": Method(trees, "Gradient-boosted trees on components of the targets."),
+}
+
+
+def ridge_path(
+    x: Float[np.ndarray, "samples features"],
+    y: Float[np.ndarray, "samples targets"],
+    new: Float[np.ndarray, "others features"],
+    strengths: Sequence[float],
+) -> Iterator[Float32[np.ndarray, "others targets"]]:
+    """Infer the targets of new samples for each strength, from one singular value decomposition.
+
+    Coefficients minimise ``|y - x b|^2 / n + strength v |b|^2`` for centred ``x`` and ``y``, with
+    ``v`` the mean variance of the features, so that a strength means the same for any number of
+    samples and any units. Strength 0 gives the shortest of the least-squares solutions.
+
+    Parameters
+    ----------
+    x, y
+        Training samples.
+    new
+        Samples to infer.
+    strengths
+        Of the penalty, at least 0.
+    """
+    x_mean, y_mean = x.mean(0, dtype=np.float64), y.mean(0, dtype=np.float64)
+    u, s, axes = np.linalg.svd(x - x_mean, full_matrices=False)
+    rank = int((s > s.max(initial=0) * max(x.shape) * np.finfo(np.float32).eps).sum())
+    u, s, axes = u[:, :rank], s[:rank], axes[:rank]
+    fitted = (u.T @ (y - y_mean)).astype(np.float32)
+    place = (new - x_mean) @ axes.T
+    unit = (s**2).sum() / x.shape[1]
+    for strength in strengths:
+        shrunk = (place * (s / (s**2 + strength * unit))).astype(np.float32)
+        yield shrunk @ fitted + y_mean.astype(np.float32)
+
+
+def _nearest_path(
+    x: np.ndarray, y: np.ndarray, new: np.ndarray, neighbours: Sequence[int]
+) -> Iterator[np.ndarray]:
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=max(neighbours)).fit(x).kneighbors(new)[1]
+    total = np.zeros((len(new), y.shape[1]), np.float32)
+    done = 0
+    for k in neighbours:
+        for column in index[:, done:k].T:
+            total += y[column]
+        done = k
+        yield total / np.float32(k)
+
+
+def _by_validation(task: Task, path: Path, settings: Sequence, refit: bool) -> Prediction:
+    x = features(task)
+    best, error, chosen = np.inf, task.y_valid, settings[0]
+    inferred = path(x.train, task.y_train, x.valid, settings)
+    for setting, values in zip(settings, inferred, strict=True):
+        gap = task.y_valid - values
+        if (size := float((gap**2).mean())) < best:
+            best, error, chosen = size, gap, setting
+    x_all, y_all = x.train, task.y_train
+    if refit:
+        x_all = np.concatenate([x.train, x.valid])
+        y_all = np.concatenate([task.y_train, task.y_valid])
+    return _with_errors(next(path(x_all, y_all, x.test, (chosen,))), error)
+
+
+def _typical(x: np.ndarray) -> tuple[np.ndarray, np.float32]:
+    """Return the mean of each column, and the typical deviation of all."""
+    return x.mean(0), np.maximum(np.sqrt(x.var(0).mean()), np.float32(1e-12))
+
+
+def _with_errors(inferred: np.ndarray, error: np.ndarray) -> Prediction:
+    sd = np.sqrt((error**2).mean(0))  # of each gene, alike for all samples
+    return Prediction(
+        inferred.astype(np.float32), np.tile(sd.astype(np.float32), (len(inferred), 1))
+    )

@@ -1,0 +1,215 @@
+"""A multilayer perceptron from inputs to targets, after D-GEX (Chen et al. 2016)."""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+from jaxtyping import Array, Float, Float32
+
+from infosem_jax import training
+from infosem_jax.layout import Layout
+from infosem_jax.training import Cells, Fits, Rate, Resident, Schedule, to_host
+
+
+@dataclass(frozen=True)
+class MLPConfig:
+    """Settings of the perceptron; those not given suit hundreds of samples.
+
+    Attributes
+    ----------
+    hidden
+        Units of each hidden layer; D-GEX has one to three layers of 3,000, 6,000 or 9,000.
+    dropout
+        Share of hidden units dropped in training.
+    loss
+        ``l1`` (mean absolute) or ``l2`` (mean squared difference).
+    learning_rate, batch_size
+        Of Adam, and samples per step.
+    epochs, patience
+        Epochs at most, and without a better validation loss until training ends, the best
+        parameters kept.
+
+    Raises
+    ------
+    ValueError
+        On settings out of range.
+    """
+
+    hidden: tuple[int, ...] = (300,)
+    dropout: float = 0.3
+    loss: Literal["l1", "l2"] = "l2"
+    learning_rate: float = 5e-4
+    batch_size: int = 32
+    epochs: int = 500
+    patience: int = 30
+
+    def __post_init__(self):
+        if not 1 <= len(self.hidden) <= 3 or min(self.hidden) < 1:
+            raise ValueError(f"Expected one to three hidden layers, found {self.hidden}.")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"Expected dropout from 0 to below 1, found {self.dropout}.")
+        if self.loss not in ("l1", "l2"):
+            raise ValueError(f"Expected loss 'l1' or 'l2', found {self.loss!r}.")
+        if self.learning_rate <= 0 or min(self.batch_size, self.epochs, self.patience) < 1:
+            raise ValueError(
+                "Expected a learning rate above 0, and batch size, epochs and patience of at "
+                f"least 1, found {self.learning_rate}, {self.batch_size}, {self.epochs} and "
+                f"{self.patience}."
+            )
+
+
+class MLP(nn.Module):
+    """Layers of tanh units with dropout, and a linear output."""
+
+    hidden: tuple[int, ...]
+    targets: int
+    dropout: float
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "samples inputs"], still: bool
+    ) -> Float[Array, "samples targets"]:
+        """Return the targets; ``still`` drops no unit."""
+        for units in self.hidden:
+            x = nn.Dropout(self.dropout, deterministic=still)(jnp.tanh(nn.Dense(units)(x)))
+        return nn.Dense(self.targets)(x)
+
+
+class Samples(NamedTuple):
+    """Samples as the engine asks for them; all train, since those held out lie apart."""
+
+    x: Float[Array | np.ndarray, "samples inputs"]
+    y: Float[Array | np.ndarray, "samples targets"]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of samples."""
+        return len(self.x)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of samples."""
+        return len(self.x)
+
+    @property
+    def total(self) -> int:
+        """Number of samples."""
+        return len(self.x)
+
+    @property
+    def n_held_out(self) -> int:
+        """None of these."""
+        return 0
+
+    @property
+    def segments(self) -> int:
+        """An epoch is one segment."""
+        return 1
+
+
+class ValidationSamples(Samples):
+    """The same, judged without dropout."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The cost of an MLP."""
+
+    config: MLPConfig
+    targets: int
+
+    def view(self, shared: Samples, own: Any) -> Samples:
+        """Every fit sees all samples."""
+        return shared
+
+    def init(self, key: Array, data: Samples) -> training.Params:
+        """Return starting parameters."""
+        return {"network": self.network.init(key, data.x[:1], still=True)}
+
+    def loss(self, params, key: Array, data: Samples, cells: Cells, epoch: Array) -> Array:
+        """Return the mean cost of one value."""
+        still = isinstance(data, ValidationSamples)
+        inferred = self.network.apply(
+            params["network"], data.x[cells.index], still=still, rngs={"dropout": key}
+        )
+        gap = inferred - data.y[cells.index]  # pyright: ignore[reportOperatorIssue]
+        return jnp.abs(gap).mean() if self.config.loss == "l1" else (gap**2).mean()
+
+    def group(self, name: str) -> str:
+        """All parameters train together."""
+        return "network"
+
+    @property
+    def network(self) -> MLP:
+        """The layers."""
+        return MLP(self.config.hidden, self.targets, self.config.dropout)
+
+
+def train_mlp(
+    x: Float32[np.ndarray, "train inputs"],
+    y: Float32[np.ndarray, "train targets"],
+    x_valid: Float32[np.ndarray, "valid inputs"],
+    y_valid: Float32[np.ndarray, "valid targets"],
+    config: MLPConfig = MLPConfig(),
+    seed: int = 0,
+) -> training.Params:
+    """Train on some samples until others are inferred no better.
+
+    Parameters
+    ----------
+    x, y
+        Training samples.
+    x_valid, y_valid
+        Samples that decide when to stop.
+    config, seed
+        Settings, and what decides start, order and dropout.
+
+    Returns
+    -------
+    The parameters, with a leading axis of length 1.
+
+    Raises
+    ------
+    ValueError
+        If training diverges.
+    """
+    objective = Objective(config, y.shape[1])
+    batch_size = min(config.batch_size, len(x))
+    schedule = Schedule(
+        optimisers=(("network", "adam"),),
+        phases=((("network",), 1),),
+        batch_size=batch_size,
+        steps=-(-len(x) // batch_size),
+        patience=config.patience,
+        chunk=1,  # the engine looks at samples that lie apart between chunks only
+    )
+    rate = {"network": Rate(np.full(1, config.learning_rate, np.float32), np.ones(1, np.float32))}
+    feed: Any = Resident(Samples(x, y), held_out=ValidationSamples(x_valid, y_valid))
+    fits = Fits(random.key(seed)[None], rate, ())
+    state, _ = training.run(objective, schedule, fits, feed, epochs=config.epochs, layout=Layout())
+    if to_host(state.diverged)[0] >= 0:
+        raise ValueError(
+            f"The perceptron diverged at step {to_host(state.diverged)[0]}; lower its learning "
+            f"rate of {config.learning_rate}."
+        )
+    return state.params
+
+
+def apply_mlp(
+    params: training.Params, x: Float32[np.ndarray, "samples inputs"], config: MLPConfig
+) -> Float32[np.ndarray, "samples targets"]:
+    """Infer the targets of samples."""
+    targets = params["network"]["params"][f"Dense_{len(config.hidden)}"]["bias"].shape[-1]
+    return np.asarray(_apply(Objective(config, targets), params, jnp.asarray(x)))
+
+
+@partial(jax.jit, static_argnames="objective")
+def _apply(objective: Objective, params: training.Params, x: Array) -> Array:
+    first = jax.tree.map(lambda leaf: leaf[0], params["network"])
+    inferred = objective.network.apply(first, x, still=True)
+    return jnp.asarray(inferred)

@@ -1,0 +1,363 @@
+"""Fit the graph network to a task and infer expression with it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax, random
+from jaxtyping import Array, Float32, Int
+
+from infosem_jax import training
+from infosem_jax.expression import network
+from infosem_jax.expression.baselines import ridge_path
+from infosem_jax.expression.graph import GeneGraph, gene_graph
+from infosem_jax.expression.network import PAPER, Config, Wiring
+from infosem_jax.expression.objective import HeldOut, Objective, Parts, Pool, in_blocks
+from infosem_jax.expression.task import Method, Prediction, Task
+from infosem_jax.layout import choose, place
+from infosem_jax.training import Fits, Rate, Schedule, to_host
+
+# Least share of a member's squared error that the mean of all is taken to have.
+LEAST_SHARE = 0.1
+# Of the regression that a network builds upon, see `baselines.ridge_path`.
+STRENGTHS = tuple(np.logspace(-3, 2, 11).tolist())
+FOLDS = 5
+DEFAULT = Config()
+
+
+class Line(NamedTuple):
+    """A linear prediction, ``x @ slope + offset``, that the network builds upon."""
+
+    slope: Float32[np.ndarray, "inputs targets"]
+    offset: Float32[np.ndarray, " targets"]
+
+
+class Fitted(NamedTuple):
+    """A fitted network.
+
+    Attributes
+    ----------
+    inputs, targets
+        Names of genes.
+    n_covariates
+        Number of one-hot covariates of the task.
+    config
+        Settings.
+    graph
+        Genes and edges.
+    params
+        Parameters, with a leading axis of members.
+    line
+        What the network builds upon; None if nothing.
+    deviation
+        Of what the network was fitted to, per target.
+    calibration
+        Factor on the deviations that makes them right on average in samples not learned from.
+    looks
+        Loss of each member at each look at the validation samples.
+    """
+
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    n_covariates: int
+    config: Config
+    graph: GeneGraph
+    params: Any
+    line: Line | None
+    deviation: Float32[np.ndarray, " targets"]
+    calibration: float
+    looks: Float32[np.ndarray, "members looks"]
+
+
+def fit(
+    task: Task,
+    config: Config = DEFAULT,
+    *,
+    seed: int = 0,
+    on_look: Callable[[int, np.ndarray], None] | None = None,
+) -> Fitted:
+    """Fit the network, or several that are averaged, and stop when held-out samples say so.
+
+    A single member learns from the training samples and looks at the validation samples. Several
+    share all of these out: each looks at another part, and learns from the rest.
+
+    Parameters
+    ----------
+    task
+        Expression, scaled.
+    config
+        Settings.
+    seed
+        Seeds the random numbers.
+    on_look
+        Called after each look at the held-out samples with the epochs done and the loss of each
+        member there.
+
+    Raises
+    ------
+    ValueError
+        If there are more members than samples, or attention is asked for of too many genes.
+    FloatingPointError
+        If every member diverged.
+    """
+    x = np.concatenate([task.x_train, task.x_valid])
+    y = np.concatenate([task.y_train, task.y_valid])
+    covariate = np.concatenate([task.covariate_train, task.covariate_valid])
+    parts = _parts(len(task.x_train), len(x), config.members, seed)
+    nodes, feature = _place_covariate(x, covariate, config)
+    graph = gene_graph(
+        task,
+        config.neighbours,
+        similarity=config.similarity,
+        side=config.side,
+        extra=nodes.shape[1] - x.shape[1],
+    )
+    line, left = _left_over(x, y, seed) if config.skip == "ridge" else (None, y)
+    wiring = network.wire(graph, left.std(0))
+    objective = Objective(_compiled(config), network.shape_of(graph, feature.shape[1]))
+    params, kept, looks = _train(
+        config, objective, Pool(nodes, feature, left, wiring), parts, seed, on_look
+    )
+    calibration = _calibrate(config, params, wiring, nodes, feature, left, parts.valid[kept])
+    return Fitted(
+        inputs=task.inputs,
+        targets=task.targets,
+        n_covariates=covariate.shape[1],
+        config=config,
+        graph=graph,
+        params=params,
+        line=line,
+        deviation=left.std(0),
+        calibration=calibration,
+        looks=looks,
+    )
+
+
+def predict(
+    fitted: Fitted,
+    x: Float32[np.ndarray, "samples inputs"],
+    covariate: Float32[np.ndarray, "samples c"] | None = None,
+) -> Prediction:
+    """Infer the targets of some samples.
+
+    The deviation joins the scale that each member predicts with how far members differ.
+
+    Parameters
+    ----------
+    fitted
+        The network.
+    x
+        Input genes, scaled as in training.
+    covariate
+        One-hot covariates; None if it was fitted without.
+
+    Raises
+    ------
+    ValueError
+        If inputs or covariates are not as many as in training.
+    """
+    if covariate is None:
+        covariate = np.zeros((len(x), 0), np.float32)
+    _check_inputs(fitted, x, covariate)
+    config = fitted.config
+    nodes, feature = _place_covariate(x, covariate, config)
+    wiring = network.wire(fitted.graph, fitted.deviation)
+    means, variance = _members(config, fitted.params, wiring, nodes, feature)
+    mean = means.mean(0)
+    if fitted.line is not None:
+        mean = mean + x @ fitted.line.slope + fitted.line.offset
+    return Prediction(mean, fitted.calibration * np.sqrt(variance))
+
+
+def infer(task: Task, seed: int, config: Config = DEFAULT) -> Prediction:
+    """Fit the network and infer the test samples."""
+    return predict(fit(task, config, seed=seed), task.x_test, task.covariate_test)
+
+
+def _check_inputs(fitted: Fitted, x: np.ndarray, covariate: np.ndarray) -> None:
+    if x.shape[1] != len(fitted.inputs):
+        raise ValueError(
+            f"Expected the {len(fitted.inputs)} inputs of the fit, found {x.shape[1]}; see "
+            "Fitted.inputs for their order."
+        )
+    how = fitted.config.covariate
+    if how != "none" and covariate.shape[1] != fitted.n_covariates:
+        raise ValueError(
+            f"Expected the {fitted.n_covariates} covariates of the fit, found {covariate.shape[1]}."
+        )
+
+
+def _variant(about: str, config: Config = DEFAULT, **changes: Any) -> Method:
+    return Method(partial(infer, config=replace(config, **changes)), about, random=True)
+
+
+METHODS: dict[str, Method] = {
+    "graph": _variant("Five graph networks averaged, genes as nodes, with learned edge weights."),
+    "graph_single": _variant("One such network.", members=1),
+    "graph_bipartite": _variant("The same as graph without edges among targets.", neighbours=0),
+    "graph_mixing": _variant("The same as graph, channels mixed after each layer.", mixing=True),
+    "graph_attention": _variant("Attention in place of edge weights.", messages="attention"),
+    "graph_ridge": _variant(
+        "Ridge regression plus graph networks of what it leaves.", skip="ridge"
+    ),
+    "graph_paper": _variant(
+        "The network as published, but for start values that keep their size.",
+        PAPER,
+        start="fan_in",
+    ),
+}
+
+
+def _parts(n_train: int, n: int, members: int, seed: int) -> Parts:
+    """Share samples out to members; every part has the same length, so a few may be left out."""
+    if members == 1:
+        return Parts(np.arange(n_train)[None], np.arange(n_train, n)[None])
+    if members > n:
+        raise ValueError(f"Expected at most one member per sample, {n}, found {members}.")
+    order = np.random.default_rng(seed).permutation(n)
+    size = n // members
+    valid = order[: size * members].reshape(members, size)
+    return Parts(np.stack([np.setdiff1d(order, own) for own in valid]), valid)
+
+
+def _compiled(config: Config) -> Config:
+    """Keep the settings that a program depends on, so that fits that differ in others share it."""
+    others = ("neighbours", "similarity", "side", "covariate", "skip", "rate", "batch_size")
+    others += ("epochs", "check_every", "halve_after", "stop_after", "members")
+    return replace(config, **{name: getattr(DEFAULT, name) for name in others})
+
+
+def _train(
+    config: Config,
+    objective: Objective,
+    pool: Pool,
+    parts: Parts,
+    seed: int,
+    on_look: Callable[[int, np.ndarray], None] | None,
+) -> tuple[Any, Int[np.ndarray, " kept"], Float32[np.ndarray, "members looks"]]:
+    """Train all members, halve the rate of those that stand still, and keep the best of each.
+
+    Returns
+    -------
+    Parameters of the members that did not diverge, which those are, and the losses.
+    """
+    n = config.members
+    batch = min(config.batch_size, parts.train.shape[1])
+    schedule = Schedule(
+        optimisers=(("network", "adam_clipped" if config.clip else "adam"),),
+        phases=((("network",), 1),),
+        batch_size=batch,
+        steps=-(-parts.train.shape[1] // batch),
+        patience=config.stop_after * config.check_every,
+        chunk=config.check_every,
+    )
+    layout = choose(n, batch)
+    # Devices that would idle repeat the last member.
+    member = np.minimum(np.arange(n + -n % layout.devices[0]), n - 1)
+    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), member)
+    own = place(Parts(parts.train[member], parts.valid[member]), layout, fits=True)
+    keys, pool = place(keys, layout, fits=True), place(pool, layout)
+    still, halved = np.zeros(len(member), int), np.zeros(len(member), int)
+
+    def fits() -> Fits:
+        rate = (config.rate * 0.5**halved).astype(np.float32)
+        return Fits(keys, place({"network": Rate(rate, 0 * rate + 1)}, layout, fits=True), own)
+
+    static, looks = (objective, schedule, layout), []
+    state = training.init(*static, fits(), pool)
+    for done in range(0, config.epochs, config.check_every):
+        until = min(done + config.check_every, config.epochs)
+        span = jnp.int32(done), jnp.int32(until)
+        state, _ = training.run_chunk(*static, state, fits(), pool, *span)
+        state, loss = training.score(*static, state, fits(), HeldOut(*pool), jnp.int32(until - 1))
+        looks.append(to_host(loss)[:n])
+        if on_look is not None:
+            on_look(until, looks[-1])
+        waited = until - 1 - to_host(state.best_epoch)
+        still = np.where(waited == 0, 0, still + 1)
+        due = still >= config.halve_after
+        still, halved = np.where(due, 0, still), halved + due
+        if ((waited >= schedule.patience) | (to_host(state.diverged) >= 0)).all():
+            break
+    kept = np.flatnonzero(np.isfinite(to_host(state.best_loss)[:n]))
+    if not kept.size:
+        raise FloatingPointError(
+            "Every member of the graph network diverged; lower the learning rate, or scale "
+            "expression per gene."
+        )
+    return jax.tree.map(lambda leaf: to_host(leaf)[kept], state.best), kept, np.stack(looks, 1)
+
+
+def _place_covariate(
+    x: Float32[np.ndarray, "samples inputs"],
+    covariate: Float32[np.ndarray, "samples c"],
+    config: Config,
+) -> tuple[Float32[np.ndarray, "samples nodes"], Float32[np.ndarray, "samples features"]]:
+    """Return the values of the nodes that send to all, and the features of every node."""
+    if config.covariate == "nodes":
+        return np.concatenate([x, covariate], 1), covariate[:, :0]
+    return x, covariate if config.covariate == "feature" else covariate[:, :0]
+
+
+def _left_over(
+    x: Float32[np.ndarray, "samples inputs"], y: Float32[np.ndarray, "samples targets"], seed: int
+) -> tuple[Line, Float32[np.ndarray, "samples targets"]]:
+    """Fit a ridge regression, and return what regressions that have not seen a sample leave of it.
+
+    One that has seen it leaves less than on new samples, for which the network is meant.
+    """
+    folds = np.arange(len(x)) % FOLDS
+    np.random.default_rng(seed).shuffle(folds)
+    left = np.empty((len(STRENGTHS), *y.shape), np.float32)
+    for fold in range(FOLDS):
+        out = folds == fold
+        unseen = ridge_path(x[~out], y[~out], x[out], STRENGTHS)
+        left[:, out] = [y[out] - inferred for inferred in unseen]
+    best = int(np.square(left).mean((1, 2)).argmin())
+    probe = np.eye(x.shape[1] + 1, x.shape[1], -1, np.float32)
+    (values,) = ridge_path(x, y, probe, STRENGTHS[best : best + 1])
+    return Line(values[1:] - values[0], values[0]), left[best]
+
+
+def _calibrate(
+    config: Config,
+    params: Any,
+    wiring: Wiring,
+    nodes: np.ndarray,
+    feature: np.ndarray,
+    y: Float32[np.ndarray, "samples targets"],
+    held_out: Int[np.ndarray, "members valid"],
+) -> float:
+    """Return the factor on deviations that makes them right for samples no member has seen.
+
+    Of a sample that a member has not seen, the others have. Its own squared error is that of the
+    mean over members plus their variance, on average, so this is taken off.
+    """
+    off, own, apart = [], [], []
+    for i, held in enumerate(held_out):
+        means, variance = _members(config, params, wiring, nodes[held], feature[held])
+        error = np.square(y[held] - means[i])
+        off.append((error / variance).mean())
+        own.append(error.mean())
+        apart.append(means.var(0).mean())
+    return float(np.sqrt(np.mean(off) * max(LEAST_SHARE, 1 - np.mean(apart) / np.mean(own))))
+
+
+def _members(
+    config: Config, params: Any, wiring: Wiring, nodes: np.ndarray, feature: np.ndarray
+) -> tuple[Float32[np.ndarray, "members samples targets"], Float32[np.ndarray, "samples targets"]]:
+    """Return the means of each member, and the variance over all before calibration."""
+    means, log_scales = _predict_members(_compiled(config), params, wiring, nodes, feature)
+    means, scales = np.asarray(means), np.exp(log_scales)
+    # The variance of a Laplace distribution is twice the square of its scale.
+    variance = (2 if config.loss == "l1" else 1) * np.square(scales)
+    return means, variance.mean(0) + means.var(0)
+
+
+@partial(jax.jit, static_argnames="config")
+def _predict_members(config: Config, params: Any, wiring: Wiring, x: Array, feature: Array):
+    return lax.map(lambda own: in_blocks(config, own, wiring, x, feature), params)

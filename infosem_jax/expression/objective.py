@@ -1,0 +1,149 @@
+"""What training minimises: the cost of samples of one member of an ensemble."""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax, random
+from jaxtyping import Array, Float
+
+from infosem_jax import training
+from infosem_jax.expression import network
+from infosem_jax.expression.network import Config, Shape, Wiring
+from infosem_jax.training import Cells
+
+# Outside training, so many samples x nodes x channels are held at once, 64 MB an array.
+AT_ONCE = 2**24
+
+
+class Pool(NamedTuple):
+    """Samples that members share: for training, or to be judged by.
+
+    Attributes
+    ----------
+    x, feature, y
+        Values of the nodes that send to all, features of every node, and targets.
+    wiring
+        The graph.
+    """
+
+    x: Any
+    feature: Any
+    y: Any
+    wiring: Wiring
+
+
+class HeldOut(Pool):
+    """The same samples, of which each member looks at those that it does not learn from."""
+
+
+class Parts(NamedTuple):
+    """Which samples a member learns from, and which tell it when to stop, by their index."""
+
+    train: Any
+    valid: Any
+
+
+class Samples(NamedTuple):
+    """Samples of one member, as the engine asks for them."""
+
+    pool: Pool
+    index: Any
+
+    @property
+    def n_rows(self) -> int:
+        """Number of samples."""
+        return len(self.index)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of samples."""
+        return len(self.index)
+
+    @property
+    def total(self) -> int:
+        """Number of samples."""
+        return len(self.index)
+
+    @property
+    def n_held_out(self) -> int:
+        """Those that a member does not learn from are apart from these."""
+        return 0
+
+    @property
+    def segments(self) -> int:
+        """An epoch is one segment."""
+        return 1
+
+
+class Objective(NamedTuple):
+    """The cost of some samples."""
+
+    config: Config
+    shape: Shape
+
+    def view(self, shared: Pool, own: Parts) -> Samples:
+        """Return the samples that a member learns from, or looks at."""
+        return Samples(shared, own.valid if isinstance(shared, HeldOut) else own.train)
+
+    def init(self, key: Array, data: Samples) -> training.Params:
+        """Return starting parameters."""
+        return network.init(key, self.config, self.shape)
+
+    def loss(self, params, key: Array, data: Samples, cells: Cells, epoch: Array) -> Array:
+        """Return the mean cost of an entry; of held-out samples, what a look compares."""
+        config, pool = self.config, data.pool
+        x, feature, y = (leaf[data.index[cells.index]] for leaf in pool[:3])
+        if isinstance(pool, HeldOut):
+            mean, log_scale = in_blocks(config, params, pool.wiring, x, feature)
+            if config.judge == "spearman":
+                return 1 - _rank_correlation(mean, y).mean()
+            error, likelihood = _costs(config, y - mean, log_scale)
+            return likelihood if config.weighted else error
+        drop, disturb = random.split(key)
+        if config.dropout:
+            kept = random.bernoulli(drop, 1 - config.dropout, x.shape)
+            x = jnp.where(kept, x / (1 - config.dropout), 0.0)
+        if config.noise:
+            x = x + config.noise * random.normal(disturb, x.shape)
+        mean, log_scale = network.forward(params, config, pool.wiring, x, feature)
+        error, likelihood = _costs(config, y - mean, log_scale)
+        square = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params))
+        cost = likelihood if config.weighted else error + likelihood
+        return cost + 0.5 * config.weight_decay * square
+
+    def group(self, name: str) -> str:
+        """All parameters train together."""
+        return "network"
+
+
+def in_blocks(config: Config, params: Any, wiring: Wiring, x: Array, feature: Array):
+    """Predict without holding the channels of all nodes in all samples at once."""
+    size = max(1, AT_ONCE // params["embedding"].size)
+    if size >= len(x):
+        return network.forward(params, config, wiring, x, feature)
+    return lax.map(partial(_one_sample, config, params, wiring), (x, feature), batch_size=size)
+
+
+def _one_sample(config: Config, params: Any, wiring: Wiring, sample: tuple[Array, Array]):
+    x, feature = sample
+    both = network.forward(params, config, wiring, x[None], feature[None])
+    return jax.tree.map(lambda leaf: leaf[0], both)
+
+
+def _costs(config: Config, error: Array, log_scale: Array) -> tuple[Array, Array]:
+    """Return the mean error, and the negative log-likelihood whose gradient the scale follows."""
+    size = jnp.abs(error) if config.loss == "l1" else 0.5 * jnp.square(error)
+    known = size if config.weighted else lax.stop_gradient(size)
+    power = 1.0 if config.loss == "l1" else 2.0
+    return size.mean(), (known * jnp.exp(-power * log_scale) + log_scale).mean()
+
+
+def _rank_correlation(
+    a: Float[Array, "samples genes"], b: Float[Array, "samples genes"]
+) -> Float[Array, " samples"]:
+    """Return Spearman's correlation in each sample, ties broken by position."""
+    ranks = [jnp.argsort(jnp.argsort(y, axis=1), axis=1).astype(jnp.float32) for y in (a, b)]
+    a, b = ((r - r.mean(1, keepdims=True)) / r.std(1, keepdims=True) for r in ranks)
+    return (a * b).mean(1)

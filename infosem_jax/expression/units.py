@@ -1,0 +1,102 @@
+"""Units of expression: what values look like, and whether two sets of them can be meant alike."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Num
+
+from infosem_jax.expression.profiles import Profiles
+
+RULE = (
+    "Values are counts if all are whole numbers and some exceed 30, linear if others exceed 30 "
+    "(a logarithm to base 2 above 30 would be a billion), z-scores if a twentieth is below -0.05, "
+    "and logarithms otherwise. Two sets agree if they are of one kind, and if for logarithms and "
+    "z-scores the spread between the 5 and 95 per cent quantiles of one is at most three times "
+    "that of the other, and the medians differ by at most the training spread."
+)
+
+
+class Units(NamedTuple):
+    """What values look like.
+
+    Attributes
+    ----------
+    kind
+        ``counts``, ``linear``, ``log`` or ``z-scores``, by :data:`RULE`.
+    low, middle, high
+        Quantiles at 5, 50 and 95 per cent of all values.
+    """
+
+    kind: str
+    low: float
+    middle: float
+    high: float
+
+
+def describe_units(x: Num[np.ndarray, "samples genes"]) -> Units:
+    """Describe values by their quantiles and what they are likely to be, by :data:`RULE`."""
+    low, middle, high = np.quantile(x, (0.05, 0.5, 0.95)).tolist()
+    if low < -0.05:
+        kind = "z-scores"
+    elif x.max() > 30:
+        kind = "counts" if (x == np.round(x)).all() else "linear"
+    else:
+        kind = "log"
+    return Units(kind, low, middle, high)
+
+
+def check_units(found: Units, expected: Units, what: str = "input") -> None:
+    """Refuse values that cannot be in the units of the training data.
+
+    The rule is :data:`RULE`. It tells linear values and counts from logarithms, z-scores from
+    levels, and base 10 from base 2; it cannot tell base e from base 2, nor TPM from RPKM.
+
+    Parameters
+    ----------
+    found, expected
+        Of the values at hand, and of the training data; over the same genes.
+    what
+        What the values are called in messages.
+
+    Raises
+    ------
+    ValueError
+        If they do not agree, with both descriptions.
+    """
+    ratio = (found.high - found.low) / max(expected.high - expected.low, 1e-12)
+    shift = abs(found.middle - expected.middle) / max(expected.high - expected.low, 1e-12)
+    if found.kind != expected.kind:
+        reason = f"they look like {found.kind}, the training data like {expected.kind}"
+    elif found.kind in ("log", "z-scores") and not 1 / 3 <= ratio <= 3:
+        reason = f"their spread is {ratio:.3g} times that of the training data"
+    elif found.kind in ("log", "z-scores") and shift > 1:
+        reason = f"their median is {shift:.3g} times the training spread away"
+    else:
+        return
+    raise ValueError(
+        f"The units of {what} do not match the training data: {reason}. Quantiles at 5, 50 and "
+        f"95%: {found.low:.4g}, {found.middle:.4g}, {found.high:.4g} against {expected.low:.4g}, "
+        f"{expected.middle:.4g}, {expected.high:.4g}. Transform them as the training data were."
+    )
+
+
+def log_counts(profiles: Profiles) -> Profiles:
+    """Turn counts into ``log2(1 + counts per million)``.
+
+    Raises
+    ------
+    ValueError
+        On negative or fractional values, and on samples without counts.
+    """
+    x = profiles.x.astype(np.float64)
+    if (x < 0).any() or (x != np.round(x)).any():
+        raise ValueError(
+            f"{profiles.name}: expected counts, whole numbers of at least 0, found values such as "
+            f"{x[(x < 0) | (x != np.round(x))][0]:.4g}; they may be logarithms already."
+        )
+    total = x.sum(1, keepdims=True)
+    if (total == 0).any():
+        empty = profiles.samples[int((total == 0).argmax())]
+        raise ValueError(f"{profiles.name}: sample {empty} has no counts; leave it out.")
+    cpm = np.log2(1 + 1e6 * x / total)
+    return profiles._replace(x=cpm.astype(np.float32), unit="log2 CPM")
