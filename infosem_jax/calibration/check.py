@@ -160,9 +160,7 @@ def _priors(settings: dict[str, Any]) -> Priors:
         try:
             found.append(None if name is None else build(name, file, site, own))
         except (ValueError, OSError) as error:
-            raise ValueError(
-                f"Cannot build the run's prior of {table} again: {error}"
-            ) from error
+            raise ValueError(f"Cannot build the run's prior of {table} again: {error}") from error
     return Priors(*found)
 
 
