@@ -2,8 +2,8 @@ from dataclasses import replace
 from functools import partial
 
 import jax
-import jaxtyping
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import pytest
 from jax import random

@@ -100,7 +100,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there are more members than samples, or attention is asked for of too many genes.
+        If there are more members than samples, a single one and no validation samples, or attention
+        is asked for of too many genes.
     FloatingPointError
         If every member diverged.
     """
@@ -215,6 +216,8 @@ METHODS: dict[str, Method] = {
 def _parts(n_train: int, n: int, members: int, seed: int) -> Parts:
     """Share samples out to members; every part has the same length, so a few may be left out."""
     if members == 1:
+        if n_train == n:
+            raise ValueError("Expected validation samples for a single member, found none.")
         return Parts(np.arange(n_train)[None], np.arange(n_train, n)[None])
     if members > n:
         raise ValueError(f"Expected at most one member per sample, {n}, found {members}.")
