@@ -305,7 +305,8 @@ def _notes(data: Dataset | Stream, fitted: Fit, result: Network) -> list[str]:
             f"{agreement.mean():.0%} of the cases."
         )
     train = fitted.losses.train[fitted.diverged < 0]
-    if train.shape[1] >= 10:
+    # The losses of a chain are those of its draws, in no order of improvement.
+    if train.shape[1] >= 10 and fitted.config.guide != "nuts":
         late = np.nanmean(train[:, -1] - train[:, -1 - train.shape[1] // 10])
         whole = np.nanmean(train[:, -1] - train[:, 0])
         if whole < 0 and late / whole > 0.1:
