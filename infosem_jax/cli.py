@@ -12,6 +12,7 @@ from infosem_jax.cli_benchmark import benchmark_app
 from infosem_jax.cli_check import check
 from infosem_jax.cli_common import plain_errors, print_table, progress, start_devices
 from infosem_jax.cli_compare import compare
+from infosem_jax.cli_expression import expression_app
 
 if TYPE_CHECKING:
     from infosem_jax.data import Dataset, Stream
@@ -30,6 +31,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(benchmark_app, name="benchmark")
 app.command()(compare)
 app.command()(check)
+app.add_typer(expression_app, name="expression")
 
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that exists.")]

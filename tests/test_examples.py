@@ -102,6 +102,21 @@ def test_own_method_is_benchmarked_beside_the_controls(tmp_path):
     assert (tmp_path / "results/report.html").exists()
 
 
+def test_panels_are_completed_and_trust_tells_which_genes_are_right(tmp_path):
+    printed = run("examples/infer_genes.py", "--out", tmp_path)
+
+    ((size, random), (_, greedy)) = numbers(r"panel of (\d+): .* correlation ([\d.]+)", printed)
+    assert size == 12 and greedy > random > 0.4
+    ((within, _),) = numbers(r"(\d+)% of the values lie in their (\d+) %", printed)
+    assert 80 < within < 97
+    ((sure, others),) = numbers(
+        r"Correlation there ([\d.-]+) of sure genes, ([\d.-]+) of others", printed
+    )
+    assert sure > others + 0.3
+    adata = anndata.read_h5ad(tmp_path / "completed.h5ad")
+    assert adata.shape == (50, 152) and adata.var["is_input"].sum() == 12
+
+
 @pytest.mark.slow
 def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
     record = tmp_path / "step.json"

@@ -1,0 +1,1 @@
+"""Methods of inferring expression compared on data sets, platforms and cohorts."""

@@ -1,0 +1,167 @@
+"""Choices that users make in words: splits, and which genes are measured."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from infosem_jax.expression.methods import ORDERS
+from infosem_jax.expression.profiles import Profiles
+from infosem_jax.expression.selection import restrict
+from infosem_jax.expression.splits import (
+    Split,
+    group_folds,
+    grouped_split,
+    ordered_split,
+    random_split,
+    stratified_split,
+)
+from infosem_jax.expression.task import Task
+
+SPLITS = "random, stratified:LABEL, grouped:LABEL, folds:K, folds:K:LABEL or ordered:TRAIN:VALID"
+# Labels that samples are split by where nothing is asked for: whole groups, or shares of each.
+GROUPS = ("donor", "study")
+STRATA = ("tissue", "organ")
+
+
+class Inputs(NamedTuple):
+    """Which genes of a pool are measured, and which labels of samples are known besides.
+
+    Attributes
+    ----------
+    text
+        As the user wrote it.
+    how
+        ``all`` or one of `methods.ORDERS`.
+    amount
+        A number of genes, or a share of the pool; None for all.
+    labels
+        Labels of samples that methods see one-hot.
+    """
+
+    text: str
+    how: str
+    amount: int | Fraction | None
+    labels: tuple[str, ...]
+
+
+def parse_inputs(text: str) -> Inputs:
+    """Read ``all``, ``greedy:10``, ``random:1/3`` or the like, each with ``+LABEL`` if wanted.
+
+    Raises
+    ------
+    ValueError
+        On anything else.
+    """
+    choice, *labels = text.split("+")
+    how, _, amount = choice.partition(":")
+    wanted = f"Expected inputs such as all, greedy:10, random:1/3 or all+tissue, found {text!r}"
+    if not all(labels):
+        raise ValueError(f"{wanted}: name a label after each +.")
+    if how == "all" and not amount:
+        return Inputs(text, how, None, tuple(labels))
+    if how not in ORDERS:
+        raise ValueError(f"{wanted}; choose from all, {', '.join(ORDERS)}.")
+    try:
+        size = Fraction(amount)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError(f"{wanted}: give a number or a share after {how}.") from None
+    if size <= 0 or (size.denominator > 1 and size > 1):
+        raise ValueError(f"{wanted}: give a whole number from 1, or a share up to 1.")
+    whole = size.denominator == 1 and "/" not in amount
+    return Inputs(text, how, int(size) if whole else size, tuple(labels))
+
+
+def choose_inputs(task: Task, inputs: Inputs, seed: int) -> Task:
+    """Keep the chosen inputs of a task; only its training samples are looked at.
+
+    Raises
+    ------
+    ValueError
+        If more are wanted than there are.
+    """
+    n = len(task.inputs)
+    if inputs.amount is None:
+        return task
+    size = inputs.amount
+    if isinstance(size, Fraction):
+        size = max(1, round(n * size))
+    if size > n:
+        raise ValueError(f"{inputs.text}: expected at most {n} genes, found {size}.")
+    order = ORDERS[inputs.how](task, size, seed)
+    return restrict(task, [task.inputs[i] for i in order])
+
+
+def usual_split(profiles: Profiles) -> str:
+    """Name the split for data with such labels: whole donors or studies, else by tissue."""
+    varied = [name for name, label in profiles.labels.items() if len(np.unique(label)) > 1]
+    for kind, names in (("grouped", GROUPS), ("stratified", STRATA)):
+        found = [name for name in names if name in varied]
+        # Groups of one sample each are samples, and few groups make no split.
+        if found and 5 <= len(np.unique(profiles.labels[found[0]])) < len(profiles.samples):
+            return f"{kind}:{found[0]}"
+    return "random"
+
+
+def draw_split(profiles: Profiles, how: str, seed: int) -> Split:
+    """Draw a split that is named in words.
+
+    Parameters
+    ----------
+    profiles
+        The samples and their labels.
+    how
+        One of :data:`SPLITS`. With folds, seeds 0 to K - 1 go through them, and further seeds
+        through folds that are drawn anew.
+    seed
+        Decides the draw.
+
+    Raises
+    ------
+    ValueError
+        On other words, unknown labels, and data that cannot be split so.
+    """
+    kind, *words = how.split(":")
+    n = len(profiles.samples)
+    try:
+        if kind == "random" and not words:
+            return random_split(n, seed=seed)
+        if kind in ("stratified", "grouped") and len(words) == 1:
+            split = stratified_split if kind == "stratified" else grouped_split
+            return split(_label(profiles, words[0]), seed=seed, name=words[0])
+        if kind == "folds" and words:
+            k, name = int(words[0]), words[1] if len(words) > 1 else "samples"
+            groups = np.arange(n) if len(words) == 1 else _label(profiles, name)
+            return group_folds(groups, k, seed=seed // max(k, 1), name=name)[seed % max(k, 1)]
+        if kind == "ordered" and len(words) == 2:
+            return ordered_split(n, *map(int, words))
+    except ValueError as error:
+        raise ValueError(f"split {how!r} of {profiles.name}: {error}") from error
+    raise ValueError(f"Expected a split, {SPLITS}, found {how!r}.")
+
+
+def landmark_pool(genes: Sequence[str], landmarks: Sequence[str]) -> tuple[str, ...]:
+    """Return the landmarks that data hold.
+
+    Raises
+    ------
+    ValueError
+        If there are none.
+    """
+    held = set(genes)
+    found = tuple(gene for gene in landmarks if gene in held)
+    if not found:
+        raise ValueError(
+            f"Expected some of {len(landmarks)} landmark genes in the data, found none: genes "
+            f"look like {', '.join(genes[:3])}, landmarks like {', '.join(landmarks[:3])}."
+        )
+    return found
+
+
+def _label(profiles: Profiles, name: str) -> np.ndarray:
+    if name not in profiles.labels:
+        raise ValueError(
+            f"expected a label {name!r}, found {', '.join(profiles.labels) or 'none'}."
+        )
+    return profiles.labels[name]

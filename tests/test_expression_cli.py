@@ -1,0 +1,258 @@
+"""infosem expression fit, predict and select: models that come back, trust, and refusals."""
+
+import json
+import tomllib
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from infosem_jax.cli import app
+from infosem_jax.expression import saved
+from infosem_jax.expression.completed import trust_table
+from infosem_jax.expression.methods import METHODS, configured
+from infosem_jax.expression.profiles import make_profiles
+from infosem_jax.expression.splits import random_split
+from infosem_jax.expression.task import make_task, unscale
+
+GENES = tuple(f"G{i}" for i in range(24))
+TISSUES = np.array(["liver", "skin", "lung", "brain", "eye"])
+SMALL = {"layers": 1, "channels": 3, "neighbours": 2, "epochs": 4, "check_every": 2, "members": 2}
+
+
+def profiles(n=50, seed=0, genes=24):
+    rng = np.random.default_rng(seed)
+    x = 6 + rng.normal(size=(n, 3)) @ np.random.default_rng(9).normal(size=(3, genes))
+    x = (x + 0.3 * rng.normal(size=x.shape)).clip(0.01, 29)
+    labels = {"tissue": TISSUES[np.arange(n) % 5]}
+    return make_profiles(x, GENES[:genes], [f"s{seed}_{i}" for i in range(n)], labels)
+
+
+def problem(covariates=(), scaling="standard"):
+    p = profiles()
+    parts = random_split(len(p.samples))
+    return make_task(p, GENES[:8], parts, targets="rest", covariates=covariates, scaling=scaling)
+
+
+def write(path, p, **arrays):
+    arrays = {"X": p.x, "genes": np.array(p.genes), "samples": np.array(p.samples), **arrays}
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    p, new = profiles(), profiles(12, seed=1)
+    write(tmp_path / "train.npz", p, **p.labels)
+    few = new._replace(x=new.x[:, :12], genes=GENES[:12])
+    write(tmp_path / "new.npz", few, **few.labels)
+    (tmp_path / "inputs.txt").write_text("\n".join(GENES[:8]))
+    return tmp_path
+
+
+@pytest.mark.parametrize("scaling", ["standard", "max"])
+@pytest.mark.parametrize("method", ["mean", "least_squares", "ridge", "knn"])
+def test_kept_models_infer_as_their_methods(method, scaling, tmp_path):
+    own = problem("tissue", scaling)
+    model = saved.fit_model(own, method, ("a", "a"), seeds=3)
+    saved.save_model(tmp_path / "model.npz", model)
+    again = saved.load_model(tmp_path / "model.npz")
+    x_test = own.task.x_test * own.x_scaling.scale + own.x_scaling.location
+    expected = unscale(METHODS[method].predict(own.task, 0), own.y_scaling)
+    for each in (model, again):
+        found = saved.predict(each, x_test, own.task.covariate_test)
+        np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-3, atol=2e-3)
+        np.testing.assert_allclose(found.sd, expected.sd, rtol=1e-3, atol=2e-3)
+    # Only methods that learn from single samples need keep them.
+    assert isinstance(again.members[0], saved.Examples) == (method == "knn")
+
+
+@pytest.mark.parametrize("changes", [{}, {"skip": "ridge", "covariate": "feature"}])
+def test_kept_networks_infer_as_before(changes, tmp_path):
+    own = problem("tissue")
+    model = saved.fit_model(own, "graph", ("a", "a"), settings=SMALL | changes, seeds=2)
+    saved.save_model(tmp_path / "model.npz", model)
+    again = saved.load_model(tmp_path / "model.npz")
+    assert again.settings == model.settings and again.levels == model.levels
+    x_test = own.task.x_test * own.x_scaling.scale + own.x_scaling.location
+    before, after = (saved.predict(m, x_test, own.task.covariate_test) for m in (model, again))
+    np.testing.assert_array_equal(before.mean, after.mean)
+    np.testing.assert_array_equal(before.sd, after.sd)
+    # Two seeds: the mean of both, and a deviation that holds how far they differ.
+    singles = [saved.predict(model._replace(members=(m,)), x_test, own.task.covariate_test)
+               for m in model.members]  # fmt: skip
+    np.testing.assert_allclose(before.mean, np.mean([s.mean for s in singles], 0), rtol=1e-5)
+    variance = np.mean([s.sd**2 for s in singles], 0) + np.var([s.mean for s in singles], 0)
+    np.testing.assert_allclose(before.sd**2, variance, rtol=1e-4)
+
+
+def test_random_methods_that_keep_samples_come_back(tmp_path):
+    own = problem()
+    model = saved.fit_model(own, "mlp", ("a", "a"), settings={"hidden": [4], "epochs": 3})
+    saved.save_model(tmp_path / "model.npz", model)
+    again = saved.load_model(tmp_path / "model.npz")
+    x_test = own.task.x_test * own.x_scaling.scale + own.x_scaling.location
+    method, _ = configured("mlp", {"hidden": [4], "epochs": 3})
+    expected = unscale(method.predict(own.task, 0), own.y_scaling)
+    found = saved.predict(again, x_test, own.task.covariate_test)
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-4, atol=1e-4)
+
+
+def test_damaged_models_are_refused(tmp_path):
+    model = saved.fit_model(problem(), "ridge", ("a", "a"))
+    path = tmp_path / "model.npz"
+    saved.save_model(path, model)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model\.npz"):
+        saved.load_model(path)
+    with pytest.raises(FileNotFoundError):
+        saved.load_model(tmp_path / "none.npz")
+
+
+def test_trust_is_that_of_the_test_samples():
+    own = problem()
+    model = saved.fit_model(own, "ridge", ("a", "a"))
+    x_test = own.task.x_test * own.x_scaling.scale + own.x_scaling.location
+    found = saved.predict(model, x_test, own.task.covariate_test)
+    table = trust_table(own, found)
+    truth = own.y_test * own.y_scaling.scale + own.y_scaling.location
+    expected = [np.corrcoef(truth[:, i], found.mean[:, i])[0, 1] for i in range(16)]
+    np.testing.assert_allclose(table["pearson"], expected, rtol=1e-4)
+    np.testing.assert_allclose(table["mae"], np.abs(truth - found.mean).mean(0), rtol=1e-4)
+    inside = (np.abs(truth - found.mean) <= 1.6448536 * found.sd).mean(0)
+    np.testing.assert_allclose(table["within_90"], inside)
+
+
+def test_fit_and_predict_complete_samples(files):
+    out, done = files / "model", files / "completed.h5ad"
+    fitted = call("fit", files / "train.npz", "--inputs", files / "inputs.txt", "--method", "ridge",
+                  "--label", "tissue", "--show", "G9,G10", "--out", out)  # fmt: skip
+    assert fitted.exit_code == 0, fitted.output
+    assert {path.name for path in out.iterdir()} == {
+        *("model.npz", "genes.csv", "config.toml", "versions.json", "report.html"),
+    }
+    trust = pd.read_csv(out / "genes.csv")
+    assert trust["gene"].tolist() == list(GENES[8:]) and trust["pearson"].median() > 0.9
+    assert tomllib.loads((out / "config.toml").read_text())["run"]["split"] == "stratified:tissue"
+    assert "G9, G10" in (out / "report.html").read_text()
+    assert "jax" in json.loads((out / "versions.json").read_text())
+    predicted = call("predict", out, files / "new.npz", "--out", done)
+    assert predicted.exit_code == 0, predicted.output
+    adata, new = anndata.read_h5ad(done), profiles(12, seed=1)
+    assert adata.shape == (12, 24) and list(adata.obs["tissue"]) == new.labels["tissue"].tolist()
+    var, x = adata.var, adata.to_df()
+    assert var.index[var["is_input"]].tolist() == list(GENES[:8])
+    assert set(var.index[var["is_measured"]]) == set(GENES[:12])
+    np.testing.assert_array_equal(x[list(GENES[:12])], new.x[:, :12])
+    inferred = pd.DataFrame(adata.layers["inferred"], x.index, x.columns)
+    np.testing.assert_array_equal(x[list(GENES[12:])], inferred[list(GENES[12:])])
+    assert inferred[list(GENES[:8])].isna().all(axis=None)
+    gap = inferred[list(GENES[8:])].to_numpy() - new.x[:, 8:]
+    spread = adata[:, list(GENES[8:])].layers["inferred_sd"]
+    assert np.abs(gap).mean() < 0.5 and 0.7 < (np.abs(gap) < 1.64 * spread).mean() <= 1
+    stated = var["pearson"].dropna()
+    np.testing.assert_allclose(stated, trust.set_index("gene")["pearson"][stated.index])
+    assert call("predict", out, files / "new.npz", "--out", done).exit_code == 2
+
+
+def test_across_platforms_the_inputs_stand_apart(files):
+    p = profiles()
+    other = p._replace(x=(2 * p.x + 1)[::-1], samples=p.samples[::-1], labels={})
+    write(files / "other.npz", other)
+    out = files / "model"
+    fitted = call("fit", files / "train.npz", "--truth", files / "other.npz", "--inputs", "5",
+                  "--method", "ridge", "--out", out)  # fmt: skip
+    assert fitted.exit_code == 0, fitted.output
+    assert "24 genes from 5" in fitted.output and "(greedy)" in fitted.output
+    done = files / "done.h5ad"
+    result = call("predict", out, files / "train.npz", "--out", done)
+    assert result.exit_code == 0, result.output
+    adata = anndata.read_h5ad(done)
+    assert adata.obsm["inputs"].shape == (50, 5) and adata.shape == (50, 24)
+    np.testing.assert_array_equal(adata.X, adata.layers["inferred"])
+    assert np.abs(adata.X - (2 * p.x + 1)).mean() < 1
+
+
+def test_prediction_refuses_what_does_not_fit(files):
+    out, done = files / "model", files / "done.h5ad"
+    assert call("fit", files / "train.npz", "--inputs", files / "inputs.txt", "--method", "ridge",
+                "--label", "tissue", "--out", out).exit_code == 0  # fmt: skip
+    new = profiles(12, seed=1)
+    tissue = new.labels
+    lacking = write(files / "lacking.npz", new._replace(x=new.x[:, 2:], genes=GENES[2:]), **tissue)
+    twice = write(files / "twice.npz", new._replace(genes=("G1", *GENES[1:])), **tissue)
+    counts = write(files / "counts.npz", new._replace(x=np.round(100 * new.x)), **tissue)
+    probes = write(
+        files / "probes.npz", new._replace(genes=tuple(f"{i}_at" for i in range(24))), **tissue
+    )
+    bare = write(files / "bare.npz", new)
+    for file, message in (
+        (lacking, "2 of 8 genes are missing: G0, G1"),
+        (twice, "occur more than once: G1"),
+        (counts, "units of the inputs"),
+        (probes, "Affymetrix probe"),
+        (bare, "label 'tissue'"),
+        (files / "inputs.txt", "cannot be used as expression table"),
+    ):
+        failed = call("predict", out, file, "--out", done)
+        text = " ".join(failed.output.split())
+        assert failed.exit_code == 2 and message in text, text
+        assert not done.exists()
+    imputed = call("predict", out, lacking, "--out", done, "--impute")
+    assert imputed.exit_code == 0 and "2 of 8 inputs were missing" in imputed.output
+    var = anndata.read_h5ad(done).var
+    assert var.index[var["is_imputed"]].tolist() == ["G0", "G1"]
+    table = pd.read_csv(out / "genes.csv")
+    table.iloc[1:].to_csv(out / "genes.csv", index=False)
+    assert "does not go with" in call("predict", out, files / "new.npz", "--out",
+                                      files / "x.h5ad").output  # fmt: skip
+
+
+def test_fit_refuses_and_leaves_nothing(files):
+    out = files / "model"
+    config = files / "c.toml"
+    config.write_text("[ridge]\nstrength = 2\n")
+    start = ("fit", files / "train.npz", "--out", out, "--inputs", files / "inputs.txt")
+    (files / "bad.txt").write_text("G1\nXYZ\n")
+    for words, message in (
+        (("--method", "rigde"), "did you mean 'ridge'"),
+        (("--method", "ridge", "--config", config), "has no settings"),
+        (("--method", "knn", "--config", config), "expected a table [knn]"),
+        (("--method", "ridge", "--label", "age"), "expected a label 'age'"),
+        (("--method", "ridge", "--inputs", "landmarks"), "--gene-table"),
+        (("--method", "ridge", "--inputs", files / "bad.txt"), "XYZ"),
+        (("--method", "ridge", "--inputs", "500"), "at most 24 genes"),
+        (("--method", "ridge", "--show", "G1"), "expected genes to infer"),
+        (("--method", "ridge", "--split", "half"), "Expected a split"),
+    ):
+        failed = call(*start, *words)
+        text = " ".join(failed.output.split())
+        assert failed.exit_code == 2 and message in text, text
+        assert not out.exists()
+    out.mkdir()
+    (out / "own.txt").write_text("mine")
+    assert "holds other files" in call(*start, "--overwrite").output
+    assert (out / "own.txt").read_text() == "mine"
+
+
+def test_select_orders_genes_and_says_what_they_are_worth(files):
+    out = files / "chosen"
+    done = call("select", files / "train.npz", "--n", "4", "--out", out)
+    assert done.exit_code == 0, done.output
+    genes = pd.read_csv(out / "genes.csv")
+    assert genes["place"].tolist() == [1, 2, 3, 4] and genes["gene"].is_unique
+    worth = pd.read_csv(out / "accuracy.csv").pivot(index="n", columns="how", values="accuracy")
+    # Three factors make all genes: so many well chosen ones tell nearly all.
+    assert worth.loc[3, "greedy"] > 0.9 > worth.loc[1, "greedy"]
+    assert (out / "report.html").read_text().count("<svg") == 1
+    failed = call("select", files / "train.npz", "--n", "4", "--how", "best", "--out", out / "x")
+    assert failed.exit_code == 2 and "expected one of" in failed.output
+
+
+def call(*words):
+    command = ["expression", *map(str, words)]
+    return CliRunner().invoke(app, command, env={"JAX_NUM_CPU_DEVICES": "1"})
