@@ -17,10 +17,18 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, _cache, ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
+import jax
 import pytest
 from jaxtyping import install_import_hook
 
 _hook = install_import_hook("infosem_jax", "beartype.beartype")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_programs():
+    """Let go of what a file has compiled: each program takes mappings of memory, which run out."""
+    yield
+    jax.clear_caches()
 
 
 @pytest.fixture(scope="session")

@@ -157,4 +157,4 @@ def run(script: str, *options: object) -> str:
 
 
 def numbers(pattern: str, text: str) -> list[tuple[float, ...]]:
-    return [tuple(map(float, found)) for found in re.findall(pattern, text)]
+    return [tuple(map(float, found.groups())) for found in re.finditer(pattern, text)]
