@@ -249,6 +249,9 @@ def test_select_orders_genes_and_says_what_they_are_worth(files):
     # Three factors make all genes: so many well chosen ones tell nearly all.
     assert worth.loc[3, "greedy"] > 0.9 > worth.loc[1, "greedy"]
     assert (out / "report.html").read_text().count("<svg") == 1
+    panel = ("--inputs", out / "genes.csv", "--method", "ridge", "--out", files / "of panel")
+    fitted = call("fit", files / "train.npz", *panel)
+    assert fitted.exit_code == 0 and "from 4:" in fitted.output, fitted.output
     failed = call("select", files / "train.npz", "--n", "4", "--how", "best", "--out", out / "x")
     assert failed.exit_code == 2 and "expected one of" in failed.output
 

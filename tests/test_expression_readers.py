@@ -251,6 +251,8 @@ def test_landmarks_from_tables_lists_and_json(tmp_path, real_data):
     assert list(read_gene_table(dgex)) == ["gene_symbol", "ensembl_id", "probe", "feature_space"]
     (tmp_path / "list.txt").write_text("TP53\n\nPSME1\n")
     assert read_landmarks(tmp_path / "list.txt") == ("TP53", "PSME1")
+    (tmp_path / "chosen.csv").write_text("place,gene\n1,TP53\n2,PSME1\n")
+    assert read_landmarks(tmp_path / "chosen.csv") == ("TP53", "PSME1")
     (tmp_path / "list.json").write_text(json.dumps([5720, 466]))
     assert read_landmarks(tmp_path / "list.json") == ("5720", "466")
     (tmp_path / "blank.txt").write_text("\n")

@@ -123,8 +123,9 @@ def read_landmarks(
     Parameters
     ----------
     path
-        A gene table, whose landmarks are taken; a JSON file of lists, plain or gzipped; or a text
-        file with one gene in each line.
+        A gene table, whose landmarks are taken; a table with a column ``gene``, as ``infosem
+        expression select`` writes it; a JSON file of lists, plain or gzipped; or a text file with
+        one gene in each line.
     key
         List in the JSON file.
     names
@@ -148,12 +149,7 @@ def read_landmarks(
                 raise ValueError(f"expected a list {key!r}; choose from {', '.join(found)}.")
             genes = [str(gene) for gene in lists[str(key)]]
     elif plain.endswith((".tsv", ".csv", ".txt")) and _has_columns(path):
-        table = read_gene_table(path)
-        if "feature_space" not in table or names not in table:
-            raise ValueError(
-                f"{path}: expected columns feature_space and {names}, found {', '.join(table)}."
-            )
-        genes = table[names][table["feature_space"] == "landmark"].tolist()
+        genes = _genes_of_table(path, names)
     else:
         with open_text(path, "list of genes") as stream:
             genes = [line.strip() for line in stream if line.strip()]
@@ -247,6 +243,18 @@ def _read_npz(path: Path) -> Annotated:
             if key not in of_genes and value.shape == (len(x),)
         }
         return Annotated(x.astype(np.float32), {"id": ids, **genes}, {"id": samples, **labels})
+
+
+def _genes_of_table(path: Path, names: str) -> list[str]:
+    chosen = read_table(path, "list of genes")
+    if "gene" in chosen and "gene_symbol" not in chosen:
+        return [gene for gene in chosen["gene"] if gene]
+    table = read_gene_table(path)
+    if "feature_space" not in table or names not in table:
+        raise ValueError(
+            f"{path}: expected columns feature_space and {names}, found {', '.join(table)}."
+        )
+    return table[names][table["feature_space"] == "landmark"].tolist()
 
 
 def _has_columns(path: Path) -> bool:
