@@ -5,12 +5,13 @@
 On simulations with a known network, each fitted without prior knowledge, with the true structure as
 a prior (which edges there are, without signs or sizes), and with that structure dealt to other
 genes. All data sets, priors and strengths train side by side. Shares of won simulations come with
-Wilson intervals at 95 %. Then a structure of which half is true is scanned over strengths: the one
-with the best density is compared with the one with the best AUPRC, in steps of the scan.
+Wilson intervals at 95 %. Then two priors are scanned over strengths, a structure of which half is
+true and informative embeddings: the strength with the best density is compared with the one with
+the best AUPRC, in steps of the scan.
 """
 
 import os
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,6 +25,7 @@ STRENGTHS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 PLAIN: float = 0.05
 STRUCTURE: dict[str, Any] = {"scale": 0.4, "elsewhere": 0.1}
 HALF = 0.5
+EMBEDDED = 0.05
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def structure(seeds: range) -> list[Figure]:
     """Compare no prior, the true structure and a shuffled one by held-out density alone."""
     from infosem_jax.grn import priors
 
-    datasets, network = simulations(seeds)
+    datasets, network, _ = simulations(seeds)
     chosen = {"none": priors.Normal(PLAIN), "true": priors.GraphPrior(network, **STRUCTURE)}
     found = _compare(datasets, chosen, None, controls=True)
     measures = found.measures.loc[found.measures["measure"] == "density"]
@@ -65,29 +67,44 @@ def structure(seeds: range) -> list[Figure]:
 
 
 def strength(seeds: range) -> list[Figure]:
-    """Scan the strength of a half-true structure: best density against best AUPRC."""
+    """Scan the strengths of two priors: best density against best AUPRC."""
     from infosem_jax.grn import priors
 
-    datasets, network = simulations(seeds)
-    prior = priors.GraphPrior(half_true(network), **STRUCTURE)
-    found = _compare(datasets, priors.scan(prior, STRENGTHS), network, controls=False)
-    means = found.summary.loc[found.summary["dataset"] == ""].set_index("prior")
-    names = [f"{weight:g}" for weight in STRENGTHS]
-    table = means.loc[names, ["density", "auprc"]]
-    rows = [
-        (name, f"{row['density']:.4f}", f"{row['auprc']:.3f}") for name, row in table.iterrows()
-    ]
-    print_table(("strength", "density, nats per value", "AUPRC"), rows)
-    steps = abs(int(np.argmax(table["density"])) - int(np.argmax(table["auprc"])))
-    name = "steps of the scan between best density and best AUPRC"
-    return [Figure(name, float(steps), "steps", "lower", 1.0)]
+    made = simulations(seeds)
+    scanned = {
+        "half-true structure": priors.GraphPrior(half_true(made.network), **STRUCTURE),
+        "embeddings": priors.GeneEmbedding(made.embedding, scale=EMBEDDED),
+    }
+    figures = []
+    for prior, of in scanned.items():
+        found = _compare(made.datasets, priors.scan(of, STRENGTHS), made.network, controls=False)
+        means = found.summary.loc[found.summary["dataset"] == ""].set_index("prior")
+        names = [f"{weight:g}" for weight in STRENGTHS]
+        table = means.loc[names, ["density", "auprc"]]
+        rows = [
+            (name, f"{row['density']:.4f}", f"{row['auprc']:.3f}") for name, row in table.iterrows()
+        ]
+        print_table((f"strength, {prior}", "density, nats per value", "AUPRC"), rows)
+        steps = abs(int(np.argmax(table["density"])) - int(np.argmax(table["auprc"])))
+        name = f"steps of the scan between best density and best AUPRC, {prior}"
+        figures.append(Figure(name, float(steps), "steps", "lower", 1.0))
+    return figures
 
 
-def simulations(seeds: range) -> tuple[dict, pd.DataFrame]:
-    """Simulate data sets whose genes have names of their own, and put their networks together."""
+class Simulations(NamedTuple):
+    """Simulated data sets whose genes have names of their own, so that tables can be joined."""
+
+    datasets: dict[str, Any]
+    network: pd.DataFrame
+    embedding: Any
+
+
+def simulations(seeds: range) -> Simulations:
+    """Simulate data sets, and put their networks and embeddings together."""
+    from infosem_jax.data import Embedding
     from infosem_jax.data.simulate import SimulationConfig, simulate
 
-    datasets, networks = {}, []
+    datasets, networks, names, vectors = {}, [], [], []
     for seed in seeds:
         made = simulate(SimulationConfig(genes=60, regulators=40, cells=100), seed)
         end = f".{seed:03d}"
@@ -96,7 +113,10 @@ def simulations(seeds: range) -> tuple[dict, pd.DataFrame]:
             regulators=tuple(gene + end for gene in made.data.regulators),
         )
         networks.append(made.network[["source", "target"]] + end)
-    return datasets, pd.concat(networks, ignore_index=True)
+        names += [gene + end for gene in made.embedding.names]
+        vectors.append(made.embedding.vectors)
+    embedding = Embedding(tuple(names), np.concatenate(vectors))
+    return Simulations(datasets, pd.concat(networks, ignore_index=True), embedding)
 
 
 def half_true(network: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax import __version__, run
+from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder, leaks
 from infosem_jax.benchmark.cell import (
@@ -161,6 +162,7 @@ def run_grid(
                         f"embedding {', '.join(missing)}."
                     )
                     continue
+                make_room()
                 solve = _solve_labelled if method.uses == "labels" else _solve_unlabelled
                 failures += solve(out, loaded, name, method, tests, tell)
                 _write_failures(out, failures)

@@ -12,6 +12,7 @@ import numpy as np
 from jax import random
 
 from infosem_jax import training
+from infosem_jax._programs import make_room
 from infosem_jax.checkpoint import Saver
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
@@ -212,6 +213,7 @@ def _fit_groups(
         jobs = tuple(member.job for member in group.members)
         wanted = [i for i, job in enumerate(jobs) if job not in skip]
         if wanted:
+            make_room()
             tell = _teller(on_chunk, number, len(grid), group)
             trained = _train(group, number, seeds, key, spread, tell, saver)
             for i in wanted:

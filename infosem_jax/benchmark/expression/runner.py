@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from infosem_jax import __version__, run
+from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.expression.cells import (
@@ -152,6 +153,7 @@ def run_grid(
                 if stopped():
                     raise Interrupted(str(out))
                 on_progress(done, total, f"{at.dataset}, {at.genes}, {at.method}, seed {at.seed}")
+                make_room()
                 failures += _compute(out, at, problem, grid.methods[at.method])
                 done += 1
             _write_failures(out, failures)
