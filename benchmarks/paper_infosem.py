@@ -26,7 +26,7 @@ Row = dict[Any, Any]
 DATASETS = ("hESC", "hHEP", "mDC", "mESC")
 BASELINES = (
     *("one_hot", "matrix_completion", "genelink", "gnnlink", "gnnlink_directed", "scgreat"),
-    *("genie3", "deepsem"),
+    *("genie3", "deepsem", "deepsem_specific"),
 )
 CONTROLS = (
     *("regulator_positive_rate", "target_positive_rate", "target_mean", "correlation"),
