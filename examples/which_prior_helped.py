@@ -33,7 +33,7 @@ def main() -> None:
     )
 
     print("Held-out density, difference in nats per value [95 %]:")
-    by_density = found.paired[found.paired["measure"] == "density"]
+    by_density = found.paired.loc[found.paired["measure"] == "density"]
     for row in by_density.to_dict("records"):
         print(
             f"  {row['prior']} against {row['kind']} ({row['against']}): "
