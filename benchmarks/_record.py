@@ -1,6 +1,7 @@
 """What every benchmark script shares: its options, and how its figures are recorded."""
 
 import argparse
+import importlib.util
 import json
 import math
 import os
@@ -45,6 +46,24 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--quick", action="store_true", help="a small run, below 3 minutes")
     options.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     return options
+
+
+def installed(package: str, part: str) -> bool:
+    """Tell whether a package to compare with is there, and say what is left out if it is not."""
+    found = importlib.util.find_spec(package) is not None
+    if not found:
+        print(f"{part}: left out, {package} is not installed (pip install 'infosem_jax[peers]').")
+    return found
+
+
+def check_agreement(loss_error: float, gradient_error: float) -> None:
+    """Print how far two forms of an objective differ, and stop where they are not the same."""
+    print(
+        f"Same parameters, same random numbers: the loss differs by {loss_error:.1e}, the gradient "
+        f"by {gradient_error:.1e} at most (relative, any parameter)."
+    )
+    if max(loss_error, gradient_error) > 1e-3:
+        sys.exit("PyTorch and JAX do not compute the same objective: no comparison is made.")
 
 
 def report(figures: list[Figure], json_file: Path | None) -> None:

@@ -19,6 +19,7 @@ helps. mean, ridge, least_squares and knn are fitted again to training and valid
 their settings are chosen; mlp and trees are not, nor is the graph network with one member.
 """
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -45,7 +46,6 @@ INPUTS = (
     *("all+tissue", "greedy:1/9+tissue"),
 )
 QUICK_INPUTS = ("all", "random:1/9", "greedy:1/9", "all+tissue")
-GRAPH = "graph"
 METRICS = {"rank_correlation": "gene ranks", "gene_pearson": "per gene"}
 REFERENCE = "kim2025_reference_results.csv"
 # In the order of the file, as in the paper.
@@ -69,6 +69,7 @@ def main() -> None:
     options.add_argument("--gse92743", type=Path, metavar="FOLDER", help="the paper's own data")
     options.add_argument("--datasets", default="", help="split by commas; those above")
     options.add_argument("--methods", default="", help="split by commas; graph and baselines")
+    options.add_argument("--graph", default="graph", help="the graph network that claims are of")
     options.add_argument("--inputs", default="", help="split by commas; those above")
     options.add_argument("--seeds", type=int, default=5)
     options.add_argument("--resume", action="store_true")
@@ -78,7 +79,7 @@ def main() -> None:
     cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
     print_scores(cells)
     print_reference()
-    found = list(claims(cells))
+    found = list(claims(cells, arguments.graph))
     columns = ("claim", "data", "score", "against", "difference [95 %]", "won", "verdict")
     print_table(columns, [_line(claim) for claim in found])
     report([_figure(claim) for claim in found], arguments.json)
@@ -103,7 +104,7 @@ def compute(arguments) -> "list[Cell]":
     from infosem_jax.expression.methods import USUAL, methods
 
     known = methods(quick=arguments.quick)
-    quick = (GRAPH, "ridge", "knn", "mean")
+    quick = (arguments.graph, "ridge", "knn", "mean")
     wanted = _words(arguments.methods) or (quick if arguments.quick else USUAL)
     inputs = _words(arguments.inputs) or (QUICK_INPUTS if arguments.quick else INPUTS)
     notes: tuple[str, ...] = ()
@@ -153,29 +154,29 @@ def paper_source(folder: Path) -> "Source":
     return Source("GSE92743 L1000", "GSE92743 RNA-seq", pair, None, landmarks, ())
 
 
-def claims(cells: "list[Cell]") -> Iterator[Claim]:
-    """Yield each claim for every data set and score."""
+def claims(cells: "list[Cell]", graph: str) -> Iterator[Claim]:
+    """Yield each claim of a graph network for every data set and score."""
     from infosem_jax.benchmark.expression.compare import by_method, difference, gains_of_labels
     from infosem_jax.expression.methods import CONTROLS
 
     found = dict(by_method(cells))
     for metric in METRICS:
         for (group, genes), of in found.items():
-            own, whole = of.get(GRAPH), found.get((group, "all"), {})
-            rivals = {name: each for name, each in of.items() if not name.startswith(GRAPH)}
+            own, whole = of.get(graph), found.get((group, "all"), {})
+            rivals = {name: each for name, each in of.items() if not name.startswith("graph")}
             if own and rivals:
                 best = max(rivals, key=lambda name: _mean(rivals[name], metric))
                 gap = difference(own, rivals[best], metric)
-                yield Claim(f"graph, {genes}", group, metric, best, gap)
-            rivals = {name: each for name, each in whole.items() if not name.startswith(GRAPH)}
+                yield Claim(f"{graph}, {genes}", group, metric, best, gap)
+            rivals = {name: each for name, each in whole.items() if not name.startswith("graph")}
             if own and rivals and genes in ("greedy:1/9", "greedy:10"):
                 best = max(rivals, key=lambda name: _mean(rivals[name], metric))
                 gap = difference(own, rivals[best], metric)
-                yield Claim(f"graph, {genes}", group, metric, f"{best}, all", gap)
+                yield Claim(f"{graph}, {genes}", group, metric, f"{best}, all", gap)
             random = found.get((group, genes.replace("greedy", "random")), {})
-            if own and genes.startswith("greedy") and GRAPH in random:
-                gap = difference(own, random[GRAPH], metric)
-                yield Claim(f"graph, {genes}", group, metric, "graph, random", gap)
+            if own and genes.startswith("greedy") and graph in random:
+                gap = difference(own, random[graph], metric)
+                yield Claim(f"{graph}, {genes}", group, metric, f"{graph}, random", gap)
         learned = [cell for cell in cells if cell.at.method not in CONTROLS]
         for group, genes, method, gap in gains_of_labels(learned, metric):
             yield Claim(f"{method}, {genes}", group, metric, f"{method}, no organ", gap)
@@ -188,9 +189,9 @@ def print_scores(cells: "list[Cell]") -> None:
     rows = []
     for (group, genes), of in by_method(cells):
         for method, own in of.items():
-            percent = [f"{_mean(own, name):.1f}" for name in ("r95_percent", "r99_percent")]
-            scores = [f"{_mean(own, name):.3f}" for name in METRICS]
-            size = f"{_mean(own, 'n_inputs'):.0f}"
+            percent = [_text(own, name, 1) for name in ("r95_percent", "r99_percent")]
+            scores = [_text(own, name, 3) for name in METRICS]
+            size = _text(own, "n_inputs", 0)
             rows.append((group.title, genes, size, method, *percent, *scores, f"{len(own)}"))
     columns = ("data", "inputs", "n", "method", "r95 %", "r99 %", *METRICS.values(), "seeds")
     print_table(columns, rows)
@@ -223,8 +224,14 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _mean(cells: "list[Cell]", metric: str) -> float:
+    # Constants have no correlation; they are never the best.
     found = sum(cell.metrics[metric] for cell in cells) / len(cells)
     return found if found == found else float("-inf")
+
+
+def _text(cells: "list[Cell]", metric: str, digits: int) -> str:
+    mean = _mean(cells, metric)
+    return f"{mean:.{digits}f}" if math.isfinite(mean) else "-"
 
 
 def _line(claim: Claim) -> tuple[str, ...]:

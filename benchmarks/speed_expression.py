@@ -13,7 +13,6 @@ It needs torch. Both take all cores that there are; the least time of a few step
 
 # pyright: reportMissingImports=false
 
-import importlib.util
 import multiprocessing
 import resource
 import sys
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from _record import Figure, parser, print_table, report
+from _record import Figure, check_agreement, installed, parser, print_table, report
 from jax import random
 
 from infosem_jax import training
@@ -56,17 +55,10 @@ WHOLE, QUICK, TINY = Size(970, 12_320), Size(242, 3_080), Size(20, 90)
 def main() -> None:
     options = parser(__doc__)
     arguments = options.parse_args()
-    if importlib.util.find_spec("torch") is None:
-        print("Left out: torch is not installed (pip install 'infosem_jax[peers]').")
+    if not installed("torch", "step"):
         report([], arguments.json)
         return
-    loss_error, slope_error = check_torch()
-    print(
-        f"Same parameters and samples: the loss differs by {loss_error:.1e}, the gradient by "
-        f"{slope_error:.1e} at most (relative, any parameter)."
-    )
-    if max(loss_error, slope_error) > 1e-3:
-        sys.exit("PyTorch and JAX do not compute the same objective: no comparison is made.")
+    check_agreement(*check_torch())
     size, steps = (QUICK, 3) if arguments.quick else (WHOLE, 5)
     depths = (LAYERS,) if arguments.quick else (1, 2)
     figures, table = [], []
@@ -103,7 +95,7 @@ def our_seconds(size: Size, batch: int, layers: int, steps: int) -> tuple[float,
             task.x_train,
             task.covariate_train,
             task.y_train,
-            network.wire(graph, task.y_train.std(0)),
+            network.wire(graph, task.y_train.std(0), config),
         )
     )
     static = objective, schedule, Layout(None, 1)
@@ -178,7 +170,7 @@ def check_torch() -> tuple[float, float]:
     task, config = simulated(TINY), _config(layers=2, channels=8)
     graph = gene_graph(task, 4)
     params = network.init(random.key(0), config, network.shape_of(graph))
-    wiring = network.wire(graph, task.y_train.std(0), dense=False)
+    wiring = network.wire(graph, task.y_train.std(0), config, dense=False)
 
     x_all, feature = jnp.asarray(task.x_train), jnp.asarray(task.covariate_train)
 

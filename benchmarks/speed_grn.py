@@ -21,7 +21,6 @@ for ours; PyTorch keeps its own number of threads.
 # pyright: reportMissingImports=false
 
 import contextlib
-import importlib.util
 import os
 import shutil
 import subprocess
@@ -39,7 +38,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pandas as pd
-from _record import Figure, parser, print_table, report
+from _record import Figure, check_agreement, installed, parser, print_table, report
 from jax import random
 from numpyro import handlers
 from numpyro.infer import SVI, TraceMeanField_ELBO
@@ -87,18 +86,12 @@ def main() -> None:
 
 def step_figures(quick: bool) -> list[Figure]:
     """Compare an epoch with one in PyTorch, at several numbers of rows."""
-    if not _installed("torch", "step"):
+    if not installed("torch", "step"):
         return []
     import torch
 
     name = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
-    loss_error, gradient_error = check_torch()
-    print(
-        f"Same parameters, same noise, {name}: loss differs by {loss_error:.1e}, the gradient by "
-        f"{gradient_error:.1e} at most (relative, any parameter)."
-    )
-    if max(loss_error, gradient_error) > 1e-3:
-        sys.exit("PyTorch and JAX do not compute the same objective: no comparison is made.")
+    check_agreement(*check_torch())
     figures, table = [], []
     for rows, target in STEP_TARGETS.items():
         if quick and rows != 100:
@@ -133,7 +126,7 @@ def seeds_figures(quick: bool) -> list[Figure]:
 def regdiffusion_figures(quick: bool) -> list[Figure]:
     """Compare a whole fit on real data with RegDiffusion's, in time and in AUPRC ratio."""
     folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline" / REAL
-    if not _installed("regdiffusion", "regdiffusion"):
+    if not installed("regdiffusion", "regdiffusion"):
         return []
     if not ("INFOSEM_DATA" in os.environ and folder.is_dir()):
         print(f"regdiffusion: left out, set INFOSEM_DATA to a folder that holds beeline/{REAL}.")
@@ -408,13 +401,6 @@ def _config(rows: int, *, epochs: int) -> Config:
 
 class _EnoughError(Exception):
     """Ends a fit that has been timed."""
-
-
-def _installed(package: str, part: str) -> bool:
-    found = importlib.util.find_spec(package) is not None
-    if not found:
-        print(f"{part}: left out, {package} is not installed (pip install 'infosem_jax[peers]').")
-    return found
 
 
 if __name__ == "__main__":

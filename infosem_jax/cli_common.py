@@ -1,12 +1,15 @@
 """What all commands share: how errors, progress and tables are shown, and which devices compute."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -28,7 +31,7 @@ def plain_errors() -> Iterator[None]:
 
 @contextmanager
 def progress(total: int, unit: str) -> Iterator[Any]:
-    """Show a bar with the time left; yields ``update(done, text)``."""
+    """Show a bar with the time left, or in a log a line a minute; yields ``update(done, text)``."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -47,9 +50,39 @@ def progress(total: int, unit: str) -> Iterator[Any]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        log = _Log(total, unit)
+        yield log.update
+        log.end()
+        return
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task("compiling", total=total)
         yield lambda done, text: bar.update(task, completed=done, description=text)
+
+
+class _Log:
+    """Lines of progress for files and pipes, where a bar that redraws itself cannot be read."""
+
+    def __init__(self, total: int, unit: str, every: float = 60.0) -> None:
+        self.total, self.unit, self.every = total, unit, every
+        self.began = self.last = time.monotonic()
+        self.waiting = ""
+
+    def update(self, done: float | int, text: str) -> None:
+        """Write a line, unless one was written within the last ``every`` seconds."""
+        now = time.monotonic()
+        left = "?" if done <= 0 else f"{(now - self.began) * (self.total - done) / done:.0f} s"
+        self.waiting = f"{done:.0f}/{self.total} {self.unit}, {left} left, {text}"
+        if now - self.last >= self.every:
+            self.last = now
+            self.end()
+
+    def end(self) -> None:
+        """Write the line that waits, if there is one."""
+        if self.waiting:
+            typer.echo(self.waiting, err=True)
+        self.waiting = ""
 
 
 def start_devices(distributed: bool, compile_cache: Path | None) -> None:
@@ -115,6 +148,27 @@ def start_devices(distributed: bool, compile_cache: Path | None) -> None:
         ) from error
 
 
+def words(text: str) -> list[str]:
+    """Return the words of an option, which commas part, each once."""
+    return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
+
+
+def choose_methods(names: Sequence[str], known: Mapping[str, T]) -> dict[str, T]:
+    """Return the methods of these names; all of them where no name is given.
+
+    Raises
+    ------
+    ValueError
+        If there is no method of a name.
+    """
+    from infosem_jax._settings import hint
+
+    for name in names:
+        if name not in known:
+            raise ValueError(f"--methods: there is no method {name!r}; {hint(name, known)}")
+    return {name: known[name] for name in names or known}
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
     """Print a table; the names in its first column stay whole."""
     from rich.console import Console
@@ -128,3 +182,58 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     for row in rows:
         table.add_row(*row)
     Console().print(table)
+
+
+def read_settings(path: Path | None, method: str) -> dict[str, Any]:
+    """Read the table of a method from a TOML file, which may hold that of a run beside it.
+
+    Raises
+    ------
+    ValueError
+        If it is no TOML file, or holds other tables.
+    """
+    import tomllib
+
+    if path is None:
+        return {}
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file ({error}).") from error
+    # What a fit has written names its run too.
+    other = [name for name in tables if name not in (method, "run")]
+    if other or not isinstance(tables.get(method, {}), dict):
+        raise ValueError(
+            f"{path}: expected a table [{method}], found {', '.join(other) or 'a value'}."
+        )
+    return tables.get(method, {})
+
+
+def check_folder(out: Path, files: Collection[str], *, overwrite: bool) -> None:
+    """Refuse a folder that results cannot go to, and make the one that it lies in.
+
+    Raises
+    ------
+    ValueError
+        If it is a file, holds something and is not to be replaced, or holds other files than ours.
+    """
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: expected a folder to write to, found a file.")
+    content = {path.name for path in out.glob("*") if not path.name.startswith(".")}
+    if content and not overwrite:
+        raise ValueError(f"{out}: is not empty; choose another folder, or pass --overwrite.")
+    foreign = sorted(content - set(files))
+    if foreign:
+        raise ValueError(f"{out}: holds other files ({', '.join(foreign[:3])}); choose another.")
+    out.absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
+def write_record(folder: Path, tables: dict[str, Any], versions: dict[str, str]) -> None:
+    """Write settings to ``config.toml``, empty tables left out, and ``versions.json``."""
+    import json
+
+    import tomli_w
+
+    tables = {name: table for name, table in tables.items() if table}
+    (folder / "config.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
+    (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli_common import plain_errors, print_table, progress, start_devices
+from infosem_jax.cli_inputs import named_prior, read_config, read_datasets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +84,6 @@ def compare(
 
         from infosem_jax import batch
         from infosem_jax.checkpoint import Interrupted
-        from infosem_jax.cli import _named_prior, _read_config, _read_datasets
         from infosem_jax.compare.experiment import check_reference, make_plan
         from infosem_jax.compare.measures import Settings
         from infosem_jax.compare.page import write_comparison
@@ -96,17 +96,17 @@ def compare(
         if resume and complete:
             typer.echo(f"{out} is complete: there is nothing to resume.")
             return
-        _, prior_settings = _read_config(config)
+        _, prior_settings = read_config(config)
         settings = _settings(config)
         matching: dict[str, Any] = {"ignore_case": ignore_case}
         if orthologues is not None:
             matching["orthologues"] = read_orthologues(orthologues)
-        effects = [_named_prior(e, "effect", prior_settings["effect"], matching) for e in effect]
+        effects = [named_prior(e, "effect", prior_settings["effect"], matching) for e in effect]
         edges = [
-            None if e == "none" else _named_prior(e, "logit", prior_settings["edge"], matching)
+            None if e == "none" else named_prior(e, "logit", prior_settings["edge"], matching)
             for e in edge
         ]
-        datasets = _read_datasets(
+        datasets = read_datasets(
             expression,
             settings,
             regulators=regulators,

@@ -1,13 +1,19 @@
 """The commands ``infosem expression``."""
 
-import json
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infosem_jax.cli_common import plain_errors, print_table, progress, start_devices
+from infosem_jax.cli_common import (
+    check_folder,
+    plain_errors,
+    print_table,
+    progress,
+    read_settings,
+    start_devices,
+    write_record,
+)
 
 if TYPE_CHECKING:
     from infosem_jax.expression.profiles import Profiles
@@ -98,8 +104,8 @@ def fit(
         from infosem_jax.expression.saved import fit_model, predict, save_model
         from infosem_jax.expression.task import make_task
 
-        _check_out(out, MODEL, overwrite=overwrite)
-        settings = _settings(config, method)
+        check_folder(out, MODEL, overwrite=overwrite)
+        settings = read_settings(config, method)
         configured(method, settings)
         if inputs.isdecimal():
             parse_inputs(f"{choose}:{inputs}")
@@ -172,7 +178,7 @@ def fit(
         with run.whole_folder(out) as folder:
             save_model(folder / "model.npz", model)
             table.to_csv(folder / "genes.csv", index=False)
-            _write_record(folder, {"run": record, method: model.settings}, versions)
+            write_record(folder, {"run": record, method: model.settings}, versions)
             write_page(folder / "report.html", page)
         typer.echo(
             f"{len(model.targets):,} genes from {len(model.inputs):,}: mean correlation "
@@ -271,7 +277,7 @@ def select(
         from infosem_jax.expression.task import make_task
 
         files = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.html")
-        _check_out(out, files, overwrite=overwrite)
+        check_folder(out, files, overwrite=overwrite)
         if how not in ORDERS:
             raise ValueError(f"--how: expected one of {', '.join(ORDERS)}, found {how!r}.")
         source = _read(train, names, orientation, gene_table, log_counts)
@@ -311,7 +317,7 @@ def select(
             order = {"place": range(1, n + 1), "gene": chosen[0].genes}
             pd.DataFrame(order).to_csv(folder / "genes.csv", index=False)
             selection_table(chosen).to_csv(folder / "accuracy.csv", index=False)
-            _write_record(folder, {"run": record}, versions)
+            write_record(folder, {"run": record}, versions)
             write_page(folder / "report.html", page)
         rows = [
             (str(size), *(f"{each.accuracy[i]:.3f}" for each in chosen))
@@ -380,42 +386,6 @@ def _units(profiles: "Profiles") -> list[str]:
         return []
     advice = "pass --log-counts" if kind == "counts" else "take logarithms first"
     return [f"Values of {profiles.name} look like {kind}: {advice}, as few genes outweigh all."]
-
-
-def _settings(path: Path | None, method: str) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a TOML file ({error}).") from error
-    # What a fit has written names its run too.
-    other = [name for name in tables if name not in (method, "run")]
-    if other or not isinstance(tables.get(method, {}), dict):
-        raise ValueError(
-            f"{path}: expected a table [{method}], found {', '.join(other) or 'a value'}."
-        )
-    return tables.get(method, {})
-
-
-def _check_out(out: Path, files: Any, *, overwrite: bool) -> None:
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: expected a folder to write to, found a file.")
-    content = {path.name for path in out.glob("*") if not path.name.startswith(".")}
-    if content and not overwrite:
-        raise ValueError(f"{out}: is not empty; choose another folder, or pass --overwrite.")
-    foreign = sorted(content - set(files))
-    if foreign:
-        raise ValueError(f"{out}: holds other files ({', '.join(foreign[:3])}); choose another.")
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
-
-
-def _write_record(folder: Path, tables: dict[str, Any], versions: dict[str, str]) -> None:
-    import tomli_w
-
-    tables = {name: table for name, table in tables.items() if table}
-    (folder / "config.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
-    (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
 
 
 def _list(text: str) -> list[str]:

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import anndata
 import numpy as np
@@ -17,6 +18,7 @@ import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
+from infosem_jax import cli_common
 from infosem_jax.cli import app
 from infosem_jax.data import write_embedding
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
@@ -468,3 +470,15 @@ def test_demo_shows_what_priors_are_worth(tmp_path: Path):
     assert abs(mean["B-shuffled"] - mean["none"]) <= spread
     for variant, row in table.groupby("variant"):
         assert str(variant) in done.stdout and len(row) == len(wide)
+
+
+def test_progress_is_lines_of_their_own_where_no_terminal_redraws(monkeypatch, capsys):
+    clock = iter([0.0, 30.0, 61.0, 100.0, 130.0])
+    monkeypatch.setattr(cli_common, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with cli_common.progress(8, "fits") as update:
+        for done in range(4):
+            update(done, f"loss {done}")
+    assert capsys.readouterr().err.splitlines() == [
+        "1/8 fits, 427 s left, loss 1",
+        "3/8 fits, 217 s left, loss 3",
+    ]

@@ -118,6 +118,17 @@ def test_panels_are_completed_and_trust_tells_which_genes_are_right(tmp_path):
 
 
 @pytest.mark.slow
+def test_genes_of_one_programme_are_neighbours_across_studies(tmp_path):
+    printed = run("examples/genes_across_studies.py", "--out", tmp_path)
+
+    auroc = float(re.findall(r"AUROC of programmes ([\d.]+)", printed)[0])
+    assert auroc > 0.9
+    near = re.findall(r"G(\d+) [\d.]+", printed.split("of programme 5:")[1])
+    assert sum(int(gene) % 6 == 5 for gene in near) >= 4
+    assert anndata.read_h5ad(tmp_path / "genes.h5ad").shape == (140, 8)
+
+
+@pytest.mark.slow
 def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
     record = tmp_path / "step.json"
     run("benchmarks/step_grn.py", "--quick", "--repeats", 2, "--json", record)
@@ -133,6 +144,17 @@ def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
     assert speed["value"] > 0
     assert (difference["better"], difference["target"]) == ("lower", 1e-3)
     # Zero would mean that both sides were computed in the same way.
+    assert 0 < difference["value"] <= 1e-3
+
+
+@pytest.mark.slow
+def test_embedding_step_is_that_of_pytorch(tmp_path):
+    pytest.importorskip("torch")
+    record = tmp_path / "speed.json"
+    run("benchmarks/speed_embedding.py", "--quick", "--parts", "step", "--json", record)
+
+    speed, difference = json.loads(record.read_text())
+    assert speed["value"] > 0 and speed["unit"] == "ratio"
     assert 0 < difference["value"] <= 1e-3
 
 

@@ -67,7 +67,7 @@ def network_of(config, task=TASK, seed=0, dense=None):
     params = network.init(random.key(seed), config, network.shape_of(graph))
     # Biases of zero would hide where they are added.
     params = jax.tree.map(lambda leaf: leaf + 0.05 * (leaf == 0), params)
-    return params, network.wire(graph, task.y_train.std(0), dense=dense), graph
+    return params, network.wire(graph, task.y_train.std(0), config, dense=dense), graph
 
 
 def forward(params, config, wiring, x=TASK.x_test):

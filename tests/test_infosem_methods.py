@@ -19,6 +19,7 @@ from infosem_jax.benchmark.splits import candidates, split
 from infosem_jax.data.dataset import dataset
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.baselines.problem import Problem
+from infosem_jax.grn.priors import GraphPrior
 
 CHEAP = ("regulator_positive_rate", "target_positive_rate", "one_hot", "matrix_completion")
 QUICK = methods.methods(quick=True)
@@ -240,3 +241,23 @@ def test_methods_leak_nothing_on_real_data(real_data, name):
     references, _ = find_references(real_data / "beeline", datasets=["mDC"])
     assert QUICK[name].uses == "labels"
     assert check(QUICK[name], load(references[0])) is None
+
+
+def test_any_embedding_is_a_prior_and_a_graph_and_each_has_its_control():
+    found = infosem.embedding_methods(["text"], quick=True)
+    assert set(found) == {
+        f"infosem_{form}_text{control}" for form in ("B", "graph") for control in ("", "_shuffled")
+    }
+    data, of, _, vectors = made()
+    problem = unlabelled(data, [of], 3, vectors)
+    prior, other = (
+        infosem._neighbours(problem, name="text", control=control)[0].effect
+        for control in (False, True)
+    )
+    assert isinstance(prior, GraphPrior) and isinstance(other, GraphPrior)
+    assert set(prior.graph["source"]) <= set(vectors["text"].names)
+    assert not prior.graph.equals(other.graph)
+    method = found["infosem_graph_text"].solve
+    small = replace(method.keywords["config"], **TINY)  # type: ignore[union-attr]
+    (scores,) = partial(method, config=small)([problem])
+    assert np.isfinite(scores[""]).all()

@@ -152,13 +152,12 @@ def test_scores_are_random_only_as_published():
     given, _, _ = problem()
     graph = links.training_graph(given, GAT)
     x = jnp.asarray(links._features(given.data, GAT.components))
-    pairs = jnp.zeros((1, 2), jnp.int32)
 
     @partial(jax.jit, static_argnums=0)
     def codes(as_published, seeds):
         network = replace(GAT, channel_dropout=0.5, as_published=as_published).network()
         keys = {"params": random.key(0), "dropout": random.key(0)}
-        params = network.init(keys, graph, x, pairs)
+        params = network.init(keys, graph, x, True, method="encode")
 
         def one(seed):
             rngs = {"dropout": random.key(seed)}

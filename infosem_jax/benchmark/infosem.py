@@ -19,6 +19,7 @@ from infosem_jax.benchmark.controls import (
 from infosem_jax.benchmark.methods import Method, from_function
 from infosem_jax.data.gene_features import expression_embedding, join_embeddings
 from infosem_jax.data.io import Embedding
+from infosem_jax.embedding.function import nearest_pairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.grn.binding import Prior
 from infosem_jax.grn.config import Config, deepsem
@@ -28,6 +29,7 @@ from infosem_jax.grn.prepare import Priors
 from infosem_jax.grn.priors import (
     GeneEmbedding,
     GeneSimilarity,
+    GraphPrior,
     LearnedEdges,
     MeanAbsolute,
     Normal,
@@ -42,6 +44,8 @@ LABELLED = Config(rows="regulators", epochs=45, rate_priors=0.02)
 QUICK = {"epochs": 10}
 COMPONENTS = 32
 STACKING_RIDGE = 10.0
+# Of a gene, in a graph of like embeddings.
+NEIGHBOURS = 10
 
 # Scale of what networks of embeddings learn; next to nothing leaves the table of genes.
 TABLE_ONLY = 1e-3
@@ -157,6 +161,49 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
             needs=(name,),
         )
     return found
+
+
+def embedding_methods(names: Sequence[str], *, quick: bool = False) -> dict[str, Method]:
+    """Return InfoSEM-B with embeddings of a problem, by name, and each dealt to other genes.
+
+    Parameters
+    ----------
+    names
+        Names of embeddings that data sets have.
+    quick
+        Train for a few epochs only.
+    """
+    config = replace(REDUCED, **QUICK) if quick else REDUCED
+    found = {}
+    for name in names:
+        for form, build in (("B", _like), ("graph", _neighbours)):
+            for control in (False, True):
+                what = "dealt to other genes" if control else "as they are"
+                found[f"infosem_{form}_{name}{'_shuffled' * control}"] = Method(
+                    partial(
+                        _solve, build=partial(build, name=name, control=control), config=config
+                    ),
+                    about=f"{'Control: ' * control}InfoSEM-{form} with {name} vectors, {what}.",
+                    settings={"epochs": config.epochs, "rows": config.rows},
+                    needs=(name,),
+                    tested=True,
+                )
+    return found
+
+
+def _like(problem: Problem, *, name: str, control: bool) -> list[Priors]:
+    prior = GeneSimilarity(_given(name, problem), scale=SCALE)
+    return [Priors(shuffled(prior, problem.seed) if control else prior)]
+
+
+def _neighbours(problem: Problem, *, name: str, control: bool) -> list[Priors]:
+    """Return a graph prior of nearest neighbours among the genes of the problem."""
+    known = set(problem.data.genes)
+    vectors = GeneSimilarity(_given(name, problem))
+    own = (shuffled(vectors, problem.seed) if control else vectors).embedding
+    at = [i for i, gene in enumerate(own.names) if gene in known]
+    graph = nearest_pairs([own.names[i] for i in at], own.vectors[at], NEIGHBOURS)
+    return [Priors(GraphPrior(graph, scale=SCALE))]
 
 
 def _solve(

@@ -1,11 +1,10 @@
 """Every method of inferring expression by name, its settings from tables, and its quick form."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, NamedTuple
 
+from infosem_jax._settings import changed, hint
 from infosem_jax.expression import baselines, model
 from infosem_jax.expression.gate import learned_order
 from infosem_jax.expression.selection import SELECTORS, Selector
@@ -75,32 +74,11 @@ def configured(name: str, settings: Mapping[str, Any] | None = None) -> tuple[Me
         the settings themselves refuse.
     """
     if name not in METHODS:
-        raise ValueError(f"There is no method {name!r}; {_hint(name, METHODS)}")
-    settings = dict(settings or {})
+        raise ValueError(f"There is no method {name!r}; {hint(name, METHODS)}")
     own = _CONFIGURED.get(name)
     if own is None:
         if settings:
             raise ValueError(f"{name} has no settings, found {', '.join(settings)}.")
         return METHODS[name], None
-    known = {field.name: getattr(own.default, field.name) for field in fields(own.default)}
-    for key, value in settings.items():
-        if key not in known:
-            raise ValueError(f"{name} has no setting {key!r}; {_hint(key, known)}")
-        settings[key] = _typed(f"{name}.{key}", value, known[key])
-    config = type(own.default)(**{**asdict(own.default), **settings})
+    config = changed(name, own.default, settings or {})
     return METHODS[name]._replace(predict=partial(own.apply, config=config)), config
-
-
-def _typed(name: str, value: Any, like: Any) -> Any:
-    if isinstance(like, tuple) and isinstance(value, list | tuple):
-        return tuple(value)
-    if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if type(value) is not type(like):
-        raise ValueError(f"{name}: expected a value like {like!r}, found {value!r}.")
-    return value
-
-
-def _hint(name: str, known: Mapping[str, Any]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.4)
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}."

@@ -118,7 +118,7 @@ def fit(
         extra=nodes.shape[1] - x.shape[1],
     )
     line, left = _left_over(x, y, seed) if config.skip == "ridge" else (None, y)
-    wiring = network.wire(graph, left.std(0))
+    wiring = network.wire(graph, left.std(0), config)
     objective = Objective(_compiled(config), network.shape_of(graph, feature.shape[1]))
     params, kept, looks = _train(
         config, objective, Pool(nodes, feature, left, wiring), parts, seed, on_look
@@ -166,7 +166,7 @@ def predict(
     _check_inputs(fitted, x, covariate)
     config = fitted.config
     nodes, feature = _place_covariate(x, covariate, config)
-    wiring = network.wire(fitted.graph, fitted.deviation)
+    wiring = network.wire(fitted.graph, fitted.deviation, config)
     means, variance = _members(config, fitted.params, wiring, nodes, feature)
     mean = means.mean(0)
     if fitted.line is not None:
@@ -199,6 +199,13 @@ def _variant(about: str, config: Config = DEFAULT, **changes: Any) -> Method:
 METHODS: dict[str, Method] = {
     "graph": _variant("Five graph networks averaged, genes as nodes, with learned edge weights."),
     "graph_single": _variant("One such network.", members=1),
+    "graph_small": _variant(
+        "Ridge regression plus one small network, for many genes and few samples on a CPU.",
+        members=1,
+        layers=2,
+        channels=8,
+        skip="ridge",
+    ),
     "graph_bipartite": _variant("The same as graph without edges among targets.", neighbours=0),
     "graph_mixing": _variant("The same as graph, channels mixed after each layer.", mixing=True),
     "graph_attention": _variant("Attention in place of edge weights.", messages="attention"),

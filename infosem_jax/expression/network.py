@@ -22,6 +22,8 @@ from infosem_jax.training import Params
 
 # A gene that is off in nearly all samples would get a scale of nearly nothing, and then be on.
 LEAST_LOG_SCALE = float(np.log(0.05))
+# Attention lays out every pair of nodes in every sample of a batch.
+MOST_ATTENDED = 2048
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,11 @@ class Wiring(NamedTuple):
 
 
 def wire(
-    graph: GeneGraph, deviation: Float[np.ndarray, " targets"], *, dense: bool | None = None
+    graph: GeneGraph,
+    deviation: Float[np.ndarray, " targets"],
+    config: Config,
+    *,
+    dense: bool | None = None,
 ) -> Wiring:
     """Prepare a graph.
 
@@ -171,9 +177,13 @@ def wire(
         Genes and edges.
     deviation
         Of each target in training; genes that never vary count as the least that do.
+    config
+        Settings of the network; attention weighs all pairs of nodes.
     dense
         As in `_messages.routes`.
     """
+    if dense is None and config.messages == "attention":
+        dense = int(graph.sparse.n_node[0]) - graph.n_inputs <= MOST_ATTENDED
     varies = deviation > 0
     least = deviation[varies].min() if varies.any() else 1.0
     unit = np.log(np.where(varies, deviation, least)).astype(np.float32)
@@ -298,7 +308,7 @@ def _attend(own: dict[str, Any], routes: Routes, h: Array, n_inputs: int) -> Arr
     """Weigh senders by a softmax of ``LeakyReLU(a.h[receiver] + b.h[sender])``."""
     if not isinstance(routes, Dense):
         raise ValueError(
-            f"Expected at most 2,048 genes beside the inputs for attention, found "
+            f"Expected at most {MOST_ATTENDED:,} genes beside the inputs for attention, found "
             f"{len(h) - n_inputs}; use messages='edge'."
         )
     heard_from = jnp.zeros((len(h), len(h)), bool).at[:, :n_inputs].set(True)

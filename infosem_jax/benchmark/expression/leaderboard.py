@@ -127,10 +127,10 @@ def write(
     """
     out = FilePath(out)
     page = make_page(cells, notes=notes, about=about, versions=versions)
-    _save_plots(out / "plots", page)
+    save_plots(out / "plots", page)
     write_page(out / "report.html", page)
     with atomic_write(out / "table.md") as draft:
-        draft.write_text(_markdown(page), encoding="utf-8")
+        draft.write_text(markdown(page), encoding="utf-8")
 
 
 def make_page(
@@ -170,6 +170,40 @@ def make_page(
         },
         CONTROLS & set(names),
     )
+
+
+def save_plots(folder: FilePath, page: Page) -> None:
+    """Write every figure of a page as PNG to a folder, and remove those of an earlier run."""
+    folder.mkdir(exist_ok=True)
+    files = set()
+    for section in page.sections:
+        for i, picture in enumerate(section.pictures):
+            name = f"{re.sub(r'[^A-Za-z0-9_.=-]+', '-', section.heading)[:100]}_{i}.png"
+            with atomic_write(folder / name) as draft:
+                picture.figure.savefig(draft, dpi=130, facecolor="white")
+            # The layout stays as it was solved for the first file.
+            picture.figure.set_layout_engine("none")
+            files.add(name)
+    for old in folder.glob("*.png"):
+        if old.name not in files:
+            old.unlink()
+
+
+def markdown(page: Page) -> str:
+    """Write a page as Markdown, without its figures."""
+    parts = [f"# {page.title}", " ".join(page.overview)]
+    if page.notes:
+        parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in page.notes)]
+    for section in page.sections:
+        parts.append(f"## {_escape(section.heading)}")
+        parts += [_escape(text) for text in section.text]
+        for table in section.tables:
+            parts += [f"### {_escape(table.title)}"] if table.title else []
+            parts.append(_rows(table, page.marked))
+    for heading, facts in page.facts.items():
+        lines = [f"- **{_escape(name)}**: {_escape(str(text))}" for name, text in facts.items()]
+        parts += [f"## {heading}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _ranking(cells: Sequence[Cell]) -> Section:
@@ -365,39 +399,6 @@ def _observed(cell: Cell) -> Picture:
     ]
     caption = f"{', '.join(cell.shown)}: genes of middle to large variance; bars are stated sd."
     return Picture(_figures.observed(shown, "units of the data"), caption, wide=True)
-
-
-def _save_plots(folder: FilePath, page: Page) -> None:
-    """Write every figure as PNG, and remove those of an earlier run."""
-    folder.mkdir(exist_ok=True)
-    files = set()
-    for section in page.sections:
-        for i, picture in enumerate(section.pictures):
-            name = f"{re.sub(r'[^A-Za-z0-9_.=-]+', '-', section.heading)[:100]}_{i}.png"
-            with atomic_write(folder / name) as draft:
-                picture.figure.savefig(draft, dpi=130, facecolor="white")
-            # The layout stays as it was solved for the first file.
-            picture.figure.set_layout_engine("none")
-            files.add(name)
-    for old in folder.glob("*.png"):
-        if old.name not in files:
-            old.unlink()
-
-
-def _markdown(page: Page) -> str:
-    parts = [f"# {page.title}", " ".join(page.overview)]
-    if page.notes:
-        parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in page.notes)]
-    for section in page.sections:
-        parts.append(f"## {_escape(section.heading)}")
-        parts += [_escape(text) for text in section.text]
-        for table in section.tables:
-            parts += [f"### {_escape(table.title)}"] if table.title else []
-            parts.append(_rows(table, page.marked))
-    for heading, facts in page.facts.items():
-        lines = [f"- **{_escape(name)}**: {_escape(str(text))}" for name, text in facts.items()]
-        parts += [f"## {heading}", "\n".join(lines)]
-    return "\n\n".join(parts) + "\n"
 
 
 def _rows(table: Table, marked: frozenset[str]) -> str:

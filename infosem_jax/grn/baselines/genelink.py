@@ -90,10 +90,10 @@ def solve(
     for name in ("attention_dropout", "channel_dropout"):
         if not 0 <= getattr(config, name) < 1:
             raise ValueError(f"Expected {name} from 0 to below 1, found {getattr(config, name)}.")
-    return links.solve(problems, config)
+    return links.solve(problems, config, config.network())
 
 
-class GENELink(links.LinkNetwork):
+class GENELink(nn.Module):
     """Attention, and a channel for each role; see `GENELinkConfig`."""
 
     heads: int

@@ -96,10 +96,10 @@ def solve(problems: Sequence[Problem], config: GNNLinkConfig = GNNLinkConfig()) 
             "Expected features of at least one layer and hidden units of at least 1, found "
             f"features={config.features} and hidden={config.hidden}."
         )
-    return links.solve(problems, config)
+    return links.solve(problems, config, config.network())
 
 
-class GNNLink(links.LinkNetwork):
+class GNNLink(nn.Module):
     """Graph convolutions and a decoder; see `GNNLinkConfig`."""
 
     features: tuple[int, ...]

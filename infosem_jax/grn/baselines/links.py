@@ -8,7 +8,7 @@ the cheap ones.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import flax.linen as nn
 import jax
@@ -79,30 +79,31 @@ class LinkConfig:
     decay_every: Literal["batch", "epoch"] = "epoch"
     patience: int = 0
 
-    def network(self) -> "LinkNetwork":
-        """Return the network to train."""
-        raise NotImplementedError
 
-
-class LinkNetwork(nn.Module):
-    """A network that encodes all nodes of a graph and decodes pairs of them."""
+@runtime_checkable
+class LinkNetwork(Protocol):
+    """A Flax module that encodes all nodes of a graph and decodes pairs of them."""
 
     def encode(self, graph: GraphsTuple, x: Float[Array, "nodes features"], still: bool) -> Any:
         """Return codes of all nodes; ``still`` drops nothing."""
-        raise NotImplementedError
+        ...
 
     def decode(self, codes: Any, pairs: Int[Array, "pairs 2"]) -> Float[Array, " pairs"]:
         """Return scores of pairs of nodes, regulator first."""
-        raise NotImplementedError
+        ...
 
-    def __call__(
-        self, graph: GraphsTuple, x: Float[Array, "nodes features"], pairs: Int[Array, "pairs 2"]
-    ) -> Float[Array, " pairs"]:
-        """Encode and decode."""
-        return self.decode(self.encode(graph, x, True), pairs)
+    def init(self, *args: Any, **kwargs: Any) -> Any:
+        """Return starting parameters, as Flax does."""
+        ...
+
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        """Call a method with parameters, as Flax does."""
+        ...
 
 
-def solve(problems: Sequence[Problem], config: LinkConfig) -> Iterator[Scores]:
+def solve(
+    problems: Sequence[Problem], config: LinkConfig, network: LinkNetwork
+) -> Iterator[Scores]:
     """Train on the labelled pairs of each problem, and return scores of all its pairs.
 
     Problems of the same genes and cells train in one compiled program, each as it would alone. The
@@ -113,7 +114,7 @@ def solve(problems: Sequence[Problem], config: LinkConfig) -> Iterator[Scores]:
     ----------
     problems
         Expression and labels.
-    config
+    config, network
         Settings, and the network to train.
 
     Raises
@@ -125,7 +126,7 @@ def solve(problems: Sequence[Problem], config: LinkConfig) -> Iterator[Scores]:
     for problem in problems:
         of_pairs.check_labels(problem, _WHY_BOTH)
     return of_pairs.solve_alike(
-        problems, partial(_alike, config=config), partial(_train, config=config)
+        problems, partial(_alike, config=config), partial(_train, config=config, network=network)
     )
 
 
@@ -154,8 +155,8 @@ class LinkObjective(PairObjective):
         start, dropout = random.split(key)
         pairs = jnp.zeros((1, 2), jnp.int32)
         keys = {"params": start, "dropout": dropout}
-        params: Any = self.network.init(keys, data.graph, data.features, pairs)["params"]
-        return params
+        whole = {"method": _encode_and_decode}
+        return self.network.init(keys, data.graph, data.features, pairs, **whole)["params"]
 
     def scores(
         self, params, key: Array, data: TrainingPairs, pairs: Int[Array, "pairs 2"], still: bool
@@ -193,9 +194,15 @@ class LinkObjective(PairObjective):
         return self.network.apply({"params": params}, codes, pairs, method="decode")
 
 
-def _train(problems: list[Problem], config: LinkConfig) -> list[Scores]:
+def _encode_and_decode(
+    network: LinkNetwork, graph: GraphsTuple, x: Array, pairs: Array
+) -> Float[Array, " pairs"]:
+    return network.decode(network.encode(graph, x, True), pairs)
+
+
+def _train(problems: list[Problem], config: LinkConfig, network: LinkNetwork) -> list[Scores]:
     patience = of_pairs.usable_patience(problems[0], config.patience)
-    objective = LinkObjective(config.network(), config.loss)
+    objective = LinkObjective(network, config.loss)
     layout = choose(len(problems), config.batch_size, cells=1)
     nodes = place(_features(problems[0].data, config.components), layout)
     fits, steps = _fits(problems, config, layout)

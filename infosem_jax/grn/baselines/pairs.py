@@ -5,7 +5,7 @@ put in the order of their names first: the order that they came in does not matt
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -81,18 +81,19 @@ class ValidationPairs(TrainingPairs):
     """The same, judged without dropout and by their order alone."""
 
 
-class PairObjective:
+@runtime_checkable
+class PairObjective(Protocol):
     """The cost of labelled pairs; of held-out ones, one minus their average precision."""
 
     def init(self, key: Array, data: TrainingPairs) -> training.Params:
         """Return starting parameters."""
-        raise NotImplementedError
+        ...
 
     def scores(
         self, params, key: Array, data: TrainingPairs, pairs: Int[Array, "pairs 2"], still: bool
     ) -> Float[Array, " pairs"]:
         """Return scores of some pairs; ``still`` drops nothing."""
-        raise NotImplementedError
+        ...
 
     def cost(self, score: Float[Array, " pairs"], label: Float[Array, " pairs"]) -> Array:
         """Return the mean cross-entropy of scores that are log-odds."""

@@ -1,0 +1,190 @@
+"""What Liu et al. (2023) claim of MuSe-GNN, tested: the best average rank, orthologues found.
+
+    INFOSEM_DATA=DATA python benchmarks/paper_musegnn.py --out DIR [--resume] [--seeds 5]
+
+runs what ``infosem benchmark embedding`` runs: slices of a breast tumour, blood cells with and
+without interferon, BEELINE's human and mouse cells, marrow by RNA and by open chromatin, and human
+blood or tumour with the olfactory bulb of mice. ``--from DIR`` takes the results of a run that was
+made before. The paper's own data are too large to be here, and its tables could not be had, so only
+the claims are compared. A difference of average ranks below 0 says that MuSe-GNN is ahead of the
+best of the others, which is chosen by the same scores and so favoured.
+"""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+from _record import Figure, parser, print_table, report
+
+if TYPE_CHECKING:
+    from infosem_jax.benchmark.embedding.cells import Cell
+    from infosem_jax.benchmark.embedding.compare import Estimate
+
+OURS = "musegnn"
+_SLICES = ":".join(f"human_breastcancer_ST_layer{i}" for i in (1, 2, 3))
+GROUPS = (
+    f"breast={_SLICES}",
+    "pbmc=human_pbmc_ctrl:human_pbmc_stim",
+    "beeline human=hESC/TFs+500:hHEP/TFs+500",
+    "beeline mouse=mDC/TFs+500:mESC/TFs+500:mHSC-E/TFs+500",
+    "marrow RNA and ATAC=human_bmmc_rna:human_bmmc_atac",
+    "pbmc and bulb=human_pbmc_ctrl:mouse_olfactorybulb_ST",
+    "breast and bulb=human_breastcancer_ST_layer1:mouse_olfactorybulb_ST",
+)
+QUICK_GROUPS = (GROUPS[1], GROUPS[5])
+QUICK_METHODS = (OURS, "pca", "gae", "mae")
+CHANCE = 0.5
+
+
+class Claim(NamedTuple):
+    """A difference, what would bear the claim out, and its estimate over seeds."""
+
+    name: str
+    dataset: str
+    against: str
+    better: str
+    gap: "Estimate"
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--out", type=Path, help="folder for the results of a run")
+    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    options.add_argument("--datasets", default="", help="split by commas; those above")
+    options.add_argument("--methods", default="", help="split by commas; musegnn and baselines")
+    options.add_argument("--genes", type=int, default=1000)
+    options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--resume", action="store_true")
+    arguments = options.parse_args()
+    if (arguments.out is None) == (arguments.earlier is None):
+        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
+    cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
+    print_ranks(cells)
+    found = list(claims(cells))
+    columns = ("claim", "data", "against", "difference [95 %]", "better")
+    print_table(columns, [_line(claim) for claim in found])
+    report([_figure(claim) for claim in found], arguments.json)
+
+
+def read(folder: Path) -> "list[Cell]":
+    """Return the cells of a benchmark that was run before."""
+    from infosem_jax.benchmark.embedding.cells import read_cells
+
+    cells = read_cells(folder)
+    if not cells:
+        sys.exit(f"{folder} holds no results of infosem benchmark embedding.")
+    return cells
+
+
+def compute(arguments) -> "list[Cell]":
+    """Run the comparison, or a small form of it, and return the cells."""
+    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    from infosem_jax.benchmark.embedding.runner import Grid, run_grid
+    from infosem_jax.benchmark.embedding.sources import (
+        QUICK_GENES,
+        find_gene_sets,
+        find_sources,
+        reduce,
+    )
+    from infosem_jax.checkpoint import Interrupted
+    from infosem_jax.embedding.graph import GraphSettings
+    from infosem_jax.embedding.methods import USUAL, methods
+
+    folder = Path(os.environ.get("INFOSEM_DATA", ""))
+    if not (folder / "expression").is_dir():
+        sys.exit("Set INFOSEM_DATA to a folder that holds expression/ and beeline/.")
+    known = methods(quick=arguments.quick)
+    wanted = _words(arguments.methods) or (QUICK_METHODS if arguments.quick else USUAL)
+    names = _words(arguments.datasets) or (QUICK_GROUPS if arguments.quick else GROUPS)
+    sources, _ = find_sources(folder, names)
+    notes: tuple[str, ...] = ()
+    if arguments.quick:
+        sources, note = reduce(sources, count=len(sources))
+        notes = (note,)
+    grid = Grid(
+        sources,
+        {name: known[name] for name in wanted},
+        find_gene_sets(folder),
+        GraphSettings(genes=QUICK_GENES if arguments.quick else arguments.genes),
+        2 if arguments.quick else arguments.seeds,
+        arguments.quick,
+        notes,
+    )
+
+    def tell(done: int, total: int, text: str) -> None:
+        print(f"{done} of {total} cells; {text}", file=sys.stderr)
+
+    try:
+        return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
+    except Interrupted as error:
+        sys.exit(f"Stopped; {error} holds what was computed, and --resume goes on.")
+
+
+def claims(cells: "list[Cell]") -> Iterator[Claim]:
+    """Yield each claim for every group."""
+    from infosem_jax.benchmark.embedding.compare import average_ranks, difference, estimate, wide
+
+    table = wide(cells)
+    ranks = average_ranks(table)
+    for dataset, own in ranks.groupby("dataset"):
+        dataset = str(dataset)
+        means = own.groupby("method")["rank"].mean()
+        if OURS in means and len(means) > 1:
+            best = str(means.drop(OURS).idxmin())
+            yield Claim("average rank", dataset, best, "lower", difference(own, OURS, best, "rank"))
+    for metric in ("function_auroc", "orthologue_percentile"):
+        for dataset, own in table.groupby("dataset"):
+            if metric not in own or not own[metric].notna().to_numpy().any():
+                continue
+            means = own.groupby("method")[metric].mean().dropna()
+            if OURS not in means:
+                continue
+            if len(means) > 1:
+                best = str(means.drop(OURS).idxmax())
+                gap = difference(own, OURS, best, metric)
+                yield Claim(metric, str(dataset), best, "higher", gap)
+            values = own.loc[own["method"] == OURS, metric].to_numpy()
+            yield Claim(metric, str(dataset), "chance", "higher", estimate(values - CHANCE))
+
+
+def print_ranks(cells: "list[Cell]") -> None:
+    """Print the six metrics and their average rank for each group."""
+    from infosem_jax.benchmark.embedding.compare import average_ranks, rank_estimates, wide
+    from infosem_jax.embedding.metrics import SIX
+    from infosem_jax.expression.page import interval
+
+    table = wide(cells)
+    for dataset, ranks in rank_estimates(average_ranks(table)).items():
+        means = table.loc[table["dataset"] == dataset].groupby("method").mean(numeric_only=True)
+        rows = []
+        for name, found in sorted(ranks.items(), key=lambda pair: pair[1].mean):
+            scores = [f"{means.loc[name, metric]:.3f}" for metric in SIX]
+            text = interval(found.mean, found.low, found.high, 2)
+            rows.append((name, *scores, text, str(found.n)))
+        print(f"\n{dataset}")
+        print_table(("method", *SIX, "average rank [95 %]", "seeds"), rows)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
+def _line(claim: Claim) -> tuple[str, ...]:
+    from infosem_jax.expression.page import interval
+
+    gap = claim.gap
+    text = interval(gap.mean, gap.low, gap.high, sign=True)
+    return claim.name, claim.dataset, claim.against, text, claim.better
+
+
+def _figure(claim: Claim) -> Figure:
+    better = "lower" if claim.better == "lower" else "higher"
+    name = f"paper_musegnn: {claim.name} minus {claim.against}, {claim.dataset}"
+    return Figure(name, claim.gap.mean, "difference", better, 0.0)
+
+
+if __name__ == "__main__":
+    main()

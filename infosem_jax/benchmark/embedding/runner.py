@@ -1,0 +1,253 @@
+"""The grid of the benchmark: groups of studies x methods x seeds, a file for each cell.
+
+Cells are written as soon as they are measured, each whole or not at all, so that a run that was
+stopped or killed at any moment goes on with what is missing.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from infosem_jax import __version__, run
+from infosem_jax._programs import make_room
+from infosem_jax._typing import Path
+from infosem_jax.benchmark import folder
+from infosem_jax.benchmark.embedding.cells import (
+    At,
+    Cell,
+    measure,
+    path_of,
+    read_cell,
+    read_cells,
+    results_table,
+    write_cell,
+)
+from infosem_jax.benchmark.embedding.sources import Prepared, Source, prepare, rename
+from infosem_jax.benchmark.folder import FAILURES, RESULTS
+from infosem_jax.checkpoint import Interrupted, fingerprint, interrupts
+from infosem_jax.data._files import atomic_write
+from infosem_jax.embedding.function import GeneSets
+from infosem_jax.embedding.graph import GraphSettings
+from infosem_jax.embedding.methods import Method, methods
+
+_log = logging.getLogger("infosem_jax")
+
+
+class Grid(NamedTuple):
+    """What is to be computed.
+
+    Attributes
+    ----------
+    sources
+        Groups of studies.
+    methods
+        Methods by name.
+    sets
+        Collections of gene sets by name, for the recovery of functions.
+    graphs
+        How graphs are made.
+    seeds
+        Fits of each method, and draws of withheld orthologues.
+    quick
+        Whether data and methods are reduced.
+    notes
+        What readers of the results are to be told.
+    """
+
+    sources: list[Source]
+    methods: dict[str, Method]
+    sets: dict[str, GeneSets]
+    graphs: GraphSettings = GraphSettings()
+    seeds: int = 5
+    quick: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Failure(NamedTuple):
+    """A cell without a result, and why."""
+
+    at: At
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """All cells of the output folder, the failures of this run, and what readers are told."""
+
+    cells: list[Cell]
+    failures: list[Failure]
+    notes: list[str]
+
+
+def run_grid(
+    grid: Grid,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> Outcome:
+    """Compute the cells of a grid, and write tables, plots and a report of all that is there.
+
+    Methods are given graphs alone: neither gene sets nor withheld orthologues.
+
+    Parameters
+    ----------
+    grid
+        What is to be computed.
+    out
+        Folder for the results.
+    resume
+        Compute only what is missing there. Results of other methods, groups or seeds stay.
+    overwrite
+        Remove the results of an earlier run first.
+    on_progress
+        Called with the number of cells that are done, that of all, and what is being done.
+
+    Raises
+    ------
+    ValueError
+        If the grid is empty, or results are there already or belong to other data or settings.
+    Interrupted
+        If the process was told to stop; what was computed is in the folder.
+    """
+    _check(grid)
+    out = FilePath(out)
+    record = _record(grid)
+    folder.check(out, record, resume=resume, overwrite=overwrite)
+    folder.start(out, record, overwrite=overwrite)
+    failures: list[Failure] = []
+    done, total = 0, len(grid.sources) * len(grid.methods) * grid.seeds
+    with interrupts() as stopped:
+        for source in grid.sources:
+            graphs = None
+            for seed in range(grid.seeds):
+                pending = [at for at in _places(grid, source, seed) if not _is_done(out, at)]
+                done += len(grid.methods) - len(pending)
+                if not pending:
+                    continue
+                if graphs is None:
+                    on_progress(done, total, f"{source.name}: graphs")
+                    graphs = prepare(source, grid.graphs, seed).graphs
+                prepared = rename(source, graphs, seed)
+                for at in pending:
+                    if stopped():
+                        raise Interrupted(str(out))
+                    on_progress(done, total, f"{at.dataset}, {at.method}, seed {at.seed}")
+                    make_room()
+                    failures += _compute(out, at, source, prepared, grid)
+                    done += 1
+                _write_failures(out, failures)
+    notes = [*grid.notes]
+    notes += [f"{f.at.dataset}, {f.at.method}: failed ({f.reason})." for f in failures]
+    on_progress(total, total, "writing tables and plots")
+    cells = read_cells(out)
+    if cells:
+        _write_results(out, cells, grid, list(dict.fromkeys(notes)))
+    return Outcome(cells, failures, notes)
+
+
+def _check(grid: Grid) -> None:
+    for what, values in (("group of studies", grid.sources), ("method", grid.methods)):
+        if not values:
+            raise ValueError(f"Expected at least one {what}, found none.")
+    names = [source.name for source in grid.sources]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Expected groups with names of their own, found {', '.join(names)}.")
+    if grid.seeds < 1:
+        raise ValueError(f"Expected at least one seed, found {grid.seeds}.")
+    for source in grid.sources:
+        missing = source.species - {source.target} - source.orthologues.keys()
+        if len(source.species) > 1 and missing:
+            raise ValueError(
+                f"{source.name}: expected a table of orthologues for {', '.join(sorted(missing))}; "
+                "put one named *ortholog* into the folder, or leave the group out."
+            )
+
+
+def _places(grid: Grid, source: Source, seed: int) -> list[At]:
+    genes = f"{grid.graphs.edges} {grid.graphs.genes}"
+    return [At(source.name, genes, name, seed) for name in grid.methods]
+
+
+def _compute(
+    out: FilePath, at: At, source: Source, prepared: Prepared, grid: Grid
+) -> list[Failure]:
+    began = time.monotonic()
+    try:
+        vectors = grid.methods[at.method].embed(prepared.graphs, at.seed)
+        seconds = time.monotonic() - began
+        cell = measure(at, source, prepared, vectors, grid.sets, seconds)
+    except Exception as error:  # whatever code of others may raise
+        reason = f"{type(error).__name__}: {error}"
+        _log.warning("%s failed: %s", "/".join(map(str, at)), reason)
+        return [Failure(at, reason)]
+    write_cell(out, cell)
+    return []
+
+
+def _is_done(out: FilePath, at: At) -> bool:
+    path = path_of(out, at)
+    if not path.exists():
+        return False
+    try:
+        read_cell(path)
+    except ValueError as error:
+        _log.warning("computed again: %s", error)
+        return False
+    return True
+
+
+def _record(grid: Grid) -> dict[str, Any]:
+    """Return what results depend on: software, data and settings."""
+    data = {
+        source.name: {
+            "expression": fingerprint(source.studies),
+            "embeddings": {"orthologues": fingerprint(source.orthologues)},
+            "networks": {name: fingerprint(_sorted(own)) for name, own in grid.sets.items()},
+        }
+        for source in grid.sources
+    }
+    run_of = {
+        "task": "embedding",
+        "version": __version__,
+        "quick": grid.quick,
+        **asdict(grid.graphs),
+    }
+    about = {name: {"about": method.about} for name, method in grid.methods.items()}
+    return {"run": run_of, "data": data, "methods": about}
+
+
+def _sorted(sets: GeneSets) -> dict[str, list[str]]:
+    return {name: sorted(genes) for name, genes in sets.items()}
+
+
+def _write_results(out: FilePath, cells: list[Cell], grid: Grid, notes: list[str]) -> None:
+    from infosem_jax.benchmark.embedding import leaderboard
+
+    versions = {**run.software_versions(), "cores": str(os.cpu_count())}
+    with atomic_write(out / RESULTS) as draft:
+        results_table(cells).to_csv(draft, index=False)
+    with atomic_write(out / "versions.json") as draft:
+        draft.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+    # Also of methods that an earlier run has left results of.
+    about: Mapping[str, str] = {
+        name: method.about for name, method in {**methods(), **grid.methods}.items()
+    }
+    leaderboard.write(out, cells, notes=notes, about=about, versions=versions)
+
+
+def _write_failures(out: FilePath, failures: list[Failure]) -> None:
+    path = out / FAILURES
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    table = pd.DataFrame([{**f.at._asdict(), "reason": f.reason} for f in failures])
+    with atomic_write(path) as draft:
+        table.to_csv(draft, index=False)

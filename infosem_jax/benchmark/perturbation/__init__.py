@@ -1,0 +1,1 @@
+"""Methods of predicting responses to perturbations compared on held-out perturbations."""

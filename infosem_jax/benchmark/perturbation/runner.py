@@ -1,0 +1,412 @@
+"""The grid of the benchmark: data sets x knowledge x splits x seeds x methods, a file per cell.
+
+Cells are written as soon as they are measured, each whole or not at all, so that a run that was
+stopped or killed at any moment goes on with what is missing.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from infosem_jax import __version__, run
+from infosem_jax._programs import make_room
+from infosem_jax._typing import Path
+from infosem_jax.benchmark import folder
+from infosem_jax.benchmark.folder import FAILURES, RESULTS
+from infosem_jax.benchmark.perturbation.cells import (
+    At,
+    Cell,
+    make_cell,
+    path_of,
+    read_cell,
+    read_cells,
+    results_table,
+    write_cell,
+)
+from infosem_jax.checkpoint import Interrupted, fingerprint, interrupts
+from infosem_jax.data._files import atomic_write
+from infosem_jax.perturbation.baselines import mean_response
+from infosem_jax.perturbation.data import Responses, stack, take
+from infosem_jax.perturbation.de import USUAL, Thresholds
+from infosem_jax.perturbation.knowledge import Knowledge
+from infosem_jax.perturbation.methods import methods
+from infosem_jax.perturbation.metrics import calibrate, evaluate
+from infosem_jax.perturbation.screen import Screen, predicted_changes
+from infosem_jax.perturbation.splits import draw_splits
+from infosem_jax.perturbation.task import Method, Prediction, Problem, make_problem
+
+# The bounds that scores are calibrated between; both are cells like any method's.
+MEAN, REPLICATE = "mean", "replicate"
+REPLICATE_ABOUT = "The response in one half of the cells against that in the other half."
+
+_log = logging.getLogger("infosem_jax")
+
+
+class Grid(NamedTuple):
+    """What is to be computed.
+
+    Attributes
+    ----------
+    screens
+        Data sets.
+    knowledge
+        Knowledge by name; its nodes hold the perturbed genes of all data sets.
+    methods
+        Methods by name.
+    splits
+        Splits, see `splits.KINDS`; ``auto`` is the published one where there is one,
+        ``combination`` where there are combinations, ``leave_one_out`` of at most 40
+        perturbations, and ``unseen`` else.
+    seeds
+        How many; each decides a split and all that is random in a method. Methods share the
+        former, so that they can be compared in pairs.
+    thresholds
+        What counts as differentially expressed in predictions; as in the data.
+    quick
+        Whether this is a run on reduced data, which no other run goes on with.
+    notes
+        What readers of the results are to be told.
+    """
+
+    screens: list[Screen]
+    knowledge: dict[str, Knowledge]
+    methods: dict[str, Method]
+    splits: tuple[str, ...] = ("auto",)
+    seeds: int = 3
+    thresholds: Thresholds = USUAL
+    quick: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Failure(NamedTuple):
+    """A cell without a result, and why."""
+
+    at: At
+    reason: str
+
+
+class Outcome(NamedTuple):
+    """All cells of the output folder, the failures of this run, and what readers are told."""
+
+    cells: list[Cell]
+    failures: list[Failure]
+    notes: list[str]
+
+
+class _Job(NamedTuple):
+    """All cells that share data, knowledge and split."""
+
+    screen: Screen
+    network: str
+    split: str
+    seed: int
+
+
+def usual_split(screen: Screen) -> str:
+    """Return the split that suits a data set, see `Grid`."""
+    responses = screen.responses
+    if {"train", "test"} <= set(screen.published):
+        return "published"
+    if sum(len(genes) > 1 for genes in responses.perturbed) > 1:
+        return "combination"
+    return "leave_one_out" if len(responses.perturbed) <= 40 else "unseen"
+
+
+def run_grid(
+    grid: Grid,
+    out: Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int, str], None] = lambda done, total, text: None,
+) -> Outcome:
+    """Compute the cells of a grid, and write tables, plots and a report of all that is there.
+
+    Methods are given tasks without the responses of their test perturbations.
+
+    Parameters
+    ----------
+    grid
+        What is to be computed.
+    out
+        Folder for the results.
+    resume
+        Compute only what is missing there. Results of other methods, data sets or seeds stay.
+    overwrite
+        Remove the results of an earlier run first.
+    on_progress
+        Called with the number of cells that are done, that of all, and what is being done.
+
+    Raises
+    ------
+    ValueError
+        If the grid is empty or asks for what there is not, or results are there already or belong
+        to other data or settings.
+    Interrupted
+        If the process was told to stop; what was computed is in the folder.
+    """
+    jobs = _jobs(grid)
+    out = FilePath(out)
+    record = _record(grid)
+    folder.check(out, record, resume=resume, overwrite=overwrite)
+    folder.start(out, record, overwrite=overwrite)
+    failures: list[Failure] = []
+    done, total = 0, len(jobs) * len(grid.methods)
+    with interrupts() as stopped:
+        for job in jobs:
+            ats = {name: _at(job, name) for name in grid.methods}
+            missing = {name: at for name, at in ats.items() if not _is_done(out, at)}
+            done += len(ats) - len(missing)
+            if not missing:
+                continue
+            problems = _problems(job, grid)
+            bounds = _bounds(out, job, problems, grid.thresholds)
+            for name, at in missing.items():
+                if stopped():
+                    raise Interrupted(str(out))
+                on_progress(done, total, f"{at.dataset}, {name}, {at.split}, seed {at.seed}")
+                make_room()
+                failures += _compute(out, at, job, problems, grid, bounds)
+                done += 1
+            _write_failures(out, failures)
+    notes = [*grid.notes, *(note for screen in grid.screens for note in screen.responses.notes)]
+    notes += [f"{f.at.dataset}, {f.at.method}: failed ({f.reason})." for f in _each(failures)]
+    on_progress(total, total, "writing tables and plots")
+    cells = read_cells(out)
+    if cells:
+        _write_results(out, cells, grid, list(dict.fromkeys(notes)))
+    return Outcome(cells, failures, notes)
+
+
+def measure(
+    at: At,
+    problems: Sequence[Problem],
+    predictions: Sequence[Prediction],
+    seconds: float,
+    controls: Mapping[str, np.ndarray],
+    bounds: tuple[dict[str, float], dict[str, float]] = ({}, {}),
+    thresholds: Thresholds = USUAL,
+) -> Cell:
+    """Measure predictions of all folds of a split together.
+
+    Parameters
+    ----------
+    at
+        Place in the grid; its seed makes the predicted cells.
+    problems, predictions
+        Of each fold.
+    seconds
+        Time that the method took.
+    controls
+        Control cells of each line, for tests of predicted cells; none of tables.
+    bounds
+        Metrics of the mean response and of the replicate, for calibration.
+    thresholds
+        What counts as differentially expressed in predictions.
+    """
+    truth = _join([problem.truth for problem in problems])
+    prediction = _together(predictions)
+    return _measured(at, problems, truth, prediction, seconds, controls, bounds, thresholds)
+
+
+def _measured(
+    at: At,
+    problems: Sequence[Problem],
+    truth: Responses,
+    prediction: Prediction,
+    seconds: float,
+    controls: Mapping[str, np.ndarray],
+    bounds: tuple[dict[str, float], dict[str, float]],
+    thresholds: Thresholds,
+) -> Cell:
+    # Folds are drawn in another order by each seed; their cells shall say the same of the same.
+    order = np.argsort(truth.labels, kind="stable")
+    reference = None
+    if truth.continuous:
+        reference = np.concatenate([mean_response(p.task).change for p in problems])[order]
+    truth, prediction = take(truth, order), _rows(prediction, order)
+    predicted = predicted_changes(prediction, truth, controls, 1000 * at.seed)
+    scores = evaluate(truth, prediction, reference, predicted=predicted, thresholds=thresholds)
+    calibrated = calibrate(scores.metrics, *bounds) if all(bounds) else {}
+    metrics = scores.metrics | {f"{name}_calibrated": v for name, v in calibrated.items()}
+    if prediction.informed is not None:
+        metrics["informed"] = float(prediction.informed.mean())
+    sizes = (
+        len(problems[0].task.train.perturbed), len(truth.perturbed), len(truth.genes),
+    )  # fmt: skip
+    return make_cell(
+        at, scores._replace(metrics=metrics), seconds, sizes, truth.labels, truth.delta,
+        prediction.change,
+    )  # fmt: skip
+
+
+def _jobs(grid: Grid) -> list[_Job]:
+    for what, values in (
+        ("data set", grid.screens), ("method", grid.methods), ("split", grid.splits),
+        ("set of knowledge", grid.knowledge),
+    ):  # fmt: skip
+        if not values:
+            raise ValueError(f"Expected at least one {what}, found none.")
+    if grid.seeds < 1:
+        raise ValueError(f"Expected at least one seed, found {grid.seeds}.")
+    jobs = []
+    for screen in grid.screens:
+        for split in grid.splits:
+            own = usual_split(screen) if split == "auto" else split
+            # A first draw shows, before anything is computed, that the words can be followed.
+            draw_splits(screen.responses, own, 0, screen.published)
+            jobs += [
+                _Job(screen, network, own, seed)
+                for network in grid.knowledge
+                for seed in range(grid.seeds)
+            ]
+    return jobs
+
+
+def _problems(job: _Job, grid: Grid) -> list[Problem]:
+    responses = job.screen.responses
+    splits = draw_splits(responses, job.split, job.seed, job.screen.published)
+    knowledge = grid.knowledge[job.network]
+    return [make_problem(responses, split, knowledge) for split in splits]
+
+
+def _bounds(
+    out: FilePath, job: _Job, problems: list[Problem], thresholds: Thresholds
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Measure the mean response and the replicate, and write the latter as a cell."""
+    truth = _join([problem.truth for problem in problems])
+    if not truth.continuous:
+        return {}, {}
+    mean = [mean_response(problem.task) for problem in problems]
+    controls = job.screen.controls
+    at = _at(job, MEAN)
+    low = measure(at, problems, mean, 0.0, controls, thresholds=thresholds).metrics
+    if truth.halves is None:
+        return low, {}
+    first, second = truth.halves
+    halved = truth._replace(delta=second)
+    change = Prediction(first, np.abs(first), first)
+    at = _at(job, REPLICATE)
+    high = _measured(at, problems, halved, change, 0.0, controls, ({}, {}), thresholds)
+    write_cell(out, high)
+    return low, high.metrics
+
+
+def _compute(
+    out: FilePath,
+    at: At,
+    job: _Job,
+    problems: list[Problem],
+    grid: Grid,
+    bounds: tuple[dict[str, float], dict[str, float]],
+) -> list[Failure]:
+    began = time.monotonic()
+    try:
+        method = grid.methods[at.method]
+        predictions = method.predict([problem.task for problem in problems], at.seed)
+        took = time.monotonic() - began
+        controls = job.screen.controls
+        cell = measure(at, problems, predictions, took, controls, bounds, grid.thresholds)
+    except Exception as error:  # whatever code of others may raise
+        reason = f"{type(error).__name__}: {error}"
+        _log.warning("%s failed: %s", "/".join(map(str, at)), reason)
+        return [Failure(at, reason)]
+    write_cell(out, cell)
+    return []
+
+
+def _join(parts: Sequence[Responses]) -> Responses:
+    """Put the test parts of folds below each other; their genes are the same."""
+    return parts[0] if len(parts) == 1 else stack(list(parts), parts[0].name)
+
+
+def _together(predictions: Sequence[Prediction]) -> Prediction:
+    def join(name: str):
+        found = [getattr(each, name) for each in predictions]
+        return None if any(each is None for each in found) else np.concatenate(found)
+
+    return Prediction(*(join(name) for name in Prediction._fields))  # pyright: ignore[reportArgumentType]
+
+
+def _rows(prediction: Prediction, order: np.ndarray) -> Prediction:
+    return Prediction(*(None if part is None else part[order] for part in prediction))  # pyright: ignore[reportArgumentType]
+
+
+def _at(job: _Job, method: str) -> At:
+    split = FilePath(job.split).name if FilePath(job.split).is_file() else job.split
+    return At(job.screen.responses.name, job.network, method, split, job.seed)
+
+
+def _is_done(out: FilePath, at: At) -> bool:
+    path = path_of(out, at)
+    if not path.exists():
+        return False
+    try:
+        read_cell(path)
+    except ValueError as error:
+        _log.warning("computed again: %s", error)
+        return False
+    return True
+
+
+def _record(grid: Grid) -> dict[str, Any]:
+    """Return what results depend on: software, data and settings."""
+    graphs = {
+        name: fingerprint((each.nodes, [g.data for g in each.graphs.values()], each.text))
+        for name, each in grid.knowledge.items()
+    }
+    data = {
+        screen.responses.name: {
+            "expression": fingerprint(
+                (screen.responses.perturbed, screen.responses.sign, screen.responses.delta)
+            ),
+            "embeddings": {},
+            "networks": graphs,
+        }
+        for screen in grid.screens
+    }
+    run_of = {
+        "task": "perturbation",
+        "version": __version__,
+        "quick": grid.quick,
+        "fdr": grid.thresholds.fdr,
+        "lfc": grid.thresholds.lfc,
+    }
+    about = {name: {"about": method.about} for name, method in grid.methods.items()}
+    return {"run": run_of, "data": data, "methods": about}
+
+
+def _write_results(out: FilePath, cells: list[Cell], grid: Grid, notes: list[str]) -> None:
+    from infosem_jax.benchmark.perturbation import leaderboard
+
+    versions = {**run.software_versions(), "cores": str(os.cpu_count())}
+    with atomic_write(out / RESULTS) as draft:
+        results_table(cells).to_csv(draft, index=False)
+    with atomic_write(out / "versions.json") as draft:
+        draft.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+    # Also of methods that an earlier run has left results of.
+    about = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
+    about[REPLICATE] = REPLICATE_ABOUT
+    leaderboard.write(out, cells, notes=notes, about=about, versions=versions)
+
+
+def _each(failures: list[Failure]) -> list[Failure]:
+    """Leave one failure for each data set, method and reason."""
+    return list({(f.at.dataset, f.at.method, f.reason): f for f in failures}.values())
+
+
+def _write_failures(out: FilePath, failures: list[Failure]) -> None:
+    path = out / FAILURES
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    table = pd.DataFrame([{**f.at._asdict(), "reason": f.reason} for f in failures])
+    with atomic_write(path) as draft:
+        table.to_csv(draft, index=False)

@@ -1,0 +1,162 @@
+"""The graph of a study: genes that say most, their features, and edges of co-expression."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int
+
+from infosem_jax.embedding import coexpression
+from infosem_jax.embedding.coexpression import KINDS
+from infosem_jax.embedding.genes import choose_genes, features
+from infosem_jax.embedding.studies import Study
+
+_log = logging.getLogger("infosem_jax")
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """How graphs are made.
+
+    Attributes
+    ----------
+    genes
+        Most genes of a graph.
+    edges
+        ``cscore``: the test of CS-CORE, for counts; ``correlation`` or ``cosine``: at least
+        ``threshold`` in size; ``knn``: the most correlated of each gene; ``auto``: CS-CORE for
+        counts, knn for others.
+    alpha
+        Pairs with a smaller p-value of CS-CORE are edges.
+    correct
+        Whether p-values are corrected for the number of pairs first.
+    threshold
+        Least absolute correlation or cosine of an edge.
+    neighbours
+        Nearest neighbours of a gene.
+    """
+
+    genes: int = 1000
+    edges: str = "auto"
+    alpha: float = 0.005
+    correct: bool = False
+    threshold: float = 0.3
+    neighbours: int = 15
+
+    def __post_init__(self):
+        if self.edges not in KINDS:
+            raise ValueError(f"edges: expected one of {', '.join(KINDS)}, found {self.edges!r}.")
+        for name, low, high in (("alpha", 0, 1), ("threshold", 0, 1)):
+            if not low < getattr(self, name) < high:
+                raise ValueError(
+                    f"{name}: expected between {low} and {high}, found {getattr(self, name)}."
+                )
+        for name, least in (("genes", 20), ("neighbours", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}.")
+
+
+class StudyGraph(NamedTuple):
+    """What methods are given of a study.
+
+    Attributes
+    ----------
+    name, label, species
+        What it is called, its technique and tissue, and its species.
+    genes
+        Names that studies share.
+    symbols
+        Names as the study has them.
+    features
+        Residuals, [genes, cells].
+    adjacency
+        Which pairs are co-expressed; every gene with itself, [genes, genes].
+    edges
+        How edges were made.
+    """
+
+    name: str
+    label: str
+    species: str
+    genes: tuple[str, ...]
+    symbols: tuple[str, ...]
+    features: Float32[np.ndarray, "genes cells"]
+    adjacency: Bool[np.ndarray, "genes genes"]
+    edges: str
+
+    @property
+    def degree(self) -> float:
+        """Mean number of neighbours of a gene, itself left out."""
+        return float(self.adjacency.sum(1).mean() - 1)
+
+
+def study_graph(study: Study, settings: GraphSettings = GraphSettings()) -> StudyGraph:
+    """Make the graph of a study.
+
+    Parameters
+    ----------
+    study
+        Expression with names that studies share.
+    settings
+        How.
+
+    Raises
+    ------
+    ValueError
+        If CS-CORE is asked of values that are no counts, or fewer than 20 genes are expressed by
+        three cells.
+    """
+    residuals = features(study)
+    chosen = choose_genes(study, residuals, settings.genes)
+    if len(chosen) < 20:
+        raise ValueError(
+            f"{study.name}: expected at least 20 genes that three cells express, found "
+            f"{len(chosen)}."
+        )
+    kind = settings.edges
+    if kind == "auto":
+        kind = "cscore" if study.counts else "knn"
+    x = np.ascontiguousarray(residuals[:, chosen].T)
+    adjacency = _edges(study, chosen, x, kind, settings)
+    np.fill_diagonal(adjacency, True)
+    graph = StudyGraph(
+        study.name,
+        study.label,
+        study.species,
+        tuple(study.genes[i] for i in chosen),
+        tuple(study.symbols[i] for i in chosen),
+        x,
+        adjacency,
+        kind,
+    )
+    _log.info(
+        "%s: %d genes, %d cells, %.1f neighbours by %s",
+        *(graph.name, *x.shape, graph.degree, kind),
+    )
+    return graph
+
+
+def common(graphs: Sequence[StudyGraph]) -> list[str]:
+    """Return the genes that all graphs have, in the order of the first."""
+    shared = set.intersection(*(set(graph.genes) for graph in graphs))
+    return [gene for gene in graphs[0].genes if gene in shared]
+
+
+def _edges(
+    study: Study,
+    chosen: Int[np.ndarray, " chosen"],
+    x: Float32[np.ndarray, "genes cells"],
+    kind: str,
+    settings: GraphSettings,
+) -> Bool[np.ndarray, "genes genes"]:
+    if kind == "cscore":
+        depth = study.x.sum(1, dtype=np.float64)
+        found = coexpression.cscore(study.x[:, chosen], depth)
+        return coexpression.significant(found.z, settings.alpha, correct=settings.correct)
+    correlation = coexpression.correlate(x).correlation
+    if kind == "knn":
+        return coexpression.nearest(correlation, settings.neighbours)
+    similarity = correlation if kind == "correlation" else coexpression.cosine(x)
+    return np.abs(similarity) >= settings.threshold

@@ -1,0 +1,267 @@
+"""Expression of several studies: what each measured, and names of genes that all share."""
+
+# pyright: reportAttributeAccessIssue=false, reportArgumentType=false
+# Inferred from its source, the types of anndata are unions that no call narrows.
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Float32
+
+from infosem_jax._typing import Orthologues, Path
+from infosem_jax.data._files import check_h5, read_element, reading
+from infosem_jax.data._sources import read_source
+
+MIN_CELLS, MIN_GENES = 20, 20
+
+_log = logging.getLogger("infosem_jax")
+
+
+class Study(NamedTuple):
+    """Expression that one study measured in one tissue with one technique.
+
+    Attributes
+    ----------
+    x
+        Counts or logarithms of normalised expression, [cells, genes]; cells may be spots.
+    genes
+        Names that studies share, see `harmonise`; none occurs twice.
+    symbols
+        Names as the study has them.
+    name, tissue, species, technique
+        What it is called, and what it measured; "" where unknown.
+    places
+        Coordinates of spots, [cells, 2]; None of data that are not spatial.
+    """
+
+    x: Float32[np.ndarray, "cells genes"]
+    genes: tuple[str, ...]
+    symbols: tuple[str, ...]
+    name: str
+    tissue: str = ""
+    species: str = ""
+    technique: str = ""
+    places: Float[np.ndarray, "cells 2"] | None = None
+
+    @property
+    def label(self) -> str:
+        """Technique and tissue; studies of one label share layers."""
+        return f"{self.technique} {self.tissue}".strip()
+
+    @property
+    def counts(self) -> bool:
+        """Whether the values are counts."""
+        return bool((self.x == np.round(self.x)).all())
+
+
+def make_study(
+    x: np.ndarray,
+    genes: Sequence[str],
+    *,
+    name: str,
+    tissue: str = "",
+    species: str = "",
+    technique: str = "",
+    places: np.ndarray | None = None,
+) -> Study:
+    """Check expression and put a study together; genes without any expression are left out.
+
+    Of a symbol that occurs twice the gene with more expression is kept.
+
+    Parameters
+    ----------
+    x
+        Counts or normalised expression, [cells, genes].
+    genes
+        Their symbols.
+    name, tissue, species, technique, places
+        As of :class:`Study`.
+
+    Raises
+    ------
+    ValueError
+        On values below 0 or not finite, numbers that do not agree, fewer than 20 cells, or fewer
+        than 20 genes that are expressed.
+    """
+    x = np.asarray(x, np.float32)
+    if x.ndim != 2 or x.shape[1] != len(genes):
+        raise ValueError(
+            f"{name}: expected [cells, genes] with {len(genes)} genes, found {x.shape}."
+        )
+    if len(x) < MIN_CELLS:
+        raise ValueError(
+            f"{name}: expected at least {MIN_CELLS} cells, found {len(x)}; co-expression cannot be "
+            "told from fewer, so join samples or leave the study out."
+        )
+    if not np.isfinite(x).all() or x.min() < 0:
+        raise ValueError(
+            f"{name}: expected finite values of at least 0 (counts or logarithms of 1 + "
+            "expression), found others; give values before centring and scaling."
+        )
+    names = np.char.strip(np.asarray(genes, str))
+    total = x.sum(0)
+    # Stable, so that of equals the first is kept; then back in the order of the file.
+    order = np.argsort(-total, kind="stable")
+    _, first = np.unique(names[order], return_index=True)
+    kept = np.sort(order[first])
+    kept = kept[total[kept] > 0]
+    if len(kept) < len(names):
+        _log.info(
+            "%s: left out %d genes without expression, %d repeated names",
+            *(name, int((total == 0).sum()), len(names) - len(first)),
+        )
+    if len(kept) < MIN_GENES:
+        raise ValueError(f"{name}: expected at least {MIN_GENES} genes, found {len(kept)}.")
+    if places is not None and np.shape(places) != (len(x), 2):
+        raise ValueError(
+            f"{name}: expected two coordinates of every spot, found {np.shape(places)}."
+        )
+    empty = x[:, kept].sum(1) == 0
+    if empty.any():
+        _log.info("%s: left out %d cells without expression", name, int(empty.sum()))
+        x, places = x[~empty], None if places is None else places[~empty]
+    symbols = tuple(names[kept].tolist())
+    return Study(
+        np.ascontiguousarray(x[:, kept]), symbols, symbols, name, tissue, species, technique,
+        None if places is None else np.asarray(places, float),
+    )  # fmt: skip
+
+
+def read_study(
+    path: Path, *, name: str | None = None, layer: str | None = None, **known: str
+) -> Study:
+    """Read a study from a file.
+
+    Of an h5ad file, ``uns`` may say ``tissue``, ``species`` and ``modality`` (or ``technique``),
+    and ``obsm["spatial"]`` where spots lie. Other files are read as `infosem_jax.data` reads them,
+    and must have cells in rows.
+
+    Parameters
+    ----------
+    path
+        h5ad or npz file, or a folder with ``expression.npz``.
+    name
+        What it is called; the name of the file where None.
+    layer
+        Layer of an h5ad file to read instead of ``X``.
+    known
+        ``tissue``, ``species`` or ``technique``, in place of what the file says.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        On files that cannot be read, and as `make_study`.
+    """
+    source = read_source(path, layer, None)
+    if source.usual == "auto":
+        raise ValueError(
+            f"{path}: expected an h5ad or npz file, which say where genes are, found a text table."
+        )
+    says: dict[str, str] = {}
+    places = None
+    if FilePath(path).suffix == ".h5ad":
+        says, places = _annotation(path)
+    x, genes = source.x, source.columns
+    if source.usual == "genes_in_rows":
+        x, genes = x.T, source.rows
+    return make_study(
+        x, genes, name=name or FilePath(path).name.split(".")[0], places=places, **{**says, **known}
+    )
+
+
+def harmonise(
+    studies: Sequence[Study],
+    orthologues: Mapping[str, Orthologues] | None = None,
+    *,
+    target: str = "human",
+    withheld: Mapping[str, frozenset[str]] | None = None,
+) -> list[Study]:
+    """Give genes names that studies share: symbols of one species.
+
+    A gene of another species takes the name of its counterpart; one without is called
+    ``Symbol (species)``, so that no two genes are one because their symbols look alike. Letter case
+    does not matter where a symbol is looked up. Of several genes with one counterpart that with
+    most expression takes its name.
+
+    Parameters
+    ----------
+    studies
+        The studies.
+    orthologues
+        For each other species, symbol -> symbol of the target species; see `read_orthologues`.
+    target
+        Species whose symbols name genes.
+    withheld
+        For each other species, symbols whose counterparts are not to be told, for a test of
+        whether an embedding finds them.
+
+    Raises
+    ------
+    ValueError
+        If studies of several species come without a table for one of them, or two have one name.
+    """
+    names = [study.name for study in studies]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Expected studies with names of their own, found {', '.join(names)}.")
+    species = {study.species for study in studies} - {""}
+    tables = dict(orthologues or {})
+    # One species needs no names but its own.
+    if len(species) <= 1 and not species & tables.keys():
+        return list(studies)
+    missing = sorted(species - {target} - tables.keys())
+    if missing:
+        raise ValueError(
+            f"Expected a table of orthologues to {target} for {', '.join(missing)}, as studies are "
+            f"of {', '.join(sorted(species))}; give one (--orthologues), or embed each species "
+            "alone."
+        )
+    hidden = withheld or {}
+    return [
+        study
+        if study.species in ("", target)
+        else _renamed(study, tables[study.species], hidden.get(study.species, frozenset()))
+        for study in studies
+    ]
+
+
+def _renamed(study: Study, table: Orthologues, hidden: frozenset[str]) -> Study:
+    lowered = {symbol.lower(): other for symbol, other in table.items()}
+    withheld = {symbol.lower() for symbol in hidden}
+    taken: dict[str, int] = {}
+    total = study.x.sum(0)
+    for i in np.argsort(-total, kind="stable"):
+        symbol = study.symbols[i].lower()
+        other = None if symbol in withheld else lowered.get(symbol)
+        if other is not None:
+            taken.setdefault(other, int(i))
+    found = {i: other for other, i in taken.items()}
+    genes = tuple(
+        found.get(i, f"{symbol} ({study.species})") for i, symbol in enumerate(study.symbols)
+    )
+    _log.info("%s: %d of %d genes have a counterpart", study.name, len(found), len(genes))
+    return study._replace(genes=genes)
+
+
+def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
+    check_h5(path)
+    with reading(path, "h5ad file"), h5py.File(path, "r") as file:
+        uns = read_element(file, "uns") if "uns" in file else {}
+        places = None
+        if "obsm/spatial" in file:
+            places = np.asarray(read_element(file, "obsm/spatial"))[:, :2]
+    says = {}
+    for key, names in (
+        ("tissue", ("tissue",)),
+        ("species", ("species",)),
+        ("technique", ("technique", "modality")),
+    ):
+        found = next((uns[each] for each in names if isinstance(uns.get(each), str)), None)
+        if found is not None:
+            says[key] = found
+    return says, places

@@ -1,0 +1,146 @@
+"""Settings of the network, with those of the fixed contexts that it is compared with."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args, get_type_hints
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of the network; defaults marked "open" stand for what the paper does not say.
+
+    Attributes
+    ----------
+    features, heads, layers
+        Features of a node, heads and layers of graph attention; the paper has 128, 2 and 4.
+    top
+        Edges into each node at most; 0 keeps all. The paper finds 10 best.
+    context
+        What a perturbation draws on. ``adaptive``: nodes that the selector chooses among those
+        within ``hops``. ``hops``: all of these. ``node``: the perturbed genes' own nodes, after
+        messages over the whole graph. ``full``: all nodes. ``none``: nothing, so no graph.
+    hops, most
+        How far candidates are, and how many there are at most, nearest first; the paper has up
+        to 4 hops.
+    pooling
+        ``attention``, the mean of the selected nodes weighted by the selector's score, or ``sum``.
+    threshold
+        Nodes with a score above it are selected after training: ``fixed`` at ``cut``, or
+        ``learned`` from there. Both exist in the sources.
+    cut
+        0.1 was the best of 0.05 to 0.2.
+    temperature
+        Of the Gumbel-softmax in training (open).
+    text
+        Whether texts enter nodes, selector and decoder.
+    combine
+        ``concat`` of control, context and perturbation, or ``add`` of control and context, as
+        TxPert does.
+    tied
+        Whether responding genes are also placed by their own nodes, so that genes near to each
+        other respond alike (open; an addition).
+    base
+        What the network adds to: the ``mean`` response of training perturbations, or one that is
+        ``recalled`` from those near to it, with learned weights (an addition).
+    near
+        Whether, in tables of signs, what near genes did is recalled too (an addition).
+    added
+        Factor on what the network adds at the start (open); small where the base is strong.
+    decoder
+        ``joint`` for all genes, or ``genewise``, GEARS's: a gene's vector, averaged with those of
+        genes that respond alike in training, plus the perturbation's, through weights of its own.
+    focus
+        Power of the absolute error of values, and so how much large ones count; GEARS has 4.
+    direction
+        Weight of the loss on wrong signs of predicted changes, which are taken softly; GEARS
+        has 0.1.
+    latent, hidden
+        Sizes of the control's code and of the decoder; the paper has 64 and 512.
+    likelihood
+        Whether values have a deviation of their own per gene and perturbation.
+    change_non, change_align
+        Weights of the loss on predicted changes of genes that do not change (Huber), and of the
+        alignment of the context with the response's main components (open).
+    components
+        Number of these components (open).
+    dropout
+        Share of hidden values, attention weights and text features dropped in training.
+    weight_decay
+        Half of it times the square of all parameters is added to the loss.
+    rate, batch_size, epochs
+        Adam's learning rate, perturbations per step, and epochs at most.
+    held_out, patience
+        Share of training perturbations that tell each member when to stop, and after how many
+        epochs without a gain; 0 trains all epochs on all.
+    members
+        Networks that differ by random numbers and held-out perturbations, averaged.
+    """
+
+    features: int = 32
+    heads: int = 2
+    layers: int = 2
+    top: int = 10
+    context: Literal["adaptive", "hops", "node", "full", "none"] = "adaptive"
+    hops: int = 2
+    most: int = 256
+    pooling: Literal["attention", "sum"] = "attention"
+    threshold: Literal["fixed", "learned"] = "fixed"
+    cut: float = 0.1
+    temperature: float = 0.5
+    text: bool = True
+    combine: Literal["concat", "add"] = "concat"
+    tied: bool = True
+    base: Literal["mean", "recalled"] = "recalled"
+    near: bool = True
+    added: float = 0.1
+    decoder: Literal["joint", "genewise"] = "joint"
+    focus: float = 2.0
+    direction: float = 0.0
+    latent: int = 32
+    hidden: int = 128
+    likelihood: bool = True
+    change_non: float = 0.1
+    change_align: float = 0.1
+    components: int = 16
+    dropout: float = 0.3
+    weight_decay: float = 1e-4
+    rate: float = 2e-3
+    batch_size: int = 128
+    epochs: int = 40
+    held_out: float = 0.1
+    patience: int = 8
+    members: int = 2
+
+    def __post_init__(self):
+        for field, kind in get_type_hints(type(self)).items():
+            value, choices = getattr(self, field), get_args(kind)
+            if choices and value not in choices:
+                raise ValueError(f"{field}: expected one of {', '.join(choices)}, found {value!r}.")
+        whole = ("features", "heads", "layers", "hops", "most", "latent", "hidden", "components")
+        for field in (*whole, "batch_size", "epochs", "members"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field}: expected at least 1, found {getattr(self, field)}.")
+        if not self.focus >= 1:
+            raise ValueError(f"focus: expected at least 1, found {self.focus}.")
+        least = ("top", "change_non", "change_align", "weight_decay", "rate", "patience", "added")
+        for field in (*least, "direction"):
+            if not getattr(self, field) >= 0:
+                raise ValueError(f"{field}: expected at least 0, found {getattr(self, field)}.")
+        for field in ("dropout", "held_out", "cut"):
+            if not 0 <= getattr(self, field) < 1:
+                raise ValueError(
+                    f"{field}: expected from 0 to below 1, found {getattr(self, field)}."
+                )
+        if self.features % self.heads:
+            raise ValueError(
+                f"features: expected a multiple of heads, found {self.features} and {self.heads}."
+            )
+        if not self.temperature > 0:
+            raise ValueError(f"temperature: expected above 0, found {self.temperature}.")
+
+
+DEFAULT = Config()
+# Sizes as published; what is not known of the paper stays at its default.
+PAPER = Config(
+    features=128, layers=4, hops=4, most=2048, latent=64, hidden=512, tied=False, batch_size=64,
+    rate=1e-3, weight_decay=0.0, epochs=200, members=1,
+)  # fmt: skip

@@ -1,0 +1,81 @@
+"""Every method of predicting responses by name, its settings from tables, and its quick form."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from infosem_jax._settings import changed, hint
+from infosem_jax.perturbation import baselines, model
+from infosem_jax.perturbation.config import Config
+from infosem_jax.perturbation.task import Method
+
+# Say nothing of a perturbation in particular: what any method must beat.
+CONTROLS = frozenset({"no_change", "mean"})
+NETWORKS = frozenset(model.METHODS)
+METHODS: dict[str, Method] = {**model.METHODS, **baselines.METHODS}
+# What a comparison takes where nothing is asked for.
+USUAL = ("adapert", "txpert", "gears", *baselines.METHODS)
+QUICK = {
+    "features": 8, "layers": 1, "latent": 4, "hidden": 16, "epochs": 6, "most": 32, "members": 1,
+    "rate": 5e-3,
+}  # fmt: skip
+
+
+def settings_of(name: str) -> Config:
+    """Return the usual settings of a network."""
+    return getattr(METHODS[name].predict, "keywords", {})["config"]
+
+
+def methods(*, quick: bool = False) -> dict[str, Method]:
+    """Return every method by name; ``quick`` networks are small, for a look and for tests."""
+    if not quick:
+        return dict(METHODS)
+    return METHODS | {name: configured(name, QUICK)[0] for name in NETWORKS}
+
+
+def configured(
+    name: str, settings: Mapping[str, Any] | None = None
+) -> tuple[Method, Config | None]:
+    """Return a method with some of its settings changed, and all of its settings.
+
+    Parameters
+    ----------
+    name
+        One of :data:`METHODS`.
+    settings
+        Settings by name, as from a table of a TOML file.
+
+    Raises
+    ------
+    ValueError
+        On unknown methods and settings, values of another type than the default's, and whatever
+        the settings themselves refuse.
+    """
+    if name not in METHODS:
+        raise ValueError(f"There is no method {name!r}; {hint(name, METHODS)}")
+    if name not in NETWORKS:
+        if settings:
+            raise ValueError(f"{name} has no settings, found {', '.join(settings)}.")
+        return METHODS[name], None
+    config = changed(name, settings_of(name), settings or {})
+    return METHODS[name]._replace(predict=partial(model.infer, config=config)), config
+
+
+def shuffled_graph(method: Method, seed: int = 0) -> Method:
+    """Return a method that is given graphs whose nodes were dealt to other genes at random."""
+    about = f"{method.about.removesuffix('.')}, on a graph with shuffled genes."
+    return method._replace(predict=partial(_on_shuffled, method, seed), about=about)
+
+
+def _on_shuffled(method: Method, first: int, tasks, seed: int):
+    from infosem_jax.perturbation.knowledge import shuffled
+
+    knowledge = shuffled(tasks[0].knowledge, first + seed)
+    return method.predict([task._replace(knowledge=knowledge) for task in tasks], seed)
+
+
+def with_config(method: Method, **changes: Any) -> Method:
+    """Return a network method with some settings changed."""
+    config = getattr(method.predict, "keywords", {})["config"]
+    return method._replace(predict=partial(model.infer, config=replace(config, **changes)))

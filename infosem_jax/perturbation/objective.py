@@ -1,0 +1,225 @@
+"""What training minimises: the cost of some perturbations, by values or by signs."""
+
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import lax, random
+from jaxtyping import Array, Float
+
+from infosem_jax import training
+from infosem_jax._typing import Array as Anywhere
+from infosem_jax.perturbation.config import Config
+from infosem_jax.perturbation.counting import Counts
+from infosem_jax.perturbation.network import Network, Output, Query, World
+from infosem_jax.perturbation.recall import recalled_signs, recalled_values
+from infosem_jax.training import Cells
+
+LEAST_LOG_SD = -5.0
+
+
+class Truth(NamedTuple):
+    """Responses of the perturbations of a pool.
+
+    Attributes
+    ----------
+    value
+        Changes, [n, genes]; without columns in tables of signs.
+    sign, known
+        As of `data.Responses`.
+    """
+
+    value: Any
+    sign: Any
+    known: Any
+
+
+class Pool(NamedTuple):
+    """Perturbations that fits share, with their responses."""
+
+    world: World
+    query: Query
+    truth: Truth
+
+
+class HeldOut(Pool):
+    """The same perturbations, of which each fit looks at those that it does not learn from."""
+
+
+class Own(NamedTuple):
+    """What is a fit's own.
+
+    Attributes
+    ----------
+    train, valid
+        Rows that are learned from, and that tell when to stop.
+    base
+        The mean response, for each of the network's two outputs, [2, 1, genes].
+    memory
+        1 for rows that may be recalled, those of training, [n].
+    counts
+        What is recalled of them in tables of signs, [n, genes]; else without columns.
+    target
+        Main components of the responses, [n, components]; of training rows only.
+    slack
+        Where the loss on genes that do not change turns from square to absolute.
+    alike
+        Genes that respond alike in training rows, see `network.World`.
+    scale
+        What values are divided by.
+    """
+
+    train: Any
+    valid: Any
+    base: Any
+    memory: Any
+    counts: Counts
+    target: Any
+    slack: Any
+    alike: Any
+    scale: Any
+
+
+class Rows(NamedTuple):
+    """Rows of one fit, as the engine asks for them."""
+
+    pool: Pool
+    own: Own
+    index: Any
+
+    @property
+    def n_rows(self) -> int:
+        """Number of perturbations."""
+        return len(self.index)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of perturbations."""
+        return len(self.index)
+
+    @property
+    def total(self) -> int:
+        """Number of perturbations."""
+        return len(self.index)
+
+    @property
+    def n_held_out(self) -> int:
+        """Those that a fit does not learn from are apart from these."""
+        return 0
+
+    @property
+    def segments(self) -> int:
+        """An epoch is one segment."""
+        return 1
+
+
+class Objective(NamedTuple):
+    """The cost of some perturbations; ``signs`` where there are no values."""
+
+    config: Config
+    genes: int
+    signs: bool
+
+    def view(self, shared: Pool, own: Own) -> Rows:
+        """Return the perturbations that a fit learns from, or looks at."""
+        return Rows(shared, own, own.valid if isinstance(shared, HeldOut) else own.train)
+
+    def init(self, key: Array, data: Rows) -> training.Params:
+        """Return starting parameters."""
+        few = jax.tree.map(lambda leaf: leaf[:1], data.pool.query)
+        world = data.pool.world._replace(alike=data.own.alike)
+        return dict(Network(self.config, self.genes).init(key, world, few)["params"])
+
+    def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
+        """Return the mean cost of an entry."""
+        pool, rows = data.pool, data.index[cells.index]
+        every = pool.truth._replace(value=pool.truth.value / data.own.scale)
+        query, truth = jax.tree.map(lambda leaf: leaf[rows], (pool.query, every))
+        other = rows[:, None] != jnp.arange(len(data.own.memory))
+        pairs = query.pairs._replace(allowed=query.pairs.allowed * other * data.own.memory)
+        query = query._replace(pairs=pairs)
+        still = isinstance(pool, HeldOut)
+        drop, choose = random.split(key)
+        world = pool.world._replace(alike=data.own.alike)
+        said = Network(self.config, self.genes).apply(
+            {"params": params}, world, query, still, rngs={"dropout": drop, "select": choose}
+        )
+        output = cast(Output, said)
+        own = data.own
+        base = based(self.config, output.recall, every.value, own.counts, own.base, self.signs)
+        first, second = output.first + base[0], output.second + base[1]
+        if self.signs:
+            cost = _of_signs(first, second, truth)
+        else:
+            cost = _of_values(self.config, first, second, truth, data.own.slack, still)
+        if still:
+            return cost
+        if self.config.change_align:
+            cost += self.config.change_align * _alignment(output, data.own.target[rows])
+        square = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(params))
+        return cost + 0.5 * self.config.weight_decay * square
+
+    def group(self, name: str) -> str:
+        """All parameters train together."""
+        return "network"
+
+
+def based(
+    config: Config,
+    weight: Float[Anywhere, "batch memory"],
+    value: Float[Anywhere, "memory values"],
+    counts: Counts,
+    base: Float[Anywhere, "2 1 genes"],
+    signs: bool,
+) -> Float[Anywhere, "2 rows genes"]:
+    """Return what the network adds to: the mean response, or the one that is recalled."""
+    if config.base == "mean":
+        return base
+    if signs:
+        return recalled_signs(weight, counts, base)
+    return recalled_values(weight, value, base)
+
+
+def _of_signs(first: Array, second: Array, truth: Truth) -> Array:
+    """Return the cross-entropy of being differentially expressed, plus that of the direction."""
+    de = (truth.sign != 0).astype(first.dtype)
+    known = truth.known.astype(first.dtype)
+    is_de = optax.sigmoid_binary_cross_entropy(first, de)
+    is_up = optax.sigmoid_binary_cross_entropy(second, (truth.sign > 0).astype(first.dtype))
+    return _mean(is_de, known) + _mean(is_up, de)
+
+
+def _of_values(
+    config: Config, change: Array, log_sd: Array, truth: Truth, slack: Array, still: bool
+) -> Array:
+    """Return the squared error, with the deviation fitted beside a mean that ignores it."""
+    error = jnp.square(truth.value - change)
+    # A root at 0 has no gradient, so squares stay as they are.
+    power = error if config.focus == 2 else (error + 1e-12) ** (config.focus / 2)
+    cost = power.mean()
+    if config.direction:
+        cost += config.direction * jnp.square(jnp.sign(truth.value) - jnp.tanh(change)).mean()
+    if still:
+        return cost
+    if config.likelihood:
+        log_sd = jnp.maximum(log_sd, LEAST_LOG_SD)
+        cost += (0.5 * lax.stop_gradient(error) * jnp.exp(-2 * log_sd) + log_sd).mean()
+    if config.change_non:
+        calm = ((truth.sign == 0) & truth.known).astype(change.dtype)
+        cost += config.change_non * _mean(optax.huber_loss(change, delta=slack), calm)
+    return cost
+
+
+def _alignment(output: Output, target: Float[Array, "batch components"]) -> Array:
+    """Return the squared distance of directions; rows without a response are left out."""
+    length = jnp.linalg.norm(target, axis=1)
+    known = length > 1e-6
+    goal = target / jnp.where(known, length, 1.0)[:, None]
+    size = jnp.sqrt(jnp.square(output.aligned).sum(1, keepdims=True) + 1e-6)
+    gap = jnp.square(output.aligned / size - goal).sum(1)
+    return _mean(gap, known.astype(gap.dtype))
+
+
+def _mean(values: Array, weight: Array) -> Array:
+    return (values * weight).sum() / jnp.maximum(weight.sum(), 1.0)

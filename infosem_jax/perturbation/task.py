@@ -1,0 +1,146 @@
+"""The task that every method is given: responses to learn from, and perturbations to predict."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int
+
+from infosem_jax.perturbation.data import Responses, take
+from infosem_jax.perturbation.knowledge import Knowledge, reach
+from infosem_jax.perturbation.splits import Split
+
+
+class Task(NamedTuple):
+    """Everything that a method sees; responses to the test perturbations are not here.
+
+    Attributes
+    ----------
+    train
+        Responses to learn from, those of the validation part included.
+    valid
+        Which of its rows tell when to stop, rather than to be learned from; may be none.
+    perturbed, line
+        Genes and cell line of each test perturbation.
+    control
+        Matched control means of the test perturbations, [test, genes]; None of tables of signs.
+    knowledge
+        Graphs and texts.
+    """
+
+    train: Responses
+    valid: Int[np.ndarray, " valid"]
+    perturbed: tuple[tuple[str, ...], ...]
+    line: tuple[str, ...]
+    control: Float32[np.ndarray, "test genes"] | None
+    knowledge: Knowledge
+
+    @property
+    def genes(self) -> tuple[str, ...]:
+        """Genes that respond."""
+        return self.train.genes
+
+
+class Prediction(NamedTuple):
+    """Predicted responses to the test perturbations.
+
+    Attributes
+    ----------
+    change
+        Expected change of mean log expression; of tables of signs, the expected sign,
+        [test, genes].
+    de
+        Larger where a gene is more likely to be differentially expressed, [test, genes].
+    up
+        Larger where it is more likely to go up, if it is, [test, genes].
+    sd
+        Standard deviation of the change, [test, genes]; None of methods that have none.
+    informed
+        Perturbations of which the method knew what it uses; the others are guesses, [test].
+    """
+
+    change: Float32[np.ndarray, "test genes"]
+    de: Float32[np.ndarray, "test genes"]
+    up: Float32[np.ndarray, "test genes"]
+    sd: Float32[np.ndarray, "test genes"] | None = None
+    informed: Bool[np.ndarray, " test"] | None = None
+
+
+class Method(NamedTuple):
+    """A way to predict responses.
+
+    Attributes
+    ----------
+    predict
+        Maps tasks that are alike in size, such as folds, and a seed to a prediction of each.
+    about
+        What it is, in a sentence.
+    random
+        Whether the seed changes what it gives.
+    """
+
+    predict: Callable[[Sequence[Task], int], list[Prediction]]
+    about: str
+    random: bool = False
+
+
+class Problem(NamedTuple):
+    """A task with the truth that only its runner may know."""
+
+    task: Task
+    truth: Responses
+
+
+def make_problem(responses: Responses, split: Split, knowledge: Knowledge) -> Problem:
+    """Split responses into what methods see and what they are tested on.
+
+    Raises
+    ------
+    ValueError
+        If a test perturbation is also learned from, in the same cell line.
+    """
+    rows = np.concatenate([split.train, split.valid])
+    own = {(responses.line[i], responses.perturbed[i]) for i in rows}
+    leaked = [i for i in split.test if (responses.line[i], responses.perturbed[i]) in own]
+    if leaked:
+        name = responses.labels[leaked[0]]
+        raise ValueError(f"The test perturbation {name} is also among those to learn from.")
+    truth = take(responses, split.test)
+    valid = np.arange(len(split.train), len(rows))
+    task = Task(
+        take(responses, rows)._replace(halves=None),
+        valid,
+        truth.perturbed,
+        truth.line,
+        truth.control,
+        knowledge,
+    )
+    return Problem(task, truth)
+
+
+def flags(task: Task) -> list[str]:
+    """Say of which test perturbations nothing, or only a part, is known."""
+    edges, text = reach(task.knowledge, task.perturbed)
+    notes = []
+    for known, what in ((edges, "outside the graph"), (text, "without a text")):
+        names = [
+            "+".join(genes) for genes, yes in zip(task.perturbed, known, strict=True) if not yes
+        ]
+        if names:
+            more = ", ..." if len(names) > 5 else ""
+            notes.append(
+                f"{len(names)} of {len(task.perturbed)} test perturbations are {what} "
+                f"({', '.join(names[:5])}{more}) and are predicted by what is known."
+            )
+    return notes
+
+
+def from_change(
+    change: Float32[np.ndarray, "test genes"],
+    task: Task,
+    sd: Float32[np.ndarray, "test genes"] | None = None,
+    informed: Bool[np.ndarray, " test"] | None = None,
+) -> Prediction:
+    """Make a prediction of a change alone: the larger, the more likely it is significant."""
+    change = change.astype(np.float32)
+    return Prediction(change, np.abs(change), change, sd, informed)

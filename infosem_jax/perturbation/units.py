@@ -1,0 +1,68 @@
+"""Units of single-cell expression: what values look like, and how counts become logarithms."""
+
+import numpy as np
+from jaxtyping import Float32, Num
+
+# log(1 + x) above this would be ten billion counts.
+MOST_LOG = 24.0
+
+
+def kind_of(x: Num[np.ndarray, "cells genes"]) -> str:
+    """Tell counts from logarithms, other values of at least 0 (linear), and differences.
+
+    Whole numbers are counts; values below 0 are differences; values up to 24 are logarithms;
+    all else is linear.
+    """
+    if not np.isfinite(x).all():
+        return "not finite"
+    if x.min() < 0:
+        return "differences"
+    if (x == np.round(x)).all():
+        return "counts"
+    return "log" if x.max() <= MOST_LOG else "linear"
+
+
+def normalise(
+    x: Float32[np.ndarray, "cells genes"],
+    total: Num[np.ndarray, " cells"],
+    target: float,
+    kind: str,
+) -> Float32[np.ndarray, "cells genes"]:
+    """Bring counts to ``log(1 + x target / total)``; logarithms stay as they are."""
+    if kind == "log":
+        return x
+    return np.log1p(x * (target / total[:, None])).astype(np.float32)
+
+
+def check_same_units(
+    found: Num[np.ndarray, "rows genes"], expected: Num[np.ndarray, "others genes"], what: str
+) -> None:
+    """Refuse mean expression that cannot be in the units of the expected one.
+
+    Sums over genes of log expression of the same cells differ by a few per cent. Where those of
+    two sets are a factor of 3 apart, one of them is not what it is taken for: counts for
+    logarithms, another base or another library size.
+
+    Parameters
+    ----------
+    found, expected
+        Means over cells, of the same genes.
+    what
+        What is checked, for messages.
+
+    Raises
+    ------
+    ValueError
+        If values are negative, or the sums are a factor of 3 or more apart.
+    """
+    if found.min() < -1e-3 * max(float(np.abs(expected).max()), 1e-6):
+        raise ValueError(
+            f"{what}: expected mean expression, found values down to {found.min():.3g}; these may "
+            "be differences."
+        )
+    ratio = float(found.sum(1).mean()) / max(float(expected.sum(1).mean()), 1e-12)
+    if not 1 / 3 < ratio < 3:
+        raise ValueError(
+            f"{what}: the mean expression is {ratio:.3g} times that of the controls; are counts "
+            "and logarithms mixed? Bring both to log(1 + x) of the same library size."
+        )

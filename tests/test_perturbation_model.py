@@ -1,0 +1,301 @@
+"""The network: selection by masks, fits together, learning, and models that come back."""
+
+from dataclasses import asdict, replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import perturbed as made
+import pytest
+from jax import random
+
+from infosem_jax import graphs
+from infosem_jax.nn import GATv2
+from infosem_jax.perturbation import saved
+from infosem_jax.perturbation.baselines import METHODS as BASELINES
+from infosem_jax.perturbation.baselines import mean_response
+from infosem_jax.perturbation.config import Config
+from infosem_jax.perturbation.counting import Counts, count, near_genes
+from infosem_jax.perturbation.explain import agreement, contexts, explain
+from infosem_jax.perturbation.likeness import pair_features
+from infosem_jax.perturbation.methods import METHODS, NETWORKS, QUICK, configured, shuffled_graph
+from infosem_jax.perturbation.metrics import evaluate
+from infosem_jax.perturbation.model import fit, infer, predict
+from infosem_jax.perturbation.prepare import base_of
+from infosem_jax.perturbation.recall import (
+    Pairs,
+    Recall,
+    recalled_signs,
+    recalled_values,
+)
+from infosem_jax.perturbation.selector import pool, select
+from infosem_jax.perturbation.splits import Split
+from infosem_jax.perturbation.task import make_problem
+
+SMALL = Config(
+    features=8, heads=2, layers=1, latent=4, hidden=16, epochs=30, members=1, rate=1e-2,
+    held_out=0.2, patience=30, dropout=0.0, components=3,
+)  # fmt: skip
+SETTINGS = asdict(SMALL)
+
+
+def problem(kind="values", split=None):
+    return make_problem(getattr(made, kind)(), split or made.split(), made.knowledge())
+
+
+def test_attention_of_the_second_kind_by_hand():
+    rng = np.random.default_rng(0)
+    senders, receivers = np.array([0, 1, 2, 0, 3, 0]), np.array([1, 2, 1, 2, 3, 0])
+    graph = graphs.from_pairs(4, senders, receivers)
+    x = jnp.asarray(rng.normal(size=(5, 3)), jnp.float32)
+    layer = GATv2(2, 2)
+    params = layer.init(random.key(0), graph, x)["params"]
+    found = np.asarray(layer.apply({"params": params}, graph, x))
+    to = x @ params["to"]["kernel"] + params["to"]["bias"]
+    of = x @ params["of"]["kernel"] + params["of"]["bias"]
+    to, of = (np.asarray(h).reshape(5, 2, 2) for h in (to, of))
+    attend = np.asarray(params["attend"])[:, :, 0]
+    for i in range(4):
+        own = senders[receivers == i]
+        for head in range(2):
+            hidden = to[i, head] + of[own, head]
+            logit = np.where(hidden > 0, hidden, 0.2 * hidden) @ attend[:, head]
+            weight = np.exp(logit) / np.exp(logit).sum()
+            right = weight @ of[own, head]
+            np.testing.assert_allclose(found[i, 2 * head : 2 * head + 2], right, atol=1e-5)
+
+
+def test_selection_by_masks_is_the_loop_over_perturbations():
+    rng = np.random.default_rng(0)
+    h = jnp.asarray(rng.normal(size=(9, 4)), jnp.float32)
+    node = jnp.asarray(rng.integers(0, 9, (5, 6)))
+    hop = jnp.asarray(rng.choice([0, 1, 2, 127], (5, 6)))
+    logit = jnp.asarray(rng.normal(size=(5, 6)), jnp.float32)
+    for pooling in ("attention", "sum"):
+        config = replace(SMALL, pooling=pooling, cut=0.5)
+        chosen = select(logit, hop, jnp.float32(0.5), config, None)
+        found = pool(h, node, chosen.weight, config)
+        for i in range(5):
+            score = jax.nn.sigmoid(logit[i])
+            score = jnp.where(hop[i] == 0, 1.0, score)
+            kept = np.flatnonzero((hop[i] <= 2) & ((score > 0.5) | (hop[i] == 0)))
+            own = h[node[i, kept]]
+            if pooling == "sum":
+                right = own.sum(0)
+            elif len(kept):
+                right = (score[kept] @ own) / score[kept].sum()
+            else:
+                right = jnp.zeros(4)
+            np.testing.assert_allclose(found[i], right, rtol=1e-4, atol=1e-5)
+
+
+def test_gumbel_scores_are_bernoulli_at_low_temperature_and_noise_comes_from_the_key():
+    config = replace(SMALL, temperature=1e-3)
+    logit, hop = jnp.full((200, 50), 1.0), jnp.ones((200, 50), int)
+    a = select(logit, hop, jnp.float32(0.1), config, random.key(0)).score
+    assert float(a.mean()) == pytest.approx(float(jax.nn.sigmoid(1.0)), abs=0.02)
+    assert float(((a < 1e-3) | (a > 1 - 1e-3)).mean()) > 0.99
+    b = select(logit, hop, jnp.float32(0.1), config, random.key(0)).score
+    np.testing.assert_array_equal(a, b)
+
+
+def test_fixed_contexts_are_balls():
+    hop = jnp.array([[0, 1, 2, 127]])
+    logit = jnp.zeros((1, 4))
+    for changes, right in (
+        ({"context": "node"}, [1, 0, 0, 0]),
+        ({"context": "hops", "hops": 1}, [1, 1, 0, 0]),
+        ({"context": "hops", "hops": 2}, [1, 1, 1, 0]),
+    ):
+        config = replace(SMALL, **changes)
+        weight = select(logit, hop, jnp.float32(0.1), config, random.key(0)).weight
+        np.testing.assert_array_equal(weight[0], right)
+
+
+def test_recall_is_the_weighted_count_and_no_pair_without_knowledge_has_weight():
+    rng = np.random.default_rng(0)
+    weight = rng.random((2, 4)).astype(np.float32)
+    sign = rng.integers(-1, 2, (4, 3)).astype(np.int8)
+    known = (rng.random((4, 3)) < 0.8) | (sign != 0)
+    base = np.zeros((2, 1, 3), np.float32)
+    counts = Counts(*(x.astype(np.float32) for x in (known, sign != 0, sign != 0, sign > 0)))
+    found = 1 / (1 + np.exp(-np.asarray(recalled_signs(jnp.asarray(weight), counts, base))))
+    de = (weight @ (sign != 0) + 0.5) / (weight @ known + 1)
+    up = (weight @ (sign > 0) + 0.5) / (weight @ (sign != 0) + 1)
+    np.testing.assert_allclose(found, [de, up], rtol=1e-4)
+    value = rng.normal(size=(4, 3)).astype(np.float32)
+    mean = np.asarray(recalled_values(jnp.asarray(weight), value, base))[0]
+    np.testing.assert_allclose(mean, weight @ value / (weight.sum(1, keepdims=True) + 1), rtol=1e-5)
+    features = rng.random((2, 4, 3)).astype(np.float16)
+    features[0, 1] = 0
+    pairs = Pairs(features, np.ones((2, 4), np.float32))
+    net = Recall()
+    params = net.init(random.key(0), pairs)
+    start = np.asarray(net.apply(params, pairs))
+    np.testing.assert_allclose(start, features.astype(np.float32).sum(2), rtol=1e-3)
+    assert start[0, 1] == 0
+
+
+def test_recall_starts_from_the_neighbours_of_the_baseline():
+    known = made.knowledge()
+    full = made.signed()
+    own = make_problem(full, made.split(), known)
+    pairs = Pairs(*pair_features(known, own.task.perturbed, own.task.line,
+                                 own.task.train.perturbed, own.task.train.line))  # fmt: skip
+    net = Recall()
+    weight = net.apply(net.init(random.key(0), pairs), pairs)
+    base = base_of(own.task.train, 1.0)
+    train = own.task.train
+    for name, near in (("neighbours", None), ("neighbours_genes", near_genes(known, train.genes))):
+        logits = np.asarray(recalled_signs(weight, count(train, near), base))
+        right = BASELINES[name].predict([own.task], 0)[0]
+        found = 1 / (1 + np.exp(-logits))
+        np.testing.assert_allclose(found[0], right.de, rtol=2e-2, atol=2e-3)
+        np.testing.assert_allclose(found[1], right.up, rtol=2e-2, atol=2e-3)
+
+
+def test_pairs_know_edges_texts_and_genes_in_common():
+    known = made.knowledge()
+    features, other = pair_features(
+        known, [("p00",), ("p00", "p10")], ["l", "l"], [("p01",), ("p00",), ("p20",)], ["l"] * 3
+    )
+    assert features.shape == (2, 3, 4)
+    assert features[0, 0, 0] == 1 and features[0, 2, 0] == 0
+    assert other[0].tolist() == [1, 0, 1] and features[0, 1, 3] == 1
+    assert features[1, 1, 3] == pytest.approx(2**-0.5, rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["values", "signed"])
+def test_the_network_learns_the_groups_and_its_deviations_are_right(kind):
+    own = problem(kind)
+    found = infer([own.task], 0, SMALL)[0]
+    usual = mean_response(own.task).change
+    scores = evaluate(own.truth, found, usual).metrics
+    if kind == "values":
+        assert scores["pearson_reference"] > 0.9
+        assert found.sd is not None and scores["within_90"] > 0.5
+    else:
+        assert scores["de_auroc"] > 0.95
+    assert found.informed.all()
+
+
+def test_fits_together_are_fits_apart_and_see_no_test_response():
+    full, known = made.values(), made.knowledge()
+    tests = [np.array([4, 9, 14]), np.array([3, 8, 13])]
+    splits = [Split(np.setdiff1d(np.arange(15), t), np.zeros(0, int), t, "made") for t in tests]
+    short = replace(SMALL, epochs=4)
+
+    def predicted(responses, which=splits):
+        tasks = [make_problem(responses, split, known).task for split in which]
+        return infer(tasks, 0, short)
+
+    together = predicted(full)
+    # A fit alone has the first one's key.
+    alone = predicted(full, splits[:1])
+    np.testing.assert_allclose(together[0].change, alone[0].change, rtol=1e-3, atol=1e-4)
+    # What the first fold is tested on, the second one learns from: the first must not look at it.
+    delta, sign = full.delta.copy(), full.sign.copy()
+    delta[tests[0]] += 9
+    sign[tests[0]] *= -1
+    other = predicted(full._replace(delta=delta, sign=sign))
+    np.testing.assert_array_equal(other[0].change, together[0].change)
+    np.testing.assert_array_equal(other[0].sd, together[0].sd)
+    assert np.abs(other[1].change - together[1].change).max() > 0.1
+
+
+def test_predictions_do_not_depend_on_what_else_is_asked():
+    """A perturbation asked for twice, or beside others, is predicted the same."""
+    own = problem()
+    fitted = fit([own.task], replace(SMALL, epochs=2))[0]
+    control = own.truth.control
+    whole = predict(fitted, own.truth.perturbed, own.truth.line, control)
+    order = [2, 0, 1]
+    moved = predict(fitted, [own.truth.perturbed[i] for i in order], own.truth.line, control[order])
+    np.testing.assert_allclose(moved.change, whole.change[order], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("adapert", "values"), ("gears", "signed")],
+)
+def test_kept_networks_come_back(name, kind, tmp_path):
+    own = problem(kind)
+    settings = SETTINGS | {"epochs": 2} if name == "adapert" else QUICK | {"epochs": 2}
+    model = saved.fit_model(own.task, name, settings=settings, seeds=2)
+    saved.save_model(tmp_path / "model.npz", model)
+    back = saved.load_model(tmp_path / "model.npz")
+    query = own.truth.perturbed, own.truth.line, own.truth.control
+    for a, b in zip(saved.predict(model, *query)[:4], saved.predict(back, *query), strict=False):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+def test_kept_baselines_predict_as_their_methods(tmp_path):
+    own = problem()
+    model = saved.fit_model(own.task, "neighbours")
+    saved.save_model(tmp_path / "model.npz", model)
+    back = saved.load_model(tmp_path / "model.npz")
+    right = BASELINES["neighbours"].predict([own.task], 0)[0]
+    found = saved.predict(back, own.truth.perturbed, own.truth.line, own.truth.control)
+    np.testing.assert_allclose(found.change, right.change, rtol=1e-6)
+    (tmp_path / "model.npz").write_bytes(b"something else")
+    with pytest.raises(ValueError):
+        saved.load_model(tmp_path / "model.npz")
+
+
+def test_contexts_name_neighbours_and_agree_with_a_count_by_hand():
+    own = problem()
+    fitted = fit([own.task], replace(SMALL, epochs=2))[0]
+    found = explain(fitted, ("p04",), "line", own.truth.control[:1])
+    assert found.nodes["gene"].iloc[0] == "p04" and found.nodes["hop"].iloc[0] == 0
+    assert set(found.nodes["gene"]) == {f"p0{i}" for i in range(5)}
+    chosen = set(found.nodes["gene"][found.nodes["selected"]])
+    assert set(found.edges["source"]) | set(found.edges["target"]) <= chosen
+    near = contexts(fitted, own.truth.perturbed, own.truth.line, own.truth.control)
+    share = agreement(near, own.truth, fitted.knowledge.nodes)["selected_share"]
+    others = (near.hop > 0) & (near.hop < 127)
+    assert share == pytest.approx(near.selected[others].mean())
+    plain = fitted._replace(config=replace(SMALL, context="none"))
+    with pytest.raises(ValueError, match="chooses nodes"):
+        contexts(plain, own.truth.perturbed, own.truth.line, own.truth.control)
+
+
+def test_genes_of_which_nothing_is_known_are_flagged_and_predicted():
+    own = problem()
+    fitted = fit([own.task], replace(SMALL, epochs=2))[0]
+    odd = predict(fitted, [("nowhere",), ("p04",)], ["line"] * 2, own.truth.control[:2])
+    assert odd.informed.tolist() == [False, True] and np.isfinite(odd.change).all()
+
+
+def test_bad_settings_and_tasks_are_refused():
+    for changes in ({"features": 7}, {"cut": 1.0}, {"members": 0}, {"rate": -1.0},
+                    {"temperature": 0.0}, {"focus": 0.5}):  # fmt: skip
+        with pytest.raises(ValueError, match=next(iter(changes))):
+            replace(SMALL, **changes)
+    with pytest.raises(ValueError, match="did you mean"):
+        configured("adapret")
+    with pytest.raises(ValueError, match="no setting"):
+        configured("adapert", {"hop": 2})
+    with pytest.raises(ValueError, match="expected a value like"):
+        configured("adapert", {"hops": "2"})
+    with pytest.raises(ValueError, match="no settings"):
+        configured("mean", {"hops": 2})
+    with pytest.raises(ValueError, match="share knowledge"):
+        fit([problem().task, problem().task], SMALL)
+    own = problem()
+    fitted = fit([own.task], replace(SMALL, epochs=1))[0]
+    with pytest.raises(ValueError, match="control means"):
+        predict(fitted, [("p00",)], ["line"])
+    with pytest.raises(ValueError, match="Expected controls"):
+        predict(fitted, [("p00",)], ["line"], own.truth.control)
+    with pytest.raises(ValueError, match="logarithms mixed"):
+        predict(fitted, [("p00",)], ["line"], np.expm1(2 * own.truth.control[:1]))
+
+
+def test_shuffled_graphs_are_a_method_of_their_own():
+    own = problem()
+    method, _ = configured("adapert", SETTINGS | {"epochs": 2})
+    mixed = shuffled_graph(method)
+    assert "shuffled" in mixed.about
+    a, b = (m.predict([own.task], 0)[0].change for m in (method, mixed))
+    assert not np.allclose(a, b)
+    assert set(NETWORKS) < set(METHODS)
