@@ -55,7 +55,9 @@ def files(tmp_path):
 
 
 def command(*arguments):
-    return CliRunner().invoke(app, [str(a) for a in arguments])
+    return CliRunner().invoke(
+        app, [str(a) for a in arguments], env={"JAX_NUM_CPU_DEVICES": "1"}
+    )
 
 
 def knowledge(files):
