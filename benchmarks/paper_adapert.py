@@ -88,9 +88,9 @@ def parts(arguments) -> tuple[str, ...]:
 
 def read(folder: Path) -> "list[Cell]":
     """Return the cells of all parts that were run before."""
-    from infosem_jax.benchmark.perturbation.cells import read_cells
+    from infosem_jax.benchmark.perturbation.cells import STORE
 
-    cells = [cell for part in sorted(folder.glob("*")) for cell in read_cells(part)]
+    cells = [cell for part in sorted(folder.glob("*")) for cell in STORE.read_all(part)]
     if not cells:
         sys.exit(f"{folder} holds no results of this script.")
     return cells

@@ -71,9 +71,9 @@ def main() -> None:
 
 def read(folder: Path) -> "list[Cell]":
     """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.embedding.cells import read_cells
+    from infosem_jax.benchmark.embedding.cells import STORE
 
-    cells = read_cells(folder)
+    cells = STORE.read_all(folder)
     if not cells:
         sys.exit(f"{folder} holds no results of infosem benchmark embedding.")
     return cells
@@ -154,7 +154,7 @@ def print_ranks(cells: "list[Cell]") -> None:
     """Print the six metrics and their average rank for each group."""
     from infosem_jax.benchmark.embedding.compare import average_ranks, rank_estimates, wide
     from infosem_jax.embedding.metrics import SIX
-    from infosem_jax.expression.page import interval
+    from infosem_jax.page import interval
 
     table = wide(cells)
     for dataset, ranks in rank_estimates(average_ranks(table)).items():
@@ -173,7 +173,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 def _line(claim: Claim) -> tuple[str, ...]:
-    from infosem_jax.expression.page import interval
+    from infosem_jax.page import interval
 
     gap = claim.gap
     text = interval(gap.mean, gap.low, gap.high, sign=True)

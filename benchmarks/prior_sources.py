@@ -52,9 +52,9 @@ def main() -> None:
 
 def read(folder: Path) -> "list[Cell]":
     """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.runner import read_cells
+    from infosem_jax.benchmark.cell import STORE
 
-    cells = read_cells(folder)
+    cells = STORE.read_all(folder)
     if not cells:
         sys.exit(f"{folder} holds no results of this benchmark.")
     return cells

@@ -303,7 +303,7 @@ def _print_expression(cells: "list[ExpressionCell]") -> None:
 def _print_embedding(cells: "list[EmbeddingCell]") -> None:
     """Print average ranks over the six metrics, and the recovery of functions."""
     from infosem_jax.benchmark.embedding.compare import average_ranks, rank_estimates, wide
-    from infosem_jax.expression.page import interval
+    from infosem_jax.page import interval
 
     table = wide(cells)
     for dataset, ranks in rank_estimates(average_ranks(table)).items():

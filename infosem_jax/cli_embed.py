@@ -102,7 +102,7 @@ def fit(
         from infosem_jax.embedding.metrics import evaluate
         from infosem_jax.embedding.saved import embedded, export, save
         from infosem_jax.embedding.studies import harmonise
-        from infosem_jax.expression.page import write_page
+        from infosem_jax.page import write_page
 
         check_folder(out, FILES, overwrite=overwrite)
         reports.check_plane(plane)

@@ -98,11 +98,11 @@ def fit(
         from infosem_jax.expression.choices import draw_split, parse_inputs, usual_split
         from infosem_jax.expression.completed import trust_table
         from infosem_jax.expression.methods import METHODS, configured
-        from infosem_jax.expression.page import write_page
         from infosem_jax.expression.profiles import pair_samples
         from infosem_jax.expression.reports import fit_page
         from infosem_jax.expression.saved import fit_model, predict, save_model
         from infosem_jax.expression.task import make_task
+        from infosem_jax.page import write_page
 
         check_folder(out, MODEL, overwrite=overwrite)
         settings = read_settings(config, method)
@@ -270,11 +270,11 @@ def select(
         from infosem_jax import run
         from infosem_jax.expression.choices import draw_split, usual_split
         from infosem_jax.expression.methods import ORDERS
-        from infosem_jax.expression.page import write_page
         from infosem_jax.expression.profiles import pair_samples
         from infosem_jax.expression.reports import selection_page, selection_table
         from infosem_jax.expression.selection import select as select_inputs
         from infosem_jax.expression.task import make_task
+        from infosem_jax.page import write_page
 
         files = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.html")
         check_folder(out, files, overwrite=overwrite)

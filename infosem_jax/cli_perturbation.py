@@ -123,7 +123,7 @@ def fit(
         start_devices(False, None)
         from infosem_jax import run
         from infosem_jax.benchmark.perturbation.runner import usual_split
-        from infosem_jax.expression.page import write_page
+        from infosem_jax.page import write_page
         from infosem_jax.perturbation.baselines import mean_response
         from infosem_jax.perturbation.de import Thresholds
         from infosem_jax.perturbation.methods import configured
@@ -277,7 +277,7 @@ def explain(
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import run
-        from infosem_jax.expression.page import write_page
+        from infosem_jax.page import write_page
         from infosem_jax.perturbation.data import label
         from infosem_jax.perturbation.explain import explain as explain_one
         from infosem_jax.perturbation.knowledge import reach

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from infosem_jax._templates import render
 from infosem_jax._typing import Array, Path
 from infosem_jax.data._files import atomic_write
 from infosem_jax.grn.network import Network, edges
@@ -70,18 +71,10 @@ def write_report(path: Path, report: Report) -> None:
     ValueError
         If a table lacks columns, a weight is not finite, or shapes do not agree.
     """
-    import jinja2
-
     pairs = _pairs(report)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("infosem_jax"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["show"] = _show
-    page = environment.get_template("report.html").render(
+    page = render(
+        "report.html",
+        show=_show,
         report=report,
         network=report.network,
         seeds=report.losses["seed"].nunique(),

@@ -179,7 +179,7 @@ def test_a_run_goes_on_with_what_is_missing_and_keeps_failures_apart(tmp_path):
     assert len(outcome.cells) == 2 and calls == [0, 1]
     assert {f.reason for f in outcome.failures} == {"RuntimeError: no"}
     assert (tmp_path / "out/failures.csv").exists()
-    cells.path_of(tmp_path / "out", outcome.cells[0].at).unlink()
+    cells.STORE.path_of(tmp_path / "out", outcome.cells[0].at).unlink()
     grid = grid._replace(methods={"mine": chosen["mine"]})
     outcome = runner.run_grid(grid, tmp_path / "out", resume=True)
     assert calls == [0, 1, 0] and len(outcome.cells) == 2

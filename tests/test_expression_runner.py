@@ -9,7 +9,7 @@ from scipy import stats
 from typer.testing import CliRunner
 
 from infosem_jax.benchmark.expression import compare, runner
-from infosem_jax.benchmark.expression.cells import At, Cell, read_cell, write_cell
+from infosem_jax.benchmark.expression.cells import STORE, At, Cell
 from infosem_jax.benchmark.expression.compare import against_best, difference, gains_of_labels
 from infosem_jax.benchmark.expression.runner import Grid, run_grid
 from infosem_jax.benchmark.expression.sources import draw_problem, find_sources, reduce
@@ -89,15 +89,15 @@ def test_grid_writes_every_cell_in_the_agreed_columns(data, tmp_path):
 
 def test_cells_come_back(data, tmp_path):
     found = run_grid(grid(data, methods=("ridge",), inputs=("greedy:3",)), tmp_path / "out").cells
-    again = read_cell(next((tmp_path / "out/cells").glob("*/*/*/*/*/0.npz")))
+    again = STORE.read(next((tmp_path / "out/cells").glob("*/*/*/*/*/0.npz")))
     assert fingerprint(again) == fingerprint(found[0])
     assert found[0].metrics["n_inputs"] == 3 and len(found[0].inputs) == 3
-    write_cell(tmp_path, found[0])
+    STORE.write(tmp_path, found[0])
     moved = tmp_path / "cells/a/b/c/d/e"
     moved.mkdir(parents=True)
     (next((tmp_path / "cells/one").rglob("0.npz"))).rename(moved / "0.npz")
     with pytest.raises(ValueError, match="moved"):
-        read_cell(moved / "0.npz")
+        STORE.read(moved / "0.npz")
 
 
 @pytest.mark.parametrize("name", ["one", "one:second", "one@other"])

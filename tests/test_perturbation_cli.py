@@ -12,7 +12,7 @@ import perturbed as made
 import pytest
 from typer.testing import CliRunner
 
-from infosem_jax.benchmark.perturbation.cells import read_cells
+from infosem_jax.benchmark.perturbation.cells import STORE
 from infosem_jax.benchmark.perturbation.compare import against, difference, resampled
 from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
 from infosem_jax.cli import app
@@ -55,9 +55,7 @@ def files(tmp_path):
 
 
 def command(*arguments):
-    return CliRunner().invoke(
-        app, [str(a) for a in arguments], env={"JAX_NUM_CPU_DEVICES": "1"}
-    )
+    return CliRunner().invoke(app, [str(a) for a in arguments], env={"JAX_NUM_CPU_DEVICES": "1"})
 
 
 def knowledge(files):
@@ -188,7 +186,7 @@ def test_a_grid_is_resumed_and_methods_see_no_truth(files, tmp_path):
     low, high = resampled([by["neighbours", 0]], [by["mean", 0]], "pearson_delta")
     assert low <= high
     assert {m for _, m, *_ in against(first.cells, "pearson_delta")} == {"mean", "neighbours"}
-    assert len(read_cells(out)) == 8
+    assert len(STORE.read_all(out)) == 8
 
 
 def test_failures_are_told_and_the_others_go_on(files):

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from infosem_jax import benchmark
 from infosem_jax.benchmark import methods as registry
 from infosem_jax.benchmark import runner
-from infosem_jax.benchmark.cell import At, measure, path_of, read_cell, write_cell
+from infosem_jax.benchmark.cell import STORE, At, measure
 from infosem_jax.benchmark.methods import CONTROLS, Method, from_function, methods, register
 from infosem_jax.benchmark.references import (
     add_embeddings,
@@ -25,7 +25,7 @@ from infosem_jax.benchmark.references import (
     find_references,
     load,
 )
-from infosem_jax.benchmark.runner import Grid, read_cells, reduce, run_grid
+from infosem_jax.benchmark.runner import Grid, reduce, run_grid
 from infosem_jax.benchmark.splits import KINDS, Split, Universe, split
 from infosem_jax.cli import app
 from infosem_jax.data import Embedding, write_embedding
@@ -42,9 +42,7 @@ def told(monkeypatch) -> list[SimpleNamespace]:
     def write(out, cells, *, notes, about, versions):
         kept.append(SimpleNamespace(out=out, cells=cells, notes=notes, about=about))
 
-    stub = SimpleNamespace(write=write)
-    monkeypatch.setitem(sys.modules, "infosem_jax.benchmark.leaderboard", stub)
-    monkeypatch.setattr(benchmark, "leaderboard", stub, raising=False)
+    monkeypatch.setattr("infosem_jax.benchmark.runner.leaderboard", SimpleNamespace(write=write))
     return kept
 
 
@@ -99,7 +97,7 @@ def recorder(problems: list, **fields) -> Method:
 
 def contents(out: Path) -> dict[str, dict]:
     """Return the cells of a folder but for the time they took."""
-    return {str(cell.at): str(cell._replace(seconds=0.0)) for cell in read_cells(out)}
+    return {str(cell.at): str(cell._replace(seconds=0.0)) for cell in STORE.read_all(out)}
 
 
 def scored(seed: int = 0):
@@ -176,17 +174,17 @@ def test_a_cell_reads_back_as_written(tmp_path: Path):
     scores, universe = scored()
     at = At("a/b", "..", "TFs+500", "x.prior", "published:some", 0)
     cell = measure(at, scores, universe, split(universe, "all"), 1.5)
-    write_cell(tmp_path, cell)
-    path = path_of(tmp_path, at)
+    STORE.write(tmp_path, cell)
+    path = STORE.path_of(tmp_path, at)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
-    assert str(read_cell(path)) == str(cell)
+    assert str(STORE.read(path)) == str(cell)
     moved = path.with_name("1.npz")
     moved.write_bytes(path.read_bytes())
     with pytest.raises(ValueError, match="was it moved"):
-        read_cell(moved)
+        STORE.read(moved)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="npz file"):
-        read_cell(path)
+        STORE.read(path)
 
 
 def test_methods_get_no_truth_and_expression_is_solved_once(loaded, tmp_path: Path, told):
@@ -254,8 +252,8 @@ def test_resuming_computes_only_what_is_missing(loaded, tmp_path: Path):
     run_grid(grid, out, resume=True, check_leaks="none")
     assert calls == labelled == []
     lost = At("one", "other", "TFs+500", "labelled", "seen", 1)
-    path_of(out, lost).unlink()
-    path_of(out, lost._replace(method="plain")).write_bytes(b"damaged")
+    STORE.path_of(out, lost).unlink()
+    STORE.path_of(out, lost._replace(method="plain")).write_bytes(b"damaged")
     run_grid(grid, out, resume=True, check_leaks="none")
     assert [[p.seed for p in call] for call in (*calls, *labelled)] == [[1], [1]]
     assert contents(out) == whole
@@ -288,7 +286,7 @@ def test_only_a_run_on_the_same_terms_goes_on(loaded, tmp_path: Path):
         run_grid(grid._replace(methods=other), out, resume=True)
     (out / "mine.txt").write_text("keep")
     run_grid(grid._replace(methods=chosen("correlation")), out, overwrite=True)
-    assert {cell.at.method for cell in read_cells(out)} == {"correlation"}
+    assert {cell.at.method for cell in STORE.read_all(out)} == {"correlation"}
     assert (out / "mine.txt").exists()
     with pytest.raises(ValueError, match="holds no benchmark"):
         run_grid(grid, out.parent, overwrite=True)
@@ -478,7 +476,7 @@ def test_the_command_says_what_it_does_and_fails_when_a_method_does(folder, tmp_
     done = CliRunner().invoke(app, [*command, *limits])
     assert done.exit_code == 1, done.output
     assert "2 cells failed" in done.output and "AUPRC ratio per regulator" in done.output
-    assert len(read_cells(out)) == 3
+    assert len(STORE.read_all(out)) == 3
     again = CliRunner().invoke(app, [*command, *limits])
     assert again.exit_code == 2 and "--resume" in again.output
     for wrong, message in (
@@ -521,7 +519,7 @@ def test_a_run_that_is_killed_or_stopped_goes_on(folder: Path, tmp_path: Path):
                 time.sleep(0.02)
             job.send_signal(number)
             _, said = job.communicate(timeout=300)
-        counts.append(len(read_cells(out)))
+        counts.append(len(STORE.read_all(out)))
         assert not (out / "results.csv").exists()
     assert job.returncode == 130 and b"--resume" in said
     assert 3 <= counts[0] < counts[1] < 24

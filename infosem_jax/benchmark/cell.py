@@ -1,16 +1,11 @@
 """One cell of the benchmark's grid: what one method scored on one split with one seed."""
 
 import hashlib
-import json
-import re
-from pathlib import Path as FilePath
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Int
 
-from infosem_jax._typing import Path
 from infosem_jax.benchmark.metrics import (
     rank_candidates,
     regulator_ratios,
@@ -18,12 +13,9 @@ from infosem_jax.benchmark.metrics import (
     scored_regulators,
 )
 from infosem_jax.benchmark.splits import Split, Universe
-from infosem_jax.data._files import atomic_write, load_npz, reading
+from infosem_jax.benchmark.store import Store
 
 DRAWS = 200
-COLUMNS = (
-    "task", "dataset", "network", "genes", "method", "split", "seed", "metric", "value", "seconds",
-)  # fmt: skip
 # Numbers in a table of true edges and draws, or regulators: few enough for the processor's cache.
 _CHUNK = 2**16
 
@@ -124,68 +116,6 @@ def measure(
     )
 
 
-def path_of(out: Path, at: At) -> FilePath:
-    """Return the file of a cell in an output folder."""
-    names = (at.dataset, at.genes, at.network, at.split, at.method)
-    folder = FilePath(out, "cells", *(re.sub(r"[^\w .+=()-]|^\.", "_", name) for name in names))
-    return folder / f"{at.seed}.npz"
-
-
-def write_cell(out: Path, cell: Cell) -> None:
-    """Write a cell to its file, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If writing fails, for instance on a full disk.
-    """
-    path = path_of(out, cell.at)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([cell.at, cell.metrics, cell.seconds, cell.regulators])
-    with atomic_write(path) as draft:
-        np.savez(draft, allow_pickle=False, text=np.asarray(text), **_arrays(cell))
-
-
-def read_cell(path: Path) -> Cell:
-    """Read what :func:`write_cell` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no cell, or damaged.
-    """
-    found = load_npz(path)
-    with reading(path, "cell of a benchmark"):
-        at, metrics, seconds, regulators = json.loads(str(found.pop("text")))
-        cell = Cell(At(*at), metrics, seconds, tuple(regulators), **found)
-        if path_of("", cell.at).parts[1:] != FilePath(path).parts[-6:]:
-            raise ValueError(f"it belongs to {cell.at}; was it moved?")
-        return cell
-
-
-def results_table(cells: list[Cell]) -> pd.DataFrame:
-    """List every metric of every cell in a row of its own, with the columns of ``results.csv``."""
-    rows = [
-        (
-            "grn",
-            at.dataset,
-            at.network,
-            at.genes,
-            at.method,
-            at.split,
-            at.seed,
-            name,
-            value,
-            seconds,
-        )
-        for at, metrics, seconds, *_ in sorted(cells, key=lambda cell: cell.at)
-        for name, value in metrics.items()
-    ]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-
-
 def _draws(at: At, tested: np.ndarray, n: int) -> Int[np.ndarray, "draws regulators"]:
     """How often each of n regulators is in each draw of the tested ones.
 
@@ -245,6 +175,10 @@ def _precision(hit: np.ndarray) -> Float[np.ndarray, "101"]:
     return best[np.maximum(needed, 1) - 1]
 
 
-def _arrays(cell: Cell) -> dict[str, np.ndarray]:
-    names = ("auprc_ratio", "resampled", "resampled_per_regulator", "precision")
-    return {name: getattr(cell, name) for name in names}
+STORE = Store(
+    "grn",
+    At,
+    Cell,
+    ("dataset", "genes", "network", "split", "method"),
+    ("auprc_ratio", "resampled", "resampled_per_regulator", "precision"),
+)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from infosem_jax._templates import render
 from infosem_jax._typing import Path
 from infosem_jax.benchmark._board import (
     METRIC_NAMES,
@@ -263,16 +264,8 @@ def _page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("infosem_jax"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("benchmark.html").render(
+    return render(
+        "benchmark.html",
         overview=_overview(board),
         notes=notes,
         glance=glance(board),

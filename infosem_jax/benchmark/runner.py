@@ -4,9 +4,6 @@ Cells are written as soon as they are measured, each whole or not at all, so tha
 stopped or killed at any moment goes on with what is missing.
 """
 
-import json
-import logging
-import os
 import signal
 import threading
 import time
@@ -17,36 +14,31 @@ from pathlib import Path as FilePath
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from infosem_jax import __version__, run
+from infosem_jax import __version__
 from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
-from infosem_jax.benchmark import folder, leaks
-from infosem_jax.benchmark.cell import (
-    At,
-    Cell,
-    measure,
-    path_of,
-    read_cell,
-    results_table,
-    write_cell,
-)
+from infosem_jax.benchmark import folder, leaderboard, leaks
+from infosem_jax.benchmark.cell import STORE, At, Cell, measure
 from infosem_jax.benchmark.draws import Test, check_splits, draw_tests
-from infosem_jax.benchmark.folder import FAILURES, RESULTS
+from infosem_jax.benchmark.grid import (
+    Failure,
+    Outcome,
+    check_grid,
+    failed,
+    failure_notes,
+    write_failures,
+    write_tables,
+)
 from infosem_jax.benchmark.methods import Method, methods
 from infosem_jax.benchmark.problems import cut, labelled, part_of, read_outs, unlabelled
 from infosem_jax.benchmark.references import Loaded
 from infosem_jax.benchmark.splits import KINDS
 from infosem_jax.checkpoint import Interrupted, fingerprint
-from infosem_jax.data._files import atomic_write
 from infosem_jax.grn.baselines.problem import Problem
 
 QUICK = {"regulators": 24, "genes": 120, "cells": 150}
 QUICK_DATASETS = 2
-
-_log = logging.getLogger("infosem_jax")
-
 
 LeakCheck = Literal["registered", "all", "none"]
 
@@ -76,21 +68,6 @@ class Grid(NamedTuple):
     seeds: int = 3
     quick: bool = False
     notes: tuple[str, ...] = ()
-
-
-class Failure(NamedTuple):
-    """A cell without a result, and why."""
-
-    at: At
-    reason: str
-
-
-class Outcome(NamedTuple):
-    """All cells of the output folder, the failures of this run, and what readers are told."""
-
-    cells: list[Cell]
-    failures: list[Failure]
-    notes: list[str]
 
 
 def run_grid(
@@ -165,11 +142,14 @@ def run_grid(
                 make_room()
                 solve = _solve_labelled if method.uses == "labels" else _solve_unlabelled
                 failures += solve(out, loaded, name, method, tests, tell)
-                _write_failures(out, failures)
-        cells = read_cells(out)
-        notes += [f"{f.at.dataset}, {f.at.method}: failed ({f.reason})." for f in _each(failures)]
+                write_failures(out, failures)
+        cells = STORE.read_all(out)
+        notes += failure_notes(failures)
         on_progress(total, total, "writing tables and plots")
-        write_results(out, cells, grid, notes)
+        # Also of methods that an earlier run has left results of.
+        about = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
+        versions = write_tables(STORE, out, cells)
+        leaderboard.write(out, cells, notes=notes, about=about, versions=versions)
     return Outcome(cells, failures, notes)
 
 
@@ -194,33 +174,6 @@ def reduce(loaded: Sequence[Loaded]) -> tuple[list[Loaded], list[str]]:
     ]
 
 
-def read_cells(out: Path) -> list[Cell]:
-    """Read all cells of an output folder, in order of their places.
-
-    Raises
-    ------
-    ValueError
-        If one of them is damaged.
-    """
-    paths = FilePath(out, "cells").glob("*/*/*/*/*/[0-9]*.npz")
-    return sorted((read_cell(path) for path in paths), key=lambda cell: cell.at)
-
-
-def write_results(out: Path, cells: list[Cell], grid: Grid, notes: list[str]) -> None:
-    """Write ``results.csv``, ``versions.json``, the table, the plots and the report."""
-    from infosem_jax.benchmark import leaderboard
-
-    out = FilePath(out)
-    versions = {**run.software_versions(), "cores": str(os.cpu_count())}
-    with atomic_write(out / RESULTS) as draft:
-        results_table(cells).to_csv(draft, index=False)
-    with atomic_write(out / "versions.json") as draft:
-        draft.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
-    # Also of methods that an earlier run has left results of.
-    about = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
-    leaderboard.write(out, cells, notes=notes, about=about, versions=versions)
-
-
 def _solve_labelled(
     out: FilePath,
     loaded: Loaded,
@@ -231,7 +184,7 @@ def _solve_labelled(
 ) -> list[Failure]:
     """Solve every split of a data set at once; each result is written as it comes."""
     asked = [test for test in tests if test.split.train.any()]
-    pending = [test for test in asked if not _is_done(out, _at(loaded, test, name))]
+    pending = [test for test in asked if not STORE.has(out, _at(loaded, test, name))]
     tell(len(asked) - len(pending), f"{loaded.reference.dataset}, {name}")
     problems = [
         labelled(loaded.data, test.universe, test.split, test.seed, loaded.embeddings)
@@ -249,7 +202,7 @@ def _solve_unlabelled(
     tell: Callable[[int, str], None],
 ) -> list[Failure]:
     """Solve a data set once per seed, for all its networks and splits."""
-    pending = [test for test in tests if not _is_done(out, _at(loaded, test, name))]
+    pending = [test for test in tests if not STORE.has(out, _at(loaded, test, name))]
     tell(len(tests) - len(pending), f"{loaded.reference.dataset}, {name}")
     seeds = sorted({test.seed for test in pending}) if method.random else [0]
     groups = [[t for t in pending if t.seed == seed or not method.random] for seed in seeds]
@@ -278,9 +231,7 @@ def _measure_all(
         for test in groups[i]:
             at = _at(loaded, test, name)
             if isinstance(result, Exception):
-                reason = f"{type(result).__name__}: {result}"
-                _log.warning("%s failed: %s", "/".join(map(str, at)), reason)
-                failures.append(Failure(at, reason))
+                failures.append(failed(at, result))
             else:
                 share = took / len(groups[i])
                 written.append(_write(out, at, problems[i], result, test, share))
@@ -291,7 +242,7 @@ def _measure_all(
     # What trained side by side shares its time, though the first result had to wait for it all.
     if written and total > 1 and max(seconds) > 2 * total / len(seconds):
         for cell in chain.from_iterable(written):
-            write_cell(out, cell._replace(seconds=total / len(written)))
+            STORE.write(out, cell._replace(seconds=total / len(written)))
     return failures
 
 
@@ -309,7 +260,7 @@ def _write(
         place = at._replace(method=f"{at.method}.{name}") if name else at
         part = part_of(scores[name], problem, test.universe)
         cells.append(measure(place, part, test.universe, test.split, seconds))
-        write_cell(out, cells[-1])
+        STORE.write(out, cells[-1])
     return cells
 
 
@@ -350,18 +301,6 @@ def _at(loaded: Loaded, test: Test, method: str) -> At:
     return At(reference.dataset, test.network, reference.genes, method, test.name, test.seed)
 
 
-def _is_done(out: FilePath, at: At) -> bool:
-    path = path_of(out, at)
-    if not path.exists():
-        return False
-    try:
-        read_cell(path)
-    except ValueError as error:
-        _log.warning("computed again: %s", error)
-        return False
-    return True
-
-
 def _size(grid: Grid, loaded: Loaded, tests: list[Test] | None = None) -> int:
     """Count the cells of a data set, before or after its splits were drawn."""
     methods = [m for m in grid.methods.values() if not _missing_embeddings(m, loaded)]
@@ -376,11 +315,6 @@ def _size(grid: Grid, loaded: Loaded, tests: list[Test] | None = None) -> int:
 
 def _missing_embeddings(method: Method, loaded: Loaded) -> list[str]:
     return [name for name in method.needs if name not in loaded.embeddings]
-
-
-def _each(failures: list[Failure]) -> list[Failure]:
-    """Leave one failure for each data set, method and reason."""
-    return list({(f.at.dataset, f.at.method, f.reason): f for f in failures}.values())
 
 
 def _method_notes(grid: Grid, *, checked: bool) -> list[str]:
@@ -415,11 +349,7 @@ def _refuse_leaks(
 
 
 def _check_grid(grid: Grid) -> None:
-    for what, values in (("data set", grid.loaded), ("method", grid.methods)):
-        if not values:
-            raise ValueError(f"Expected at least one {what}, found none.")
-    if grid.seeds < 1:
-        raise ValueError(f"Expected at least one seed, found {grid.seeds}.")
+    check_grid(grid.seeds, data_set=grid.loaded, method=grid.methods)
     check_splits(grid.splits, grid.loaded)
 
 
@@ -447,16 +377,6 @@ def _record(grid: Grid) -> dict[str, Any]:
             for name, m in grid.methods.items()
         },
     }
-
-
-def _write_failures(out: FilePath, failures: list[Failure]) -> None:
-    path = out / FAILURES
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    table = pd.DataFrame([{**f.at._asdict(), "reason": f.reason} for f in failures])
-    with atomic_write(path) as draft:
-        table.to_csv(draft, index=False)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from infosem_jax._templates import render
 from infosem_jax._typing import Path
 from infosem_jax.calibration.check import Check
 from infosem_jax.calibration.predictive import Predictive
@@ -42,19 +43,10 @@ def write_check(folder: Path, found: Check) -> None:
 
 
 def _page(found: Check) -> str:
-    import jinja2
-
     from infosem_jax import plot
     from infosem_jax.calibration.reliability import reliability_figure
     from infosem_jax.report import svg
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("infosem_jax"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     figures = [
         (
             "How training went",
@@ -78,7 +70,8 @@ def _page(found: Check) -> str:
             )
         )
     order = ("looks wrong", "note", "fine")
-    return environment.get_template("check.html").render(
+    return render(
+        "check.html",
         name=found.name,
         groups=[(v, [f for f in found.findings if f.verdict == v]) for v in order],
         figures=figures,

@@ -13,6 +13,7 @@ import tomli_w
 
 from infosem_jax import _typing
 from infosem_jax import run as folders
+from infosem_jax._templates import render
 from infosem_jax.batch import checkpoint_folder
 from infosem_jax.benchmark.compare import HEADLINE
 from infosem_jax.benchmark.metrics import UNIVERSE
@@ -288,19 +289,11 @@ def _page(
     about: dict[str, str],
     versions: dict[str, str],
 ) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("infosem_jax"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     kinds = {REFERENCE: [], CONTROL: [], READ_OUT: []}
     for row in comparison.paired.to_dict("records"):
         kinds[row["kind"]].append((cells_of(row), verdict(row)))
-    return environment.get_template("compare.html").render(
+    return render(
+        "compare.html",
         overview=overview(comparison),
         reference=comparison.reference,
         seeds=plan.seeds,

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from infosem_jax.expression.page import Page, Picture, Section, Table, number
 from infosem_jax.expression.saved import Model
 from infosem_jax.expression.selection import Selection
 from infosem_jax.expression.task import Prediction, Problem, unscale
+from infosem_jax.page import Page, Picture, Section, Table, number
 
 SHOWN = 8
 READING = {

@@ -1,18 +1,12 @@
 """One cell of the grid: what one method's embedding of one group of studies is worth."""
 
-import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path as FilePath
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from infosem_jax._typing import Path
-from infosem_jax.benchmark.cell import COLUMNS
 from infosem_jax.benchmark.embedding.sources import Prepared, Source
-from infosem_jax.data._files import atomic_write, reading
+from infosem_jax.benchmark.store import Store
 from infosem_jax.embedding.function import (
     GeneSets,
     function_recovery,
@@ -118,80 +112,14 @@ def measure(
     return Cell(at, {k: float(v) for k, v in metrics.items()}, float(seconds), tuple(sizes))
 
 
-def path_of(out: Path, at: At) -> FilePath:
-    """Return the file of a cell in an output folder."""
-    names = (re.sub(r"[^\w .+=()-]|^\.", "_", name) for name in (at.dataset, at.genes, at.method))
-    return FilePath(out, "cells", *names) / f"{at.seed}.json"
-
-
-def write_cell(out: Path, cell: Cell) -> None:
-    """Write a cell to its file, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If writing fails.
-    """
-    path = path_of(out, cell.at)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # NaN is not JSON; what is not defined is null.
-    metrics = {k: v if np.isfinite(v) else None for k, v in cell.metrics.items()}
-    text = json.dumps(cell._replace(metrics=metrics)._asdict(), allow_nan=False, indent=1)
-    with atomic_write(path) as draft:
-        draft.write_text(text + "\n", encoding="utf-8")
-
-
-def read_cell(path: Path) -> Cell:
-    """Read what :func:`write_cell` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no cell, damaged, or was moved.
-    """
-    with reading(path, "cell of a benchmark"):
-        found = json.loads(FilePath(path).read_text(encoding="utf-8"))
-        metrics = {k: np.nan if v is None else float(v) for k, v in found["metrics"].items()}
-        studies = tuple(tuple(own) for own in found["studies"])
-        cell = Cell(At(*found["at"]), metrics, float(found["seconds"]), studies)
-        if path_of("", cell.at).parts != FilePath(path).parts[-5:]:
-            raise ValueError(f"it belongs to {cell.at}; was it moved?")
-        return cell
-
-
-def read_cells(out: Path) -> list[Cell]:
-    """Read all cells of an output folder, in order of their places.
-
-    Raises
-    ------
-    ValueError
-        If one of them is damaged.
-    """
-    paths = FilePath(out, "cells").glob("*/*/*/[0-9]*.json")
-    return sorted((read_cell(path) for path in paths), key=lambda cell: cell.at)
-
-
-def results_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """List every metric of every cell in a row, with the columns of ``results.csv``.
-
-    ``dataset`` holds the group of studies, ``network`` nothing.
-    """
-    rows = [
-        {
-            "task": "embedding",
-            "network": "",
-            "split": "all",
-            **cell.at._asdict(),
-            "metric": name,
-            "value": value,
-            "seconds": cell.seconds,
-        }
-        for cell in cells
-        for name, value in cell.metrics.items()
-    ]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+# The column ``dataset`` holds the group of studies, ``network`` nothing.
+STORE = Store(
+    "embedding",
+    At,
+    Cell,
+    ("dataset", "genes", "method"),
+    fixed=(("network", ""), ("split", "all")),
+)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -4,40 +4,25 @@ Cells are written as soon as they are measured, each whole or not at all, so tha
 stopped or killed at any moment goes on with what is missing.
 """
 
-import json
-import logging
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-import pandas as pd
-
-from infosem_jax import __version__, run
+from infosem_jax import __version__
 from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder
-from infosem_jax.benchmark.embedding.cells import (
-    At,
-    Cell,
-    measure,
-    path_of,
-    read_cell,
-    read_cells,
-    results_table,
-    write_cell,
-)
+from infosem_jax.benchmark.embedding import leaderboard
+from infosem_jax.benchmark.embedding.cells import STORE, At, Cell, measure
 from infosem_jax.benchmark.embedding.sources import Prepared, Source, prepare, rename
-from infosem_jax.benchmark.folder import FAILURES, RESULTS
+from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
 from infosem_jax.checkpoint import Interrupted, fingerprint, interrupts
-from infosem_jax.data._files import atomic_write
 from infosem_jax.embedding.function import GeneSets
 from infosem_jax.embedding.graph import GraphSettings
 from infosem_jax.embedding.methods import Method, methods
-
-_log = logging.getLogger("infosem_jax")
 
 
 class Grid(NamedTuple):
@@ -68,21 +53,6 @@ class Grid(NamedTuple):
     seeds: int = 5
     quick: bool = False
     notes: tuple[str, ...] = ()
-
-
-class Failure(NamedTuple):
-    """A cell without a result, and why."""
-
-    at: At
-    reason: str
-
-
-class Outcome(NamedTuple):
-    """All cells of the output folder, the failures of this run, and what readers are told."""
-
-    cells: list[Cell]
-    failures: list[Failure]
-    notes: list[str]
 
 
 def run_grid(
@@ -128,7 +98,7 @@ def run_grid(
         for source in grid.sources:
             graphs = None
             for seed in range(grid.seeds):
-                pending = [at for at in _places(grid, source, seed) if not _is_done(out, at)]
+                pending = [at for at in _places(grid, source, seed) if not STORE.has(out, at)]
                 done += len(grid.methods) - len(pending)
                 if not pending:
                     continue
@@ -141,27 +111,20 @@ def run_grid(
                         raise Interrupted(str(out))
                     on_progress(done, total, f"{at.dataset}, {at.method}, seed {at.seed}")
                     make_room()
-                    failures += _compute(out, at, source, prepared, grid)
+                    make = partial(_cell, at, source, prepared, grid)
+                    failures += compute(STORE, out, at, make)
                     done += 1
-                _write_failures(out, failures)
-    notes = [*grid.notes]
-    notes += [f"{f.at.dataset}, {f.at.method}: failed ({f.reason})." for f in failures]
+                write_failures(out, failures)
     on_progress(total, total, "writing tables and plots")
-    cells = read_cells(out)
-    if cells:
-        _write_results(out, cells, grid, list(dict.fromkeys(notes)))
-    return Outcome(cells, failures, notes)
+    known = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
+    return finish(STORE, out, failures, grid.notes, known, leaderboard.make_page)
 
 
 def _check(grid: Grid) -> None:
-    for what, values in (("group of studies", grid.sources), ("method", grid.methods)):
-        if not values:
-            raise ValueError(f"Expected at least one {what}, found none.")
+    check_grid(grid.seeds, group_of_studies=grid.sources, method=grid.methods)
     names = [source.name for source in grid.sources]
     if len(set(names)) < len(names):
         raise ValueError(f"Expected groups with names of their own, found {', '.join(names)}.")
-    if grid.seeds < 1:
-        raise ValueError(f"Expected at least one seed, found {grid.seeds}.")
     for source in grid.sources:
         missing = source.species - {source.target} - source.orthologues.keys()
         if len(source.species) > 1 and missing:
@@ -176,32 +139,11 @@ def _places(grid: Grid, source: Source, seed: int) -> list[At]:
     return [At(source.name, genes, name, seed) for name in grid.methods]
 
 
-def _compute(
-    out: FilePath, at: At, source: Source, prepared: Prepared, grid: Grid
-) -> list[Failure]:
+def _cell(at: At, source: Source, prepared: Prepared, grid: Grid) -> Cell:
     began = time.monotonic()
-    try:
-        vectors = grid.methods[at.method].embed(prepared.graphs, at.seed)
-        seconds = time.monotonic() - began
-        cell = measure(at, source, prepared, vectors, grid.sets, seconds)
-    except Exception as error:  # whatever code of others may raise
-        reason = f"{type(error).__name__}: {error}"
-        _log.warning("%s failed: %s", "/".join(map(str, at)), reason)
-        return [Failure(at, reason)]
-    write_cell(out, cell)
-    return []
-
-
-def _is_done(out: FilePath, at: At) -> bool:
-    path = path_of(out, at)
-    if not path.exists():
-        return False
-    try:
-        read_cell(path)
-    except ValueError as error:
-        _log.warning("computed again: %s", error)
-        return False
-    return True
+    vectors = grid.methods[at.method].embed(prepared.graphs, at.seed)
+    seconds = time.monotonic() - began
+    return measure(at, source, prepared, vectors, grid.sets, seconds)
 
 
 def _record(grid: Grid) -> dict[str, Any]:
@@ -226,28 +168,3 @@ def _record(grid: Grid) -> dict[str, Any]:
 
 def _sorted(sets: GeneSets) -> dict[str, list[str]]:
     return {name: sorted(genes) for name, genes in sets.items()}
-
-
-def _write_results(out: FilePath, cells: list[Cell], grid: Grid, notes: list[str]) -> None:
-    from infosem_jax.benchmark.embedding import leaderboard
-
-    versions = {**run.software_versions(), "cores": str(os.cpu_count())}
-    with atomic_write(out / RESULTS) as draft:
-        results_table(cells).to_csv(draft, index=False)
-    with atomic_write(out / "versions.json") as draft:
-        draft.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
-    # Also of methods that an earlier run has left results of.
-    about: Mapping[str, str] = {
-        name: method.about for name, method in {**methods(), **grid.methods}.items()
-    }
-    leaderboard.write(out, cells, notes=notes, about=about, versions=versions)
-
-
-def _write_failures(out: FilePath, failures: list[Failure]) -> None:
-    path = out / FAILURES
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    table = pd.DataFrame([{**f.at._asdict(), "reason": f.reason} for f in failures])
-    with atomic_write(path) as draft:
-        table.to_csv(draft, index=False)

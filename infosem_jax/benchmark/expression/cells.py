@@ -1,17 +1,11 @@
 """One cell of the grid: what one method inferred from some inputs of one data set and seed."""
 
-import json
-import re
-from pathlib import Path as FilePath
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax._typing import Path
-from infosem_jax.benchmark.cell import COLUMNS
-from infosem_jax.data._files import atomic_write, load_npz, reading
+from infosem_jax.benchmark.store import Store
 from infosem_jax.expression.completed import NINETY
 from infosem_jax.expression.metrics import evaluate, gene_pearson
 from infosem_jax.expression.recall import gene_recall
@@ -132,81 +126,11 @@ def measure(at: At, problem: Problem, prediction: Prediction, seconds: float) ->
     )
 
 
-def path_of(out: Path, at: At) -> FilePath:
-    """Return the file of a cell in an output folder."""
-    names = (at.dataset, at.network, at.split, at.genes, at.method)
-    folder = FilePath(out, "cells", *(re.sub(r"[^\w .+=()-]|^\.", "_", name) for name in names))
-    return folder / f"{at.seed}.npz"
-
-
-def write_cell(out: Path, cell: Cell) -> None:
-    """Write a cell to its file, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If writing fails, for instance on a full disk.
-    """
-    path = path_of(out, cell.at)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([getattr(cell, name) for name in _TEXT])
-    arrays = {name: getattr(cell, name) for name in _ARRAYS}
-    with atomic_write(path) as draft:
-        np.savez_compressed(draft, allow_pickle=False, text=np.asarray(text), **arrays)
-
-
-def read_cell(path: Path) -> Cell:
-    """Read what :func:`write_cell` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no cell, or damaged.
-    """
-    found = load_npz(path)
-    with reading(path, "cell of a benchmark"):
-        at, metrics, seconds, sizes, inputs, shown = json.loads(str(found["text"]))
-        cell = Cell(
-            At(*at), metrics, seconds, tuple(sizes), tuple(inputs), tuple(shown),
-            **{name: found[name] for name in _ARRAYS},
-        )  # fmt: skip
-        if path_of("", cell.at).parts[1:] != FilePath(path).parts[-6:]:
-            raise ValueError(f"it belongs to {cell.at}; was it moved?")
-        return cell
-
-
-def read_cells(out: Path) -> list[Cell]:
-    """Read all cells of an output folder, in order of their places.
-
-    Raises
-    ------
-    ValueError
-        If one of them is damaged.
-    """
-    paths = FilePath(out, "cells").glob("*/*/*/*/*/[0-9]*.npz")
-    return sorted((read_cell(path) for path in paths), key=lambda cell: cell.at)
-
-
-def results_table(cells: list[Cell]) -> pd.DataFrame:
-    """List every metric of every cell in a row, with the columns of ``results.csv``.
-
-    ``network`` holds the data that the truth comes from, ``genes`` the inputs; see :class:`At`.
-    """
-    rows = [
-        {
-            "task": "expression",
-            **cell.at._asdict(),
-            "metric": name,
-            "value": value,
-            "seconds": cell.seconds,
-        }
-        for cell in cells
-        for name, value in cell.metrics.items()
-    ]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-
-
-_TEXT = ("at", "metrics", "seconds", "sizes", "inputs", "shown")
-_ARRAYS = ("pearson", "recall", "observed", "inferred", "sd")
+# The column ``network`` holds the data that the truth comes from, ``genes`` the inputs.
+STORE = Store(
+    "expression",
+    At,
+    Cell,
+    ("dataset", "network", "split", "genes", "method"),
+    ("pearson", "recall", "observed", "inferred", "sd"),
+)

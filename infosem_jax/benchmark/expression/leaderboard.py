@@ -1,14 +1,11 @@
 """What readers of the benchmark see: ``table.md``, plots, and ``report.html``."""
 
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from infosem_jax._typing import Path
 from infosem_jax.benchmark.expression.cells import Cell
 from infosem_jax.benchmark.expression.compare import (
     HEADLINES,
@@ -20,9 +17,8 @@ from infosem_jax.benchmark.expression.compare import (
     ranks,
     summary,
 )
-from infosem_jax.data._files import atomic_write
 from infosem_jax.expression.methods import CONTROLS
-from infosem_jax.expression.page import (
+from infosem_jax.page import (
     Page,
     Picture,
     Section,
@@ -30,7 +26,6 @@ from infosem_jax.expression.page import (
     interval,
     number,
     seconds,
-    write_page,
 )
 
 if TYPE_CHECKING:
@@ -100,39 +95,6 @@ RULES = {
 }
 
 
-def write(
-    out: Path,
-    cells: list[Cell],
-    *,
-    notes: Sequence[str],
-    about: Mapping[str, str],
-    versions: Mapping[str, Any],
-) -> None:
-    """Write ``table.md``, ``plots/*.png`` and ``report.html``, each file whole or not at all.
-
-    Plots of an earlier run that this one does not draw are removed.
-
-    Parameters
-    ----------
-    out
-        An existing folder.
-    cells
-        What was measured.
-    notes
-        Sentences that readers need: reduced sizes, what was skipped, what failed.
-    about
-        A sentence for each method.
-    versions
-        Software and hardware, by name.
-    """
-    out = FilePath(out)
-    page = make_page(cells, notes=notes, about=about, versions=versions)
-    save_plots(out / "plots", page)
-    write_page(out / "report.html", page)
-    with atomic_write(out / "table.md") as draft:
-        draft.write_text(markdown(page), encoding="utf-8")
-
-
 def make_page(
     cells: Sequence[Cell],
     *,
@@ -140,7 +102,7 @@ def make_page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> Page:
-    """Bring cells into tables and figures; parameters as of `write`."""
+    """Bring cells into tables and figures, see `grid.MakePage`."""
     table = summary(cells)
     groups = sorted({group_of(cell.at) for cell in cells})
     names = sorted(table["method"].unique())
@@ -170,40 +132,6 @@ def make_page(
         },
         CONTROLS & set(names),
     )
-
-
-def save_plots(folder: FilePath, page: Page) -> None:
-    """Write every figure of a page as PNG to a folder, and remove those of an earlier run."""
-    folder.mkdir(exist_ok=True)
-    files = set()
-    for section in page.sections:
-        for i, picture in enumerate(section.pictures):
-            name = f"{re.sub(r'[^A-Za-z0-9_.=-]+', '-', section.heading)[:100]}_{i}.png"
-            with atomic_write(folder / name) as draft:
-                picture.figure.savefig(draft, dpi=130, facecolor="white")
-            # The layout stays as it was solved for the first file.
-            picture.figure.set_layout_engine("none")
-            files.add(name)
-    for old in folder.glob("*.png"):
-        if old.name not in files:
-            old.unlink()
-
-
-def markdown(page: Page) -> str:
-    """Write a page as Markdown, without its figures."""
-    parts = [f"# {page.title}", " ".join(page.overview)]
-    if page.notes:
-        parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in page.notes)]
-    for section in page.sections:
-        parts.append(f"## {_escape(section.heading)}")
-        parts += [_escape(text) for text in section.text]
-        for table in section.tables:
-            parts += [f"### {_escape(table.title)}"] if table.title else []
-            parts.append(_rows(table, page.marked))
-    for heading, facts in page.facts.items():
-        lines = [f"- **{_escape(name)}**: {_escape(str(text))}" for name, text in facts.items()]
-        parts += [f"## {heading}", "\n".join(lines)]
-    return "\n\n".join(parts) + "\n"
 
 
 def _ranking(cells: Sequence[Cell]) -> Section:
@@ -399,16 +327,3 @@ def _observed(cell: Cell) -> Picture:
     ]
     caption = f"{', '.join(cell.shown)}: genes of middle to large variance; bars are stated sd."
     return Picture(_figures.observed(shown, "units of the data"), caption, wide=True)
-
-
-def _rows(table: Table, marked: frozenset[str]) -> str:
-    lines = [[table.head, *map(_escape, table.columns)], ["---"] + ["---:"] * len(table.columns)]
-    for name, values in table.rows:
-        shown = _escape(name)
-        lines.append([f"*{shown}*" if name in marked else shown, *map(_escape, values)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """Keep names from being taken for marks or HTML."""
-    return re.sub(r"([\\|<>*`\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))

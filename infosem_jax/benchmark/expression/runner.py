@@ -4,41 +4,26 @@ Cells are written as soon as they are measured, each whole or not at all, so tha
 stopped or killed at any moment goes on with what is missing.
 """
 
-import json
-import logging
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-import pandas as pd
-
-from infosem_jax import __version__, run
+from infosem_jax import __version__
 from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder
-from infosem_jax.benchmark.expression.cells import (
-    At,
-    Cell,
-    measure,
-    path_of,
-    read_cell,
-    read_cells,
-    results_table,
-    write_cell,
-)
+from infosem_jax.benchmark.expression import leaderboard
+from infosem_jax.benchmark.expression.cells import STORE, At, Cell, measure
 from infosem_jax.benchmark.expression.sources import Source, draw_problem, splits_of
-from infosem_jax.benchmark.folder import FAILURES, RESULTS
+from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
 from infosem_jax.checkpoint import Interrupted, fingerprint, interrupts
-from infosem_jax.data._files import atomic_write
 from infosem_jax.expression.choices import Inputs, choose_inputs, parse_inputs
 from infosem_jax.expression.methods import methods
 from infosem_jax.expression.task import Method, Problem
 
 USUAL_INPUTS = ("all", "random:1/3", "greedy:1/3", "random:10", "greedy:10", "lasso:10")
-
-_log = logging.getLogger("infosem_jax")
 
 
 class Grid(NamedTuple):
@@ -76,21 +61,6 @@ class Grid(NamedTuple):
     seeds: int = 5
     quick: bool = False
     notes: tuple[str, ...] = ()
-
-
-class Failure(NamedTuple):
-    """A cell without a result, and why."""
-
-    at: At
-    reason: str
-
-
-class Outcome(NamedTuple):
-    """All cells of the output folder, the failures of this run, and what readers are told."""
-
-    cells: list[Cell]
-    failures: list[Failure]
-    notes: list[str]
 
 
 class _Job(NamedTuple):
@@ -147,33 +117,25 @@ def run_grid(
     with interrupts() as stopped:
         for job in jobs:
             ats = [_at(job, inputs, name) for inputs in job.inputs for name in grid.methods]
-            pending = {at for at in ats if not _is_done(out, at)}
+            pending = {at for at in ats if not STORE.has(out, at)}
             done += len(ats) - len(pending)
             for at, problem in _problems(job, grid, pending, failures):
                 if stopped():
                     raise Interrupted(str(out))
                 on_progress(done, total, f"{at.dataset}, {at.genes}, {at.method}, seed {at.seed}")
                 make_room()
-                failures += _compute(out, at, problem, grid.methods[at.method])
+                make = partial(_cell, at, problem, grid.methods[at.method])
+                failures += compute(STORE, out, at, make)
                 done += 1
-            _write_failures(out, failures)
+            write_failures(out, failures)
     notes = [*grid.notes, *(note for source in grid.sources for note in source.notes)]
-    notes += [f"{f.at.dataset}, {f.at.method}: failed ({f.reason})." for f in _each(failures)]
     on_progress(total, total, "writing tables and plots")
-    cells = read_cells(out)
-    if cells:
-        _write_results(out, cells, grid, list(dict.fromkeys(notes)))
-    return Outcome(cells, failures, notes)
+    known = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
+    return finish(STORE, out, failures, notes, known, leaderboard.make_page)
 
 
 def _jobs(grid: Grid) -> list[_Job]:
-    for what, values in (
-        ("data set", grid.sources), ("method", grid.methods), ("choice of inputs", grid.inputs)
-    ):  # fmt: skip
-        if not values:
-            raise ValueError(f"Expected at least one {what}, found none.")
-    if grid.seeds < 1:
-        raise ValueError(f"Expected at least one seed, found {grid.seeds}.")
+    check_grid(grid.seeds, data_set=grid.sources, method=grid.methods, choice_of_inputs=grid.inputs)
     inputs = [parse_inputs(text) for text in grid.inputs]
     jobs = []
     for source in grid.sources:
@@ -214,34 +176,15 @@ def _problems(
             yield at, problem._replace(task=chosen)
 
 
-def _compute(out: FilePath, at: At, problem: Problem, method: Method) -> list[Failure]:
+def _cell(at: At, problem: Problem, method: Method) -> Cell:
     began = time.monotonic()
-    try:
-        prediction = method.predict(problem.task, at.seed)
-        cell = measure(at, problem, prediction, time.monotonic() - began)
-    except Exception as error:  # whatever code of others may raise
-        reason = f"{type(error).__name__}: {error}"
-        _log.warning("%s failed: %s", "/".join(map(str, at)), reason)
-        return [Failure(at, reason)]
-    write_cell(out, cell)
-    return []
+    prediction = method.predict(problem.task, at.seed)
+    return measure(at, problem, prediction, time.monotonic() - began)
 
 
 def _at(job: _Job, inputs: Inputs, method: str) -> At:
     source = job.source
     return At(source.dataset, source.network, inputs.text, method, job.name, job.seed)
-
-
-def _is_done(out: FilePath, at: At) -> bool:
-    path = path_of(out, at)
-    if not path.exists():
-        return False
-    try:
-        read_cell(path)
-    except ValueError as error:
-        _log.warning("computed again: %s", error)
-        return False
-    return True
 
 
 def _record(grid: Grid) -> dict[str, Any]:
@@ -263,33 +206,3 @@ def _record(grid: Grid) -> dict[str, Any]:
     }
     about = {name: {"about": method.about} for name, method in grid.methods.items()}
     return {"run": run_of, "data": data, "methods": about}
-
-
-def _write_results(out: FilePath, cells: list[Cell], grid: Grid, notes: list[str]) -> None:
-    from infosem_jax.benchmark.expression import leaderboard
-
-    versions = {**run.software_versions(), "cores": str(os.cpu_count())}
-    with atomic_write(out / RESULTS) as draft:
-        results_table(cells).to_csv(draft, index=False)
-    with atomic_write(out / "versions.json") as draft:
-        draft.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
-    # Also of methods that an earlier run has left results of.
-    about: Mapping[str, str] = {
-        name: method.about for name, method in {**methods(), **grid.methods}.items()
-    }
-    leaderboard.write(out, cells, notes=notes, about=about, versions=versions)
-
-
-def _each(failures: list[Failure]) -> list[Failure]:
-    """Leave one failure for each data set, method and reason."""
-    return list({(f.at.dataset, f.at.method, f.reason): f for f in failures}.values())
-
-
-def _write_failures(out: FilePath, failures: list[Failure]) -> None:
-    path = out / FAILURES
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    table = pd.DataFrame([{**f.at._asdict(), "reason": f.reason} for f in failures])
-    with atomic_write(path) as draft:
-        table.to_csv(draft, index=False)

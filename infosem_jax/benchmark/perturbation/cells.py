@@ -1,18 +1,12 @@
 """One cell of the grid: what one method predicted of one data set, graph, split and seed."""
 
-import json
-import re
 from collections.abc import Sequence
-from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 from jaxtyping import Float, Float32, Int
 
-from infosem_jax._typing import Path
-from infosem_jax.benchmark.cell import COLUMNS
-from infosem_jax.data._files import atomic_write, load_npz, reading
+from infosem_jax.benchmark.store import Store
 from infosem_jax.perturbation.metrics import Scores
 
 SHOWN = 4
@@ -94,81 +88,11 @@ def make_cell(
     )
 
 
-def path_of(out: Path, at: At) -> FilePath:
-    """Return the file of a cell in an output folder."""
-    names = (at.dataset, at.network, at.split, at.method)
-    folder = FilePath(out, "cells", *(re.sub(r"[^\w .+=()-]|^\.", "_", name) for name in names))
-    return folder / f"{at.seed}.npz"
-
-
-def write_cell(out: Path, cell: Cell) -> None:
-    """Write a cell to its file, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If writing fails, for instance on a full disk.
-    """
-    path = path_of(out, cell.at)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps([getattr(cell, name) for name in _TEXT])
-    arrays = {name: getattr(cell, name) for name in _ARRAYS}
-    with atomic_write(path) as draft:
-        np.savez_compressed(draft, allow_pickle=False, text=np.asarray(text), **arrays)
-
-
-def read_cell(path: Path) -> Cell:
-    """Read what :func:`write_cell` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is no cell, or damaged.
-    """
-    found = load_npz(path)
-    with reading(path, "cell of a benchmark"):
-        at, metrics, seconds, sizes, *names = json.loads(str(found["text"]))
-        text: dict[str, Any] = dict(zip(_TEXT[4:], map(tuple, names), strict=True))
-        text |= {name: found[name] for name in _ARRAYS}
-        cell = Cell(At(*at), metrics, seconds, tuple(sizes), **text)
-        if path_of("", cell.at).parts[1:] != FilePath(path).parts[-5:]:
-            raise ValueError(f"it belongs to {cell.at}; was it moved?")
-        return cell
-
-
-def read_cells(out: Path) -> list[Cell]:
-    """Read all cells of an output folder, in order of their places.
-
-    Raises
-    ------
-    ValueError
-        If one of them is damaged.
-    """
-    paths = FilePath(out, "cells").glob("*/*/*/*/[0-9]*.npz")
-    return sorted((read_cell(path) for path in paths), key=lambda cell: cell.at)
-
-
-def results_table(cells: Sequence[Cell]) -> pd.DataFrame:
-    """List every metric of every cell in a row, with the columns of ``results.csv``.
-
-    ``network`` holds the knowledge that methods were given.
-    """
-    rows = [
-        {
-            "task": "perturbation",
-            **cell.at._asdict(),
-            "genes": "all",
-            "metric": name,
-            "value": value,
-            "seconds": cell.seconds,
-        }
-        for cell in cells
-        for name, value in cell.metrics.items()
-    ]
-    return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-
-
-_TEXT = ("at", "metrics", "seconds", "sizes", "names", "each_names", "shown")
-_ARRAYS = ("n_de", "each", "observed", "predicted")
+STORE = Store(
+    "perturbation",
+    At,
+    Cell,
+    ("dataset", "network", "split", "method"),
+    ("n_de", "each", "observed", "predicted"),
+    (("genes", "all"),),
+)

@@ -1,18 +1,14 @@
 """What readers of the benchmark see: ``table.md``, plots, and ``report.html``."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from infosem_jax._typing import Path
-from infosem_jax.benchmark.expression.leaderboard import markdown, save_plots
 from infosem_jax.benchmark.perturbation.cells import Cell
 from infosem_jax.benchmark.perturbation.compare import Group, against, by_method, headlines, summary
-from infosem_jax.data._files import atomic_write
-from infosem_jax.expression.page import (
+from infosem_jax.page import (
     Page,
     Picture,
     Section,
@@ -20,7 +16,6 @@ from infosem_jax.expression.page import (
     interval,
     number,
     seconds,
-    write_page,
 )
 from infosem_jax.perturbation.methods import CONTROLS
 
@@ -71,37 +66,6 @@ RULES = {
 }
 
 
-def write(
-    out: Path,
-    cells: list[Cell],
-    *,
-    notes: Sequence[str],
-    about: Mapping[str, str],
-    versions: Mapping[str, Any],
-) -> None:
-    """Write ``table.md``, ``plots/*.png`` and ``report.html``, each file whole or not at all.
-
-    Parameters
-    ----------
-    out
-        An existing folder.
-    cells
-        What was measured.
-    notes
-        Sentences that readers need.
-    about
-        A sentence for each method.
-    versions
-        Software and hardware, by name.
-    """
-    out = FilePath(out)
-    page = make_page(cells, notes=notes, about=about, versions=versions)
-    save_plots(out / "plots", page)
-    write_page(out / "report.html", page)
-    with atomic_write(out / "table.md") as draft:
-        draft.write_text(markdown(page), encoding="utf-8")
-
-
 def make_page(
     cells: Sequence[Cell],
     *,
@@ -109,7 +73,7 @@ def make_page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> Page:
-    """Bring cells into tables and figures; parameters as of `write`."""
+    """Bring cells into tables and figures, see `grid.MakePage`."""
     table = summary(cells)
     names = sorted(table["method"].unique())
     sections: list[Section] = []

@@ -4,34 +4,22 @@ Cells are written as soon as they are measured, each whole or not at all, so tha
 stopped or killed at any moment goes on with what is missing.
 """
 
-import json
-import logging
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from infosem_jax import __version__, run
+from infosem_jax import __version__
 from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder
-from infosem_jax.benchmark.folder import FAILURES, RESULTS
-from infosem_jax.benchmark.perturbation.cells import (
-    At,
-    Cell,
-    make_cell,
-    path_of,
-    read_cell,
-    read_cells,
-    results_table,
-    write_cell,
-)
+from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
+from infosem_jax.benchmark.perturbation import leaderboard
+from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell, make_cell
 from infosem_jax.checkpoint import Interrupted, fingerprint, interrupts
-from infosem_jax.data._files import atomic_write
 from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.data import Responses, stack, take
 from infosem_jax.perturbation.de import USUAL, Thresholds
@@ -45,8 +33,6 @@ from infosem_jax.perturbation.task import Method, Prediction, Problem, make_prob
 # The bounds that scores are calibrated between; both are cells like any method's.
 MEAN, REPLICATE = "mean", "replicate"
 REPLICATE_ABOUT = "The response in one half of the cells against that in the other half."
-
-_log = logging.getLogger("infosem_jax")
 
 
 class Grid(NamedTuple):
@@ -83,21 +69,6 @@ class Grid(NamedTuple):
     thresholds: Thresholds = USUAL
     quick: bool = False
     notes: tuple[str, ...] = ()
-
-
-class Failure(NamedTuple):
-    """A cell without a result, and why."""
-
-    at: At
-    reason: str
-
-
-class Outcome(NamedTuple):
-    """All cells of the output folder, the failures of this run, and what readers are told."""
-
-    cells: list[Cell]
-    failures: list[Failure]
-    notes: list[str]
 
 
 class _Job(NamedTuple):
@@ -162,7 +133,7 @@ def run_grid(
     with interrupts() as stopped:
         for job in jobs:
             ats = {name: _at(job, name) for name in grid.methods}
-            missing = {name: at for name, at in ats.items() if not _is_done(out, at)}
+            missing = {name: at for name, at in ats.items() if not STORE.has(out, at)}
             done += len(ats) - len(missing)
             if not missing:
                 continue
@@ -173,16 +144,15 @@ def run_grid(
                     raise Interrupted(str(out))
                 on_progress(done, total, f"{at.dataset}, {name}, {at.split}, seed {at.seed}")
                 make_room()
-                failures += _compute(out, at, job, problems, grid, bounds)
+                make = partial(_cell, at, job, problems, grid, bounds)
+                failures += compute(STORE, out, at, make)
                 done += 1
-            _write_failures(out, failures)
+            write_failures(out, failures)
     notes = [*grid.notes, *(note for screen in grid.screens for note in screen.responses.notes)]
-    notes += [f"{f.at.dataset}, {f.at.method}: failed ({f.reason})." for f in _each(failures)]
     on_progress(total, total, "writing tables and plots")
-    cells = read_cells(out)
-    if cells:
-        _write_results(out, cells, grid, list(dict.fromkeys(notes)))
-    return Outcome(cells, failures, notes)
+    known = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
+    known[REPLICATE] = REPLICATE_ABOUT
+    return finish(STORE, out, failures, notes, known, leaderboard.make_page)
 
 
 def measure(
@@ -248,14 +218,13 @@ def _measured(
 
 
 def _jobs(grid: Grid) -> list[_Job]:
-    for what, values in (
-        ("data set", grid.screens), ("method", grid.methods), ("split", grid.splits),
-        ("set of knowledge", grid.knowledge),
-    ):  # fmt: skip
-        if not values:
-            raise ValueError(f"Expected at least one {what}, found none.")
-    if grid.seeds < 1:
-        raise ValueError(f"Expected at least one seed, found {grid.seeds}.")
+    check_grid(
+        grid.seeds,
+        data_set=grid.screens,
+        method=grid.methods,
+        split=grid.splits,
+        set_of_knowledge=grid.knowledge,
+    )
     jobs = []
     for screen in grid.screens:
         for split in grid.splits:
@@ -295,31 +264,23 @@ def _bounds(
     change = Prediction(first, np.abs(first), first)
     at = _at(job, REPLICATE)
     high = _measured(at, problems, halved, change, 0.0, controls, ({}, {}), thresholds)
-    write_cell(out, high)
+    STORE.write(out, high)
     return low, high.metrics
 
 
-def _compute(
-    out: FilePath,
+def _cell(
     at: At,
     job: _Job,
     problems: list[Problem],
     grid: Grid,
     bounds: tuple[dict[str, float], dict[str, float]],
-) -> list[Failure]:
+) -> Cell:
     began = time.monotonic()
-    try:
-        method = grid.methods[at.method]
-        predictions = method.predict([problem.task for problem in problems], at.seed)
-        took = time.monotonic() - began
-        controls = job.screen.controls
-        cell = measure(at, problems, predictions, took, controls, bounds, grid.thresholds)
-    except Exception as error:  # whatever code of others may raise
-        reason = f"{type(error).__name__}: {error}"
-        _log.warning("%s failed: %s", "/".join(map(str, at)), reason)
-        return [Failure(at, reason)]
-    write_cell(out, cell)
-    return []
+    method = grid.methods[at.method]
+    predictions = method.predict([problem.task for problem in problems], at.seed)
+    took = time.monotonic() - began
+    controls = job.screen.controls
+    return measure(at, problems, predictions, took, controls, bounds, grid.thresholds)
 
 
 def _join(parts: Sequence[Responses]) -> Responses:
@@ -342,18 +303,6 @@ def _rows(prediction: Prediction, order: np.ndarray) -> Prediction:
 def _at(job: _Job, method: str) -> At:
     split = FilePath(job.split).name if FilePath(job.split).is_file() else job.split
     return At(job.screen.responses.name, job.network, method, split, job.seed)
-
-
-def _is_done(out: FilePath, at: At) -> bool:
-    path = path_of(out, at)
-    if not path.exists():
-        return False
-    try:
-        read_cell(path)
-    except ValueError as error:
-        _log.warning("computed again: %s", error)
-        return False
-    return True
 
 
 def _record(grid: Grid) -> dict[str, Any]:
@@ -381,32 +330,3 @@ def _record(grid: Grid) -> dict[str, Any]:
     }
     about = {name: {"about": method.about} for name, method in grid.methods.items()}
     return {"run": run_of, "data": data, "methods": about}
-
-
-def _write_results(out: FilePath, cells: list[Cell], grid: Grid, notes: list[str]) -> None:
-    from infosem_jax.benchmark.perturbation import leaderboard
-
-    versions = {**run.software_versions(), "cores": str(os.cpu_count())}
-    with atomic_write(out / RESULTS) as draft:
-        results_table(cells).to_csv(draft, index=False)
-    with atomic_write(out / "versions.json") as draft:
-        draft.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
-    # Also of methods that an earlier run has left results of.
-    about = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
-    about[REPLICATE] = REPLICATE_ABOUT
-    leaderboard.write(out, cells, notes=notes, about=about, versions=versions)
-
-
-def _each(failures: list[Failure]) -> list[Failure]:
-    """Leave one failure for each data set, method and reason."""
-    return list({(f.at.dataset, f.at.method, f.reason): f for f in failures}.values())
-
-
-def _write_failures(out: FilePath, failures: list[Failure]) -> None:
-    path = out / FAILURES
-    if not failures:
-        path.unlink(missing_ok=True)
-        return
-    table = pd.DataFrame([{**f.at._asdict(), "reason": f.reason} for f in failures])
-    with atomic_write(path) as draft:
-        table.to_csv(draft, index=False)

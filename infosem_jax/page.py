@@ -1,10 +1,13 @@
-"""Pages about inferred expression: sections of text, tables and figures, as HTML."""
+"""Pages of sections with text, tables and figures, as HTML and Markdown."""
 
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from infosem_jax._templates import render
 from infosem_jax._typing import Path
 from infosem_jax.data._files import atomic_write
 
@@ -81,24 +84,34 @@ class Page(NamedTuple):
 
 def write_page(path: Path, page: Page) -> None:
     """Write a page as one HTML file that needs no other file, no script and no network."""
-    import jinja2
-
     from infosem_jax.report import svg
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("infosem_jax"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     drawn = [
         [svg(picture.figure, f"s{i}p{j}") for j, picture in enumerate(section.pictures)]
         for i, section in enumerate(page.sections)
     ]
-    text = environment.get_template("expression.html").render(page=page, drawn=drawn)
+    text = render("page.html", page=page, drawn=drawn)
     with atomic_write(path) as draft:
         draft.write_text(text, encoding="utf-8")
+
+
+def write_board(out: Path, page: Page) -> None:
+    """Write ``table.md``, ``plots/*.png`` and ``report.html``, each file whole or not at all.
+
+    Plots of an earlier page that this one lacks are removed.
+
+    Parameters
+    ----------
+    out
+        An existing folder.
+    page
+        What is told.
+    """
+    out = FilePath(out)
+    _save_plots(out / "plots", page)
+    write_page(out / "report.html", page)
+    with atomic_write(out / "table.md") as draft:
+        draft.write_text(_markdown(page), encoding="utf-8")
 
 
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
@@ -121,3 +134,50 @@ def seconds(value: float) -> str:
     if not np.isfinite(value):
         return "–"
     return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def _save_plots(folder: FilePath, page: Page) -> None:
+    """Write every figure of a page as PNG to a folder, and remove those of an earlier run."""
+    folder.mkdir(exist_ok=True)
+    files = set()
+    for section in page.sections:
+        for i, picture in enumerate(section.pictures):
+            name = f"{re.sub(r'[^A-Za-z0-9_.=-]+', '-', section.heading)[:100]}_{i}.png"
+            with atomic_write(folder / name) as draft:
+                picture.figure.savefig(draft, dpi=130, facecolor="white")
+            # The layout stays as it was solved for the first file.
+            picture.figure.set_layout_engine("none")
+            files.add(name)
+    for old in folder.glob("*.png"):
+        if old.name not in files:
+            old.unlink()
+
+
+def _markdown(page: Page) -> str:
+    """Write a page as Markdown, without its figures."""
+    parts = [f"# {page.title}", " ".join(page.overview)]
+    if page.notes:
+        parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in page.notes)]
+    for section in page.sections:
+        parts.append(f"## {_escape(section.heading)}")
+        parts += [_escape(text) for text in section.text]
+        for table in section.tables:
+            parts += [f"### {_escape(table.title)}"] if table.title else []
+            parts.append(_rows(table, page.marked))
+    for heading, facts in page.facts.items():
+        lines = [f"- **{_escape(name)}**: {_escape(str(text))}" for name, text in facts.items()]
+        parts += [f"## {heading}", "\n".join(lines)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(table: Table, marked: frozenset[str]) -> str:
+    lines = [[table.head, *map(_escape, table.columns)], ["---"] + ["---:"] * len(table.columns)]
+    for name, values in table.rows:
+        shown = _escape(name)
+        lines.append([f"*{shown}*" if name in marked else shown, *map(_escape, values)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _escape(text: str) -> str:
+    """Keep names from being taken for marks or HTML."""
+    return re.sub(r"([\\|<>*`\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
