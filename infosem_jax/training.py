@@ -75,6 +75,47 @@ class Data(Protocol):
     def segments(self) -> Any: ...  # noqa: D102
 
 
+class Rows(NamedTuple):
+    """Samples of one fit that all train, and make an epoch; those held out lie apart.
+
+    Attributes
+    ----------
+    shared, own
+        What all fits share, and what is the fit's own.
+    index
+        Which of the samples, [samples].
+    """
+
+    shared: Any
+    own: Any
+    index: Int[Array | np.ndarray, " samples"]
+
+    @property
+    def n_rows(self) -> int:
+        """Number of samples."""
+        return len(self.index)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of samples."""
+        return len(self.index)
+
+    @property
+    def total(self) -> int:
+        """Number of samples."""
+        return len(self.index)
+
+    @property
+    def n_held_out(self) -> int:
+        """None of these."""
+        return 0
+
+    @property
+    def segments(self) -> int:
+        """An epoch is one segment."""
+        return 1
+
+
 class Cells(NamedTuple):
     """Which cells make a batch.
 

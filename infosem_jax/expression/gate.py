@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from infosem_jax import training
 from infosem_jax.expression.task import Task
 from infosem_jax.layout import Layout, place
-from infosem_jax.training import Cells, Fits, Rate, Resident, Schedule, to_host
+from infosem_jax.training import Cells, Fits, Rate, Resident, Rows, Schedule, to_host
 
 # How far draws of a gate reach beyond 0 and 1, where they are cut off, and how sharp they are.
 LOW, HIGH, SHARPNESS = -0.1, 1.1, 1.5
@@ -109,32 +109,6 @@ def learned_order(
     return np.argsort(-to_host(state.params["gate"])[0], kind="stable")[:n]
 
 
-class _Data(NamedTuple):
-    x: Any
-    y: Any
-    wanted: Any
-
-    @property
-    def n_rows(self) -> int:
-        return len(self.x)
-
-    @property
-    def n_cells(self) -> int:
-        return len(self.x)
-
-    @property
-    def total(self) -> int:
-        return len(self.x)
-
-    @property
-    def n_held_out(self) -> int:
-        return 0
-
-    @property
-    def segments(self) -> int:
-        return 1
-
-
 class _Gated(NamedTuple):
     """The cost of inferring the targets through the gates."""
 
@@ -142,11 +116,10 @@ class _Gated(NamedTuple):
     n_inputs: int
     n_targets: int
 
-    def view(self, shared: Any, own: Any) -> _Data:
-        x, y = shared
-        return _Data(x, y, own)
+    def view(self, shared: Any, own: Any) -> Rows:
+        return Rows(shared, own, jnp.arange(len(shared[0])))
 
-    def init(self, key: Array, data: _Data) -> training.Params:
+    def init(self, key: Array, data: Rows) -> training.Params:
         into, out = random.split(key)
         hidden = self.config.hidden
         return {
@@ -157,17 +130,17 @@ class _Gated(NamedTuple):
             "out_offset": jnp.zeros(self.n_targets),
         }
 
-    def loss(self, params, key: Array, data: _Data, cells: Cells, epoch: Array) -> Array:
-        x, y = data.x[cells.index], data.y[cells.index]
+    def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
+        x, y = (leaf[cells.index] for leaf in data.shared)
         h = jax.nn.relu(
             (x * _draw(params["gate"], key, x)) @ params["into"] + params["into_offset"]
         )
         error = jnp.abs(h @ params["out"] + params["out_offset"] - y).mean()
         done = jnp.minimum(1.0, epoch / (self.config.closing * self.config.epochs))
-        allowed = self.n_inputs ** (1 - done) * data.wanted**done
+        allowed = self.n_inputs ** (1 - done) * data.own**done
         is_open = jax.nn.sigmoid(params["gate"] - jnp.log(-LOW / HIGH) / SHARPNESS)
         over = jax.nn.relu(is_open.sum() - allowed)
-        return error + self.config.price * over / data.wanted
+        return error + self.config.price * over / data.own
 
     def group(self, name: str) -> str:
         return "gates" if name == "gate" else "network"

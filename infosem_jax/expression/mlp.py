@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32
 
 from infosem_jax import training
 from infosem_jax.layout import Layout
-from infosem_jax.training import Cells, Fits, Rate, Resident, Schedule, to_host
+from infosem_jax.training import Cells, Fits, Rate, Resident, Rows, Schedule, to_host
 
 
 @dataclass(frozen=True)
@@ -81,35 +81,10 @@ class MLP(nn.Module):
 
 
 class Samples(NamedTuple):
-    """Samples as the engine asks for them; all train, since those held out lie apart."""
+    """Inputs with their targets."""
 
     x: Float[Array | np.ndarray, "samples inputs"]
     y: Float[Array | np.ndarray, "samples targets"]
-
-    @property
-    def n_rows(self) -> int:
-        """Number of samples."""
-        return len(self.x)
-
-    @property
-    def n_cells(self) -> int:
-        """Number of samples."""
-        return len(self.x)
-
-    @property
-    def total(self) -> int:
-        """Number of samples."""
-        return len(self.x)
-
-    @property
-    def n_held_out(self) -> int:
-        """None of these."""
-        return 0
-
-    @property
-    def segments(self) -> int:
-        """An epoch is one segment."""
-        return 1
 
 
 class ValidationSamples(Samples):
@@ -123,21 +98,20 @@ class Objective:
     config: MLPConfig
     targets: int
 
-    def view(self, shared: Samples, own: Any) -> Samples:
+    def view(self, shared: Samples, own: Any) -> Rows:
         """Every fit sees all samples."""
-        return shared
+        return Rows(shared, own, jnp.arange(len(shared.x)))
 
-    def init(self, key: Array, data: Samples) -> training.Params:
+    def init(self, key: Array, data: Rows) -> training.Params:
         """Return starting parameters."""
-        return {"network": self.network.init(key, data.x[:1], still=True)}
+        return {"network": self.network.init(key, data.shared.x[:1], still=True)}
 
-    def loss(self, params, key: Array, data: Samples, cells: Cells, epoch: Array) -> Array:
+    def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
         """Return the mean cost of one value."""
-        still = isinstance(data, ValidationSamples)
-        inferred = self.network.apply(
-            params["network"], data.x[cells.index], still=still, rngs={"dropout": key}
-        )
-        gap = inferred - data.y[cells.index]  # pyright: ignore[reportOperatorIssue]
+        still = isinstance(data.shared, ValidationSamples)
+        x, y = (leaf[cells.index] for leaf in data.shared)
+        inferred = self.network.apply(params["network"], x, still=still, rngs={"dropout": key})
+        gap = inferred - y  # pyright: ignore[reportOperatorIssue]
         return jnp.abs(gap).mean() if self.config.loss == "l1" else (gap**2).mean()
 
     def group(self, name: str) -> str:

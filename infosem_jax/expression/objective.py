@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from infosem_jax import training
 from infosem_jax.expression import network
 from infosem_jax.expression.network import Config, Shape, Wiring
-from infosem_jax.training import Cells
+from infosem_jax.training import Cells, Rows
 
 # Outside training, so many samples x nodes x channels are held at once, 64 MB an array.
 AT_ONCE = 2**24
@@ -45,55 +45,23 @@ class Parts(NamedTuple):
     valid: Any
 
 
-class Samples(NamedTuple):
-    """Samples of one member, as the engine asks for them."""
-
-    pool: Pool
-    index: Any
-
-    @property
-    def n_rows(self) -> int:
-        """Number of samples."""
-        return len(self.index)
-
-    @property
-    def n_cells(self) -> int:
-        """Number of samples."""
-        return len(self.index)
-
-    @property
-    def total(self) -> int:
-        """Number of samples."""
-        return len(self.index)
-
-    @property
-    def n_held_out(self) -> int:
-        """Those that a member does not learn from are apart from these."""
-        return 0
-
-    @property
-    def segments(self) -> int:
-        """An epoch is one segment."""
-        return 1
-
-
 class Objective(NamedTuple):
     """The cost of some samples."""
 
     config: Config
     shape: Shape
 
-    def view(self, shared: Pool, own: Parts) -> Samples:
+    def view(self, shared: Pool, own: Parts) -> Rows:
         """Return the samples that a member learns from, or looks at."""
-        return Samples(shared, own.valid if isinstance(shared, HeldOut) else own.train)
+        return Rows(shared, own, own.valid if isinstance(shared, HeldOut) else own.train)
 
-    def init(self, key: Array, data: Samples) -> training.Params:
+    def init(self, key: Array, data: Rows) -> training.Params:
         """Return starting parameters."""
         return network.init(key, self.config, self.shape)
 
-    def loss(self, params, key: Array, data: Samples, cells: Cells, epoch: Array) -> Array:
+    def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
         """Return the mean cost of an entry; of held-out samples, what a look compares."""
-        config, pool = self.config, data.pool
+        config, pool = self.config, data.shared
         x, feature, y = (leaf[data.index[cells.index]] for leaf in pool[:3])
         if isinstance(pool, HeldOut):
             mean, log_scale = in_blocks(config, params, pool.wiring, x, feature)
