@@ -10,7 +10,7 @@ import typer
 
 from infosem_jax.cli_benchmark_systems import benchmark_app
 from infosem_jax.cli_check import check
-from infosem_jax.cli_common import plain_errors, print_table, progress, start_devices
+from infosem_jax.cli_common import CompileCache, plain_errors, print_table, progress, start_devices
 from infosem_jax.cli_compare import compare
 from infosem_jax.cli_embed import embed_app
 from infosem_jax.cli_expression import expression_app
@@ -137,10 +137,7 @@ def fit(
     distributed: Annotated[
         bool, typer.Option("--distributed", help="Compute with other processes of a cluster.")
     ] = False,
-    compile_cache: Annotated[
-        Path | None,
-        typer.Option(help="Private folder for compiled programs, to start faster next time."),
-    ] = None,
+    compile_cache: CompileCache = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Infer regulatory networks from expression, with priors.

@@ -8,6 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli_common import (
+    BeginAnew,
+    CompileCache,
+    ComputeMissing,
+    Quick,
     choose_methods,
     plain_errors,
     print_table,
@@ -53,25 +57,16 @@ def grn(
             help="NAME=FILE: vectors (npz, h5ad) or texts (csv) of genes; again for more."
         ),
     ] = None,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A look within minutes: small data, one seed.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Compute only what is missing in the folder.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the results of an earlier run first.")
-    ] = False,
+    quick: Quick = False,
+    resume: ComputeMissing = False,
+    overwrite: BeginAnew = False,
     leak_check: Annotated[
         str,
         typer.Option(
             help="Methods to test for knowing too much: those that users registered, all, none."
         ),
     ] = "registered",
-    compile_cache: Annotated[
-        Path | None,
-        typer.Option(help="Private folder for compiled programs, to start faster next time."),
-    ] = None,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Compare methods of network inference on pairs, targets and regulators they have not seen.
 

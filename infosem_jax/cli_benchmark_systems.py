@@ -8,6 +8,10 @@ import typer
 
 from infosem_jax.cli_benchmark import benchmark_app, run_benchmark
 from infosem_jax.cli_common import (
+    BeginAnew,
+    CompileCache,
+    ComputeMissing,
+    Quick,
     choose_methods,
     plain_errors,
     print_table,
@@ -47,19 +51,10 @@ def expression(
         str, typer.Option(help="standard (per gene), max (as Kim et al.) or none.")
     ] = "standard",
     seeds: Annotated[int, typer.Option(min=1, help="Splits, pools and fits.")] = 5,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A look within minutes: small data, one seed.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Compute only what is missing in the folder.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the results of an earlier run first.")
-    ] = False,
-    compile_cache: Annotated[
-        Path | None,
-        typer.Option(help="Private folder for compiled programs, to start faster next time."),
-    ] = None,
+    quick: Quick = False,
+    resume: ComputeMissing = False,
+    overwrite: BeginAnew = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Compare methods that infer unmeasured genes, over numbers and choices of measured ones.
 
@@ -123,19 +118,10 @@ def embedding(
         str, typer.Option(help="auto, cscore (counts), correlation, cosine or knn.")
     ] = "auto",
     seeds: Annotated[int, typer.Option(min=1, help="Fits, and draws of orthologues.")] = 5,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A look within minutes: small data, one seed.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Compute only what is missing in the folder.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the results of an earlier run first.")
-    ] = False,
-    compile_cache: Annotated[
-        Path | None,
-        typer.Option(help="Private folder for compiled programs, to start faster next time."),
-    ] = None,
+    quick: Quick = False,
+    resume: ComputeMissing = False,
+    overwrite: BeginAnew = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Compare embeddings of genes over studies, by the metrics of MuSe-GNN and by functions.
 
@@ -219,19 +205,10 @@ def perturbation(
     ] = None,
     top_genes: Annotated[int, typer.Option(min=0, help="Most variable genes; 0 for all.")] = 0,
     most_cells: Annotated[int, typer.Option(min=0, help="Of a perturbation; 0 for all.")] = 0,
-    quick: Annotated[
-        bool, typer.Option("--quick", help="A look within minutes: small networks, one seed.")
-    ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Compute only what is missing in the folder.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Remove the results of an earlier run first.")
-    ] = False,
-    compile_cache: Annotated[
-        Path | None,
-        typer.Option(help="Private folder for compiled programs, to start faster next time."),
-    ] = None,
+    quick: Quick = False,
+    resume: ComputeMissing = False,
+    overwrite: BeginAnew = False,
+    compile_cache: CompileCache = None,
 ) -> None:
     """Compare methods that predict responses to perturbations, on what no method has seen.
 

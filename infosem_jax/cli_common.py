@@ -5,11 +5,26 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 T = TypeVar("T")
+
+CompileCache = Annotated[
+    Path | None,
+    typer.Option(help="Private folder for compiled programs, to start faster next time."),
+]
+# Of benchmarks, whose results are a file each.
+Quick = Annotated[
+    bool, typer.Option("--quick", help="A look within minutes: small data or networks, one seed.")
+]
+ComputeMissing = Annotated[
+    bool, typer.Option("--resume", help="Compute only what is missing in the folder.")
+]
+BeginAnew = Annotated[
+    bool, typer.Option("--overwrite", help="Remove the results of an earlier run first.")
+]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infosem_jax.cli_common import plain_errors, print_table, progress, start_devices
+from infosem_jax.cli_common import CompileCache, plain_errors, print_table, progress, start_devices
 from infosem_jax.cli_inputs import named_prior, read_config, read_datasets
 
 if TYPE_CHECKING:
@@ -65,10 +65,7 @@ def compare(
         bool, typer.Option("--resume", help="Go on with an interrupted run, if there is one.")
     ] = False,
     save_every: Annotated[float, typer.Option(min=0, help="Seconds between checkpoints.")] = 60.0,
-    compile_cache: Annotated[
-        Path | None,
-        typer.Option(help="Private folder for compiled programs, to start faster next time."),
-    ] = None,
+    compile_cache: CompileCache = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a folder that exists.")
     ] = False,
