@@ -114,6 +114,11 @@ def write_board(out: Path, page: Page) -> None:
         draft.write_text(_markdown(page), encoding="utf-8")
 
 
+def counted(parts: Mapping[str, int]) -> str:
+    """Write how many there are of each word, plural ``s`` before any "of"."""
+    return ", ".join(f"{n:,} {_plural(word) if n != 1 else word}" for word, n in parts.items())
+
+
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
     """Write a number; a dash where it is not defined."""
     if not np.isfinite(value):
@@ -181,3 +186,8 @@ def _rows(table: Table, marked: frozenset[str]) -> str:
 def _escape(text: str) -> str:
     """Keep names from being taken for marks or HTML."""
     return re.sub(r"([\\|<>*`\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
+
+
+def _plural(words: str) -> str:
+    head, _, tail = words.partition(" of ")
+    return f"{head}s of {tail}" if tail else f"{head}s"

@@ -26,6 +26,7 @@ from infosem_jax.benchmark.cell import Cell
 from infosem_jax.benchmark.compare import Group
 from infosem_jax.benchmark.metrics import UNIVERSE
 from infosem_jax.data._files import atomic_write
+from infosem_jax.page import counted
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -191,14 +192,15 @@ def _overview(board: Board) -> list[str]:
     """Say what was compared, and how methods stand to their controls."""
     rows, on = board.rows, board.on_data_sets
     methods = set(rows["method"])
-    named = [
-        (len(methods - board.controls), "method"),
-        (len(board.controls), "control"),
-        (on["dataset"].nunique(), "data set"),
-        (rows["network"].nunique(), "network"),
-        (rows["split"].nunique(), "split"),
-    ]
-    counts = ", ".join(f"{n} {word}{'s' * (n != 1)}" for n, word in named)
+    counts = counted(
+        {
+            "method": len(methods - board.controls),
+            "control": len(board.controls),
+            "data set": len(set(on["dataset"])),
+            "network": len(set(rows["network"])),
+            "split": len(set(rows["split"])),
+        }
+    )
     sentences = [f"{counts}: {board.cells:,} cells."]
     for metric, name in METRIC_NAMES.items():
         of = board.versus.loc[board.versus["metric"] == metric].to_dict("records")

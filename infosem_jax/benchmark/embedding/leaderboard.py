@@ -22,6 +22,7 @@ from infosem_jax.page import (
     Picture,
     Section,
     Table,
+    counted,
     interval,
     number,
     seconds,
@@ -95,9 +96,15 @@ def make_page(
         "Benchmark of gene embeddings",
         "Which way of embedding genes brings genes of like function together, across studies?",
         [
-            f"{len(names)} methods, {len(datasets)} groups of studies, up to "
-            f"{table.groupby(['dataset', 'method'])['seed'].nunique().max()} seeds: "
-            f"{len(cells):,} cells."
+            counted(
+                {
+                    "method": len(names),
+                    "group of studies": len(datasets),
+                    "seed": int(table["seed"].nunique()),
+                    "result": len(cells),
+                }
+            )
+            + "."
         ],
         notes,
         sections,

@@ -23,6 +23,7 @@ from infosem_jax.page import (
     Picture,
     Section,
     Table,
+    counted,
     interval,
     number,
     seconds,
@@ -106,7 +107,6 @@ def make_page(
     table = summary(cells)
     groups = sorted({group_of(cell.at) for cell in cells})
     names = sorted(table["method"].unique())
-    seeds = table["seeds"].max()
     contests = {metric: list(against_best(cells, metric)) for metric in HEADLINES}
     gains = {metric: list(gains_of_labels(cells, metric)) for metric in HEADLINES}
     sections = [_ranking(cells)]
@@ -119,9 +119,16 @@ def make_page(
         "How well do methods tell what the unmeasured genes of a sample express, and how many "
         "genes must be measured for it?",
         [
-            f"{len(names)} methods, {len(groups)} data sets with their tests, "
-            f"{table['genes'].nunique()} choices of inputs, up to {seeds} seeds: "
-            f"{len(cells):,} cells."
+            counted(
+                {
+                    "method": len(names),
+                    "test": len(groups),
+                    "choice of inputs": int(table["genes"].nunique()),
+                    "seed": len({cell.at.seed for cell in cells}),
+                    "result": len(cells),
+                }
+            )
+            + "."
         ],
         notes,
         sections,

@@ -13,6 +13,7 @@ from infosem_jax.page import (
     Picture,
     Section,
     Table,
+    counted,
     interval,
     number,
     seconds,
@@ -85,8 +86,15 @@ def make_page(
         "How well is the response to a perturbation predicted that was never seen, beyond the mean "
         "response of all perturbations?",
         [
-            f"{len(names)} methods, {len({c.at.dataset for c in cells})} data sets, up to "
-            f"{table['seeds'].max()} seeds: {len(cells):,} cells."
+            counted(
+                {
+                    "method": len(names),
+                    "data set": len({cell.at.dataset for cell in cells}),
+                    "seed": len({cell.at.seed for cell in cells}),
+                    "result": len(cells),
+                }
+            )
+            + "."
         ],
         notes,
         sections,
