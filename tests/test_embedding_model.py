@@ -330,7 +330,7 @@ def test_baselines_of_one_shape_share_a_compilation():
 
 
 @pytest.mark.slow
-def test_real_slices_are_joined_better_than_each_alone(real_data):
+def test_real_slices_are_joined_and_their_graphs_told_better_than_by_components(real_data):
     folder = real_data / "expression"
     graphs = [
         study_graph(read_study(folder / f"human_breastcancer_ST_layer{i}.h5ad"),
@@ -339,11 +339,15 @@ def test_real_slices_are_joined_better_than_each_alone(real_data):
     ]  # fmt: skip
     config = Config(epochs=150, encoder_rate=1e-3)
     found = evaluate(graphs, model.embed(graphs, 0, config))
-    alone = evaluate(graphs, METHODS["pca"].embed(graphs, 0))
-    # Edges are told well by components too; what they cannot is join studies.
-    assert found["auc"] > 0.8
+    # Both share a compilation.
+    apart = replace(config, similarity=0.0, contrast=0.0)
+    alone = evaluate(graphs, model.embed(graphs, 0, apart))
+    components = evaluate(graphs, METHODS["pca"].embed(graphs, 0))
+    assert found["auc"] > components["auc"] + 0.1
+    assert found["common_ratio"] > components["common_ratio"]
+    # Not asked to lie above components in iLISI: the leading ones of two slices are alike anyway.
     for name in ("ilisi", "common_ratio"):
-        assert found[name] > alone[name]
+        assert found[name] > alone[name] + 0.1
 
 
 def cosines(vectors):
