@@ -36,6 +36,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--out", type=Path, help="folder for the results of a run")
     options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    options.add_argument("--datasets", default="", help="targets, split by commas; all four")
     options.add_argument("--networks", default="", help="split by commas; all if not given")
     options.add_argument("--epochs", type=int, default=EPOCHS, help="of MuSe-GNN")
     options.add_argument("--seeds", type=int, default=3)
@@ -84,8 +85,14 @@ def compute(arguments) -> "list[Cell]":
     loaded, covered = add_embeddings(loaded, find_embeddings(folder), asked=False)
     epochs = QUICK_EPOCHS if arguments.quick else arguments.epochs
     arguments.out.mkdir(parents=True, exist_ok=True)
-    vectors = trained(loaded, epochs, arguments.out.with_name(f"{arguments.out.name}_vectors"))
-    loaded = [_with_vectors(each, vectors) for each in loaded]
+    # All four train the embeddings of whichever are compared.
+    names = tuple(each.reference.dataset for each in loaded)
+    targets = _words(arguments.datasets) or names
+    if not set(targets) <= set(names):
+        sys.exit(f"--datasets: choose from {', '.join(names)}.")
+    folder = arguments.out.with_name(f"{arguments.out.name}_vectors")
+    vectors = trained(loaded, targets, epochs, folder)
+    loaded = [_with_vectors(each, vectors) for each in loaded if each.reference.dataset in targets]
     covered += [text for each in loaded for text in _coverage(each)]
     known = methods(quick=arguments.quick)
     wanted = {name: known[name] for name in ("infosem_none", *CONTROLS)}
@@ -104,8 +111,10 @@ def compute(arguments) -> "list[Cell]":
     return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
 
 
-def trained(loaded: "Sequence[Loaded]", epochs: int, folder: Path) -> "dict[str, Embedding]":
-    """Train MuSe-GNN on each data set alone, and on all others; what is there is not made again."""
+def trained(
+    loaded: "Sequence[Loaded]", targets: Sequence[str], epochs: int, folder: Path
+) -> "dict[str, Embedding]":
+    """Train MuSe-GNN on each target alone, and on all others; what is there is not made again."""
     from infosem_jax.data import read_embedding, write_embedding
     from infosem_jax.embedding import model
     from infosem_jax.embedding.function import gene_vectors
@@ -121,7 +130,7 @@ def trained(loaded: "Sequence[Loaded]", epochs: int, folder: Path) -> "dict[str,
         for each in loaded
     }
     found = {}
-    for target in graphs:
+    for target in targets:
         others = [graph for name, graph in graphs.items() if name != target]
         for kind, own in (("same", [graphs[target]]), ("other", others)):
             path = folder / f"{target}_{kind}_{epochs}.npz"

@@ -346,13 +346,15 @@ def run_chunk(
             state, held_out = _score(objective, schedule, state, fit.keys, data, cells, epoch)
             return state, Losses(train, held_out)
 
-        def skip(state, segment):
-            return state, Losses(jnp.array(jnp.nan), jnp.array(jnp.nan))
+        def body(segment, carried):
+            state, losses = carried
+            state, new = go(state, segment)
+            at = segment - start
+            return state, jax.tree.map(lambda kept, one: kept.at[at].set(one), losses, new)
 
-        def body(state, segment):
-            return lax.cond(segment < stop, go, skip, state, segment)
-
-        return lax.scan(body, state, start + jnp.arange(schedule.chunk))
+        # A loop of so many rounds, as a branch that skips the rest of a chunk copies the state.
+        losses = Losses(*jnp.full((2, schedule.chunk), jnp.nan))
+        return lax.fori_loop(start, stop, body, (state, losses))
 
     return over_fits(one, layout)((state, fits), shared, start, stop)
 

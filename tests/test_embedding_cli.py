@@ -73,7 +73,7 @@ def test_fit_leaves_vectors_clusters_measures_and_a_page(fitted):
 def test_export_and_neighbours_tell_what_was_saved(fitted, tmp_path):
     found = load(fitted / "run/rows.npz")
     out = tmp_path / "genes.csv"
-    assert infosem("embed", "export", fitted / "run", "--out", out).returncode == 0
+    assert call("embed", "export", fitted / "run", "--out", out).exit_code == 0
     assert call("embed", "export", fitted / "run", "--out", tmp_path / "genes.npz").exit_code == 0
     for ending in ("npz", "csv"):
         out = tmp_path / f"genes.{ending}"
@@ -82,7 +82,7 @@ def test_export_and_neighbours_tell_what_was_saved(fitted, tmp_path):
     out = tmp_path / "genes.h5ad"
     call("embed", "export", fitted / "run", "--out", out, "--study", "s1")
     assert anndata.read_h5ad(out).n_obs == 30
-    printed = infosem("embed", "neighbours", fitted / "run", "G12", "-n", 3).stdout
+    printed = call("embed", "neighbours", fitted / "run", "G12", "-n", 3).output
     z = one_per_gene(found)
     unit = z.vectors / np.linalg.norm(z.vectors, axis=1, keepdims=True)
     order = np.argsort(-(unit @ unit[z.names.index("G12")]))[1:4]
@@ -148,8 +148,8 @@ def test_benchmark_writes_a_leaderboard_and_goes_on(tmp_path):
     write_studies(tmp_path)
     out = tmp_path / "out"
     command = ("benchmark", "embedding", "--data", tmp_path, "--out", out, "--quick")
-    result = infosem(*command, "--methods", "pca,mae")
-    assert result.returncode == 0, result.stderr
+    result = call(*command, "--methods", "pca,mae")
+    assert result.exit_code == 0, result.output
     table = pd.read_csv(out / "results.csv")
     assert set(table["method"]) == {"pca", "mae"} and set(table["task"]) == {"embedding"}
     assert set(table["dataset"]) == {"blood"}

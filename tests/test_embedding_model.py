@@ -20,7 +20,8 @@ from infosem_jax.embedding.studies import read_study
 
 ENCODE = jax.jit(network.encode, static_argnames="config")
 INIT = jax.jit(network.init, static_argnames=("n_labels", "config"))
-SMALL = Config(dim=4, heads=(2, 1), epochs=15, pairs=6, encoder_rate=1e-2, decoder_rate=1e-2)
+# Of the size of quick methods, so that tests of both share a compilation.
+SMALL = Config(dim=8, heads=(2, 1), epochs=15, encoder_rate=1e-2, decoder_rate=1e-2)
 
 
 def graph(n=24, cells=30, first=0, seed=0, label="rna blood", name=None):
@@ -41,7 +42,7 @@ def test_transformer_convolution_is_its_formula_dense_and_sparse():
     own = graph(10, 7)
     conv = nn.TransformerConv(3, 2)
     x = jnp.asarray(own.features)
-    params = conv.init(random.key(0), own.adjacency, x)
+    params = jax.jit(conv.init)(random.key(0), own.adjacency, x)
     kernel, bias = params["params"]["Dense_0"]["kernel"], params["params"]["Dense_0"]["bias"]
     q, k, v, s = np.split(np.asarray(x @ kernel + bias), 4, axis=1)
     wanted = np.zeros((10, 6))
@@ -53,25 +54,29 @@ def test_transformer_convolution_is_its_formula_dense_and_sparse():
             weight = np.exp(logit) / np.exp(logit).sum()
             wanted[i, at] = weight @ v[near, at]
     wanted += s
-    dense = conv.apply(params, own.adjacency, x)
-    np.testing.assert_allclose(dense, wanted, atol=1e-5)
     receivers, senders = np.nonzero(own.adjacency)
     listed = gene_graphs.stack([gene_graphs.from_pairs(10, senders, receivers)])
     listed = jax.tree.map(lambda leaf: leaf[0], listed)
-    np.testing.assert_allclose(conv.apply(params, listed, x), wanted, atol=1e-5)
 
-    def loss(edges, params):
-        return jnp.square(conv.apply(params, edges, x)).sum()
+    @jax.jit
+    @partial(jax.value_and_grad, has_aux=True)
+    def loss(params, edges):
+        found = conv.apply(params, edges, x)
+        return jnp.square(found).sum(), found
 
-    both = [jax.grad(partial(loss, edges))(params) for edges in (own.adjacency, listed)]
+    both = []
+    for edges in (own.adjacency, listed):
+        (_, found), gradient = loss(params, edges)
+        np.testing.assert_allclose(found, wanted, atol=1e-5)
+        both.append(gradient)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *both)
 
 
 def test_nodes_that_none_sends_to_gather_nothing():
     conv, x = nn.TransformerConv(3), jnp.ones((4, 2))
     edges = jnp.zeros((4, 4), bool)
-    params = conv.init(random.key(0), edges, x)
-    gradient = jax.grad(lambda p: conv.apply(p, edges, x).sum())(params)
+    params = jax.jit(conv.init)(random.key(0), edges, x)
+    gradient = jax.jit(jax.grad(lambda p: conv.apply(p, edges, x).sum()))(params)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
 
 
@@ -213,7 +218,7 @@ def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     other = model.fit(studies, SMALL, seeds=(4, 5))
     for a, b in zip(both.vectors[1], other.vectors[0], strict=True):
         np.testing.assert_allclose(a, b, atol=1e-4)
-    assert [v.shape for v in both.vectors[0]] == [(20, 4), (24, 4)]
+    assert [v.shape for v in both.vectors[0]] == [(20, 8), (24, 8)]
     assert not np.allclose(both.vectors[0][0], both.vectors[1][0])
 
 
@@ -228,7 +233,7 @@ def test_genes_that_studies_share_come_together():
 def test_odd_studies_are_embedded_as_said():
     alone = model.fit([graph(20)], SMALL)
     assert np.isfinite(alone.losses).all()
-    join = partial(losses.join, i=jnp.int32(0), samples=6, temperature=0.1)
+    join = jax.jit(partial(losses.join, i=jnp.int32(0), samples=6, temperature=0.1))
     z = random.normal(random.key(0), (2, 20, 4))
     for first, joins in ((50, (False, False)), (0, (True, False)), (10, (True, True))):
         pairs = losses.pair_studies([graph(20), graph(20, first=first, seed=1)])
@@ -325,7 +330,7 @@ def test_baselines_of_one_shape_share_a_compilation():
 
 
 @pytest.mark.slow
-def test_real_slices_are_joined_better_than_each_alone(real_data):
+def test_real_slices_are_joined_and_their_graphs_told_better_than_by_components(real_data):
     folder = real_data / "expression"
     graphs = [
         study_graph(read_study(folder / f"human_breastcancer_ST_layer{i}.h5ad"),
@@ -334,11 +339,15 @@ def test_real_slices_are_joined_better_than_each_alone(real_data):
     ]  # fmt: skip
     config = Config(epochs=150, encoder_rate=1e-3)
     found = evaluate(graphs, model.embed(graphs, 0, config))
-    alone = evaluate(graphs, METHODS["pca"].embed(graphs, 0))
-    # Edges are told well by components too; what they cannot is join studies.
-    assert found["auc"] > 0.8
+    # Both share a compilation.
+    apart = replace(config, similarity=0.0, contrast=0.0)
+    alone = evaluate(graphs, model.embed(graphs, 0, apart))
+    components = evaluate(graphs, METHODS["pca"].embed(graphs, 0))
+    assert found["auc"] > components["auc"] + 0.1
+    assert found["common_ratio"] > components["common_ratio"]
+    # Not asked to lie above components in iLISI: the leading ones of two slices are alike anyway.
     for name in ("ilisi", "common_ratio"):
-        assert found[name] > alone[name]
+        assert found[name] > alone[name] + 0.1
 
 
 def cosines(vectors):
