@@ -41,11 +41,11 @@ class Config:
         Whether responding genes are also placed by their own nodes, so that genes near to each
         other respond alike (open; an addition).
     base
-        What the network adds to: the ``mean`` response of training perturbations, from which it
-        learns, or, after training, one ``recalled`` from those near to it (an addition).
+        What the network adds to. It learns what the ``mean`` response of training perturbations
+        leaves; with ``recalled`` a share of it is then added to what those near to a perturbation
+        did (an addition). Learning what these leave lost on held-out perturbations.
     added
-        Share of the network's outputs that is added to what is recalled, where no perturbations
-        are held out to choose it by (open).
+        This share, where no perturbations are held out to choose it by, see `model.ADDED` (open).
     decoder
         ``joint`` for all genes, or ``genewise``, GEARS's: a gene's vector, averaged with those of
         genes that respond alike in training, plus the perturbation's, through weights of its own.
