@@ -15,19 +15,15 @@ from infosem_jax.perturbation import saved
 from infosem_jax.perturbation.baselines import METHODS as BASELINES
 from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.config import Config
-from infosem_jax.perturbation.counting import Counts, count, near_genes
+from infosem_jax.perturbation.counting import near_genes
 from infosem_jax.perturbation.explain import agreement, contexts, explain
-from infosem_jax.perturbation.likeness import pair_features
+from infosem_jax.perturbation.likeness import graph_likeness, likeness, text_likeness
 from infosem_jax.perturbation.methods import METHODS, NETWORKS, QUICK, configured, shuffled_graph
-from infosem_jax.perturbation.metrics import evaluate
-from infosem_jax.perturbation.model import fit, infer, predict
+from infosem_jax.perturbation.metrics import auroc, evaluate
+from infosem_jax.perturbation.model import ADDED, added_of, fit, infer, predict
+from infosem_jax.perturbation.objective import ordered
 from infosem_jax.perturbation.prepare import base_of
-from infosem_jax.perturbation.recall import (
-    Pairs,
-    Recall,
-    recalled_signs,
-    recalled_values,
-)
+from infosem_jax.perturbation.recall import recalled
 from infosem_jax.perturbation.selector import pool, select
 from infosem_jax.perturbation.splits import Split
 from infosem_jax.perturbation.task import make_problem
@@ -112,57 +108,66 @@ def test_fixed_contexts_are_balls():
         np.testing.assert_array_equal(weight[0], right)
 
 
-def test_recall_is_the_weighted_count_and_no_pair_without_knowledge_has_weight():
+@pytest.mark.parametrize("kind", ["values", "signed"])
+def test_recall_is_the_neighbours_of_the_baseline_and_never_of_itself(kind):
+    own = problem(kind)
+    train, known = own.task.train, own.task.knowledge
+    weight = likeness(known, own.task.perturbed, own.task.line, train.perturbed, train.line)
+    near = near_genes(known, train.genes) if kind == "signed" else None
+    every = np.arange(len(train.perturbed))
+    found = recalled(weight, train, every, base_of(train, 1.0), 1.0, near)
+    right = BASELINES["neighbours_genes"].predict([own.task], 0)[0]
+    if kind == "values":
+        np.testing.assert_allclose(found[0], right.change, rtol=1e-4, atol=1e-5)
+    else:
+        odds = 1 / (1 + np.exp(-found))
+        np.testing.assert_allclose(odds, [right.de, right.up], rtol=1e-3, atol=2e-4)
+    # Half of the rows may be recalled: the others change nothing, but by the mean.
+    other = train._replace(sign=np.where(every[:, None] < 6, train.sign, 0).astype(np.int8))
+    if train.delta is not None:
+        other = other._replace(delta=np.where(every[:, None] < 6, train.delta, 9))
+    parts = [recalled(weight, r, every[:6], base_of(train, 1.0), 1.0, near) for r in (train, other)]
+    np.testing.assert_array_equal(*parts)
+    itself = likeness(known, train.perturbed, train.line, train.perturbed, train.line)
+    assert not np.diag(itself).any() and itself.any()
+
+
+def test_likeness_sums_edges_texts_and_genes_in_common():
+    known = made.knowledge()
+    asked, others = [("p00",), ("p00", "p10")], [("p01",), ("p00",), ("p20",)]
+    found = likeness(known, asked, ["l", "l"], others, ["l"] * 3)
+    parts = [*graph_likeness(known, asked, others), text_likeness(known, asked, others)]
+    common = np.array([[0, 1, 0], [0, 2**-0.5, 0]])
+    right = sum(parts) + common
+    assert found[0, 1] == 0 and found[1, 1] > 2**-0.5
+    right[0, 1] = 0
+    np.testing.assert_allclose(found, right, rtol=1e-5)
+    # In another cell line it is the same perturbation, and the nearest.
+    assert likeness(known, asked, ["k", "k"], others, ["l"] * 3)[0].argmax() == 1
+
+
+def test_pairs_in_order_are_those_of_the_auroc():
     rng = np.random.default_rng(0)
-    weight = rng.random((2, 4)).astype(np.float32)
-    sign = rng.integers(-1, 2, (4, 3)).astype(np.int8)
-    known = (rng.random((4, 3)) < 0.8) | (sign != 0)
-    base = np.zeros((2, 1, 3), np.float32)
-    counts = Counts(*(x.astype(np.float32) for x in (known, sign != 0, sign != 0, sign > 0)))
-    found = 1 / (1 + np.exp(-np.asarray(recalled_signs(jnp.asarray(weight), counts, base))))
-    de = (weight @ (sign != 0) + 0.5) / (weight @ known + 1)
-    up = (weight @ (sign > 0) + 0.5) / (weight @ (sign != 0) + 1)
-    np.testing.assert_allclose(found, [de, up], rtol=1e-4)
-    value = rng.normal(size=(4, 3)).astype(np.float32)
-    mean = np.asarray(recalled_values(jnp.asarray(weight), value, base))[0]
-    np.testing.assert_allclose(mean, weight @ value / (weight.sum(1, keepdims=True) + 1), rtol=1e-5)
-    features = rng.random((2, 4, 3)).astype(np.float16)
-    features[0, 1] = 0
-    pairs = Pairs(features, np.ones((2, 4), np.float32))
-    net = Recall()
-    params = net.init(random.key(0), pairs)
-    start = np.asarray(net.apply(params, pairs))
-    np.testing.assert_allclose(start, features.astype(np.float32).sum(2), rtol=1e-3)
-    assert start[0, 1] == 0
+    score = rng.normal(size=(20, 5)).astype(np.float32)
+    yes, known = rng.random((20, 5)) < 0.4, rng.random((20, 5)) < 0.7
+    right, pairs = ordered(*map(jnp.asarray, (score, yes, known)))
+    for g in range(5):
+        own = known[:, g]
+        assert float(right[g] / pairs[g]) == pytest.approx(auroc(score[own, g], yes[own, g]))
 
 
-def test_recall_starts_from_the_neighbours_of_the_baseline():
-    known = made.knowledge()
-    full = made.signed()
-    own = make_problem(full, made.split(), known)
-    pairs = Pairs(*pair_features(known, own.task.perturbed, own.task.line,
-                                 own.task.train.perturbed, own.task.train.line))  # fmt: skip
-    net = Recall()
-    weight = net.apply(net.init(random.key(0), pairs), pairs)
-    base = base_of(own.task.train, 1.0)
-    train = own.task.train
-    for name, near in (("neighbours", None), ("neighbours_genes", near_genes(known, train.genes))):
-        logits = np.asarray(recalled_signs(weight, count(train, near), base))
-        right = BASELINES[name].predict([own.task], 0)[0]
-        found = 1 / (1 + np.exp(-logits))
-        np.testing.assert_allclose(found[0], right.de, rtol=2e-2, atol=2e-3)
-        np.testing.assert_allclose(found[1], right.up, rtol=2e-2, atol=2e-3)
-
-
-def test_pairs_know_edges_texts_and_genes_in_common():
-    known = made.knowledge()
-    features, other = pair_features(
-        known, [("p00",), ("p00", "p10")], ["l", "l"], [("p01",), ("p00",), ("p20",)], ["l"] * 3
-    )
-    assert features.shape == (2, 3, 4)
-    assert features[0, 0, 0] == 1 and features[0, 2, 0] == 0
-    assert other[0].tolist() == [1, 0, 1] and features[0, 1, 3] == 1
-    assert features[1, 1, 3] == pytest.approx(2**-0.5, rel=1e-2)
+@pytest.mark.parametrize("kind", ["values", "signed"])
+def test_what_the_network_adds_is_chosen_on_perturbations_that_it_did_not_see(kind):
+    own = problem(kind)
+    fitted = fit([own.task], replace(SMALL, epochs=2))[0]
+    assert set(fitted.added[:1]) <= set(np.float32(ADDED))
+    assert kind == "signed" or fitted.added[1] == 1
+    nothing = fitted._replace(added=np.zeros(2, np.float32), calibration=1.0)
+    found = predict(nothing, own.truth.perturbed, own.truth.line, own.truth.control)
+    right = BASELINES["neighbours_genes"].predict([own.task], 0)[0]
+    np.testing.assert_allclose(found.change, right.change, rtol=1e-3, atol=1e-3)
+    assert added_of(SMALL, True).tolist() == pytest.approx([0.2, 1.0])
+    assert added_of(replace(SMALL, base="mean"), False).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("kind", ["values", "signed"])
@@ -183,7 +188,8 @@ def test_fits_together_are_fits_apart_and_see_no_test_response():
     full, known = made.values(), made.knowledge()
     tests = [np.array([4, 9, 14]), np.array([3, 8, 13])]
     splits = [Split(np.setdiff1d(np.arange(15), t), np.zeros(0, int), t, "made") for t in tests]
-    short = replace(SMALL, epochs=4)
+    # What fits share is the graph, which no response enters; without it they compile in a third.
+    short = replace(SMALL, epochs=4, context="none")
 
     def predicted(responses, which=splits):
         tasks = [make_problem(responses, split, known).task for split in which]
@@ -220,7 +226,9 @@ def test_predictions_do_not_depend_on_what_else_is_asked():
 )
 def test_kept_networks_come_back(name, kind, tmp_path):
     own = problem(kind)
-    settings = SETTINGS | {"epochs": 2} if name == "adapert" else QUICK | {"epochs": 2}
+    # Graph attention comes back with the first; the second has a decoder of its own.
+    small = SETTINGS if name == "adapert" else QUICK | {"context": "none"}
+    settings = small | {"epochs": 2}
     model = saved.fit_model(own.task, name, settings=settings, seeds=2)
     saved.save_model(tmp_path / "model.npz", model)
     back = saved.load_model(tmp_path / "model.npz")

@@ -10,7 +10,7 @@ from functools import partial
 
 import numpy as np
 
-from infosem_jax.perturbation.counting import PRIOR, count, near_genes, posterior, rates
+from infosem_jax.perturbation.counting import PRIOR, SHARES, count, near_genes, posterior, rates
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.knowledge import indicator, reach, text_of
 from infosem_jax.perturbation.likeness import graph_likeness, text_likeness
@@ -43,7 +43,7 @@ def neighbours(task: Task, *, graph: bool, text: bool, genes: bool = False) -> P
 
     In the graph the weight of a perturbation is that of its edges, summed over sources, plus the
     cosine of the two neighbourhoods; by text it is the cosine to the power of 4, of the 50 nearest.
-    With ``genes``, what genes near to a gene did is counted too, in tables of signs.
+    With ``genes``, what near genes and all genes did is counted too, in tables of signs.
     """
     weight = np.zeros((len(task.perturbed), len(task.train.perturbed)))
     every, text_every = reach(task.knowledge, task.perturbed)
@@ -114,7 +114,9 @@ def _averaged(task: Task, weight: np.ndarray, near=None) -> Prediction:
         usual = np.full(weight.shape, 1.0 / weight.shape[1])
         own = (weight + PRIOR * usual) / (total + PRIOR)
         return from_change((own @ train.delta).astype(np.float32), task)
-    return _signed(*posterior(weight.astype(np.float32), count(train, near), *rates(train)))
+    shares = ((0.0, 0.0), (0.0, 0.0)) if near is None else SHARES
+    parts = zip(count(train, near), rates(train), shares, strict=True)
+    return _signed(*(np.clip(posterior(weight.astype(np.float32), *p), 0, 1) for p in parts))
 
 
 def _same_line(task: Task) -> np.ndarray:
@@ -220,7 +222,7 @@ METHODS: dict[str, Method] = {
     ),
     "neighbours_genes": _plain(
         neighbours,
-        "The same; in tables of signs, near genes are counted too.",
+        "The same; in tables of signs, near genes and all genes are counted too.",
         graph=True,
         text=True,
         genes=True,

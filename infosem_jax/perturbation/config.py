@@ -28,6 +28,8 @@ class Config:
         ``learned`` from there. Both exist in the sources.
     cut
         0.1 was the best of 0.05 to 0.2.
+    start
+        Score of every candidate before training; at the cut, so that training decides (open).
     temperature
         Of the Gumbel-softmax in training (open).
     text
@@ -39,12 +41,11 @@ class Config:
         Whether responding genes are also placed by their own nodes, so that genes near to each
         other respond alike (open; an addition).
     base
-        What the network adds to: the ``mean`` response of training perturbations, or one that is
-        ``recalled`` from those near to it, with learned weights (an addition).
-    near
-        Whether, in tables of signs, what near genes did is recalled too (an addition).
+        What the network adds to. It learns what the ``mean`` response of training perturbations
+        leaves; with ``recalled`` a share of it is then added to what those near to a perturbation
+        did (an addition). Learning what these leave lost on held-out perturbations.
     added
-        Factor on what the network adds at the start (open); small where the base is strong.
+        This share, where no perturbations are held out to choose it by, see `model.ADDED` (open).
     decoder
         ``joint`` for all genes, or ``genewise``, GEARS's: a gene's vector, averaged with those of
         genes that respond alike in training, plus the perturbation's, through weights of its own.
@@ -85,13 +86,13 @@ class Config:
     pooling: Literal["attention", "sum"] = "attention"
     threshold: Literal["fixed", "learned"] = "fixed"
     cut: float = 0.1
+    start: float = 0.1
     temperature: float = 0.5
     text: bool = True
     combine: Literal["concat", "add"] = "concat"
     tied: bool = True
     base: Literal["mean", "recalled"] = "recalled"
-    near: bool = True
-    added: float = 0.1
+    added: float = 0.2
     decoder: Literal["joint", "genewise"] = "joint"
     focus: float = 2.0
     direction: float = 0.0
@@ -103,11 +104,11 @@ class Config:
     components: int = 16
     dropout: float = 0.3
     weight_decay: float = 1e-4
-    rate: float = 2e-3
+    rate: float = 3e-3
     batch_size: int = 128
     epochs: int = 40
-    held_out: float = 0.1
-    patience: int = 8
+    held_out: float = 0.15
+    patience: int = 12
     members: int = 2
 
     def __post_init__(self):

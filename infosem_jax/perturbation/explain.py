@@ -57,9 +57,7 @@ def contexts(
         raise ValueError(
             f"Expected a network that chooses nodes, found one with context {config.context!r}."
         )
-    query = query_of(
-        fitted.knowledge, perturbed, line, control, fitted.inputs, config, fitted.train
-    )
+    query = query_of(fitted.knowledge, perturbed, line, control, fitted.inputs, config)
     scores, thresholds = [], []
     for member in range(len(fitted.rows)):
         parts = [

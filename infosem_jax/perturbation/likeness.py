@@ -6,7 +6,7 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from jaxtyping import Float16, Float32
+from jaxtyping import Float32
 
 from infosem_jax.perturbation.knowledge import Knowledge, indicator, text_of
 
@@ -46,26 +46,24 @@ def text_likeness(
     return TEXT_SHARE * np.where(cosine >= least, cosine, 0) ** SHARPNESS
 
 
-def pair_features(
+def likeness(
     knowledge: Knowledge,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
     others: Sequence[tuple[str, ...]],
     other_line: Sequence[str],
-) -> tuple[Float16[np.ndarray, "n m features"], Float32[np.ndarray, "n m"]]:
-    """Return all respects in which perturbations are near, and where they are not the same.
+) -> Float32[np.ndarray, "perturbations others"]:
+    """Sum all respects in which perturbations are near: graphs, texts, and genes in common.
 
-    Those of graphs and texts, as above, and the share of perturbed genes in common.
-
-    Returns
-    -------
-    Features, and 1 where gene or cell line differ.
+    The last is the cosine of the sets of perturbed genes. A perturbation is not near to itself in
+    the same cell line.
     """
-    parts = [*graph_likeness(knowledge, perturbed, others)]
-    parts.append(text_likeness(knowledge, perturbed, others))
+    total = text_likeness(knowledge, perturbed, others)
+    for part in graph_likeness(knowledge, perturbed, others):
+        total += part
     here, there = indicator(knowledge, perturbed), indicator(knowledge, others)
     sizes = [np.maximum(np.asarray(m.sum(1)).ravel(), 1) for m in (here, there)]
-    parts.append((here @ there.T).toarray() / np.sqrt(np.outer(*sizes)))
+    total += (here @ there.T).toarray() / np.sqrt(np.outer(*sizes))
     same = np.array([[a == b for b in others] for a in perturbed], bool)
     same &= np.array([[a == b for b in other_line] for a in line], bool)
-    return np.stack(parts, 2).astype(np.float16), (~same).astype(np.float32)
+    return np.where(same, 0, total).astype(np.float32)

@@ -18,7 +18,7 @@ from infosem_jax.perturbation.config import DEFAULT, Config
 from infosem_jax.perturbation.data import Responses, stack_rows, take
 from infosem_jax.perturbation.knowledge import Knowledge, reach
 from infosem_jax.perturbation.network import Network, Output, Query, World
-from infosem_jax.perturbation.objective import LEAST_LOG_SD, HeldOut, Objective, Own, based
+from infosem_jax.perturbation.objective import LEAST_LOG_SD, HeldOut, Objective, Own, ordered
 from infosem_jax.perturbation.prepare import (
     Inputs,
     alike_of,
@@ -28,10 +28,10 @@ from infosem_jax.perturbation.prepare import (
     own_of,
     pool_of,
     query_of,
-    remembered,
     scale_of,
-    truth_of,
+    weight_of,
 )
+from infosem_jax.perturbation.recall import recalled
 from infosem_jax.perturbation.task import Method, Prediction, Task
 from infosem_jax.perturbation.units import check_same_units
 from infosem_jax.training import Fits, Rate, Schedule, to_host
@@ -40,6 +40,8 @@ from infosem_jax.training import Fits, Rate, Schedule, to_host
 CHECK_EVERY = 2
 # Perturbations that are asked at once, so that what is computed on the way stays small.
 AT_ONCE = 256
+# Shares of what the network says that are tried on top of what is recalled.
+ADDED = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 
 
 class Fitted(NamedTuple):
@@ -67,6 +69,8 @@ class Fitted(NamedTuple):
         Factor on deviations that makes them right in held-out perturbations.
     looks
         Held-out loss of each member at each look, [members, looks].
+    added
+        Shares of the network's two outputs that are added to what is recalled.
     """
 
     config: Config
@@ -80,6 +84,7 @@ class Fitted(NamedTuple):
     rows: Int[np.ndarray, "members rows"]
     calibration: float
     looks: Float32[np.ndarray, "members looks"]
+    added: Float32[np.ndarray, " 2"]
 
 
 def fit(
@@ -119,7 +124,7 @@ def fit(
     pool = pool_of(rows, knowledge, inputs, config)
     near = near_of(knowledge, rows, config)
     owns = [
-        own_of(rows, at[train], at[valid], scale_of(task.train), config, near)
+        own_of(rows, at[train], at[valid], scale_of(task.train), config)
         for i, (task, at) in enumerate(zip(tasks, index, strict=True))
         for train, valid in _parts(task, config, (seed, i))
     ]
@@ -149,8 +154,9 @@ def fit(
             rows=mine,
             calibration=1.0,
             looks=looks[at],
+            added=added_of(config, rows.continuous),
         )
-        fitted.append(found._replace(calibration=_calibrate(found, task.train)))
+        fitted.append(_tune(found))
     return fitted
 
 
@@ -180,7 +186,11 @@ def predict(
         If controls are not as in training, or in other units.
     """
     _check_control(fitted, perturbed, control)
-    first, second = _said(fitted, perturbed, line, control)
+    # Perturbations that told a member when to stop are recalled as well.
+    base = _base(fitted, np.arange(len(fitted.train.perturbed)), perturbed, line)
+    members = range(len(fitted.rows))
+    net = np.stack([_net(fitted, i, perturbed, line, control) for i in members], axis=1)
+    first, second = base[:, None] + fitted.added[:, None, None, None] * net
     edges, text = reach(fitted.knowledge, perturbed)
     informed = (edges if fitted.config.context != "none" else False) | (text & fitted.config.text)
     if not fitted.train.continuous:
@@ -206,6 +216,13 @@ def infer(tasks: Sequence[Task], seed: int, config: Config = DEFAULT) -> list[Pr
         for i, fitted in zip(own, fit([tasks[i] for i in own], config, seed=seed), strict=True):
             found[i] = predict(fitted, tasks[i].perturbed, tasks[i].line, tasks[i].control)
     return [found[i] for i in range(len(tasks))]
+
+
+def added_of(config: Config, continuous: bool) -> Float32[np.ndarray, " 2"]:
+    """Return the shares that are added where none is chosen; deviations are added in full."""
+    if config.base == "mean":
+        return np.ones(2, np.float32)
+    return np.array([config.added, 1.0 if continuous else config.added], np.float32)
 
 
 def outputs(fitted: Fitted, member: int, query: Query) -> Output:
@@ -301,6 +318,10 @@ def _train(
     pool = place(pool, layout)
     static, looks = (objective, schedule, layout), []
     state = training.init(*static, fits, pool)
+    if stops:
+        # What training starts from is also a candidate.
+        state, loss = training.score(*static, state, fits, HeldOut(*pool), jnp.int32(-1))
+        looks.append(to_host(loss)[:n])
     for done in range(0, config.epochs, CHECK_EVERY):
         until = min(done + CHECK_EVERY, config.epochs)
         span = jnp.int32(done), jnp.int32(until)
@@ -321,48 +342,79 @@ def _train(
     return jax.tree.map(lambda leaf: to_host(leaf)[:n], params), sound, np.stack(looks, 1)
 
 
-def _said(
+def _base(
     fitted: Fitted,
+    rows: Int[np.ndarray, " rows"],
+    perturbed: Sequence[tuple[str, ...]],
+    line: Sequence[str],
+) -> np.ndarray:
+    """Return what the network adds to, by some training rows, [2, n, genes]."""
+    base = base_of(take(fitted.train, rows), fitted.scale)
+    if fitted.config.base == "mean":
+        return np.repeat(base, len(perturbed), axis=1)
+    weight = weight_of(fitted.knowledge, perturbed, line, fitted.train, fitted.config)
+    return recalled(weight, fitted.train, rows, base, fitted.scale, fitted.near)
+
+
+def _net(
+    fitted: Fitted,
+    member: int,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
     control: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return both outputs of every member, their base added, [members, n, genes]."""
-    config = fitted.config
-    query = query_of(
-        fitted.knowledge, perturbed, line, control, fitted.inputs, config, fitted.train
-    )
-    value, signs = truth_of(fitted.train, fitted.scale).value, not fitted.train.continuous
-    found = []
+) -> np.ndarray:
+    """Return both outputs of one member, beyond the mean response, [2, n, genes]."""
+    query = query_of(fitted.knowledge, perturbed, line, control, fitted.inputs, fitted.config)
+    parts = [
+        np.stack(outputs(fitted, member, part_of(query, i))[:2])
+        for i in range(0, len(perturbed), AT_ONCE)
+    ]
+    return np.concatenate(parts, axis=1)
+
+
+def _tune(fitted: Fitted) -> Fitted:
+    """Choose what is added, and the factor on deviations, in rows that members did not learn from.
+
+    Among `ADDED`, the share with the best order of perturbations per gene, for each of the two
+    questions of tables of signs; of values, the share with the least squared error.
+    """
+    train, config = fitted.train, fitted.config
+    held = []
     for member, rows in enumerate(fitted.rows):
-        base = base_of(take(fitted.train, rows), fitted.scale)
-        mine = np.zeros(len(fitted.train.perturbed), np.float32)
-        mine[rows] = 1.0
-        counts = remembered(fitted.train, rows, fitted.near, config)
-        asked = range(0, len(perturbed), AT_ONCE)
-        said = [outputs(fitted, member, part_of(query, i)) for i in asked]
-        bases = [
-            np.asarray(based(config, o.recall * mine, value, counts, base, signs)) for o in said
-        ]
-        pairs = list(zip(said, bases, strict=True))
-        found.append([np.concatenate([np.asarray(o[k]) + b[k] for o, b in pairs]) for k in (0, 1)])
-    first, second = (np.stack(parts) for parts in zip(*found, strict=True))
-    return first, second
-
-
-def _calibrate(fitted: Fitted, train: Responses) -> float:
-    """Compare stated deviations with errors in perturbations that a member did not learn from."""
-    if train.delta is None or not fitted.config.likelihood:
-        return 1.0
+        own = take(train, np.setdiff1d(np.arange(len(train.perturbed)), rows))
+        if own.perturbed:
+            base = _base(fitted, rows, own.perturbed, own.line)
+            held.append((own, base, _net(fitted, member, own.perturbed, own.line, own.control)))
+    if not held:
+        return fitted
+    added = fitted.added.copy()
+    if config.base == "recalled" and train.continuous:
+        errors = [sum(float(np.square(own.delta / fitted.scale - base[0] - share * net[0]).sum())
+                      for own, base, net in held) for share in ADDED]  # fmt: skip
+        added[0] = ADDED[int(np.argmin(errors))]
+    elif config.base == "recalled":
+        for k in (0, 1):
+            added[k] = ADDED[int(np.argmax([_order(held, k, share) for share in ADDED]))]
+    fitted = fitted._replace(added=added)
+    if not train.continuous or not config.likelihood:
+        return fitted
     ratios = []
-    first, second = _said(fitted, train.perturbed, train.line, train.control)
-    for rows, mean, log_sd in zip(fitted.rows, first, second, strict=True):
-        held = np.setdiff1d(np.arange(len(train.perturbed)), rows)
-        if len(held):
-            error = train.delta[held] / fitted.scale - mean[held]
-            variance = np.exp(2 * np.maximum(log_sd[held], LEAST_LOG_SD))
-            ratios.append(np.square(error).mean() / variance.mean())
-    return float(np.sqrt(np.mean(ratios))) if ratios else 1.0
+    for own, base, net in held:
+        mean, log_sd = base + added[:, None, None] * net
+        variance = np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD))
+        ratios.append(np.square(own.delta / fitted.scale - mean).mean() / variance.mean())
+    return fitted._replace(calibration=float(np.sqrt(np.mean(ratios))))
+
+
+def _order(held: list[tuple[Responses, np.ndarray, np.ndarray]], k: int, share: float) -> float:
+    """Return the mean AUROC of a gene; perturbations are compared within a member only."""
+    right, pairs = 0.0, 0.0
+    for own, base, net in held:
+        de = own.sign != 0
+        yes, known = (own.sign > 0, de) if k else (de, own.known)
+        found = ordered(*map(jnp.asarray, (base[k] + share * net[k], yes, known)))
+        right, pairs = right + np.asarray(found[0]), pairs + np.asarray(found[1])
+    return float((right / np.maximum(pairs, 1))[pairs > 0].mean()) if np.any(pairs > 0) else 0.0
 
 
 def _check_control(

@@ -16,7 +16,6 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.nn import GATv2
 from infosem_jax.perturbation.config import Config
-from infosem_jax.perturbation.recall import Pairs, Recall
 from infosem_jax.perturbation.selector import Selection, pool, select, threshold_of
 
 _MOST_HOPS = 16
@@ -54,15 +53,12 @@ class Query(NamedTuple):
         Text of the perturbed genes, [batch, features].
     control
         Control expression, or the cell line one-hot, [batch, inputs].
-    pairs
-        How near they are to remembered perturbations; no features where nothing is recalled.
     """
 
     node: Int[Any, "batch candidates"]
     hop: Int[Any, "batch candidates"]
     text: Float[Any, "batch features"]
     control: Float[Any, "batch inputs"]
-    pairs: Pairs
 
 
 class Output(NamedTuple):
@@ -77,15 +73,12 @@ class Output(NamedTuple):
         The context, mapped to the components of responses, [batch, components].
     selection
         Which nodes made the context.
-    recall
-        Weights of remembered perturbations, [batch, memory].
     """
 
     first: Float[Array, "batch genes"]
     second: Float[Array, "batch genes"]
     aligned: Float[Array, "batch components"]
     selection: Selection
-    recall: Float[Array, "batch memory"]
 
 
 class Network(nn.Module):
@@ -112,11 +105,7 @@ class Network(nn.Module):
         else:
             first, second = self._joint(h, world, u)
         aligned = nn.Dense(config.components, name="aligned")(context)
-        recall = query.pairs.allowed
-        if config.base == "recalled":
-            recall = Recall(name="recall")(query.pairs)
-        scale = self.param("added", nn.initializers.constant(config.added), (2,))
-        return Output(first * scale[0], second * scale[1], aligned, selection, recall)
+        return Output(first, second, aligned, selection)
 
     def _joint(self, h: Array, world: World, u: Array) -> tuple[Array, Array]:
         config, outputs = self.config, []
@@ -170,7 +159,8 @@ class Network(nn.Module):
             of_node = nn.Dense(config.features // 2, name="select_node")(h)
             of_said = nn.Dense(config.features // 2, name="select_said", use_bias=False)(said)
             hidden = nn.leaky_relu(of_node[query.node] + of_said[:, None])
-            logit = nn.Dense(1, name="select")(hidden)[:, :, 0]
+            start = nn.initializers.constant(float(np.log(config.start / (1 - config.start))))
+            logit = nn.Dense(1, name="select", bias_init=start)(hidden)[:, :, 0]
             away = self.param("away", zeros, (_MOST_HOPS,))
             logit = logit + away[jnp.minimum(query.hop, _MOST_HOPS - 1)]
         else:

@@ -6,15 +6,12 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import lax, random
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from infosem_jax import training
-from infosem_jax._typing import Array as Anywhere
 from infosem_jax.perturbation.config import Config
-from infosem_jax.perturbation.counting import Counts
 from infosem_jax.perturbation.network import Network, Output, Query, World
-from infosem_jax.perturbation.recall import recalled_signs, recalled_values
-from infosem_jax.training import Cells
+from infosem_jax.training import Cells, Rows
 
 LEAST_LOG_SD = -5.0
 
@@ -56,10 +53,6 @@ class Own(NamedTuple):
         Rows that are learned from, and that tell when to stop.
     base
         The mean response, for each of the network's two outputs, [2, 1, genes].
-    memory
-        1 for rows that may be recalled, those of training, [n].
-    counts
-        What is recalled of them in tables of signs, [n, genes]; else without columns.
     target
         Main components of the responses, [n, components]; of training rows only.
     slack
@@ -73,45 +66,10 @@ class Own(NamedTuple):
     train: Any
     valid: Any
     base: Any
-    memory: Any
-    counts: Counts
     target: Any
     slack: Any
     alike: Any
     scale: Any
-
-
-class Rows(NamedTuple):
-    """Rows of one fit, as the engine asks for them."""
-
-    pool: Pool
-    own: Own
-    index: Any
-
-    @property
-    def n_rows(self) -> int:
-        """Number of perturbations."""
-        return len(self.index)
-
-    @property
-    def n_cells(self) -> int:
-        """Number of perturbations."""
-        return len(self.index)
-
-    @property
-    def total(self) -> int:
-        """Number of perturbations."""
-        return len(self.index)
-
-    @property
-    def n_held_out(self) -> int:
-        """Those that a fit does not learn from are apart from these."""
-        return 0
-
-    @property
-    def segments(self) -> int:
-        """An epoch is one segment."""
-        return 1
 
 
 class Objective(NamedTuple):
@@ -127,18 +85,15 @@ class Objective(NamedTuple):
 
     def init(self, key: Array, data: Rows) -> training.Params:
         """Return starting parameters."""
-        few = jax.tree.map(lambda leaf: leaf[:1], data.pool.query)
-        world = data.pool.world._replace(alike=data.own.alike)
+        few = jax.tree.map(lambda leaf: leaf[:1], data.shared.query)
+        world = data.shared.world._replace(alike=data.own.alike)
         return dict(Network(self.config, self.genes).init(key, world, few)["params"])
 
     def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
         """Return the mean cost of an entry."""
-        pool, rows = data.pool, data.index[cells.index]
+        pool, rows = data.shared, data.index[cells.index]
         every = pool.truth._replace(value=pool.truth.value / data.own.scale)
         query, truth = jax.tree.map(lambda leaf: leaf[rows], (pool.query, every))
-        other = rows[:, None] != jnp.arange(len(data.own.memory))
-        pairs = query.pairs._replace(allowed=query.pairs.allowed * other * data.own.memory)
-        query = query._replace(pairs=pairs)
         still = isinstance(pool, HeldOut)
         drop, choose = random.split(key)
         world = pool.world._replace(alike=data.own.alike)
@@ -146,9 +101,10 @@ class Objective(NamedTuple):
             {"params": params}, world, query, still, rngs={"dropout": drop, "select": choose}
         )
         output = cast(Output, said)
-        own = data.own
-        base = based(self.config, output.recall, every.value, own.counts, own.base, self.signs)
+        base = data.own.base
         first, second = output.first + base[0], output.second + base[1]
+        if self.signs and still:
+            return 1 - _ranked(first, second, truth)
         if self.signs:
             cost = _of_signs(first, second, truth)
         else:
@@ -165,20 +121,16 @@ class Objective(NamedTuple):
         return "network"
 
 
-def based(
-    config: Config,
-    weight: Float[Anywhere, "batch memory"],
-    value: Float[Anywhere, "memory values"],
-    counts: Counts,
-    base: Float[Anywhere, "2 1 genes"],
-    signs: bool,
-) -> Float[Anywhere, "2 rows genes"]:
-    """Return what the network adds to: the mean response, or the one that is recalled."""
-    if config.base == "mean":
-        return base
-    if signs:
-        return recalled_signs(weight, counts, base)
-    return recalled_values(weight, value, base)
+def ordered(
+    score: Float[Array, "n genes"], yes: Bool[Array, "n genes"], known: Bool[Array, "n genes"]
+) -> tuple[Float[Array, " genes"], Float[Array, " genes"]]:
+    """Count the pairs of perturbations of each gene that a score orders rightly, and all pairs."""
+    order = jnp.argsort(score, axis=0)
+    above, below = (
+        jnp.take_along_axis(part, order, 0).astype(jnp.float32)
+        for part in (yes & known, ~yes & known)
+    )
+    return (above * jnp.cumsum(below, 0)).sum(0), above.sum(0) * below.sum(0)
 
 
 def _of_signs(first: Array, second: Array, truth: Truth) -> Array:
@@ -188,6 +140,17 @@ def _of_signs(first: Array, second: Array, truth: Truth) -> Array:
     is_de = optax.sigmoid_binary_cross_entropy(first, de)
     is_up = optax.sigmoid_binary_cross_entropy(second, (truth.sign > 0).astype(first.dtype))
     return _mean(is_de, known) + _mean(is_up, de)
+
+
+def _ranked(first: Array, second: Array, truth: Truth) -> Array:
+    """Return the mean AUROC of a gene over perturbations, of responding and of the direction."""
+    de = truth.sign != 0
+    return (_auroc(first, de, truth.known) + _auroc(second, truth.sign > 0, de)) / 2
+
+
+def _auroc(score: Array, yes: Array, known: Array) -> Array:
+    right, pairs = ordered(score, yes, known)
+    return _mean(right / jnp.maximum(pairs, 1), (pairs > 0).astype(jnp.float32))
 
 
 def _of_values(

@@ -9,13 +9,12 @@ from scipy import sparse
 
 from infosem_jax import graphs
 from infosem_jax.perturbation.config import Config
-from infosem_jax.perturbation.counting import Counts, count, near_genes, rates
+from infosem_jax.perturbation.counting import near_genes, rates
 from infosem_jax.perturbation.data import Responses, take
 from infosem_jax.perturbation.knowledge import Knowledge, candidates, text_of, union
-from infosem_jax.perturbation.likeness import pair_features
+from infosem_jax.perturbation.likeness import likeness
 from infosem_jax.perturbation.network import Query, World
 from infosem_jax.perturbation.objective import Own, Pool, Truth
-from infosem_jax.perturbation.recall import Pairs
 
 # Contexts of more than the perturbed genes, and less than all.
 WIDE = ("adaptive", "hops")
@@ -87,9 +86,8 @@ def query_of(
     control: Float32[np.ndarray, "n genes"] | None,
     inputs: Inputs,
     config: Config,
-    memory: Responses,
 ) -> Query:
-    """Lay out perturbations for the network, and how near they are to those remembered."""
+    """Lay out perturbations for the network."""
     near = candidates(
         knowledge, perturbed, hops=config.hops if config.context in WIDE else 0, most=config.most
     )
@@ -99,48 +97,29 @@ def query_of(
     else:
         given = (control - inputs.location) / np.float32(inputs.scale)
     text = text_of(knowledge, perturbed)
-    pairs = pairs_of(knowledge, perturbed, line, memory, config)
-    return Query(near.node, near.hop, text, given.astype(np.float32), pairs)
+    return Query(near.node, near.hop, text, given.astype(np.float32))
 
 
-def pairs_of(
+def weight_of(
     knowledge: Knowledge,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
     memory: Responses,
     config: Config,
-) -> Pairs:
+) -> Float32[np.ndarray, "n memory"]:
     """Return how near perturbations are to those remembered, by what the network may know.
 
-    Nothing where none is recalled; no graph without context, and no text where texts are off.
+    No graph without context, and no text where texts are off.
     """
-    if config.base != "recalled":
-        nothing = np.zeros((len(perturbed), len(memory.perturbed)), np.float32)
-        return Pairs(nothing[:, :, None][:, :, :0], nothing)
     usable = _usable(knowledge, config)
-    return Pairs(*pair_features(usable, perturbed, line, memory.perturbed, memory.line))
+    return likeness(usable, perturbed, line, memory.perturbed, memory.line)
 
 
 def near_of(knowledge: Knowledge, train: Responses, config: Config) -> sparse.csr_array | None:
     """Return which genes are counted with each gene, by what the network may know; or None."""
-    if train.continuous or config.base != "recalled" or not config.near:
+    if train.continuous or config.base != "recalled":
         return None
     return near_genes(_usable(knowledge, config), train.genes)
-
-
-def remembered(
-    rows: Responses,
-    train: Int[np.ndarray, " train"],
-    near: sparse.csr_array | None,
-    config: Config,
-) -> Counts:
-    """Return the counts of the training rows of a fit, 0 of others; of values, no columns."""
-    if rows.continuous or config.base != "recalled":
-        return Counts(*4 * [np.zeros((len(rows.sign), 0), np.float32)])
-    counts = Counts(*(np.zeros(rows.sign.shape, np.float32) for _ in range(4)))
-    for part, own in zip(counts, count(take(rows, train), near), strict=True):
-        part[train] = own
-    return counts
 
 
 def scale_of(train: Responses) -> float:
@@ -152,7 +131,7 @@ def scale_of(train: Responses) -> float:
 
 def pool_of(rows: Responses, knowledge: Knowledge, inputs: Inputs, config: Config) -> Pool:
     """Lay out perturbations and their responses."""
-    query = query_of(knowledge, rows.perturbed, rows.line, rows.control, inputs, config, rows)
+    query = query_of(knowledge, rows.perturbed, rows.line, rows.control, inputs, config)
     return Pool(world_of(knowledge, rows.genes, config), query, truth_of(rows, 1.0))
 
 
@@ -168,7 +147,6 @@ def own_of(
     valid: Int[np.ndarray, " valid"],
     scale: float,
     config: Config,
-    near: sparse.csr_array | None = None,
 ) -> Own:
     """Take from the training rows of a fit what belongs to it alone.
 
@@ -180,8 +158,6 @@ def own_of(
         Which of them the fit learns from, and which tell it when to stop.
     scale, config
         As everywhere.
-    near
-        See `near_of`.
     """
     seen = take(rows, train)
     pattern = seen.sign.astype(np.float32)
@@ -194,8 +170,6 @@ def own_of(
     # Perturbations that change nothing have no direction to align with.
     affected = np.any(seen.sign != 0, axis=1)
     target[train, :k] = np.where(affected[:, None], centred @ axes.T, 0.0)
-    memory = np.zeros(len(rows.perturbed), np.float32)
-    memory[train] = 1.0
     slack = 1.0
     if seen.delta is not None:
         calm = seen.delta[(seen.sign == 0) & seen.known]
@@ -204,8 +178,6 @@ def own_of(
         train,
         valid,
         base_of(seen, scale),
-        memory,
-        remembered(rows, train, near, config),
         target,
         np.float32(max(slack, 1e-3)),
         alike_of(seen, config),

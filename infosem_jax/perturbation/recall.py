@@ -1,76 +1,50 @@
-"""Recalling responses of training perturbations, weighed by how near these are in what respect.
+"""Recalling responses of training perturbations, weighed by how near these are in graph and text.
 
-Neighbours in graph and text are a strong baseline whose weights are set by hand. Here a small
-network maps what is known of a pair of perturbations (edges of each source, neighbours in common,
-likeness of texts, genes in common) to a weight, trained with everything else. A perturbation never
+The weight of a pair is the sum of all respects in which it is near (edges of each source,
+neighbours in common, likeness of texts, genes in common), as of the neighbours of `baselines`.
+Weights that were learned gained nothing on perturbations that were held out. A perturbation never
 recalls itself.
 """
 
-from typing import Any, NamedTuple
+import numpy as np
+from jaxtyping import Float32, Float64, Int
+from scipy import sparse
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
-from jaxtyping import Float
-
-from infosem_jax._typing import Array
-from infosem_jax.perturbation.counting import Counts, posterior
+from infosem_jax.perturbation.counting import SHARES, count, posterior
+from infosem_jax.perturbation.data import Responses, take
 
 
-class Pairs(NamedTuple):
-    """What is known of pairs of a perturbation and one that is remembered.
+def recalled(
+    weight: Float32[np.ndarray, "n train"],
+    train: Responses,
+    rows: Int[np.ndarray, " rows"],
+    base: Float32[np.ndarray, "2 1 genes"],
+    scale: float,
+    near: sparse.csr_array | None,
+) -> Float64[np.ndarray, "2 n genes"] | Float32[np.ndarray, "2 n genes"]:
+    """Return what perturbations near to each did, in the form of the network's two outputs.
 
-    Attributes
+    Of values the mean change by weight, the mean response as one more, and the base's deviations;
+    of signs the log-odds of weighted counts, see `counting.posterior`.
+
+    Parameters
     ----------
-    features
-        Respects in which they are near, [batch, memory, features].
-    allowed
-        1 where the second may be recalled, [batch, memory].
+    weight
+        How near perturbations are to those of ``train``.
+    train, rows
+        Responses, and which of them may be recalled.
+    base
+        The mean response, see `prepare.base_of`.
+    scale
+        What values are divided by.
+    near
+        How near genes are to each other; None counts no near genes.
     """
-
-    features: Float[Any, "batch memory features"]
-    allowed: Float[Any, "batch memory"]
-
-
-class Recall(nn.Module):
-    """Weights of remembered perturbations, from what is known of the pair."""
-
-    hidden: int = 16
-
-    @nn.compact
-    def __call__(self, pairs: Pairs) -> Float[jax.Array, "batch memory"]:
-        """Return weights of at least 0."""
-        x = pairs.features.astype(jnp.float32)
-        # The sum of all respects, as of the neighbours of `baselines`, is where training starts.
-        start = nn.initializers.ones
-        line = nn.Dense(1, use_bias=False, kernel_init=start, name="line")(x)[:, :, 0]
-        bend = nn.leaky_relu(nn.Dense(self.hidden, name="hidden")(x))
-        bend = nn.Dense(1, kernel_init=nn.initializers.zeros, name="bend")(bend)[:, :, 0]
-        # A pair of which nothing is known has no weight, whatever has been learned.
-        near = (x > 0).any(2)
-        return jax.nn.relu(line) * jnp.exp(jnp.clip(bend, -4, 4)) * near * pairs.allowed
-
-
-def recalled_signs(
-    weight: Float[Array, "batch memory"],
-    counts: Counts,
-    base: Float[Array, "2 rows genes"],
-) -> Float[jax.Array, "2 batch genes"]:
-    """Return log-odds of being changed and of going up, by weighted counts; see `counting`."""
-    rate, upward = jax.nn.sigmoid(base)
-    return jnp.stack([_logit(p) for p in posterior(weight, counts, rate, upward)])
-
-
-def recalled_values(
-    weight: Float[Array, "batch memory"],
-    value: Float[Array, "memory genes"],
-    base: Float[Array, "2 rows genes"],
-) -> Float[jax.Array, "2 batch genes"]:
-    """Return mean changes by weight, the mean response as one more, and the base's deviations."""
-    change = (weight @ value + base[0]) / (weight.sum(1, keepdims=True) + 1)
-    return jnp.stack([change, jnp.broadcast_to(base[1], change.shape)])
-
-
-def _logit(p: jax.Array) -> jax.Array:
-    p = jnp.clip(p, 1e-4, 1 - 1e-4)
-    return jnp.log(p) - jnp.log1p(-p)
+    seen, weight = take(train, rows), weight[:, rows]
+    if seen.delta is not None:
+        change = (weight @ seen.delta / scale + base[0]) / (weight.sum(1, keepdims=True) + 1)
+        return np.stack([change, np.broadcast_to(base[1], change.shape)])
+    rate = 1 / (1 + np.exp(-base))
+    parts = zip(count(seen, near), rate, SHARES, strict=True)
+    p = np.stack([np.clip(posterior(weight, *part), 1e-4, 1 - 1e-4) for part in parts])
+    return np.log(p) - np.log1p(-p)

@@ -159,7 +159,7 @@ def save_model(path: Path, model: Model) -> None:
         leaves = jax.tree_util.tree_leaves_with_path(member.params)
         arrays |= {f"fit{i}/params{jax.tree_util.keystr(at)}": leaf for at, leaf in leaves}
         arrays |= {f"fit{i}/rows": member.rows, f"fit{i}/looks": member.looks}
-        arrays[f"fit{i}/location"] = member.inputs.location
+        arrays |= {f"fit{i}/location": member.inputs.location, f"fit{i}/added": member.added}
         records.append(
             {
                 "lines": member.inputs.lines,
@@ -246,7 +246,7 @@ def _unpack(
     # Only the structure is asked for: sizes come with the arrays.
     world = world_of(knowledge, train.genes, config)._replace(alike=alike_of(train, config))
     control = None if train.control is None else train.control[:1]
-    few = query_of(knowledge, train.perturbed[:1], train.line[:1], control, inputs, config, train)
+    few = query_of(knowledge, train.perturbed[:1], train.line[:1], control, inputs, config)
     form = jax.eval_shape(Network(config, len(train.genes)).init, random.key(0), world, few)
     leaves, tree = jax.tree_util.tree_flatten_with_path(form["params"])
     params = [arrays[f"fit{i}/params{jax.tree_util.keystr(at)}"] for at, _ in leaves]
@@ -262,6 +262,7 @@ def _unpack(
         arrays[f"fit{i}/rows"],
         record["calibration"],
         arrays[f"fit{i}/looks"],
+        arrays[f"fit{i}/added"],
     )
 
 
