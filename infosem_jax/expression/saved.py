@@ -236,9 +236,7 @@ def save_model(path: Path, model: Model) -> None:
         "fill": model.fill,
         **{f"{i}/{key}": value for i, own in enumerate(packed) for key, value in own.items()},
     }
-    arrays = {key: np.asarray(value) for key, value in arrays.items()}
     record = {
-        "kind": FORMAT,
         "method": model.method,
         "settings": model.settings,
         "inputs": model.inputs,
@@ -249,9 +247,8 @@ def save_model(path: Path, model: Model) -> None:
         "levels": model.levels,
         "platforms": model.platforms,
         "members": len(packed),
-        "arrays": {key: [value.shape, str(value.dtype)] for key, value in arrays.items()},
     }
-    checkpoint.save(path, arrays, record)
+    checkpoint.save_arrays(path, FORMAT, arrays, record)
 
 
 def load_model(path: Path) -> Model:
@@ -264,14 +261,7 @@ def load_model(path: Path) -> Model:
     ValueError
         If it is damaged, was changed, or is something else.
     """
-    record = checkpoint.read_record(path)
-    if record.get("kind") != FORMAT:
-        raise ValueError(f"{path}: expected a model of infosem expression fit of this version.")
-    like = {
-        key: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
-        for key, (shape, dtype) in record["arrays"].items()
-    }
-    arrays = checkpoint.load(path, like, {"kind": FORMAT})
+    record, arrays = checkpoint.load_arrays(path, FORMAT, "infosem expression fit")
     names = {name: tuple(record[name]) for name in ("inputs", "targets", "levels", "platforms")}
     _, config = configured(record["method"], record["settings"])
     members = []

@@ -168,9 +168,7 @@ def save_model(path: Path, model: Model) -> None:
                 "calibration": member.calibration,
             }
         )
-    arrays = {key: np.asarray(value) for key, value in arrays.items()}
     record = {
-        "kind": FORMAT,
         "method": model.method,
         "settings": model.settings,
         "name": train.name,
@@ -180,9 +178,8 @@ def save_model(path: Path, model: Model) -> None:
         "nodes": knowledge.nodes,
         "graphs": list(knowledge.graphs),
         "fits": records,
-        "arrays": {key: [value.shape, str(value.dtype)] for key, value in arrays.items()},
     }
-    checkpoint.save(path, arrays, record)
+    checkpoint.save_arrays(path, FORMAT, arrays, record)
 
 
 def load_model(path: Path) -> Model:
@@ -195,17 +192,7 @@ def load_model(path: Path) -> Model:
     ValueError
         If it is damaged, was changed, or is something else.
     """
-    record = checkpoint.read_record(path)
-    if record.get("kind") != FORMAT:
-        raise ValueError(f"{path}: expected a model of infosem perturbation fit of this version.")
-    like = {
-        key: jax.ShapeDtypeStruct(tuple(shape), np.dtype(dtype))
-        for key, (shape, dtype) in record["arrays"].items()
-    }
-    arrays = {
-        key: np.asarray(value)
-        for key, value in checkpoint.load(path, like, {"kind": FORMAT}).items()
-    }
+    record, arrays = checkpoint.load_arrays(path, FORMAT, "infosem perturbation fit")
     train = Responses(
         record["name"],
         tuple(map(tuple, record["perturbed"])),
