@@ -81,7 +81,7 @@ def start(*words) -> subprocess.Popen:
     )
 
 
-def finish(jobs: list[subprocess.Popen], seconds: float = 150) -> None:
+def finish(jobs: list[subprocess.Popen], seconds: float = 500) -> None:
     try:
         for job in jobs:
             said, _ = job.communicate(timeout=seconds)
