@@ -276,7 +276,7 @@ def test_genes_of_which_nothing_is_known_are_flagged_and_predicted():
 
 def test_bad_settings_and_tasks_are_refused():
     for changes in ({"features": 7}, {"cut": 1.0}, {"members": 0}, {"rate": -1.0},
-                    {"temperature": 0.0}, {"focus": 0.5}):  # fmt: skip
+                    {"temperature": 0.0}, {"focus": 0.5}, {"start": 0.0}):  # fmt: skip
         with pytest.raises(ValueError, match=next(iter(changes))):
             replace(SMALL, **changes)
     with pytest.raises(ValueError, match="did you mean"):

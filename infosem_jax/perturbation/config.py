@@ -135,6 +135,8 @@ class Config:
             raise ValueError(
                 f"features: expected a multiple of heads, found {self.features} and {self.heads}."
             )
+        if not 0 < self.start < 1:
+            raise ValueError(f"start: expected between 0 and 1, found {self.start}.")
         if not self.temperature > 0:
             raise ValueError(f"temperature: expected above 0, found {self.temperature}.")
 

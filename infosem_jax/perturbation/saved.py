@@ -25,7 +25,7 @@ from infosem_jax.perturbation.network import Network
 from infosem_jax.perturbation.prepare import Inputs, alike_of, near_of, query_of, world_of
 from infosem_jax.perturbation.task import Prediction, Task
 
-FORMAT = "infosem_jax perturbation model 1"
+FORMAT = "infosem_jax perturbation model 2"
 
 
 class Model(NamedTuple):
