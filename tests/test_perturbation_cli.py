@@ -244,8 +244,6 @@ def test_tables_have_no_replicate_and_no_cells(files):
 @pytest.mark.slow
 def test_the_mean_and_neighbours_on_papalexi_are_where_they_were_measured(real_data):
     path = real_data / "perturb" / "sc" / "papalexi2021_thp1_panel.h5ad"
-    if not path.exists():
-        pytest.skip("the THP-1 screen is not there")
     from infosem_jax.perturbation.baselines import METHODS
     from infosem_jax.perturbation.metrics import evaluate
     from infosem_jax.perturbation.screen import read_knowledge

@@ -16,7 +16,7 @@ import numpy as np
 from jax import random
 from jaxtyping import Float, Float32
 
-from infosem_jax import checkpoint, graphs
+from infosem_jax import graphs, named_arrays
 from infosem_jax._typing import Path
 from infosem_jax.expression import model as graph_model
 from infosem_jax.expression import network
@@ -248,7 +248,7 @@ def save_model(path: Path, model: Model) -> None:
         "platforms": model.platforms,
         "members": len(packed),
     }
-    checkpoint.save_arrays(path, FORMAT, arrays, record)
+    named_arrays.save_arrays(path, FORMAT, arrays, record)
 
 
 def load_model(path: Path) -> Model:
@@ -261,7 +261,7 @@ def load_model(path: Path) -> Model:
     ValueError
         If it is damaged, was changed, or is something else.
     """
-    record, arrays = checkpoint.load_arrays(path, FORMAT, "infosem expression fit")
+    record, arrays = named_arrays.load_arrays(path, FORMAT, "infosem expression fit")
     names = {name: tuple(record[name]) for name in ("inputs", "targets", "levels", "platforms")}
     _, config = configured(record["method"], record["settings"])
     members = []

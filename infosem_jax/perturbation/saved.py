@@ -14,7 +14,7 @@ from jax import random
 from jaxtyping import Float32
 from scipy import sparse
 
-from infosem_jax import checkpoint
+from infosem_jax import named_arrays
 from infosem_jax._typing import Path
 from infosem_jax.perturbation import model as networks
 from infosem_jax.perturbation.config import Config
@@ -179,7 +179,7 @@ def save_model(path: Path, model: Model) -> None:
         "graphs": list(knowledge.graphs),
         "fits": records,
     }
-    checkpoint.save_arrays(path, FORMAT, arrays, record)
+    named_arrays.save_arrays(path, FORMAT, arrays, record)
 
 
 def load_model(path: Path) -> Model:
@@ -192,7 +192,7 @@ def load_model(path: Path) -> Model:
     ValueError
         If it is damaged, was changed, or is something else.
     """
-    record, arrays = checkpoint.load_arrays(path, FORMAT, "infosem perturbation fit")
+    record, arrays = named_arrays.load_arrays(path, FORMAT, "infosem perturbation fit")
     train = Responses(
         record["name"],
         tuple(map(tuple, record["perturbed"])),
