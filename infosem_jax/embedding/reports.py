@@ -91,7 +91,7 @@ def places(
     if how == "pca" or (how == "auto" and importlib.util.find_spec("umap") is None):
         u, s, _ = np.linalg.svd(z - z.mean(0), full_matrices=False)
         return (u * s)[:, :2], ("PC 1", "PC 2")
-    import umap
+    import umap  # pyright: ignore[reportMissingImports]  (an extra)
 
     n = min(15, len(z) - 1)
     model = umap.UMAP(n_neighbors=n, metric="cosine", random_state=seed, n_jobs=1)
