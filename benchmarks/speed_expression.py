@@ -35,7 +35,7 @@ from infosem_jax.expression.network import PAPER, Config
 from infosem_jax.expression.objective import Objective, Parts, Pool
 from infosem_jax.expression.task import Task
 from infosem_jax.layout import Layout
-from infosem_jax.training import Fits, Rate, Schedule
+from infosem_jax.training_types import Fits, Rate, Schedule
 
 CHANNELS, LAYERS, NEIGHBOURS = 64, 4, 50
 BATCHES = (1, 8)

@@ -23,7 +23,7 @@ from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph, Weights
 from infosem_jax.grn.objective import Choice, FitData, InfoSEM
 from infosem_jax.grn.priors import MeanAbsolute
-from infosem_jax.training import Cells, Params
+from infosem_jax.training_types import Cells, Params
 
 GENES, REGULATORS, BATCH, HIDDEN, KNOTS = 1000, 100, 64, 128, 256
 

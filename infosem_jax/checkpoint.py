@@ -23,7 +23,8 @@ import numpyro.distributions as dist
 
 from infosem_jax import _typing
 from infosem_jax.data._files import Limits, check_npz, reading
-from infosem_jax.training import Losses, to_host
+from infosem_jax.training import to_host
+from infosem_jax.training_types import Losses
 
 FORMAT = 1
 # Nothing is compressed, so that a file can hold no more than its size.

@@ -21,7 +21,7 @@ from infosem_jax.grn.config import Config
 from infosem_jax.grn.fit import fit
 from infosem_jax.grn.priors import Normal
 from infosem_jax.run import NamedPrior, write_run
-from infosem_jax.training import Losses
+from infosem_jax.training_types import Losses
 
 GENES = tuple(f"g{i:02d}" for i in range(20))
 ROWS = GENES[:8]

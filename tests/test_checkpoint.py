@@ -35,7 +35,7 @@ from infosem_jax.checkpoint import (
 from infosem_jax.data.dataset import dataset
 from infosem_jax.grn.binding import GeneContext, bind
 from infosem_jax.grn.priors import GeneEmbedding
-from infosem_jax.training import Losses
+from infosem_jax.training_types import Losses
 
 DTYPES = [
     "float32",

@@ -27,7 +27,7 @@ from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors import Normal
 from infosem_jax.grn.result import Fit
 from infosem_jax.layout import Layout
-from infosem_jax.training import Cells, Fits, Rate
+from infosem_jax.training_types import Cells, Fits, Rate
 
 # Five runs of neighbours, of which one is held out; the others make four blocks.
 CELLS, GENES, BLOCK = 640, 12, 160

@@ -10,7 +10,8 @@ from jax import random
 
 from infosem_jax import training
 from infosem_jax.layout import Layout
-from infosem_jax.training import (
+from infosem_jax.training import by_epoch
+from infosem_jax.training_types import (
     Cells,
     Fits,
     Losses,
@@ -19,7 +20,6 @@ from infosem_jax.training import (
     Resident,
     Schedule,
     TrainState,
-    by_epoch,
 )
 
 CELLS = 12

@@ -21,7 +21,8 @@ from infosem_jax.embedding.graph import StudyGraph
 from infosem_jax.embedding.losses import reconstruction
 from infosem_jax.embedding.model import Vectors
 from infosem_jax.nn import mish
-from infosem_jax.training import Cells, Fits, Rate, Resident, Schedule, to_host
+from infosem_jax.training import to_host
+from infosem_jax.training_types import Cells, Fits, Rate, Resident, Schedule
 
 MASKED = 0.25
 WIDE, MIDDLE = 128, 64

@@ -17,7 +17,8 @@ from infosem_jax.embedding.graph import StudyGraph
 from infosem_jax.embedding.losses import Pairs
 from infosem_jax.embedding.network import Config, Group
 from infosem_jax.layout import choose, place
-from infosem_jax.training import Cells, Fits, Progress, Rate, Resident, Schedule, to_host
+from infosem_jax.training import to_host
+from infosem_jax.training_types import Cells, Fits, Progress, Rate, Resident, Schedule
 
 DEFAULT = Config()
 Vectors = tuple[Float32[np.ndarray, "_ dim"], ...]

@@ -16,7 +16,8 @@ from jaxtyping import Array, Float, Int
 from infosem_jax import training
 from infosem_jax.expression.task import Task
 from infosem_jax.layout import Layout, place
-from infosem_jax.training import Cells, Fits, Rate, Resident, Rows, Schedule, to_host
+from infosem_jax.training import to_host
+from infosem_jax.training_types import Cells, Fits, Rate, Resident, Rows, Schedule
 
 # How far draws of a gate reach beyond 0 and 1, where they are cut off, and how sharp they are.
 LOW, HIGH, SHARPNESS = -0.1, 1.1, 1.5

@@ -13,7 +13,8 @@ from jaxtyping import Array, Float, Float32
 
 from infosem_jax import training
 from infosem_jax.layout import Layout
-from infosem_jax.training import Cells, Fits, Rate, Resident, Rows, Schedule, to_host
+from infosem_jax.training import to_host
+from infosem_jax.training_types import Cells, Fits, Rate, Resident, Rows, Schedule
 
 
 @dataclass(frozen=True)

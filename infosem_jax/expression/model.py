@@ -19,7 +19,8 @@ from infosem_jax.expression.network import PAPER, Config, Wiring
 from infosem_jax.expression.objective import HeldOut, Objective, Parts, Pool, in_blocks
 from infosem_jax.expression.task import Method, Prediction, Task
 from infosem_jax.layout import choose, place
-from infosem_jax.training import Fits, Rate, Schedule, to_host
+from infosem_jax.training import to_host
+from infosem_jax.training_types import Fits, Rate, Schedule
 
 # Least share of a member's squared error that the mean of all is taken to have.
 LEAST_SHARE = 0.1

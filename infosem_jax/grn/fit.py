@@ -24,7 +24,8 @@ from infosem_jax.grn.prepare import Group, Job, PriorLike, Priors
 from infosem_jax.grn.result import Fit, moments
 from infosem_jax.grn.streaming import StreamFeed
 from infosem_jax.layout import Layout, choose, place
-from infosem_jax.training import Fits, Resident, to_host
+from infosem_jax.training import to_host
+from infosem_jax.training_types import Fits, Resident
 
 log = logging.getLogger("infosem_jax")
 

@@ -19,7 +19,7 @@ from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import Choice, Cohort, InfoSEM, objective, rates, schedule, weights
 from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.grn.streaming import MOST_HELD_OUT, block_cells
-from infosem_jax.training import Schedule
+from infosem_jax.training_types import Schedule
 
 # Data sets share a program where none takes more than this many times the steps of another, since
 # all of them are computed for the largest.

@@ -34,7 +34,8 @@ from infosem_jax.perturbation.prepare import (
 from infosem_jax.perturbation.recall import recalled
 from infosem_jax.perturbation.task import Method, Prediction, Task
 from infosem_jax.perturbation.units import check_same_units
-from infosem_jax.training import Fits, Rate, Schedule, to_host
+from infosem_jax.training import to_host
+from infosem_jax.training_types import Fits, Rate, Schedule
 
 # Epochs between two looks at held-out perturbations.
 CHECK_EVERY = 2

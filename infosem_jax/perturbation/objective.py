@@ -11,7 +11,7 @@ from jaxtyping import Array, Bool, Float
 from infosem_jax import training
 from infosem_jax.perturbation.config import Config
 from infosem_jax.perturbation.network import Network, Output, Query, World
-from infosem_jax.training import Cells, Rows
+from infosem_jax.training_types import Cells, Rows
 
 LEAST_LOG_SD = -5.0
 

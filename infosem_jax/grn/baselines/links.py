@@ -24,7 +24,7 @@ from infosem_jax.grn.baselines import pairs as of_pairs
 from infosem_jax.grn.baselines.pairs import Labelled, Own, PairObjective, TrainingPairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.layout import Layout, choose, over_fits, place
-from infosem_jax.training import Fits
+from infosem_jax.training_types import Fits
 
 _WHY_BOTH = (
     ". Edges make the graph and both kinds are learned from: give a split with known edges in "

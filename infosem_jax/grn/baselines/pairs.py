@@ -19,7 +19,7 @@ from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
 from infosem_jax.graphs import GraphsTuple, roomy
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.layout import Layout, place
-from infosem_jax.training import Cells, Fits, Progress, Rate, Resident, Schedule, TrainState
+from infosem_jax.training_types import Cells, Fits, Progress, Rate, Resident, Schedule, TrainState
 
 
 class Labelled(NamedTuple):

@@ -24,7 +24,7 @@ from infosem_jax.grn.baselines._scgreat_network import Genes, Pairs
 from infosem_jax.grn.baselines.pairs import Labelled, Own, PairObjective, TrainingPairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.layout import Layout, choose, place
-from infosem_jax.training import Fits, Progress
+from infosem_jax.training_types import Fits, Progress
 
 # Pairs judged at once, and in one call, where none is trained on: sizes of the network's layers
 # times the first are what memory must hold.
