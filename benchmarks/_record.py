@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -46,6 +47,18 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--quick", action="store_true", help="a small run, below 3 minutes")
     options.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     return options
+
+
+def run(main: Callable[[], None]) -> None:
+    """Run a script; what it refuses, and where it was stopped, is said in a line."""
+    from infosem_jax.checkpoint import Interrupted
+
+    try:
+        main()
+    except Interrupted as error:
+        sys.exit(f"Stopped; {error} holds what was computed, and --resume goes on.")
+    except ValueError as error:
+        sys.exit(f"Error: {error}")
 
 
 def installed(package: str, part: str) -> bool:

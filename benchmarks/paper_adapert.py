@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
-from _record import Figure, parser, print_table, report
+from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.perturbation.cells import Cell
@@ -83,7 +83,9 @@ def main() -> None:
 
 def parts(arguments) -> tuple[str, ...]:
     """Return the parts that were asked for."""
-    return _words(arguments.part) or (("papalexi",) if arguments.quick else PARTS)
+    from infosem_jax.cli_common import words
+
+    return tuple(words(arguments.part)) or (("papalexi",) if arguments.quick else PARTS)
 
 
 def read(folder: Path) -> "list[Cell]":
@@ -100,7 +102,10 @@ def compute(arguments) -> "list[Cell]":
     """Run the parts that were asked for, and return their cells."""
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
-    from infosem_jax.checkpoint import Interrupted
+    from infosem_jax.cli_common import choose_methods, words
+
+    def tell(done: int, total: int, text: str) -> None:
+        print(f"{done}/{total} {text}", file=sys.stderr)
 
     cells = []
     known = all_methods(arguments.quick)
@@ -108,29 +113,24 @@ def compute(arguments) -> "list[Cell]":
         if part == "selection":
             continue
         screens, knowledge, names, split = plan(part, arguments)
-        names = _words(arguments.methods) or names
+        names = words(arguments.methods) or names
         grid = Grid(
             screens,
             knowledge,
-            {name: known[name] for name in names},
+            choose_methods(names, known),
             (split,),
             1 if arguments.quick else arguments.seeds,
             quick=arguments.quick,
         )
         print(f"{part}: {', '.join(names)}", file=sys.stderr)
-        try:
-            tell = lambda done, total, text: print(f"{done}/{total} {text}", file=sys.stderr)  # noqa: E731
-            outcome = run_grid(
-                grid, arguments.out / part, resume=arguments.resume, on_progress=tell
-            )
-        except Interrupted as error:
-            sys.exit(f"Stopped; {error} holds what was computed, and --resume goes on.")
-        cells += outcome.cells
+        folder = arguments.out / part
+        cells += run_grid(grid, folder, resume=arguments.resume, on_progress=tell).cells
     return cells
 
 
 def plan(part: str, arguments) -> "tuple[list[Screen], dict[str, Knowledge], tuple[str, ...], str]":
     """Return data, knowledge, methods and split of a part."""
+    from infosem_jax.cli_common import words
     from infosem_jax.perturbation.baselines import METHODS as BASELINES
     from infosem_jax.perturbation.screen import read_screen
 
@@ -147,7 +147,7 @@ def plan(part: str, arguments) -> "tuple[list[Screen], dict[str, Knowledge], tup
         screens = [_norman(data / "sc" / "norman19_mcfaline23_devel.h5ad")]
         names, split = (*networks, *simple, "additive"), "combination"
     else:
-        lines = _words(arguments.lines)
+        lines = words(arguments.lines)
         screens = [read_screen(data / "labels" / f"perturbqa_{line}_de.csv.gz") for line in lines]
         names, split = (*networks, *(n for n in simple if n != "ridge_pca")), "published"
         if part == "sources":
@@ -323,10 +323,6 @@ def _data() -> Path:
     return folder
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
-
-
 def _mean(cells: "list[Cell]", metric: str) -> float:
     return sum(cell.metrics.get(metric, float("nan")) for cell in cells) / len(cells)
 
@@ -348,4 +344,4 @@ def _figure(claim: Claim) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

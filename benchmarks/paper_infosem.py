@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-from _record import Figure, parser, print_table, report
+from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.cell import Cell
@@ -78,6 +78,7 @@ def compute(arguments) -> "list[Cell]":
         load,
     )
     from infosem_jax.benchmark.runner import Grid, reduce, run_grid
+    from infosem_jax.cli_common import choose_methods
 
     folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
     if not folder.is_dir():
@@ -93,7 +94,7 @@ def compute(arguments) -> "list[Cell]":
     known = methods(quick=arguments.quick)
     grid = Grid(
         loaded,
-        {name: known[name] for name in wanted},
+        choose_methods(wanted, known),
         seeds=1 if arguments.quick else arguments.seeds,
         quick=arguments.quick,
         notes=(*notes, *covered),
@@ -151,4 +152,4 @@ def _figure(claim: str, row: Row) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
-from _record import Figure, parser, print_table, report
+from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.expression.cells import Cell
@@ -100,19 +100,19 @@ def compute(arguments) -> "list[Cell]":
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from infosem_jax.benchmark.expression.runner import Grid, run_grid
     from infosem_jax.benchmark.expression.sources import find_sources, reduce
-    from infosem_jax.checkpoint import Interrupted
+    from infosem_jax.cli_common import choose_methods, words
     from infosem_jax.expression.methods import USUAL, methods
 
     known = methods(quick=arguments.quick)
     quick = (arguments.graph, "ridge", "knn", "mean")
-    wanted = _words(arguments.methods) or (quick if arguments.quick else USUAL)
-    inputs = _words(arguments.inputs) or (QUICK_INPUTS if arguments.quick else INPUTS)
+    wanted = words(arguments.methods) or (quick if arguments.quick else USUAL)
+    inputs = tuple(words(arguments.inputs)) or (QUICK_INPUTS if arguments.quick else INPUTS)
     notes: tuple[str, ...] = ()
     if arguments.gse92743 is not None:
         sources, split, scaling = [paper_source(arguments.gse92743)], (PAPER_SPLIT,), "max"
         inputs = tuple(text for text in inputs if "+" not in text)
     else:
-        names = _words(arguments.datasets) or DATASETS
+        names = words(arguments.datasets) or DATASETS
         sources, _ = find_sources(_data(), names)
         split, scaling = (), "standard"
         if arguments.quick:
@@ -120,7 +120,7 @@ def compute(arguments) -> "list[Cell]":
             notes = (note,)
     grid = Grid(
         sources,
-        {name: known[name] for name in wanted},
+        choose_methods(wanted, known),
         inputs,
         split,
         "landmarks" if arguments.gse92743 is not None else "auto",
@@ -133,10 +133,7 @@ def compute(arguments) -> "list[Cell]":
     def tell(done: int, total: int, text: str) -> None:
         print(f"{done} of {total} cells; {text}", file=sys.stderr)
 
-    try:
-        return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
-    except Interrupted as error:
-        sys.exit(f"Stopped; {error} holds what was computed, and --resume goes on.")
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
 
 
 def paper_source(folder: Path) -> "Source":
@@ -219,10 +216,6 @@ def _data() -> Path:
     return folder
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
-
-
 def _mean(cells: "list[Cell]", metric: str) -> float:
     # Constants have no correlation; they are never the best.
     found = sum(cell.metrics[metric] for cell in cells) / len(cells)
@@ -248,4 +241,4 @@ def _figure(claim: Claim) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
-from _record import Figure, parser, print_table, report
+from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.embedding.cells import Cell
@@ -29,7 +29,7 @@ GROUPS = (
     f"breast={_SLICES}",
     "pbmc=human_pbmc_ctrl:human_pbmc_stim",
     "beeline human=hESC/TFs+500:hHEP/TFs+500",
-    "beeline mouse=mDC/TFs+500:mESC/TFs+500:mHSC-E/TFs+500",
+    "beeline mouse=mDC/TFs+500:mESC/TFs+500",
     "marrow RNA and ATAC=human_bmmc_rna:human_bmmc_atac",
     "pbmc and bulb=human_pbmc_ctrl:mouse_olfactorybulb_ST",
     "breast and bulb=human_breastcancer_ST_layer1:mouse_olfactorybulb_ST",
@@ -89,7 +89,7 @@ def compute(arguments) -> "list[Cell]":
         find_sources,
         reduce,
     )
-    from infosem_jax.checkpoint import Interrupted
+    from infosem_jax.cli_common import choose_methods, words
     from infosem_jax.embedding.graph import GraphSettings
     from infosem_jax.embedding.methods import USUAL, methods
 
@@ -97,8 +97,8 @@ def compute(arguments) -> "list[Cell]":
     if not (folder / "expression").is_dir():
         sys.exit("Set INFOSEM_DATA to a folder that holds expression/ and beeline/.")
     known = methods(quick=arguments.quick)
-    wanted = _words(arguments.methods) or (QUICK_METHODS if arguments.quick else USUAL)
-    names = _words(arguments.datasets) or (QUICK_GROUPS if arguments.quick else GROUPS)
+    wanted = words(arguments.methods) or (QUICK_METHODS if arguments.quick else USUAL)
+    names = words(arguments.datasets) or (QUICK_GROUPS if arguments.quick else GROUPS)
     sources, _ = find_sources(folder, names)
     notes: tuple[str, ...] = ()
     if arguments.quick:
@@ -106,7 +106,7 @@ def compute(arguments) -> "list[Cell]":
         notes = (note,)
     grid = Grid(
         sources,
-        {name: known[name] for name in wanted},
+        choose_methods(wanted, known),
         find_gene_sets(folder),
         GraphSettings(genes=QUICK_GENES if arguments.quick else arguments.genes),
         2 if arguments.quick else arguments.seeds,
@@ -117,10 +117,7 @@ def compute(arguments) -> "list[Cell]":
     def tell(done: int, total: int, text: str) -> None:
         print(f"{done} of {total} cells; {text}", file=sys.stderr)
 
-    try:
-        return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
-    except Interrupted as error:
-        sys.exit(f"Stopped; {error} holds what was computed, and --resume goes on.")
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
 
 
 def claims(cells: "list[Cell]") -> Iterator[Claim]:
@@ -152,24 +149,27 @@ def claims(cells: "list[Cell]") -> Iterator[Claim]:
 
 def print_ranks(cells: "list[Cell]") -> None:
     """Print the six metrics and their average rank for each group."""
-    from infosem_jax.benchmark.embedding.compare import average_ranks, rank_estimates, wide
+    from infosem_jax.benchmark.embedding.compare import (
+        average_ranks,
+        rank_estimates,
+        undefined,
+        wide,
+    )
     from infosem_jax.embedding.metrics import SIX
     from infosem_jax.page import interval
 
     table = wide(cells)
     for dataset, ranks in rank_estimates(average_ranks(table)).items():
-        means = table.loc[table["dataset"] == dataset].groupby("method").mean(numeric_only=True)
-        rows = []
+        own = table.loc[table["dataset"] == dataset]
+        means, rows = own.groupby("method").mean(numeric_only=True), []
         for name, found in sorted(ranks.items(), key=lambda pair: pair[1].mean):
             scores = [f"{means.loc[name, metric]:.3f}" for metric in SIX]
             text = interval(found.mean, found.low, found.high, 2)
             rows.append((name, *scores, text, str(found.n)))
         print(f"\n{dataset}")
         print_table(("method", *SIX, "average rank [95 %]", "seeds"), rows)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+        if missing := undefined(own):
+            print(f"Ranks leave out {', '.join(missing)}: too few genes are common to all studies.")
 
 
 def _line(claim: Claim) -> tuple[str, ...]:
@@ -187,4 +187,4 @@ def _figure(claim: Claim) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

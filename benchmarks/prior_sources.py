@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-from _record import Figure, parser, print_table, report
+from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.cell import Cell
@@ -73,11 +73,12 @@ def compute(arguments) -> "list[Cell]":
         load,
     )
     from infosem_jax.benchmark.runner import Grid, reduce, run_grid
+    from infosem_jax.cli_common import choose_methods, words
 
     folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
     if not folder.is_dir():
         sys.exit("Set INFOSEM_DATA to a folder that holds beeline/hESC/TFs+500/expression.npz.")
-    networks = _words(arguments.networks)
+    networks = words(arguments.networks)
     references, _ = find_references(folder, datasets=DATASETS, networks=networks)
     loaded, notes = [load(reference) for reference in references], []
     if arguments.quick:
@@ -87,7 +88,7 @@ def compute(arguments) -> "list[Cell]":
     arguments.out.mkdir(parents=True, exist_ok=True)
     # All four train the embeddings of whichever are compared.
     names = tuple(each.reference.dataset for each in loaded)
-    targets = _words(arguments.datasets) or names
+    targets = words(arguments.datasets) or names
     if not set(targets) <= set(names):
         sys.exit(f"--datasets: choose from {', '.join(names)}.")
     folder = arguments.out.with_name(f"{arguments.out.name}_vectors")
@@ -95,7 +96,7 @@ def compute(arguments) -> "list[Cell]":
     loaded = [_with_vectors(each, vectors) for each in loaded if each.reference.dataset in targets]
     covered += [text for each in loaded for text in _coverage(each)]
     known = methods(quick=arguments.quick)
-    wanted = {name: known[name] for name in ("infosem_none", *CONTROLS)}
+    wanted = choose_methods(("infosem_none", *CONTROLS), known)
     grid = Grid(
         loaded,
         wanted | embedding_methods(VECTORS, quick=arguments.quick),
@@ -186,10 +187,6 @@ def _embedding(names: Sequence[str], values: Any) -> "Embedding":
     return Embedding(tuple(names), values.astype("float32"))
 
 
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
-
-
 def _line(own: str, other: str, row: Row) -> tuple[str, ...]:
     return (
         own,
@@ -208,4 +205,4 @@ def _figure(own: str, other: str, row: Row) -> Figure:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from test_embedding_model import graph
 
-from infosem_jax.benchmark.embedding.compare import average_ranks, estimate, rank_estimates
+from infosem_jax.benchmark.embedding.compare import (
+    average_ranks,
+    estimate,
+    rank_estimates,
+    undefined,
+)
 from infosem_jax.benchmark.embedding.sources import Source, rename
 from infosem_jax.embedding import metrics
 from infosem_jax.embedding.function import (
@@ -283,9 +288,11 @@ def test_ranks_are_averaged_over_metrics_that_all_methods_have():
     last = average_ranks(table).set_index(["method", "seed"])["rank"]
     assert last["x", 0] == pytest.approx((2 + 2 + 1 + 1.5 + 1) / 5)
     assert average_ranks(table.iloc[:3])["seed"].tolist() == [0, 0]
+    assert undefined(table) == ["ilisi"]
     # A control changes no rank.
     control = table.loc[table["method"] == "y"].assign(method="degree")
     with_control = average_ranks(pd.concat([table, control]))
     pd.testing.assert_frame_equal(with_control, average_ranks(table))
+    assert undefined(pd.concat([table, control.assign(ilisi=1.0)])) == ["ilisi"]
     mean, low, high, n = estimate([1.0, 2.0, 3.0, np.nan])
     assert (mean, n) == (2, 3) and low == pytest.approx(2 - 4.302653 / 3**0.5) and high > mean

@@ -79,6 +79,12 @@ def average_ranks(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=pd.Index(["dataset", "method", "seed", "rank"]))
 
 
+def undefined(of: pd.DataFrame) -> list[str]:
+    """Return those of the six metrics that no method of a group has, and ranks leave out."""
+    of = of.loc[~of["method"].isin(list(CONTROLS))]
+    return [name for name in SIX if not np.isfinite(of[name].to_numpy()).any()]
+
+
 def rank_estimates(ranks: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
     """Return the average rank of each method, by group, with its interval over seeds."""
     found: dict[str, dict[str, Estimate]] = {}

@@ -13,6 +13,7 @@ from infosem_jax.benchmark.embedding.compare import (
     difference,
     estimate,
     rank_estimates,
+    undefined,
     wide,
 )
 from infosem_jax.embedding.methods import CONTROLS
@@ -167,12 +168,22 @@ def _of_group(
     contests = [*SIX, *(name for name in (*FUNCTION, "orthologue_percentile") if name in of)]
     rows = [row for metric in contests for row in _contest(of, metric)]
     return [
-        Section(dataset, tables=tables),
+        Section(dataset, _left_out(of), tables=tables),
         Section(
             f"{dataset}: the best method of each metric against the next",
             tables=[Table("Metric", ["Best", "Next", "Difference"], rows)],
             folded=True,
         ),
+    ]
+
+
+def _left_out(of: pd.DataFrame) -> list[str]:
+    names = [SIX[name] for name in undefined(of)]
+    if not names:
+        return []
+    return [
+        f"Ranks are over {len(SIX) - len(names)} metrics only: {', '.join(names)} compare studies "
+        "by the genes that all of them have, of which there are too few here."
     ]
 
 
