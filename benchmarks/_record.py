@@ -51,7 +51,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def run(main: Callable[[], None]) -> None:
     """Run a script; what it refuses, and where it was stopped, is said in a line."""
-    from infosem_jax.checkpoint import Interrupted
+    from infosem_jax.engine.interrupts import Interrupted
 
     try:
         main()

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from _record import Figure, parser, print_table, report
 
-from infosem_jax.benchmark import score_matrix
+from infosem_jax.benchmark.grn import score_matrix
 from infosem_jax.data import Dataset, normalise, read_expression, read_network
 from infosem_jax.data.dataset import dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate

@@ -85,7 +85,7 @@ def main() -> None:
 
 def parts(arguments) -> tuple[str, ...]:
     """Return the parts that were asked for."""
-    from infosem_jax.cli_common import words
+    from infosem_jax.cli._common import words
 
     return tuple(words(arguments.part)) or (("papalexi",) if arguments.quick else PARTS)
 
@@ -104,7 +104,7 @@ def compute(arguments) -> "list[Cell]":
     """Run the parts that were asked for, and return their cells."""
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
-    from infosem_jax.cli_common import choose_methods, words
+    from infosem_jax.cli._common import choose_methods, words
 
     def tell(done: int, total: int, text: str) -> None:
         print(f"{done}/{total} {text}", file=sys.stderr)
@@ -132,7 +132,7 @@ def compute(arguments) -> "list[Cell]":
 
 def plan(part: str, arguments) -> "tuple[list[Screen], dict[str, Knowledge], tuple[str, ...], str]":
     """Return data, knowledge, methods and split of a part."""
-    from infosem_jax.cli_common import words
+    from infosem_jax.cli._common import words
     from infosem_jax.perturbation.baselines import METHODS as BASELINES
     from infosem_jax.perturbation.screen import read_screen
 

@@ -20,7 +20,7 @@ import jax
 from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
-    from infosem_jax.benchmark.cell import Cell
+    from infosem_jax.benchmark.grn.cell import Cell
 
 Row = dict[Any, Any]
 DATASETS = ("hESC", "hHEP", "mDC", "mESC")
@@ -59,7 +59,7 @@ def main() -> None:
 
 def read(folder: Path) -> "list[Cell]":
     """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.cell import STORE
+    from infosem_jax.benchmark.grn.cell import STORE
 
     cells = STORE.read_all(folder)
     if not cells:
@@ -70,15 +70,15 @@ def read(folder: Path) -> "list[Cell]":
 def compute(arguments) -> "list[Cell]":
     """Run the methods of the claims, or a small form of it, and return the cells."""
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from infosem_jax.benchmark.methods import methods
-    from infosem_jax.benchmark.references import (
+    from infosem_jax.benchmark.grn.methods import methods
+    from infosem_jax.benchmark.grn.references import (
         add_embeddings,
         find_embeddings,
         find_references,
         load,
     )
-    from infosem_jax.benchmark.runner import Grid, reduce, run_grid
-    from infosem_jax.cli_common import choose_methods
+    from infosem_jax.benchmark.grn.runner import Grid, reduce, run_grid
+    from infosem_jax.cli._common import choose_methods
 
     folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
     if not folder.is_dir():
@@ -108,7 +108,7 @@ def compute(arguments) -> "list[Cell]":
 
 def claims(cells: "list[Cell]") -> Iterator[tuple[str, Row]]:
     """Yield each comparison for every network and split, by what it is called."""
-    from infosem_jax.benchmark.compare import best, paired
+    from infosem_jax.benchmark.grn.compare import best, paired
 
     there = {cell.at.method for cell in cells}
     for metric in METRICS:

@@ -100,7 +100,7 @@ def compute(arguments) -> "list[Cell]":
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from infosem_jax.benchmark.expression.runner import Grid, run_grid
     from infosem_jax.benchmark.expression.sources import find_sources, reduce
-    from infosem_jax.cli_common import choose_methods, words
+    from infosem_jax.cli._common import choose_methods, words
     from infosem_jax.expression.methods import USUAL, methods
 
     known = methods(quick=arguments.quick)

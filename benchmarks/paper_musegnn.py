@@ -89,7 +89,7 @@ def compute(arguments) -> "list[Cell]":
         find_sources,
         reduce,
     )
-    from infosem_jax.cli_common import choose_methods, words
+    from infosem_jax.cli._common import choose_methods, words
     from infosem_jax.embedding.graph import GraphSettings
     from infosem_jax.embedding.methods import USUAL, methods
 
@@ -156,7 +156,7 @@ def print_ranks(cells: "list[Cell]") -> None:
         wide,
     )
     from infosem_jax.embedding.metrics import SIX
-    from infosem_jax.page import interval
+    from infosem_jax.outputs.page import interval
 
     table = wide(cells)
     for dataset, ranks in rank_estimates(average_ranks(table)).items():
@@ -173,7 +173,7 @@ def print_ranks(cells: "list[Cell]") -> None:
 
 
 def _line(claim: Claim) -> tuple[str, ...]:
-    from infosem_jax.page import interval
+    from infosem_jax.outputs.page import interval
 
     gap = claim.gap
     text = interval(gap.mean, gap.low, gap.high, sign=True)

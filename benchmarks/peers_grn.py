@@ -20,7 +20,7 @@ from _record import Figure, parser, print_table, report
 from speed_grn import regdiffusion_edges
 
 from infosem_jax import Config, edges, fit, network, priors
-from infosem_jax.benchmark import evaluate_edges
+from infosem_jax.benchmark.grn import evaluate_edges
 from infosem_jax.data import read_expression, read_network
 from infosem_jax.data.dataset import Dataset
 

@@ -20,8 +20,8 @@ import jax
 from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
-    from infosem_jax.benchmark.cell import Cell
-    from infosem_jax.benchmark.references import Loaded
+    from infosem_jax.benchmark.grn.cell import Cell
+    from infosem_jax.benchmark.grn.references import Loaded
     from infosem_jax.data import Embedding
 
 Row = dict[Any, Any]
@@ -53,7 +53,7 @@ def main() -> None:
 
 def read(folder: Path) -> "list[Cell]":
     """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.cell import STORE
+    from infosem_jax.benchmark.grn.cell import STORE
 
     cells = STORE.read_all(folder)
     if not cells:
@@ -64,16 +64,16 @@ def read(folder: Path) -> "list[Cell]":
 def compute(arguments) -> "list[Cell]":
     """Train the embeddings, run InfoSEM with each, and return the cells."""
     jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from infosem_jax.benchmark.infosem import embedding_methods
-    from infosem_jax.benchmark.methods import methods
-    from infosem_jax.benchmark.references import (
+    from infosem_jax.benchmark.grn.infosem import embedding_methods
+    from infosem_jax.benchmark.grn.methods import methods
+    from infosem_jax.benchmark.grn.references import (
         add_embeddings,
         find_embeddings,
         find_references,
         load,
     )
-    from infosem_jax.benchmark.runner import Grid, reduce, run_grid
-    from infosem_jax.cli_common import choose_methods, words
+    from infosem_jax.benchmark.grn.runner import Grid, reduce, run_grid
+    from infosem_jax.cli._common import choose_methods, words
 
     folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
     if not folder.is_dir():
@@ -146,7 +146,7 @@ def trained(
 
 def comparisons(cells: "list[Cell]") -> Iterator[tuple[str, str, Row]]:
     """Yield each prior against no prior, against its shuffle, and against texts."""
-    from infosem_jax.benchmark.compare import paired
+    from infosem_jax.benchmark.grn.compare import paired
 
     there = {cell.at.method for cell in cells}
     for metric in METRICS:

@@ -22,10 +22,10 @@ from _record import Figure, parser, print_table, report
 from jax import lax, random
 from numpyro.infer import SVI, TraceMeanField_ELBO
 
-from infosem_jax.grn.binding import GeneContext, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, guide, model
 from infosem_jax.grn.priors import MeanAbsolute
+from infosem_jax.grn.priors.binding import GeneContext, bind
 
 FLOAT = 4  # bytes
 CELLS, BATCH, HIDDEN, KNOTS = 400, 64, 128, 256

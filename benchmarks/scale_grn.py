@@ -127,7 +127,7 @@ def measure(size: Size, file: Path, arguments: argparse.Namespace) -> None:
     """Fit from the file and print time and peak memory as JSON."""
     from infosem_jax.data import open_stream
     from infosem_jax.grn.config import converged
-    from infosem_jax.grn.fit import fit_many
+    from infosem_jax.grn.fitting import fit_many
     from infosem_jax.grn.priors import Normal
 
     began = time.perf_counter()

@@ -28,14 +28,14 @@ import numpy as np
 from _record import Figure, check_agreement, installed, parser, print_table, report
 from jax import random
 
-from infosem_jax import training
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout
+from infosem_jax.engine.types import Fits, Rate, Schedule
 from infosem_jax.expression import network
 from infosem_jax.expression.graph import GeneGraph, gene_graph
 from infosem_jax.expression.network import PAPER, Config
 from infosem_jax.expression.objective import Objective, Parts, Pool
 from infosem_jax.expression.task import Task
-from infosem_jax.layout import Layout
-from infosem_jax.training_types import Fits, Rate, Schedule
 
 CHANNELS, LAYERS, NEIGHBOURS = 64, 4, 50
 BATCHES = (1, 8)

@@ -44,7 +44,7 @@ from numpyro import handlers
 from numpyro.infer import SVI, TraceMeanField_ELBO
 
 from infosem_jax import edges, fit, network
-from infosem_jax.benchmark import evaluate_edges
+from infosem_jax.benchmark.grn import evaluate_edges
 from infosem_jax.data import (
     Embedding,
     dataset,
@@ -55,10 +55,10 @@ from infosem_jax.data import (
 )
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
-from infosem_jax.grn.binding import GeneContext, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, guide, model
 from infosem_jax.grn.priors import MeanAbsolute
+from infosem_jax.grn.priors.binding import GeneContext, bind
 
 GENES, CELLS, BATCH = 1400, 400, 64
 STEP_TARGETS = {100: 20.0, 400: 15.0, GENES: 6.0}
@@ -198,7 +198,7 @@ def grid_figures(quick: bool) -> list[Figure]:
                 "--out",
                 f"{work}/{out}",
             ]
-            return [sys.executable, "-m", "infosem_jax.cli", *words]
+            return [sys.executable, "-m", "infosem_jax", *words]
 
         began = time.perf_counter()
         subprocess.run(command(folders, effects, edge, SEEDS, "grid"), check=True)

@@ -18,12 +18,12 @@ from jax import random
 
 from infosem_jax.data import normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
-from infosem_jax.grn.binding import GeneContext, bind
+from infosem_jax.engine.types import Cells, Params
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph, Weights
 from infosem_jax.grn.objective import Choice, FitData, InfoSEM
 from infosem_jax.grn.priors import MeanAbsolute
-from infosem_jax.training_types import Cells, Params
+from infosem_jax.grn.priors.binding import GeneContext, bind
 
 GENES, REGULATORS, BATCH, HIDDEN, KNOTS = 1000, 100, 64, 128, 256
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark import Universe
-from infosem_jax.benchmark.methods import methods, register
-from infosem_jax.benchmark.references import find_references, load
-from infosem_jax.benchmark.runner import Grid, run_grid
+from infosem_jax.benchmark.grn import Universe
+from infosem_jax.benchmark.grn.methods import methods, register
+from infosem_jax.benchmark.grn.references import find_references, load
+from infosem_jax.benchmark.grn.runner import Grid, run_grid
 from infosem_jax.data import normalise
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate

@@ -15,11 +15,11 @@ import numpyro.distributions as dist
 from sklearn.metrics import roc_auc_score
 
 from infosem_jax import converged, fit, knockout
-from infosem_jax.benchmark import score_matrix
+from infosem_jax.benchmark.grn import score_matrix
 from infosem_jax.data import Dataset
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.binding import GeneContext, Prior
 from infosem_jax.grn.priors import MeanAbsolute
+from infosem_jax.grn.priors.binding import GeneContext, Prior
 
 SIZES = SimulationConfig(genes=80, regulators=10, cells=400, out_degree_exponent=3, dropout=0.1)
 REPEATS = 3

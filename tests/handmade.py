@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from infosem_jax import training
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.engine import training
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.result import Fit
 

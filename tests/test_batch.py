@@ -10,18 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infosem_jax import batch, run
-from infosem_jax.batch import Grid, checkpoint_folder, folder_of, run_grid
-from infosem_jax.checkpoint import Interrupted
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.grn import batch
+from infosem_jax.grn.batch import Grid, checkpoint_folder, folder_of, run_grid
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit
-from infosem_jax.grn.network import Network
+from infosem_jax.grn.fitting import fit
+from infosem_jax.grn.networks import Network
 from infosem_jax.grn.prepare import Job
-from infosem_jax.grn.registry import build
+from infosem_jax.grn.priors.registry import build
 from infosem_jax.grn.result import Fit, network
-from infosem_jax.run import NamedPrior
+from infosem_jax.grn.run_folder import NamedPrior
 
 CONFIG = Config(rows="regulators", epochs=2, hidden=8, knots=16)
 DATA = simulate(SimulationConfig(genes=8, regulators=4, cells=30), 0).data

@@ -15,13 +15,13 @@ from infosem_jax.calibration.findings import agreement, convergence, from_prior,
 from infosem_jax.calibration.findings_simulated import judge_predictive
 from infosem_jax.calibration.page import write_check
 from infosem_jax.calibration.predictive import predictive_checks, simulate_expression
-from infosem_jax.cli_check import check as command
+from infosem_jax.cli.check import check as command
 from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.engine.types import Losses
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit
+from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.priors import Normal
-from infosem_jax.run import NamedPrior, write_run
-from infosem_jax.training_types import Losses
+from infosem_jax.grn.run_folder import NamedPrior, write_run
 
 GENES = tuple(f"g{i:02d}" for i in range(20))
 ROWS = GENES[:8]

@@ -21,21 +21,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from test_priors import NAMES, context_of, embedding, make_bound
 
-from infosem_jax import checkpoint
-from infosem_jax.checkpoint import (
-    Interrupted,
-    Saver,
-    check_writable,
-    fingerprint,
-    interrupts,
-    load,
-    read_record,
-    save,
-)
 from infosem_jax.data.dataset import dataset
-from infosem_jax.grn.binding import GeneContext, bind
+from infosem_jax.engine import checkpoint
+from infosem_jax.engine.checkpoint import check_writable, load, read_record, save
+from infosem_jax.engine.fingerprint import fingerprint
+from infosem_jax.engine.interrupts import Interrupted, interrupts
+from infosem_jax.engine.saver import Saver
+from infosem_jax.engine.types import Losses
 from infosem_jax.grn.priors import GeneEmbedding
-from infosem_jax.training_types import Losses
+from infosem_jax.grn.priors.binding import GeneContext, bind
 
 DTYPES = [
     "float32",

@@ -18,8 +18,8 @@ import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
-from infosem_jax import cli_common
-from infosem_jax.cli import app
+from infosem_jax.cli import _common as cli_common
+from infosem_jax.cli.app import app
 from infosem_jax.data import write_embedding
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 
@@ -39,7 +39,7 @@ FILES = {
 
 
 def infosem(*arguments: object, wrapper: Sequence[str] = (), **options):
-    command = [*wrapper, sys.executable, "-m", "infosem_jax.cli", *map(str, arguments)]
+    command = [*wrapper, sys.executable, "-m", "infosem_jax", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=500, **options)
 
 
@@ -323,7 +323,7 @@ def test_two_processes_write_what_one_does(alone, cache: Path):
         arguments = [inputs / "x.csv", "--regulators", inputs / "regulators.txt", "--config"]
         arguments += [inputs / "quick.toml", "--seeds", 2, "--compile-cache", cache]
         arguments += ["--distributed", *more]
-        command = [sys.executable, "-m", "infosem_jax.cli", "fit", *map(str, arguments)]
+        command = [sys.executable, "-m", "infosem_jax", "fit", *map(str, arguments)]
         cluster = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
         jobs = [
             subprocess.Popen(

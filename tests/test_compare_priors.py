@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from infosem_jax import cli_compare
+from infosem_jax.cli import compare as cli_compare
 from infosem_jax.compare import RECIPE, compare, edge_changes
 from infosem_jax.compare._figures import is_scan
 from infosem_jax.compare.experiment import _split, identity, make_plan, run
@@ -21,7 +21,7 @@ from infosem_jax.compare.summary import paired_density, summarise
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn import fit, fit_many, priors
 from infosem_jax.grn.evidence import density, held_out_cells
-from infosem_jax.grn.relabelled import Relabelled
+from infosem_jax.grn.priors.relabelled import Relabelled
 
 TINY = replace(RECIPE, epochs=2, hidden=4, knots=16, held_out=0.2)
 HOW = Settings(cells=4, samples=8)

@@ -7,7 +7,7 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import average_precision_score
 
-from infosem_jax.benchmark import (
+from infosem_jax.benchmark.grn import (
     CONTROLS,
     KINDS,
     candidates,
@@ -19,7 +19,7 @@ from infosem_jax.benchmark import (
     symbol_embedding,
     training_labels,
 )
-from infosem_jax.benchmark.controls import partial_correlation
+from infosem_jax.benchmark.grn.controls import partial_correlation
 from infosem_jax.data import Embedding, dataset, normalise, read_expression, read_network
 
 LABELLED = ("regulator_positive_rate", "target_positive_rate")

@@ -43,7 +43,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     }
     words = [folder / "x0.csv", folder / "x1.csv", "--effect", "mean-absolute"]
     words += ["--effect", "horseshoe", *(word for pair in options.items() for word in pair)]
-    return [sys.executable, "-m", "infosem_jax.cli", "fit", *map(str, words)]
+    return [sys.executable, "-m", "infosem_jax", "fit", *map(str, words)]
 
 
 def results(folder: Path) -> dict[str, bytes]:

@@ -6,7 +6,7 @@ import pytest
 from jax import random
 from scipy import integrate, stats
 
-from infosem_jax.grn.distributions import Horseshoe, Ordered, Tempered, pool, spread, weaken
+from infosem_jax.grn.priors.distributions import Horseshoe, Ordered, Tempered, pool, spread, weaken
 
 
 def horseshoe_density(b: float, scale: float) -> float:

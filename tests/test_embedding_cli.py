@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from infosem_jax.benchmark.embedding import cells, runner, sources
-from infosem_jax.cli import app
+from infosem_jax.cli.app import app
 from infosem_jax.data.io import read_candidates, read_embedding
 from infosem_jax.embedding.graph import GraphSettings
 from infosem_jax.embedding.methods import Method, methods
@@ -99,8 +99,8 @@ def test_export_and_neighbours_tell_what_was_saved(fitted, tmp_path):
 
 
 def test_an_exported_embedding_is_a_prior_of_a_network(fitted):
-    from infosem_jax.grn.binding import GeneContext
-    from infosem_jax.grn.registry import build
+    from infosem_jax.grn.priors.binding import GeneContext
+    from infosem_jax.grn.priors.registry import build
 
     for name in ("gene-embedding", "gene-similarity"):
         prior = build(name, fitted / "run/embedding.npz", "effect", {})
@@ -203,7 +203,7 @@ def test_groups_are_named_and_refused_as_told(tmp_path):
 
 def infosem(*options):
     """Run a command in a process of its own."""
-    command = [sys.executable, "-m", "infosem_jax.cli", *map(str, options)]
+    command = [sys.executable, "-m", "infosem_jax", *map(str, options)]
     return subprocess.run(command, capture_output=True, text=True)
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from infosem_jax import training
 from infosem_jax.data.dataset import Dataset, dataset
+from infosem_jax.engine import training
 from infosem_jax.grn import evidence, fit_many, priors
 from infosem_jax.grn.config import Config, converged
 from infosem_jax.grn.evidence import density, held_out_cells

@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
-from infosem_jax import training
+from infosem_jax.engine import training
 from infosem_jax.expression.baselines import (
     METHODS,
     features,

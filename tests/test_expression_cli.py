@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from infosem_jax.cli import app
+from infosem_jax.cli.app import app
 from infosem_jax.expression import saved
 from infosem_jax.expression.completed import trust_table
 from infosem_jax.expression.methods import METHODS, configured

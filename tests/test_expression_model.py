@@ -9,7 +9,7 @@ import pytest
 from jax import random
 from scipy.stats import spearmanr
 
-from infosem_jax import training
+from infosem_jax.engine import training
 from infosem_jax.expression import model, network
 from infosem_jax.expression.gate import GateConfig, learned_order
 from infosem_jax.expression.graph import gene_graph

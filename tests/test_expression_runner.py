@@ -13,8 +13,8 @@ from infosem_jax.benchmark.expression.cells import STORE, At, Cell
 from infosem_jax.benchmark.expression.compare import against_best, difference, gains_of_labels
 from infosem_jax.benchmark.expression.runner import Grid, run_grid
 from infosem_jax.benchmark.expression.sources import draw_problem, find_sources, reduce
-from infosem_jax.checkpoint import fingerprint
-from infosem_jax.cli import app
+from infosem_jax.cli.app import app
+from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.expression.choices import (
     choose_inputs,
     draw_split,

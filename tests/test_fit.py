@@ -8,13 +8,13 @@ import numpyro.distributions as dist
 import pandas as pd
 import pytest
 
-from infosem_jax.benchmark.metrics import evaluate_edges
 from infosem_jax.data import simulate as simulation
 from infosem_jax.data.dataset import Dataset, dataset
 from infosem_jax.data.io import read_expression, read_network
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit
-from infosem_jax.grn.network import edges
+from infosem_jax.grn.fitting import fit
+from infosem_jax.grn.metrics import evaluate_edges
+from infosem_jax.grn.networks import edges
 from infosem_jax.grn.priors import GeneEmbedding, GraphPrior, KnownEdges, Normal
 from infosem_jax.grn.result import loss_table, network
 

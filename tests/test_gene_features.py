@@ -8,8 +8,8 @@ import pytest
 from infosem_jax.data.dataset import Dataset, dataset, normalise
 from infosem_jax.data.gene_features import expression_embedding, join_embeddings
 from infosem_jax.data.io import Embedding, embedding
-from infosem_jax.grn.binding import BoundPrior, GeneContext, bind, coverage
 from infosem_jax.grn.priors import GeneSimilarity, shuffled
+from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, bind, coverage
 
 GENES = tuple(f"g{i:02d}" for i in range(30))
 

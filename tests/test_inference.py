@@ -13,18 +13,19 @@ from jax import random
 from numpyro import handlers
 from scipy import stats
 
-from infosem_jax.checkpoint import Interrupted, Saver
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.saver import Saver
 from infosem_jax.grn import linear
-from infosem_jax.grn.binding import GeneContext, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.edge_guides import sample_edges
-from infosem_jax.grn.fit import fit, fit_many
+from infosem_jax.grn.fitting import fit, fit_many
 from infosem_jax.grn.model import Batch, Graph, guide, model, sites
 from infosem_jax.grn.objective import InfoSEM, blank
 from infosem_jax.grn.posterior import draw_weights
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors import KnownEdges, Normal
+from infosem_jax.grn.priors.binding import GeneContext, bind
 from infosem_jax.grn.result import _gated_moments, moments
 from infosem_jax.grn.sem import Remainder
 

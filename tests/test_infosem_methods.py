@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 from scipy.special import expit, logit
 
-from infosem_jax.benchmark import infosem, methods
-from infosem_jax.benchmark.infosem import _averaged
-from infosem_jax.benchmark.leaks import check
-from infosem_jax.benchmark.methods import METHODS, Method, register
-from infosem_jax.benchmark.problems import labelled, unlabelled
-from infosem_jax.benchmark.references import find_references, load
-from infosem_jax.benchmark.splits import candidates, split
+from infosem_jax.benchmark.grn import infosem, methods
+from infosem_jax.benchmark.grn.infosem import _averaged
+from infosem_jax.benchmark.grn.leaks import check
+from infosem_jax.benchmark.grn.method import Method
+from infosem_jax.benchmark.grn.methods import METHODS, register
+from infosem_jax.benchmark.grn.problems import labelled, unlabelled
+from infosem_jax.benchmark.grn.references import find_references, load
+from infosem_jax.benchmark.grn.splits import candidates, split
 from infosem_jax.data.dataset import dataset
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.baselines.problem import Problem

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.engine.layout import Layout, choose, over_fits, place, split_cells
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit
+from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.priors import Normal
-from infosem_jax.layout import Layout, choose, over_fits, place, split_cells
 
 SEEDS = 3
 TINY = Config(
@@ -42,7 +42,7 @@ jax.config.update("jax_num_cpu_devices", devices)
 if processes > 1:
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=processes, process_id=process)
 import numpy as np
-fitting = importlib.import_module("infosem_jax.grn.fit")
+fitting = importlib.import_module("infosem_jax.grn.fitting")
 from infosem_jax.grn.priors import Normal
 from test_layout import SEEDS, SIMULATED, TINY
 
@@ -147,7 +147,9 @@ def test_accelerators_share_cells_where_fits_leave_them_idle(monkeypatch):
 
     monkeypatch.setattr(jax, "devices", lambda: [Device()] * 8)
     made = []
-    monkeypatch.setattr("infosem_jax.layout.Mesh", lambda grid, *_, **__: made.append(grid.shape))
+    monkeypatch.setattr(
+        "infosem_jax.engine.layout.Mesh", lambda grid, *_, **__: made.append(grid.shape)
+    )
 
     def shape(*args, **options):
         made.clear()

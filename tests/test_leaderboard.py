@@ -4,10 +4,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from infosem_jax.benchmark import leaderboard
-from infosem_jax.benchmark.cell import At, Cell
-from infosem_jax.benchmark.compare import HEADLINE, METRICS
-from infosem_jax.plot import INK
+from infosem_jax.benchmark.grn import leaderboard
+from infosem_jax.benchmark.grn.cell import At, Cell
+from infosem_jax.benchmark.grn.compare import HEADLINE, METRICS
+from infosem_jax.outputs.style import INK
 
 NASTY = ("<script>alert('x')</script>", "$x_{$", 'A"onload="x', "a|b", "_hidden", "../../up")
 ABOUT = {"chance": "Control: a random order.", "model": "A model.", "labels": "Learns labels."}

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infosem_jax.benchmark import leaks, methods
-from infosem_jax.benchmark.leaks import check, small_case
-from infosem_jax.benchmark.methods import Method, from_function
-from infosem_jax.benchmark.references import Loaded, Reference
+from infosem_jax.benchmark.grn import leaks, methods
+from infosem_jax.benchmark.grn.leaks import check, small_case
+from infosem_jax.benchmark.grn.method import Method, from_function
+from infosem_jax.benchmark.grn.references import Loaded, Reference
 from infosem_jax.data import Embedding, dataset
 
 

@@ -22,11 +22,11 @@ from infosem_jax.data.dataset import dataset
 from infosem_jax.data.io import Embedding, embedding
 from infosem_jax.grn.baselines import one_hot
 from infosem_jax.grn.baselines.problem import Problem
-from infosem_jax.grn.binding import BoundPrior, GeneContext, bind, coverage
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit
+from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.priors import LearnedEdges, Normal, shuffled
-from infosem_jax.grn.registry import build
+from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, bind, coverage
+from infosem_jax.grn.priors.registry import build
 
 GENES = tuple(f"g{i}" for i in range(8))
 ROWS = ("g1", "g4", "g6")

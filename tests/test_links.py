@@ -9,11 +9,11 @@ import pytest
 from jax import random
 from sklearn.metrics import roc_auc_score
 
-from infosem_jax import training
 from infosem_jax.data import dataset
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout
 from infosem_jax.grn.baselines import genelink, gnnlink, links
 from infosem_jax.grn.baselines.problem import Problem
-from infosem_jax.layout import Layout
 
 GENES, REGULATORS, CELLS = 40, 10, 60
 # One size for all tests, since compilation takes most of the time.
@@ -187,7 +187,7 @@ def test_bad_input_is_refused_before_training():
 
 
 def test_genelink_on_its_published_split(real_data: Path):
-    from infosem_jax.benchmark import candidates, read_split, training_labels
+    from infosem_jax.benchmark.grn import candidates, read_split, training_labels
     from infosem_jax.data import read_expression, read_network
 
     folder = real_data / "beeline" / "hESC" / "TFs+500"

@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infosem_jax import training
 from infosem_jax.data import simulate as simulation
 from infosem_jax.data.dataset import Dataset, dataset, normalise
 from infosem_jax.data.stream import open_stream
+from infosem_jax.engine import training
 from infosem_jax.grn import prepare
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import GridProgress, fit, fit_many
+from infosem_jax.grn.fitting import GridProgress, fit, fit_many
 from infosem_jax.grn.prepare import Job, Priors
 from infosem_jax.grn.priors import GraphPrior, KnownEdges, Normal
 from infosem_jax.grn.result import Fit

@@ -14,10 +14,10 @@ from numpyro.infer import MCMC, NUTS, SVI, Predictive, Trace_ELBO, TraceMeanFiel
 from scipy import stats
 
 from infosem_jax.data.io import Embedding
-from infosem_jax.grn.binding import GeneContext, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges, Normal
+from infosem_jax.grn.priors.binding import GeneContext, bind
 from infosem_jax.grn.sem import propagate, weight_matrix
 
 GENES = tuple("abcdef")

@@ -26,9 +26,9 @@ from infosem_jax.data import read_expression, read_network, read_signed_edges
 from infosem_jax.data.io import Embedding
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn import priors
-from infosem_jax.grn.binding import GeneContext, bind, coverage
-from infosem_jax.grn.distributions import Horseshoe, RegularisedHorseshoe
-from infosem_jax.grn.registry import REGISTRY, build, load
+from infosem_jax.grn.priors.binding import GeneContext, bind, coverage
+from infosem_jax.grn.priors.distributions import Horseshoe, RegularisedHorseshoe
+from infosem_jax.grn.priors.registry import REGISTRY, build, load
 
 SIMPLE = {"latent_prior": "standard", "absorbed": "location", "hidden": 8, "knots": 64}
 QUICK = converged(epochs=3, batch_size=32, **SIMPLE)
@@ -628,7 +628,7 @@ def test_registered_priors_are_built_from_files(tmp_path, small):
 
 
 def infosem(folder: Path, *arguments: object):
-    command = [sys.executable, "-m", "infosem_jax.cli", "fit", "x.csv", "--out", "out"]
+    command = [sys.executable, "-m", "infosem_jax", "fit", "x.csv", "--out", "out"]
     command += ["--regulators", "tfs.txt", "--config", "quick.toml", "--seeds", "1"]
     command += map(str, arguments)
     return subprocess.run(

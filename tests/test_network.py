@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infosem_jax.grn.network import (
+from infosem_jax.grn.networks import (
     Network,
     check_names,
     edges,

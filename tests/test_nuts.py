@@ -16,8 +16,8 @@ from scipy import stats
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import nuts
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit, fit_many
-from infosem_jax.grn.network import edges
+from infosem_jax.grn.fitting import fit, fit_many
+from infosem_jax.grn.networks import edges
 from infosem_jax.grn.posterior import draw_edges, draw_weights, mechanism
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors import KnownEdges, Normal

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from infosem_jax.benchmark.perturbation.cells import STORE
 from infosem_jax.benchmark.perturbation.compare import against, difference, resampled
 from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
-from infosem_jax.cli import app
+from infosem_jax.cli.app import app
 from infosem_jax.perturbation.methods import methods
 from infosem_jax.perturbation.screen import Screen, read_screen
 from infosem_jax.perturbation.task import Method
@@ -70,7 +70,7 @@ def test_fit_as_a_program_then_predict_and_explain(files):
         "--out", out, "--config", files / "tiny.toml",
     ]  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "infosem_jax.cli", *map(str, call)],
+        [sys.executable, "-m", "infosem_jax", *map(str, call)],
         capture_output=True,
         text=True,
         timeout=300,

@@ -14,7 +14,6 @@ from jax import random
 from numpyro import handlers
 
 from infosem_jax.data.io import Embedding
-from infosem_jax.grn.binding import BoundPrior, GeneContext, bind, coverage, pair_matrix
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, model
 from infosem_jax.grn.priors import (
@@ -41,6 +40,7 @@ from infosem_jax.grn.priors import (
     learned_strength,
     shuffled,
 )
+from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, bind, coverage, pair_matrix
 
 GENES = tuple(f"g{i}" for i in range(8))
 ROWS = ("g1", "g4", "g6")

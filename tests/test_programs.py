@@ -6,7 +6,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from infosem_jax import _programs
+from infosem_jax.engine import compiled as _programs
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says what is mapped")

@@ -21,9 +21,9 @@ from infosem_jax.calibration.reliability import (
     reliability_scores,
     reliability_table,
 )
+from infosem_jax.cli.demo import SIMULATION
 from infosem_jax.data.dataset import normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
-from infosem_jax.demo import SIMULATION
 from infosem_jax.grn import Network, converged
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges, Normal
 

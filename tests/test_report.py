@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from infosem_jax import plot
-from infosem_jax.grn.network import Network, edges
-from infosem_jax.report import Report, write_report
+from infosem_jax.grn import plot
+from infosem_jax.grn.networks import Network, edges
+from infosem_jax.grn.report import Report, write_report
+from infosem_jax.outputs import style
 
 NASTY = ("<script>alert('x')</script>", "$x_{$", 'A"onload="x', "A&amp;B", "--><b>")
 
@@ -134,7 +135,7 @@ def test_figures_have_words_for_those_who_do_not_see_them(page):
 
 
 def test_dark_pages_get_light_ink(page):
-    assert "currentColor" in page.html and f"fill: {plot.INK}" not in page.html
+    assert "currentColor" in page.html and f"fill: {style.INK}" not in page.html
     assert "prefers-color-scheme: dark" in page.html
 
 
@@ -221,7 +222,7 @@ def test_neighbourhood_draws_arrows_for_activation_and_bars_for_repression():
     shown = {text.get_text() for text in ax.texts}
     assert shown == set(near["source"]) | set(near["target"])
     colours = [mpl.colors.to_hex(arrow.get_edgecolor()) for arrow in ax.patches]
-    assert colours == [plot.ACTIVATES if w > 0 else plot.REPRESSES for w in near["weight"]]
+    assert colours == [style.ACTIVATES if w > 0 else style.REPRESSES for w in near["weight"]]
     with pytest.raises(ValueError, match="'F' is no regulator"):
         plot.neighbourhood(network(), "F")
 

@@ -15,19 +15,20 @@ from sklearn.metrics import average_precision_score, precision_recall_curve
 from typer.testing import CliRunner
 
 from infosem_jax import benchmark
-from infosem_jax.benchmark import methods as registry
-from infosem_jax.benchmark import runner
-from infosem_jax.benchmark.cell import STORE, At, measure
-from infosem_jax.benchmark.methods import CONTROLS, Method, from_function, methods, register
-from infosem_jax.benchmark.references import (
+from infosem_jax.benchmark.grn import methods as registry
+from infosem_jax.benchmark.grn import runner
+from infosem_jax.benchmark.grn.cell import STORE, At, measure
+from infosem_jax.benchmark.grn.method import Method, from_function
+from infosem_jax.benchmark.grn.methods import CONTROLS, methods, register
+from infosem_jax.benchmark.grn.references import (
     add_embeddings,
     find_embeddings,
     find_references,
     load,
 )
-from infosem_jax.benchmark.runner import Grid, reduce, run_grid
-from infosem_jax.benchmark.splits import KINDS, Split, Universe, split
-from infosem_jax.cli import app
+from infosem_jax.benchmark.grn.runner import Grid, reduce, run_grid
+from infosem_jax.benchmark.grn.splits import KINDS, Split, Universe, split
+from infosem_jax.cli.app import app
 from infosem_jax.data import Embedding, write_embedding
 
 COLUMNS = "task,dataset,network,genes,method,split,seed,metric,value,seconds"
@@ -42,7 +43,9 @@ def told(monkeypatch) -> list[SimpleNamespace]:
     def write(out, cells, *, notes, about, versions):
         kept.append(SimpleNamespace(out=out, cells=cells, notes=notes, about=about))
 
-    monkeypatch.setattr("infosem_jax.benchmark.runner.leaderboard", SimpleNamespace(write=write))
+    monkeypatch.setattr(
+        "infosem_jax.benchmark.grn.runner.leaderboard", SimpleNamespace(write=write)
+    )
     return kept
 
 
@@ -153,7 +156,7 @@ def test_draws_are_of_regulators_and_the_same_for_every_method_and_seed(monkeypa
     np.testing.assert_array_equal(again.resampled, cell.resampled)
     elsewhere = measure(at._replace(dataset="other"), scores, universe, drawn, 0.0)
     assert (elsewhere.resampled != cell.resampled).any()
-    monkeypatch.setattr("infosem_jax.benchmark.cell._CHUNK", 300)
+    monkeypatch.setattr("infosem_jax.benchmark.grn.cell._CHUNK", 300)
     parts = measure(at, scores, universe, drawn, 0.0)
     np.testing.assert_allclose(parts.resampled, cell.resampled, rtol=1e-12)
 
@@ -467,7 +470,7 @@ def test_the_command_says_what_it_does_and_fails_when_a_method_does(folder, tmp_
     for bad in ("a b", "random", "x.y"):
         with pytest.raises(ValueError, match="name"):
             register(bad, fails)
-    monkeypatch.setattr("infosem_jax.benchmark.leaks.CELLS", 30)
+    monkeypatch.setattr("infosem_jax.benchmark.grn.leaks.CELLS", 30)
     register("fails", fails, about="It fails.")
     out = tmp_path / "out"
     command = ["benchmark", "grn", "--data", str(folder), "--out", str(out), "--seeds", "1"]
@@ -493,7 +496,7 @@ def test_the_command_says_what_it_does_and_fails_when_a_method_does(folder, tmp_
 SLOW = """
 import sys, time, types
 import numpy as np
-sys.modules["infosem_jax.benchmark.leaderboard"] = types.ModuleType("no_leaderboard")
+sys.modules["infosem_jax.benchmark.grn.leaderboard"] = types.ModuleType("no_leaderboard")
 from infosem_jax.benchmark.methods import register
 def slow(data, universe, labels, seed):
     time.sleep(0.1)

@@ -10,10 +10,10 @@ import numpyro
 import numpyro.distributions as dist
 import pytest
 
-from infosem_jax import run
 from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.grn import run_folder
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit
+from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges
 from infosem_jax.grn.result import network
 from infosem_jax.grn.saved import HEADER, load_fit, save_fit, saved_bytes
@@ -142,23 +142,23 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, fitted, monkeypatch):
 
 
 def test_runs_keep_their_fit_unless_it_is_too_large(tmp_path, fitted, monkeypatch):
-    for limit, kept in ((run.MOST_FIT_BYTES, True), (1000, False)):
+    for limit, kept in ((run_folder.MOST_FIT_BYTES, True), (1000, False)):
         monkeypatch.setattr(run, "MOST_FIT_BYTES", limit)
         folder = tmp_path / str(limit)
         folder.mkdir()
-        run.write_run(folder, SIMULATED.data, fitted, [], record={}, title="A run")
+        run_folder.write_run(folder, SIMULATED.data, fitted, [], record={}, title="A run")
         page = (folder / "report.html").read_text()
         assert (folder / "fit.npz").exists() == ("<code>fit.npz</code>" in page) == kept
         assert ("too much to keep on disk" in page) == (not kept)
 
 
 def test_room_for_the_fit_is_asked_for(tmp_path, monkeypatch):
-    free = run.SPARE_BYTES + 4 * 10 * 150 + saved_bytes(2, 4, 4, 10)
+    free = run_folder.SPARE_BYTES + 4 * 10 * 150 + saved_bytes(2, 4, 4, 10)
     usage = shutil.disk_usage(tmp_path)._replace(free=free)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    run.check_output(tmp_path / "out", SIMULATED.data, rows=4, seeds=2)
+    run_folder.check_output(tmp_path / "out", SIMULATED.data, rows=4, seeds=2)
     with pytest.raises(ValueError, match="make room or choose another folder"):
-        run.check_output(tmp_path / "out", SIMULATED.data, rows=4, seeds=3)
+        run_folder.check_output(tmp_path / "out", SIMULATED.data, rows=4, seeds=3)
 
 
 def full_disk(file, **members):

@@ -9,9 +9,9 @@ import optax
 import pytest
 from sklearn.metrics import average_precision_score
 
-from infosem_jax import training
 from infosem_jax.data import dataset
 from infosem_jax.data.io import embedding
+from infosem_jax.engine import training
 from infosem_jax.grn.baselines import scgreat
 from infosem_jax.grn.baselines._scgreat_network import EncoderLayer
 from infosem_jax.grn.baselines.problem import Problem

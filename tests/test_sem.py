@@ -7,11 +7,11 @@ import pytest
 from jax.test_util import check_grads
 from scipy.stats import spearmanr
 
-from infosem_jax.benchmark.metrics import evaluate_edges
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn.config import converged
-from infosem_jax.grn.fit import fit
-from infosem_jax.grn.network import edges
+from infosem_jax.grn.fitting import fit
+from infosem_jax.grn.metrics import evaluate_edges
+from infosem_jax.grn.networks import edges
 from infosem_jax.grn.priors import Normal
 from infosem_jax.grn.result import network
 from infosem_jax.grn.sem import Remainder, absorb, propagate, weight_matrix

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from infosem_jax.benchmark import (
+from infosem_jax.benchmark.grn import (
     KINDS,
     Universe,
     candidates,

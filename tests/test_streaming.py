@@ -14,20 +14,21 @@ import pytest
 import scipy.sparse as sp
 from jax import random
 
-from infosem_jax import training
-from infosem_jax.checkpoint import Interrupted, Saver
 from infosem_jax.data.dataset import dataset, normalise
 from infosem_jax.data.stream import CellBlock, Stream, held_out_cells, open_stream, plan
+from infosem_jax.engine import training
+from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.layout import Layout
+from infosem_jax.engine.saver import Saver
+from infosem_jax.engine.types import Cells, Fits, Rate
 from infosem_jax.grn import prepare, streaming
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit, fit_many
+from infosem_jax.grn.fitting import fit, fit_many
 from infosem_jax.grn.model import Weights
 from infosem_jax.grn.objective import Choice, InfoSEM, weights
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors import Normal
 from infosem_jax.grn.result import Fit
-from infosem_jax.layout import Layout
-from infosem_jax.training_types import Cells, Fits, Rate
 
 # Five runs of neighbours, of which one is held out; the others make four blocks.
 CELLS, GENES, BLOCK = 640, 12, 160

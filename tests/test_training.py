@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from jax import random
 
-from infosem_jax import training
-from infosem_jax.layout import Layout
-from infosem_jax.training import by_epoch
-from infosem_jax.training_types import (
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout
+from infosem_jax.engine.training import by_epoch
+from infosem_jax.engine.types import (
     Cells,
     Fits,
     Losses,

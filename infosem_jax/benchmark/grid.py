@@ -9,11 +9,11 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import pandas as pd
 
-from infosem_jax import run
 from infosem_jax.benchmark.folder import FAILURES, RESULTS
 from infosem_jax.benchmark.store import Store
 from infosem_jax.data._files import atomic_write
-from infosem_jax.page import Page, write_board
+from infosem_jax.outputs.folder import software_versions
+from infosem_jax.outputs.page import Page, write_board
 
 _log = logging.getLogger("infosem_jax")
 
@@ -112,7 +112,7 @@ def write_failures(out: FilePath, failures: Sequence[Failure]) -> None:
 
 def write_tables(store: Store, out: FilePath, cells: Sequence[Any]) -> dict[str, str]:
     """Write ``results.csv`` and ``versions.json``, and return the versions."""
-    versions = {**run.software_versions(), "cores": str(os.cpu_count())}
+    versions = {**software_versions(), "cores": str(os.cpu_count())}
     with atomic_write(out / RESULTS) as draft:
         store.table(cells).to_csv(draft, index=False)
     with atomic_write(out / "versions.json") as draft:

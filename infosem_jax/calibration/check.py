@@ -145,7 +145,7 @@ def _quiet(text: str) -> None:
 
 def _priors(settings: dict[str, Any]) -> Priors:
     """Build the priors of a run again from its settings."""
-    from infosem_jax.grn.registry import build
+    from infosem_jax.grn.priors.registry import build
 
     found = []
     for site, table in (("effect", "effect"), ("logit", "edge")):

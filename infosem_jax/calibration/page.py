@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from infosem_jax._templates import render
 from infosem_jax._typing import Path
 from infosem_jax.calibration.check import Check
 from infosem_jax.calibration.predictive import Predictive
 from infosem_jax.data.io import atomic_write
+from infosem_jax.outputs.render import render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,9 +43,9 @@ def write_check(folder: Path, found: Check) -> None:
 
 
 def _page(found: Check) -> str:
-    from infosem_jax import plot
     from infosem_jax.calibration.reliability import reliability_figure
-    from infosem_jax.report import svg
+    from infosem_jax.grn import plot
+    from infosem_jax.outputs.page import svg
 
     figures = [
         (
@@ -82,7 +82,7 @@ def _page(found: Check) -> str:
 def _genes_figure(predictive: Predictive) -> "Figure":
     from matplotlib.figure import Figure
 
-    from infosem_jax.plot import ACTIVATES, GREY, INK, WIDTH
+    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, WIDTH
 
     genes = predictive.genes
     figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")

@@ -21,8 +21,8 @@ from infosem_jax.calibration.reliability import reliability_scores, reliability_
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fit import fit_many
-from infosem_jax.grn.network import Network
+from infosem_jax.grn.fitting import fit_many
+from infosem_jax.grn.networks import Network
 from infosem_jax.grn.prepare import PriorLike
 from infosem_jax.grn.result import network
 

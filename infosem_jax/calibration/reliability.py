@@ -127,7 +127,7 @@ def reliability_figure(tables: dict[str, pd.DataFrame]) -> "Figure":
     """
     from matplotlib.figure import Figure
 
-    from infosem_jax.plot import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
+    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
 
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     ax = figure.subplots()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from infosem_jax.compare.summary import CONTROL, REFERENCE
-from infosem_jax.plot import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
+from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
 
 LINE = 0.3  # inches for a prior
 KINDS = {REFERENCE: (ACTIVATES, "o", -0.14), CONTROL: (REPRESSES, "s", 0.14)}

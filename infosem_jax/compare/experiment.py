@@ -15,9 +15,8 @@ import numpyro.distributions as dist
 import pandas as pd
 
 from infosem_jax import _typing
-from infosem_jax.benchmark.cell import At, Cell
-from infosem_jax.benchmark.splits import Universe, candidates
-from infosem_jax.checkpoint import Interrupted, Saver, fingerprint
+from infosem_jax.benchmark.grn.cell import At, Cell
+from infosem_jax.benchmark.grn.splits import Universe, candidates
 from infosem_jax.compare.measures import (
     PRIOR_ONLY,
     SHUFFLED,
@@ -29,12 +28,15 @@ from infosem_jax.compare.measures import (
 from infosem_jax.compare.summary import Comparison, summarise
 from infosem_jax.data.dataset import MIN_CELLS, Dataset
 from infosem_jax.data.io import atomic_write
-from infosem_jax.grn.binding import Bindable, coverage
+from infosem_jax.engine.fingerprint import fingerprint
+from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.saver import Saver
 from infosem_jax.grn.config import Config, converged
 from infosem_jax.grn.evidence import MOST_GENES, held_out_cells
-from infosem_jax.grn.fit import GridProgress, fit_many
+from infosem_jax.grn.fitting import GridProgress, fit_many
 from infosem_jax.grn.prepare import Job, PriorLike, Priors, as_priors, context, named
-from infosem_jax.grn.relabelled import Relabelled
+from infosem_jax.grn.priors.binding import Bindable, coverage
+from infosem_jax.grn.priors.relabelled import Relabelled
 from infosem_jax.grn.result import Fit
 
 RECIPE = converged(epochs=40, start="prior", held_out=0.1)

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from infosem_jax.benchmark.cell import At, Cell
-from infosem_jax.benchmark.cell import measure as measure_cell
-from infosem_jax.benchmark.splits import Split, Universe
+from infosem_jax.benchmark.grn.cell import At, Cell
+from infosem_jax.benchmark.grn.cell import measure as measure_cell
+from infosem_jax.benchmark.grn.splits import Split, Universe
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn.evidence import density, held_out_cells
 from infosem_jax.grn.result import Fit

@@ -12,12 +12,7 @@ import pandas as pd
 import tomli_w
 
 from infosem_jax import _typing
-from infosem_jax import run as folders
-from infosem_jax._templates import render
-from infosem_jax.batch import checkpoint_folder
-from infosem_jax.benchmark.compare import HEADLINE
-from infosem_jax.benchmark.metrics import UNIVERSE
-from infosem_jax.checkpoint import Saver, interrupts, load, save
+from infosem_jax.benchmark.grn.compare import HEADLINE
 from infosem_jax.compare import _figures as draw
 from infosem_jax.compare.experiment import Plan, identity, run
 from infosem_jax.compare.measures import SHUFFLED
@@ -30,7 +25,15 @@ from infosem_jax.compare.summary import (
     summarise,
     verdict,
 )
-from infosem_jax.report import svg
+from infosem_jax.engine.checkpoint import load, save
+from infosem_jax.engine.interrupts import interrupts
+from infosem_jax.engine.saver import Saver
+from infosem_jax.grn import run_folder
+from infosem_jax.grn.batch import checkpoint_folder
+from infosem_jax.grn.metrics import UNIVERSE
+from infosem_jax.outputs.folder import software_versions, whole_folder
+from infosem_jax.outputs.page import svg
+from infosem_jax.outputs.render import render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,9 +132,9 @@ def write_comparison(
     Interrupted
         If the process was told to stop; all that was measured is kept.
     """
-    saved, own = checkpoint_folder(out), identity(plan) | {"versions": folders.software_versions()}
+    saved, own = checkpoint_folder(out), identity(plan) | {"versions": software_versions()}
     for data in plan.datasets.values():
-        folders.check_output(out, data, overwrite=overwrite or resume, networks=0)
+        run_folder.check_output(out, data, overwrite=overwrite or resume, networks=0)
     if resume and (saved / STATUS).exists():
         load(saved / STATUS, {}, own)
     elif saved.exists() and not (resume or overwrite):
@@ -157,7 +160,7 @@ def write_comparison(
         )
         outcomes = list(going)
     comparison = summarise(outcomes, list(plan.priors), reference)
-    with folders.whole_folder(out) as folder:
+    with whole_folder(out) as folder:
         _write(folder, comparison, plan, record, about)
     shutil.rmtree(saved, ignore_errors=True)
     return comparison
@@ -209,7 +212,7 @@ def _write(
     comparison.paired.to_csv(folder / "paired.csv", index=False)
     if len(comparison.changes):
         comparison.changes.to_csv(folder / "changes.csv", index=False)
-    versions = folders.software_versions()
+    versions = software_versions()
     (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
     (folder / "config.toml").write_text(tomli_w.dumps(record), encoding="utf-8")
     plots = {name: svg(figure, name) for name, figure in _figures(comparison).items()}

@@ -3,7 +3,7 @@
 Means are over seeds first and over data sets then. A difference of held-out density is taken cell
 by cell, since both fits of a pair have seen, and not seen, the same cells; its 95 % interval is a
 bootstrap over cells and seeds within each data set, whose means are averaged over data sets.
-Differences of accuracy are those of `infosem_jax.benchmark.compare.paired`, over regulators and
+Differences of accuracy are those of `infosem_jax.benchmark.grn.compare.paired`, over regulators and
 seeds. Data sets are not resampled.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax.benchmark.compare import HEADLINE, paired
+from infosem_jax.benchmark.grn.compare import HEADLINE, paired
 from infosem_jax.compare.measures import PRIOR_ONLY, SHUFFLED, Outcome
 
 DENSITY = "density"

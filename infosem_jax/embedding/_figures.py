@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 
-from infosem_jax.plot import ACTIVATES, GREY, INK, REPRESSES, SECOND
+from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND
 
 _COLOURS = (ACTIVATES, REPRESSES, SECOND, "#e69f00", "#56b4e9", "#cc79a7", "#8c6d31", "#808890")
 _MARKERS = "osD^vPX*"

@@ -16,13 +16,13 @@ from jax import random
 from jaxtyping import Array, Float, Float32
 from scipy import stats
 
-from infosem_jax import training
 from infosem_jax.embedding.graph import StudyGraph
 from infosem_jax.embedding.losses import reconstruction
 from infosem_jax.embedding.model import Vectors
+from infosem_jax.engine import training
+from infosem_jax.engine.training import to_host
+from infosem_jax.engine.types import Cells, Fits, Rate, Resident, Schedule
 from infosem_jax.nn import mish
-from infosem_jax.training import to_host
-from infosem_jax.training_types import Cells, Fits, Rate, Resident, Schedule
 
 MASKED = 0.25
 WIDE, MIDDLE = 128, 64

@@ -11,14 +11,14 @@ import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Float32
 
-from infosem_jax import training
 from infosem_jax.embedding import losses, network
 from infosem_jax.embedding.graph import StudyGraph
 from infosem_jax.embedding.losses import Pairs
 from infosem_jax.embedding.network import Config, Group
-from infosem_jax.layout import choose, place
-from infosem_jax.training import to_host
-from infosem_jax.training_types import Cells, Fits, Progress, Rate, Resident, Schedule
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import choose, place
+from infosem_jax.engine.training import to_host
+from infosem_jax.engine.types import Cells, Fits, Progress, Rate, Resident, Schedule
 
 DEFAULT = Config()
 Vectors = tuple[Float32[np.ndarray, "_ dim"], ...]

@@ -12,7 +12,7 @@ from infosem_jax.embedding.function import GeneSets, enrichment
 from infosem_jax.embedding.graph import StudyGraph
 from infosem_jax.embedding.metrics import SIX
 from infosem_jax.embedding.saved import Embedded
-from infosem_jax.page import Page, Picture, Section, Table, number
+from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 
 SHOWN = 25
 READING = {

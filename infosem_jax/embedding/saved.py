@@ -209,7 +209,7 @@ def export(path: Path, found: Embedded, *, study: str | None = None) -> None:
         with atomic_write(path) as draft:
             table.to_csv(draft)
     else:
-        from infosem_jax.run import write_h5ad
+        from infosem_jax.outputs.folder import write_h5ad
 
         adata = to_anndata(found)
         write_h5ad(path, adata if study is None else adata[adata.obs["study"] == study].copy())

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infosem_jax.plot import ACTIVATES, GREY, INK, REPRESSES, SECOND
+from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND
 
 _COLOURS = (ACTIVATES, REPRESSES, SECOND, "#e69f00", "#56b4e9", "#cc79a7")
 _MARKERS = "osD^vPX*<>"

@@ -13,11 +13,11 @@ import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Int
 
-from infosem_jax import training
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout, place
+from infosem_jax.engine.training import to_host
+from infosem_jax.engine.types import Cells, Fits, Rate, Resident, Rows, Schedule
 from infosem_jax.expression.task import Task
-from infosem_jax.layout import Layout, place
-from infosem_jax.training import to_host
-from infosem_jax.training_types import Cells, Fits, Rate, Resident, Rows, Schedule
 
 # How far draws of a gate reach beyond 0 and 1, where they are cut off, and how sharp they are.
 LOW, HIGH, SHARPNESS = -0.1, 1.1, 1.5

@@ -11,10 +11,10 @@ import numpy as np
 from jax import random
 from jaxtyping import Array, Float, Float32
 
-from infosem_jax import training
-from infosem_jax.layout import Layout
-from infosem_jax.training import to_host
-from infosem_jax.training_types import Cells, Fits, Rate, Resident, Rows, Schedule
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout
+from infosem_jax.engine.training import to_host
+from infosem_jax.engine.types import Cells, Fits, Rate, Resident, Rows, Schedule
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,16 @@ import numpy as np
 from jax import lax, random
 from jaxtyping import Array, Float32, Int
 
-from infosem_jax import training
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import choose, place
+from infosem_jax.engine.training import to_host
+from infosem_jax.engine.types import Fits, Rate, Schedule
 from infosem_jax.expression import network
 from infosem_jax.expression.baselines import ridge_path
 from infosem_jax.expression.graph import GeneGraph, gene_graph
 from infosem_jax.expression.network import PAPER, Config, Wiring
 from infosem_jax.expression.objective import HeldOut, Objective, Parts, Pool, in_blocks
 from infosem_jax.expression.task import Method, Prediction, Task
-from infosem_jax.layout import choose, place
-from infosem_jax.training import to_host
-from infosem_jax.training_types import Fits, Rate, Schedule
 
 # Least share of a member's squared error that the mean of all is taken to have.
 LEAST_SHARE = 0.1

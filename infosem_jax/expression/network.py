@@ -16,9 +16,9 @@ import numpy as np
 from jax import lax, random
 from jaxtyping import Array, Float, Int
 
+from infosem_jax.engine.types import Params
 from infosem_jax.expression._messages import Dense, Routes, routes, spread
 from infosem_jax.expression.graph import GeneGraph, Side, Similarity
-from infosem_jax.training_types import Params
 
 # A gene that is off in nearly all samples would get a scale of nearly nothing, and then be on.
 LEAST_LOG_SCALE = float(np.log(0.05))

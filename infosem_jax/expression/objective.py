@@ -8,10 +8,10 @@ import jax.numpy as jnp
 from jax import lax, random
 from jaxtyping import Array, Float
 
-from infosem_jax import training
+from infosem_jax.engine import training
+from infosem_jax.engine.types import Cells, Rows
 from infosem_jax.expression import network
 from infosem_jax.expression.network import Config, Shape, Wiring
-from infosem_jax.training_types import Cells, Rows
 
 # Outside training, so many samples x nodes x channels are held at once, 64 MB an array.
 AT_ONCE = 2**24

@@ -9,7 +9,7 @@ import pandas as pd
 from infosem_jax.expression.saved import Model
 from infosem_jax.expression.selection import Selection
 from infosem_jax.expression.task import Prediction, Problem, unscale
-from infosem_jax.page import Page, Picture, Section, Table, number
+from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 
 SHOWN = 8
 READING = {

@@ -16,7 +16,7 @@ import numpy as np
 from jax import random
 from jaxtyping import Float, Float32
 
-from infosem_jax import graphs, named_arrays
+from infosem_jax import graphs
 from infosem_jax._typing import Path
 from infosem_jax.expression import model as graph_model
 from infosem_jax.expression import network
@@ -25,6 +25,7 @@ from infosem_jax.expression.methods import AFFINE, GRAPHS, METHODS, configured
 from infosem_jax.expression.profiles import Profiles, align_genes
 from infosem_jax.expression.task import Prediction, Problem, Scaling, Task, scale, unscale
 from infosem_jax.expression.units import Units, check_units, describe_units
+from infosem_jax.outputs import arrays as named_arrays
 
 FORMAT = "infosem_jax expression model 1"
 

@@ -21,14 +21,14 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float, Int
 from numpyro import handlers
 
-from infosem_jax import training
 from infosem_jax.data.dataset import Dataset, normalise
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout, choose, over_fits
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import decoder
 from infosem_jax.grn.objective import objective, schedule
 from infosem_jax.grn.posterior import Mechanism, mechanism, parameters
 from infosem_jax.grn.result import Fit
-from infosem_jax.layout import Layout, choose, over_fits
 
 MOST_GENES = 4000
 # Draws of the effects where the guide has a spread.

@@ -23,13 +23,13 @@ from numpyro.diagnostics import effective_sample_size, split_gelman_rubin
 from numpyro.infer import NUTS
 from numpyro.infer.util import constrain_fn, potential_energy
 
-from infosem_jax import training
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout, over_fits
 from infosem_jax.grn import linear
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, model, sample_structure, sites
 from infosem_jax.grn.objective import InfoSEM, blank
 from infosem_jax.grn.result import Fit
-from infosem_jax.layout import Layout, over_fits
 
 log = logging.getLogger("infosem_jax")
 
@@ -133,7 +133,7 @@ def sample(
     Parameters
     ----------
     objective, layout, fits, shared
-        As in `infosem_jax.training.init`.
+        As in `infosem_jax.engine.training.init`.
     params
         Parameters of the point estimate that chains start near, with a leading axis of fits.
     """

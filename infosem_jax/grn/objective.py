@@ -13,10 +13,10 @@ from jaxtyping import Array, Bool, Float, Int
 from numpyro import handlers
 from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
-from infosem_jax import training
+from infosem_jax.engine import training
+from infosem_jax.engine.types import Cells, Rate, Schedule
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
-from infosem_jax.training_types import Cells, Rate, Schedule
 
 DEFAULTS = Config()
 # Numbers that the compiled program takes as input, so that fits may differ by them.

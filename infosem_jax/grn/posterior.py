@@ -17,10 +17,10 @@ from jax import lax, random
 from jaxtyping import Array, Float, Int
 from numpyro import handlers
 
-from infosem_jax.grn.binding import GeneContext, fixed
 from infosem_jax.grn.config import Config, remainder_rank
 from infosem_jax.grn.model import Graph, decoder, guide, latent_prior
 from infosem_jax.grn.objective import blank, objective
+from infosem_jax.grn.priors.binding import GeneContext, fixed
 from infosem_jax.grn.result import Fit
 from infosem_jax.grn.sem import Remainder, weight_matrix
 

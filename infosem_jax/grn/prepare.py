@@ -12,14 +12,14 @@ import pandas as pd
 
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.stream import Stream, held_out_cells
+from infosem_jax.engine.types import Schedule
 from infosem_jax.grn import nuts
-from infosem_jax.grn.binding import GeneContext, Prior, bind
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import Choice, Cohort, InfoSEM, objective, rates, schedule, weights
 from infosem_jax.grn.priors import MeanAbsolute
+from infosem_jax.grn.priors.binding import GeneContext, Prior, bind
 from infosem_jax.grn.streaming import MOST_HELD_OUT, block_cells
-from infosem_jax.training_types import Schedule
 
 # Data sets share a program where none takes more than this many times the steps of another, since
 # all of them are computed for the largest.

@@ -11,10 +11,10 @@ from jax import lax
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
-from infosem_jax import training
+from infosem_jax.engine import training
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
-from infosem_jax.grn.network import Network
+from infosem_jax.grn.networks import Network
 from infosem_jax.grn.objective import InfoSEM, prior_mean
 from infosem_jax.grn.sem import weight_matrix
 

@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from infosem_jax import training
 from infosem_jax._typing import Path
 from infosem_jax.data._files import atomic_write, load_npz, reading
+from infosem_jax.engine import training
 from infosem_jax.grn.config import from_dict
 from infosem_jax.grn.result import Fit
 

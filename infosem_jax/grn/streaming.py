@@ -16,9 +16,9 @@ from infosem_jax.data.stream import (
     prefetch,
     read_block,
 )
+from infosem_jax.engine.layout import Layout, place
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import Choice, pick
-from infosem_jax.layout import Layout, place
 
 BLOCK_CELLS = 2048
 MOST_HELD_OUT = 1024

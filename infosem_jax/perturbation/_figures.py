@@ -8,7 +8,7 @@ from jaxtyping import Float, Num
 from matplotlib.figure import Figure
 
 from infosem_jax.expression._figures import _figure, _legend, _styles, _title
-from infosem_jax.plot import ACTIVATES, GREY, INK, REPRESSES, SECOND
+from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND
 
 MOST_DRAWN = 40
 

@@ -12,8 +12,10 @@ from jax import random
 from jaxtyping import Float32, Int
 from scipy import sparse
 
-from infosem_jax import training
-from infosem_jax.layout import choose, place
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import choose, place
+from infosem_jax.engine.training import to_host
+from infosem_jax.engine.types import Fits, Rate, Schedule
 from infosem_jax.perturbation.config import DEFAULT, Config
 from infosem_jax.perturbation.data import Responses, stack_rows, take
 from infosem_jax.perturbation.knowledge import Knowledge, reach
@@ -34,8 +36,6 @@ from infosem_jax.perturbation.prepare import (
 from infosem_jax.perturbation.recall import recalled
 from infosem_jax.perturbation.task import Method, Prediction, Task
 from infosem_jax.perturbation.units import check_same_units
-from infosem_jax.training import to_host
-from infosem_jax.training_types import Fits, Rate, Schedule
 
 # Epochs between two looks at held-out perturbations.
 CHECK_EVERY = 2

@@ -8,10 +8,10 @@ import optax
 from jax import lax, random
 from jaxtyping import Array, Bool, Float
 
-from infosem_jax import training
+from infosem_jax.engine import training
+from infosem_jax.engine.types import Cells, Rows
 from infosem_jax.perturbation.config import Config
 from infosem_jax.perturbation.network import Network, Output, Query, World
-from infosem_jax.training_types import Cells, Rows
 
 LEAST_LOG_SD = -5.0
 

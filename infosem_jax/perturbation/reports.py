@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from infosem_jax.page import Page, Picture, Section, Table, number
+from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 from infosem_jax.perturbation.data import Responses, label
 from infosem_jax.perturbation.explain import Explanation
 from infosem_jax.perturbation.metrics import Scores

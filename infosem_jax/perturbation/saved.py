@@ -14,8 +14,8 @@ from jax import random
 from jaxtyping import Float32
 from scipy import sparse
 
-from infosem_jax import named_arrays
 from infosem_jax._typing import Path
+from infosem_jax.outputs import arrays as named_arrays
 from infosem_jax.perturbation import model as networks
 from infosem_jax.perturbation.config import Config
 from infosem_jax.perturbation.data import Responses

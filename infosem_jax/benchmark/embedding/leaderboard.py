@@ -18,7 +18,7 @@ from infosem_jax.benchmark.embedding.compare import (
 )
 from infosem_jax.embedding.methods import CONTROLS
 from infosem_jax.embedding.metrics import SIX
-from infosem_jax.page import (
+from infosem_jax.outputs.page import (
     Page,
     Picture,
     Section,

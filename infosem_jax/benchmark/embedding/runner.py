@@ -12,17 +12,18 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from infosem_jax import __version__
-from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.embedding import leaderboard
 from infosem_jax.benchmark.embedding.cells import STORE, At, Cell, measure
 from infosem_jax.benchmark.embedding.sources import Prepared, Source, prepare, rename
 from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
-from infosem_jax.checkpoint import Interrupted, fingerprint, interrupts
 from infosem_jax.embedding.function import GeneSets
 from infosem_jax.embedding.graph import GraphSettings
 from infosem_jax.embedding.methods import Method, methods
+from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.fingerprint import fingerprint
+from infosem_jax.engine.interrupts import Interrupted, interrupts
 
 
 class Grid(NamedTuple):

@@ -18,7 +18,7 @@ from infosem_jax.benchmark.expression.compare import (
     summary,
 )
 from infosem_jax.expression.methods import CONTROLS
-from infosem_jax.page import (
+from infosem_jax.outputs.page import (
     Page,
     Picture,
     Section,

@@ -11,14 +11,15 @@ from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 from infosem_jax import __version__
-from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.expression import leaderboard
 from infosem_jax.benchmark.expression.cells import STORE, At, Cell, measure
 from infosem_jax.benchmark.expression.sources import Source, draw_problem, splits_of
 from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
-from infosem_jax.checkpoint import Interrupted, fingerprint, interrupts
+from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.fingerprint import fingerprint
+from infosem_jax.engine.interrupts import Interrupted, interrupts
 from infosem_jax.expression.choices import Inputs, choose_inputs, parse_inputs
 from infosem_jax.expression.methods import methods
 from infosem_jax.expression.task import Method, Problem

@@ -8,7 +8,7 @@ import pandas as pd
 
 from infosem_jax.benchmark.perturbation.cells import Cell
 from infosem_jax.benchmark.perturbation.compare import Group, against, by_method, headlines, summary
-from infosem_jax.page import (
+from infosem_jax.outputs.page import (
     Page,
     Picture,
     Section,

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from infosem_jax import __version__
-from infosem_jax._programs import make_room
 from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
 from infosem_jax.benchmark.perturbation import leaderboard
 from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell, make_cell
-from infosem_jax.checkpoint import Interrupted, fingerprint, interrupts
+from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.fingerprint import fingerprint
+from infosem_jax.engine.interrupts import Interrupted, interrupts
 from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.data import Responses, stack, take
 from infosem_jax.perturbation.de import USUAL, Thresholds

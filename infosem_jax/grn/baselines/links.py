@@ -17,14 +17,15 @@ import numpy as np
 from jax import lax, random
 from jaxtyping import Array, Float, Int
 
-from infosem_jax import graphs, training
+from infosem_jax import graphs
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout, choose, over_fits, place
+from infosem_jax.engine.types import Fits
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.grn.baselines import pairs as of_pairs
 from infosem_jax.grn.baselines.pairs import Labelled, Own, PairObjective, TrainingPairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
-from infosem_jax.layout import Layout, choose, over_fits, place
-from infosem_jax.training_types import Fits
 
 _WHY_BOTH = (
     ". Edges make the graph and both kinds are learned from: give a split with known edges in "

@@ -14,12 +14,12 @@ import optax
 from jax import random
 from jaxtyping import Array, Float, Int
 
-from infosem_jax import training
 from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout, place
+from infosem_jax.engine.types import Cells, Fits, Progress, Rate, Resident, Schedule, TrainState
 from infosem_jax.graphs import GraphsTuple, roomy
 from infosem_jax.grn.baselines.problem import Problem, Scores
-from infosem_jax.layout import Layout, place
-from infosem_jax.training_types import Cells, Fits, Progress, Rate, Resident, Schedule, TrainState
 
 
 class Labelled(NamedTuple):

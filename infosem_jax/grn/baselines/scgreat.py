@@ -17,14 +17,14 @@ from jax import lax, random
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from infosem_jax import training
 from infosem_jax.data.io import Embedding, align_embedding
+from infosem_jax.engine import training
+from infosem_jax.engine.layout import Layout, choose, place
+from infosem_jax.engine.types import Fits, Progress
 from infosem_jax.grn.baselines import pairs as of_pairs
 from infosem_jax.grn.baselines._scgreat_network import Genes, Pairs
 from infosem_jax.grn.baselines.pairs import Labelled, Own, PairObjective, TrainingPairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
-from infosem_jax.layout import Layout, choose, place
-from infosem_jax.training_types import Fits, Progress
 
 # Pairs judged at once, and in one call, where none is trained on: sizes of the network's layers
 # times the first are what memory must hold.

@@ -1,0 +1,93 @@
+"""What methods are tested on: the networks of a data set, split in several ways."""
+
+from collections.abc import Iterable, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import pandas as pd
+
+from infosem_jax.benchmark.grn.references import Loaded
+from infosem_jax.benchmark.grn.splits import KINDS, Split, Universe, candidates, read_split, split
+
+PUBLISHED = "published:"
+
+
+class Test(NamedTuple):
+    """Pairs that methods are tested on: a network, split in one way."""
+
+    network: str
+    name: str
+    seed: int
+    universe: Universe
+    split: Split
+
+
+def check_splits(splits: Sequence[str], loaded: Iterable[Loaded]) -> None:
+    """Refuse splits that no data set can have.
+
+    Parameters
+    ----------
+    splits
+        Kinds of split, or ``published:<name>`` for those that come with data.
+    loaded
+        Data sets.
+
+    Raises
+    ------
+    ValueError
+        If there is none, one of another kind, or a published one that no data set comes with.
+    """
+    unknown = [name for name in splits if name not in KINDS and not name.startswith(PUBLISHED)]
+    if unknown or not splits:
+        raise ValueError(
+            f"Unknown split {', '.join(unknown) or '(none given)'}; choose from "
+            f"{', '.join(KINDS)} and {PUBLISHED}<name of a table split_*.csv>."
+        )
+    known = sorted({name for each in loaded for name in each.reference.published})
+    for name in splits:
+        if name not in KINDS and name.removeprefix(PUBLISHED) not in known:
+            raise ValueError(
+                f"No data set has a published split {name.removeprefix(PUBLISHED)!r}; there are "
+                f"{', '.join(known) or 'none'}."
+            )
+
+
+def draw_tests(loaded: Loaded, splits: Sequence[str], seeds: int) -> tuple[list[Test], list[str]]:
+    """Draw or read the splits of a data set.
+
+    Returns
+    -------
+    tuple
+        The tests, and sentences about those that cannot be, one for all seeds.
+    """
+    tests: list[Test] = []
+    skipped: dict[tuple[str, str], tuple[str, list[int]]] = {}
+    for network, table in loaded.networks.items():
+        for name, seed in product(splits, range(seeds)):
+            try:
+                if name.startswith(PUBLISHED):
+                    drawn = _published(loaded, table, name)
+                else:
+                    universe = candidates(loaded.data, table)
+                    drawn = universe, split(universe, name, seed)  # pyright: ignore[reportArgumentType]
+                tests.append(Test(network, name, seed, *drawn))
+            except ValueError as error:
+                skipped.setdefault((network, name), (str(error), []))[1].append(seed)
+    place = f"{loaded.reference.dataset} {loaded.reference.genes}"
+    return tests, [
+        f"{place}, {network}, {name}: skipped for seed {', '.join(map(str, seeds))} ({reason})"
+        for (network, name), (reason, seeds) in skipped.items()
+    ]
+
+
+def _published(loaded: Loaded, table: pd.DataFrame, name: str) -> tuple[Universe, Split]:
+    stem = name.removeprefix(PUBLISHED)
+    path = loaded.reference.published.get(stem)
+    if path is None:
+        known = ", ".join(loaded.reference.published) or "none"
+        raise ValueError(f"there is no {stem}.csv; published splits there: {known}")
+    universe = candidates(loaded.data, table, targets="expressed")
+    drawn = read_split(path, universe)._replace(name=name)
+    if not 0 < universe.truth[drawn.test].sum() < drawn.test.sum():
+        raise ValueError(f"{path}: the test holds no known edge, or nothing else")
+    return universe, drawn

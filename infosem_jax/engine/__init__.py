@@ -1,0 +1,1 @@
+"""What trains every system: the loop, its layout over devices, checkpoints, compiled programs."""

@@ -1,0 +1,421 @@
+"""Fit InfoSEM: one data set with several seeds, or a grid of data sets, priors and settings."""
+
+import logging
+import time
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.stream import Stream
+from infosem_jax.engine import training
+from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.layout import Layout, choose, place
+from infosem_jax.engine.saver import Saver
+from infosem_jax.engine.training import to_host
+from infosem_jax.engine.types import Fits, Resident
+from infosem_jax.grn import nuts, prepare
+from infosem_jax.grn.config import Config
+from infosem_jax.grn.objective import Choice, weights
+from infosem_jax.grn.prepare import Group, Job, PriorLike, Priors
+from infosem_jax.grn.priors.binding import Prior
+from infosem_jax.grn.result import Fit, moments
+from infosem_jax.grn.streaming import StreamFeed
+
+log = logging.getLogger("infosem_jax")
+
+
+Key: TypeAlias = int | Mapping[str, int]
+
+
+class GridProgress(NamedTuple):
+    """Where a grid stands.
+
+    Attributes
+    ----------
+    group, n_groups
+        Which group of fits is being trained, and how many there are.
+    jobs
+        What it consists of.
+    epochs, n_epochs
+        Epochs trained so far in this group (a fraction inside an epoch of blocks), and in all.
+    losses
+        Losses of each segment so far.
+    """
+
+    group: int
+    n_groups: int
+    jobs: tuple[Job, ...]
+    epochs: float
+    n_epochs: int
+    losses: training.Losses
+
+
+def fit(
+    data: Dataset | Stream,
+    effect: Prior | None = None,
+    edge: Prior | None = None,
+    *,
+    config: Config = Config(),
+    seeds: int = 1,
+    key: int = 0,
+    on_chunk: Callable[[int, training.Losses], None] | None = None,
+    saver: Saver | None = None,
+) -> Fit:
+    """Fit the model to expression with one posterior per seed, all seeds in one compiled program.
+
+    With ``guide="nuts"`` each seed is a chain, and networks are trained first, see `nuts`.
+    The result depends on the key, the data and the settings only: genes and cells are put in the
+    order of their names first, so that the order they came in does not matter. (Cells of a stream
+    are taken in an order drawn from the key and their place in the file.)
+
+    Parameters
+    ----------
+    data
+        Expression as read, or already normalised; or a stream of cells that stay on disk.
+    effect
+        Prior of the effects; None is DeepSEM's Laplace prior, ``priors.MeanAbsolute()``.
+    edge
+        Prior of the logits; None is a model without a gate.
+    config
+        Settings.
+    seeds
+        Number of fits that differ by their random numbers only.
+    key
+        Seeds the random numbers; fit i of one key is the same however many seeds there are.
+    on_chunk
+        Called every few seconds with the number of epochs done and the losses so far.
+    saver
+        Saves training now and then, and goes on from what was saved.
+
+    Raises
+    ------
+    ValueError
+        If data, settings or priors do not fit together.
+    FloatingPointError
+        If every seed diverged.
+    """
+
+    def tell(progress: GridProgress) -> None:
+        if on_chunk is not None:
+            on_chunk(int(progress.epochs), progress.losses)
+
+    grid = fit_many(
+        {data.name: data},
+        {"": Priors(effect, edge)},
+        configs={"": config},
+        seeds=seeds,
+        key=key,
+        on_chunk=tell,
+        saver=saver,
+    )
+    ((_, fitted),) = grid
+    if (fitted.diverged >= 0).all():
+        raise FloatingPointError(_divergence(fitted))
+    return fitted
+
+
+def fit_many(
+    datasets: Mapping[str, Dataset | Stream] | Sequence[Dataset | Stream],
+    priors: Mapping[str, PriorLike],
+    *,
+    configs: Config | Mapping[str, Config] = Config(),
+    seeds: int = 1,
+    key: Key = 0,
+    cells_over: int | None = None,
+    at_once: int | None = None,
+    on_chunk: Callable[[GridProgress], None] | None = None,
+    saver: Saver | None = None,
+    skip: Collection[Job] = (),
+) -> Generator[tuple[Job, Fit], None, None]:
+    """Fit every data set with every prior, setting and seed, in as few programs as possible.
+
+    What shares shapes trains side by side, over all devices of `jax.devices()`: see
+    `prepare.groups`. Each fit equals the one that `fit` makes of it alone, to rounding. All is
+    checked before the first is trained; ``dict(fit_many(...))`` holds all results, a loop over it
+    one at a time.
+
+    Parameters
+    ----------
+    datasets
+        Data sets by name, or a list of data sets with names of their own.
+    priors
+        Priors by name: of the effects, or ``{"effect": ..., "edge": ...}``, as `variant` returns.
+    configs
+        Settings, or several by name. Those that differ in learning rates and weights only share a
+        program.
+    seeds, key
+        As in `fit`, for each; or the key of each prior, by its name.
+    cells_over
+        Number of devices that share the cells of each batch; None decides.
+    at_once
+        Fits that one device computes side by side; None is one on a CPU and all elsewhere.
+    on_chunk
+        Called every few seconds.
+    saver
+        Saves training now and then, and goes on from what was saved.
+    skip
+        Jobs whose results are not wanted any more.
+
+    Yields
+    ------
+    The job and its fit, group by group. A fit whose seeds all diverged is yielded too.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If data, settings or priors do not fit together.
+    """
+    if seeds < 1:
+        raise ValueError(f"Expected at least one seed, found {seeds}.")
+    named_configs = {"": configs} if isinstance(configs, Config) else dict(configs)
+    grid = prepare.groups(
+        prepare.named(datasets, "data sets"),
+        prepare.named(priors, "priors"),
+        prepare.named(named_configs, "settings"),
+    )
+    _check_keys(key, grid)
+    return _fit_groups(grid, seeds, key, (cells_over, at_once), on_chunk, saver, frozenset(skip))
+
+
+def _check_keys(key: Key, grid: list[Group]) -> None:
+    if not isinstance(key, Mapping):
+        return
+    members = [member for group in grid for member in group.members]
+    missing = sorted({member.job.prior for member in members} - set(key))
+    if missing:
+        raise ValueError(
+            f"Expected a key for every prior, found none for {', '.join(map(repr, missing))}; add "
+            "them, or give one key for all."
+        )
+    for member in members:
+        if isinstance(member.data, Stream):
+            raise ValueError(
+                f"{member.data.name}: expected one key for all priors, since a stream is read in "
+                "one order; found a key for each."
+            )
+
+
+def _fit_groups(
+    grid: list[Group],
+    seeds: int,
+    key: Key,
+    spread: tuple[int | None, int | None],
+    on_chunk: Callable[[GridProgress], None] | None,
+    saver: Saver | None,
+    skip: frozenset[Job],
+) -> Generator[tuple[Job, Fit], None, None]:
+    for number, group in enumerate(grid):
+        jobs = tuple(member.job for member in group.members)
+        wanted = [i for i, job in enumerate(jobs) if job not in skip]
+        if wanted:
+            make_room()
+            tell = _teller(on_chunk, number, len(grid), group)
+            trained = _train(group, number, seeds, key, spread, tell, saver)
+            for i in wanted:
+                yield jobs[i], _result(group, i, seeds, trained)
+        if saver is not None:
+            saver.forget(number)
+
+
+class _Trained(NamedTuple):
+    params: Any
+    losses: training.Losses
+    diverged: np.ndarray
+    seconds: float
+
+
+def _train(
+    group: Group,
+    number: int,
+    seeds: int,
+    key: Key,
+    spread: tuple[int | None, int | None],
+    tell: Callable[[training.Progress, int], None],
+    saver: Saver | None,
+) -> _Trained:
+    n_fits = len(group.members) * seeds
+    cells_over, at_once = spread
+    layout = choose(n_fits, group.schedule.batch_size, cells=cells_over)
+    if at_once is not None:
+        layout = layout._replace(at_once=at_once)
+    feed, choices = _feed(group, layout, key)
+    fits = _fits(group, choices, seeds, key, layout)
+    began = time.perf_counter()
+    config, graph = group.objective.config, group.members[0].graph
+    if config.guide == "nuts" and not nuts.learns(config, graph, len(group.members[0].data.genes)):
+        state = training.init(group.objective, group.schedule, layout, fits, feed.shared)
+        losses, earlier = training.Losses(*2 * [np.zeros((len(fits.keys), 0))]), 0.0
+    else:
+        identity = partial(_identity, group, seeds, key, layout)
+        state, losses, earlier = _optimise(
+            group, number, (fits, feed, layout), identity, tell, saver
+        )
+    params, diverged = state.params, to_host(state.diverged)
+    if config.guide == "nuts":
+        params, losses, failed = nuts.run(group.objective, layout, fits, feed.shared, params)
+        diverged = np.where(diverged < 0, failed, diverged)
+    params = jax.tree.map(lambda leaf: to_host(leaf)[:n_fits], params)
+    losses = jax.tree.map(lambda leaf: leaf[:n_fits], training.by_epoch(losses, feed.segments))
+    seconds = earlier + time.perf_counter() - began
+    return _Trained(params, losses, diverged[:n_fits], seconds)
+
+
+def _optimise(
+    group: Group,
+    number: int,
+    what: tuple[Fits, Any, Layout],
+    identity: Callable[[], dict[str, Any]],
+    tell: Callable[[training.Progress, int], None],
+    saver: Saver | None,
+) -> tuple[training.TrainState, training.Losses, float]:
+    """Train by gradients; also returns the seconds that went into what was resumed."""
+    fits, feed, layout = what
+    began = time.perf_counter()
+    resume, earlier = None, 0.0
+    if saver is not None:
+        saved = saver.open(number, _example(group, layout, fits, feed), identity)
+        if saved is not None:
+            (state, losses), earlier = saved
+            resume = place(state, layout, fits=True), losses
+
+    def on_chunk(progress: training.Progress) -> None:
+        tell(progress, feed.segments)
+        if saver is not None:
+            seconds = earlier + time.perf_counter() - began
+            saver.update((progress.state, progress.losses), seconds, progress.done)
+
+    state, losses = training.run(
+        group.objective,
+        group.schedule,
+        fits,
+        feed,
+        epochs=group.epochs,
+        layout=layout,
+        on_chunk=on_chunk,
+        resume=resume,
+    )
+    return state, losses, earlier
+
+
+def _feed(group: Group, layout: Layout, key: Key) -> tuple[Any, list[Choice]]:
+    data = group.members[0].data
+    if not isinstance(data, Stream):
+        shared, choices = prepare.cohort(group)
+        return Resident(place(shared, layout)), choices
+    graphs, graph_of = prepare.stack_graphs(group)
+    share = group.objective.config.held_out
+    seed = _key_of(key, group.members[0].job) % 2**32
+    feed = StreamFeed(data, graphs, layout, share=share, seed=seed)
+    nothing = np.array(0, np.int32)
+    choices = [
+        Choice(nothing, np.array(graph, np.int32), nothing, nothing, weights(member.config))
+        for graph, member in zip(graph_of, group.members, strict=True)
+    ]
+    return feed, choices
+
+
+def _fits(group: Group, choices: list[Choice], seeds: int, key: Key, layout: Layout) -> Fits:
+    """Lay out the fits, seeds within members; the last is repeated where devices would idle."""
+    member = np.repeat(np.arange(len(choices)), seeds)
+    seed = np.tile(np.arange(seeds), len(choices))
+    devices = layout.devices[0]
+    fill = -len(member) % devices
+    member, seed = np.pad(member, (0, fill), mode="edge"), np.pad(seed, (0, fill), mode="edge")
+    rates = [prepare.member_rates(m) for m in group.members]
+    own, rates = (
+        jax.tree.map(lambda *leaves: np.stack(leaves)[member], *parts) for parts in (choices, rates)
+    )
+    own_keys = [random.key(_key_of(key, m.job)) for m in group.members]
+    keys = jax.vmap(random.fold_in)(jnp.stack(own_keys)[member], jnp.asarray(seed))
+    return place(Fits(keys, rates, own), layout, fits=True)
+
+
+def _key_of(key: Key, job: Job) -> int:
+    return key[job.prior] if isinstance(key, Mapping) else key
+
+
+def _example(group: Group, layout: Layout, fits: Fits, feed) -> Any:
+    """Return the shapes of the state, without computing it."""
+    cells = feed(0)
+    shared = next(cells)
+    cells.close()
+    return training.init.eval_shape(group.objective, group.schedule, layout, fits, shared)
+
+
+def _identity(group: Group, seeds: int, key: Key, layout: Layout) -> dict[str, Any]:
+    """Return all that a fit depends on, to compare what was saved with what is asked for."""
+    from dataclasses import asdict
+
+    from infosem_jax.engine.fingerprint import fingerprint
+
+    members = {
+        "/".join(member.job): {
+            "config": asdict(member.config),
+            "data": (
+                member.data.fingerprint
+                if isinstance(member.data, Stream)
+                else fingerprint(member.data)
+            ),
+            "priors": fingerprint(member.graph),
+        }
+        for member in group.members
+    }
+    return {
+        "fits": members,
+        "seeds": seeds,
+        "key": dict(key) if isinstance(key, Mapping) else key,
+        "devices": list(layout.devices),
+        "at_once": layout.at_once,
+    }
+
+
+def _result(group: Group, i: int, seeds: int, trained: _Trained) -> Fit:
+    member, data = group.members[i], group.members[i].data
+    part = slice(i * seeds, (i + 1) * seeds)
+    params = jax.tree.map(lambda leaf: leaf[part], trained.params)
+    summary = moments(group.objective, params, member.graph, prepare.reported(member))
+    restore = np.argsort(np.argsort(np.asarray(data.genes)))
+    summary = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :, restore], summary)
+    fitted = Fit(
+        genes=data.genes,
+        rows=member.rows,
+        regulators=data.regulators,
+        name=data.name,
+        config=member.config,
+        **summary._asdict(),
+        losses=jax.tree.map(lambda leaf: leaf[part], trained.losses),
+        diverged=trained.diverged[part],
+        params=params,
+        seconds=trained.seconds,
+    )
+    if (fitted.diverged >= 0).any():
+        log.warning("%s They are left out of the network.", _divergence(fitted))
+    elif fitted.config.guide == "nuts":
+        nuts.tell(fitted)
+    return fitted
+
+
+def _teller(on_chunk, number: int, n_groups: int, group: Group):
+    jobs = tuple(member.job for member in group.members)
+
+    def tell(progress: training.Progress, segments: int) -> None:
+        if on_chunk is not None:
+            epochs = progress.done / segments
+            on_chunk(GridProgress(number, n_groups, jobs, epochs, group.epochs, progress.losses))
+
+    return tell
+
+
+def _divergence(fitted: Fit) -> str:
+    bad = np.flatnonzero(fitted.diverged >= 0)
+    where = ", ".join(f"seed {i} at step {fitted.diverged[i]}" for i in bad[:5])
+    return (
+        f"{fitted.name}: {len(bad)} of {len(fitted.diverged)} seeds diverged ({where}). "
+        "Lower the learning rates, or clip expression harder."
+    )

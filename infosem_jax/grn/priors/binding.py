@@ -1,0 +1,205 @@
+"""What a prior is to the model: a function of the gene context, aligned to the data's genes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpyro.distributions as dist
+import pandas as pd
+from jax.tree_util import Partial
+from jaxtyping import Bool, Float
+
+from infosem_jax.grn.priors import distributions
+
+
+@dataclass(frozen=True)
+class GeneContext:
+    """What a prior may know about the fit before seeing expression.
+
+    Attributes
+    ----------
+    genes
+        Names of the targets, the columns of the effects.
+    rows
+        Names of the genes that act, the rows of the effects.
+    cells
+        Number of cells.
+    site
+        ``effect`` or ``logit``, whichever the prior is placed on.
+    """
+
+    genes: tuple[str, ...]
+    rows: tuple[str, ...]
+    cells: int
+    site: str = "effect"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Event shape of the prior, [rows, genes]."""
+        return len(self.rows), len(self.genes)
+
+
+class BoundPrior(NamedTuple):
+    """A prior aligned to the genes of one data set: a pytree, ready for `jit` and `vmap`.
+
+    Attributes
+    ----------
+    distribution
+        Called inside the model, returns a distribution with event shape [rows, genes].
+    observe
+        Called with the sampled logits where labels are observations of the gate, else None.
+    """
+
+    distribution: Partial
+    observe: Partial | None = None
+
+
+@runtime_checkable
+class Bindable(Protocol):
+    """A prior that carries data about genes."""
+
+    def bind(self, context: GeneContext) -> BoundPrior:
+        """Align the prior's data to the genes."""
+        ...
+
+
+Prior: TypeAlias = dist.Distribution | Bindable | Callable[[GeneContext], dist.Distribution]
+
+
+def bind(prior: Prior, context: GeneContext) -> BoundPrior:
+    """Align a prior of any kind to the genes of the data.
+
+    Raises
+    ------
+    ValueError
+        If its shape does not fit, or it knows none of the genes.
+    TypeError
+        If it is not a prior.
+    """
+    if isinstance(prior, dist.Distribution):
+        return fixed(prior, context)
+    if isinstance(prior, Bindable):
+        return prior.bind(context)
+    if callable(prior):
+        return BoundPrior(Partial(_UserPrior(prior, context)))
+    raise TypeError(
+        "Expected a NumPyro distribution, a prior of infosem_jax.grn.priors or a function of the "
+        f"gene context that returns a distribution, found {type(prior).__name__}."
+    )
+
+
+def coverage(prior: Prior, context: GeneContext) -> dict[str, Any]:
+    """Tell how much of the data a prior knows about; empty where it treats all genes alike."""
+    report = getattr(prior, "coverage", None)
+    return report(context) if report else {}
+
+
+def pair_matrix(
+    table: pd.DataFrame,
+    context: GeneContext,
+    column: str | None,
+    what: str,
+    *,
+    allow_none: bool = False,
+) -> Float[np.ndarray, "rows genes"]:
+    """Lay a table of pairs out as a matrix: NaN where it has no pair, 1 where it has no values.
+
+    Parameters
+    ----------
+    table
+        Columns source, target and ``column``.
+    context
+        The genes.
+    column
+        Which column to lay out; None for presence.
+    what
+        What the table is called in messages.
+    allow_none
+        Whether a table without any pair among the genes is accepted.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing, or no pair is among the genes.
+    """
+    missing = {"source", "target"} - set(table.columns)
+    if missing:
+        raise ValueError(
+            f"{what}: expected columns source and target, found {', '.join(map(str, table))}."
+        )
+    row = pd.Index(context.rows).get_indexer(pd.Index(table["source"]))
+    gene = pd.Index(context.genes).get_indexer(pd.Index(table["target"]))
+    here = (row >= 0) & (gene >= 0)
+    if not here.any() and not allow_none:
+        names = ", ".join(f"{s} -> {t}" for s, t in table[["source", "target"]].head(3).to_numpy())
+        raise ValueError(
+            f"{what}: none of the {len(table)} pairs ({names}, ...) joins a regulator to a gene of "
+            f"the data ({', '.join(context.genes[:3])}, ...); check symbols, species and case."
+        )
+    out = np.full(context.shape, np.nan)
+    value = table[column].to_numpy(float) if column else np.ones(len(table))
+    out[row[here], gene[here]] = value[here]
+    return out
+
+
+def pair_labels(
+    table: pd.DataFrame, context: GeneContext
+) -> tuple[Bool[np.ndarray, "rows genes"], Bool[np.ndarray, "rows genes"]]:
+    """Lay labels out as matrices: which pairs are labelled present, and which absent.
+
+    Parameters
+    ----------
+    table
+        Columns source, target and, where absences are known too, label (1 or 0).
+    context
+        The genes.
+
+    Raises
+    ------
+    ValueError
+        As :func:`pair_matrix`, and on other labels.
+    """
+    labels = pair_matrix(table, context, "label" if "label" in table else None, "known edges")
+    wrong = labels[~np.isnan(labels) & ~np.isin(labels, (0, 1))]
+    if len(wrong):
+        raise ValueError(f"Known edges: expected labels 1 and 0, found {wrong[0]:g}.")
+    return labels == 1, labels == 0
+
+
+def log_odds(p: float | np.ndarray) -> np.ndarray | np.floating:
+    """Return the logit of a probability."""
+    p = np.asarray(p, np.float64)
+    return np.log(p) - np.log1p(-p)
+
+
+def positive(prior: Any, name: str) -> float:
+    """Return a setting of a prior, refusing what is not a positive number."""
+    value = getattr(prior, name)
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"{type(prior).__name__}: expected a positive {name}, found {value}.")
+    return value
+
+
+@dataclass(frozen=True)
+class _UserPrior:
+    function: Callable
+    context: GeneContext
+
+    def __call__(self) -> dist.Distribution:
+        out = self.function(self.context)
+        if not isinstance(out, dist.Distribution):
+            raise TypeError(
+                f"A prior function must return a NumPyro distribution, found {type(out).__name__}."
+            )
+        return distributions.spread(out, self.context.shape)
+
+
+def fixed(distribution: dist.Distribution, context: GeneContext) -> BoundPrior:
+    """Spread a distribution over all pairs."""
+    spread = distributions.spread(distribution, context.shape)
+    return BoundPrior(Partial(_unpack, distributions.Ordered(spread)))
+
+
+def _unpack(ordered: distributions.Ordered) -> dist.Distribution:
+    return ordered.distribution

@@ -1,0 +1,251 @@
+"""The folder that a fit leaves behind: written whole or not at all."""
+
+import json
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import tomli_w
+
+from infosem_jax import _typing
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.stream import Stream
+from infosem_jax.grn.networks import Network, check_names, to_anndata, write_edges
+from infosem_jax.grn.prepare import context
+from infosem_jax.grn.priors.binding import coverage
+from infosem_jax.grn.report import Report, write_report
+from infosem_jax.grn.result import Fit, loss_table, network
+from infosem_jax.grn.saved import fit_bytes, save_fit, saved_bytes
+from infosem_jax.outputs.folder import software_versions, write_h5ad
+
+if TYPE_CHECKING:
+    pass
+
+FILES = {
+    "edges.csv": "candidate edges with their uncertainty, strongest first",
+    "network.h5ad": "the network as AnnData: varp['infosem'], regulators in rows",
+    "fit.npz": "the fit itself, for infosem check, knock-outs and load_fit",
+    "losses.csv": "training and held-out loss of each seed and epoch",
+    "config.toml": "all settings; infosem fit --config reads it",
+    "versions.json": "versions of the software, and the device",
+    "report.html": "this page",
+}
+# In the table of edges; and in the h5ad file, which holds all of them.
+BYTES_PER_EDGE, BYTES_PER_WEIGHT = 100, 50
+# Larger fits are not saved: networks of whole transcriptomes would fill disks.
+MOST_FIT_BYTES = 2**30
+SPARE_BYTES = 50 * 2**20
+
+
+class NamedPrior(NamedTuple):
+    """A prior with what a report says of it.
+
+    Attributes
+    ----------
+    site
+        ``effect`` or ``logit``.
+    name, text
+        Its name, and a sentence.
+    prior
+        The prior.
+    settings
+        What the configuration file holds about it.
+    """
+
+    site: str
+    name: str
+    text: str
+    prior: Any
+    settings: dict[str, Any]
+
+
+def n_cells(data: Dataset | Stream) -> int:
+    """Return the number of cells, in memory or on disk."""
+    return data.n_cells if isinstance(data, Stream) else len(data.cells)
+
+
+def check_output(
+    folder: _typing.Path,
+    data: Dataset | Stream,
+    *,
+    overwrite: bool = False,
+    top: int | None = None,
+    networks: int = 1,
+    rows: int | None = None,
+    seeds: int = 1,
+) -> None:
+    """Find out before a long fit whether its results can be written.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    data
+        What is fitted.
+    overwrite
+        Whether the folder may have content.
+    top
+        How many edges are listed; None for all.
+    networks
+        How many networks of these genes are written.
+    rows
+        How many genes have a row in W; None for all.
+    seeds
+        How many seeds each fit has.
+
+    Raises
+    ------
+    ValueError
+        If the folder exists and is not empty, cannot be written to, or the disk is too full; or if
+        gene names cannot be written to a table.
+    """
+    folder = Path(folder)
+    check_names(data.genes)
+    if folder.is_file():
+        raise ValueError(f"{folder}: expected a folder to write to, found a file.")
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise ValueError(
+            f"{folder}: the folder exists and is not empty; choose another, or pass --overwrite."
+        )
+    parent = folder.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot write to {parent} ({error.strerror}).") from error
+    n_edges = len(data.regulators) * len(data.genes)
+    listed = n_edges if top is None else min(top, n_edges)
+    n_genes = len(data.genes)
+    of_fit = saved_bytes(seeds, rows or n_genes, len(data.regulators), n_genes)
+    per_network = BYTES_PER_EDGE * listed + BYTES_PER_WEIGHT * n_edges
+    needed = networks * (per_network + min(of_fit, MOST_FIT_BYTES)) + SPARE_BYTES
+    free = shutil.disk_usage(parent).free
+    if free < needed:
+        raise ValueError(
+            f"{folder}: results may take {needed / 2**20:.0f} MiB, found {free / 2**20:.0f} MiB "
+            "free on that disk; make room or choose another folder."
+        )
+
+
+def write_run(
+    folder: _typing.Path,
+    data: Dataset | Stream,
+    fitted: Fit,
+    named_priors: list[NamedPrior],
+    *,
+    record: dict[str, Any],
+    title: str,
+    comparison: pd.DataFrame | None = None,
+    top: int | None = None,
+) -> Network:
+    """Write all files of a fit into a folder, and return the network.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    data, fitted, named_priors
+        What was fitted, the fit, and its priors.
+    record
+        How the run was started: input files, seeds, key.
+    title
+        Heading of the report.
+    comparison
+        Table of variants for the report, if there is one.
+    top
+        How many edges to list, the strongest; None lists all.
+    """
+    folder = Path(folder)
+    result = network(fitted)
+    losses = loss_table(fitted)
+    config = {"model": asdict(fitted.config), "run": record}
+    config |= {("edge" if p.site == "logit" else "effect"): p.settings for p in named_priors}
+    versions = software_versions()
+    write_edges(folder / "edges.csv", result, top=top)
+    run_record = {"config": json.dumps(config), "versions": json.dumps(versions), **record}
+    write_h5ad(folder / "network.h5ad", to_anndata(result, record=run_record))
+    losses.to_csv(folder / "losses.csv", index=False)
+    (folder / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
+    (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+    files = dict(FILES)
+    if fit_bytes(fitted) <= MOST_FIT_BYTES:
+        save_fit(folder / "fit.npz", fitted)
+    else:
+        del files["fit.npz"]
+    if comparison is not None:
+        comparison.to_csv(folder / "comparison.csv", index=False)
+        files["comparison.csv"] = "average precision of each variant and seed"
+    report = Report(
+        title=title,
+        dataset={
+            "name": data.name,
+            "cells": n_cells(data),
+            "genes": len(data.genes),
+            "candidate regulators": len(data.regulators),
+            "genes with a row in W": len(fitted.rows),
+            "normalisation": fitted.config.normalisation,
+            "seeds": len(fitted.diverged),
+            "seconds": round(fitted.seconds),
+        },
+        priors=[
+            {
+                "site": p.site,
+                "name": p.name,
+                "text": p.text,
+                "coverage": coverage(p.prior, context(data, fitted.config, p.site)),
+            }
+            for p in named_priors
+        ],
+        losses=losses,
+        network=result,
+        prior_mean=fitted.prior_mean[fitted.diverged < 0].mean(0),
+        comparison=comparison,
+        notes=_notes(data, fitted, result),
+        config=config,
+        versions=versions,
+        files=files,
+    )
+    write_report(folder / "report.html", report)
+    return result
+
+
+def _notes(data: Dataset | Stream, fitted: Fit, result: Network) -> list[str]:
+    """Say in words what a careful reader would want to be warned of."""
+    notes = []
+    if fit_bytes(fitted) > MOST_FIT_BYTES:
+        notes.append(
+            f"The fit takes {fit_bytes(fitted) / 2**30:.1f} GiB, too much to keep on disk: infosem "
+            "check and knock-outs cannot use this folder."
+        )
+    bad = int((fitted.diverged >= 0).sum())
+    if bad:
+        notes.append(f"{bad} of {len(fitted.diverged)} seeds diverged and were left out.")
+    if len(fitted.diverged) == 1:
+        notes.append("One seed only: the spread across seeds is not known. Fit several.")
+    if n_cells(data) < 200:
+        notes.append(
+            f"{n_cells(data)} cells are few to find the regulators of {len(data.genes)} genes; "
+            "the prior weighs much."
+        )
+    if data.regulators == data.genes:
+        notes.append("Every gene is a candidate regulator; pass a list of regulators to narrow it.")
+    strongest = np.sort(np.abs(result.weight).ravel())[-1000:].min()
+    agreement = result.sign_agreement[np.abs(result.weight) >= max(strongest, 1e-30)]
+    if len(fitted.diverged) > 1 and agreement.size and agreement.mean() < 0.8:
+        notes.append(
+            "Seeds agree on the sign of the 1000 strongest edges in only "
+            f"{agreement.mean():.0%} of the cases."
+        )
+    train = fitted.losses.train[fitted.diverged < 0]
+    # The losses of a chain are those of its draws, in no order of improvement.
+    if train.shape[1] >= 10 and fitted.config.guide != "nuts":
+        late = np.nanmean(train[:, -1] - train[:, -1 - train.shape[1] // 10])
+        whole = np.nanmean(train[:, -1] - train[:, 0])
+        if whole < 0 and late / whole > 0.1:
+            notes.append("The loss was still falling when training ended; consider more epochs.")
+    return notes
