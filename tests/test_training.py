@@ -13,9 +13,9 @@ from infosem_jax.engine.layout import Layout
 from infosem_jax.engine.training import by_epoch
 from infosem_jax.engine.types import (
     Cells,
+    Chunk,
     Fits,
     Losses,
-    Progress,
     Rate,
     Resident,
     Schedule,
@@ -217,9 +217,9 @@ def test_segments_past_the_stop_leave_no_trace():
 @pytest.mark.parametrize("patience", [0, 30])
 def test_training_resumes_from_host_copies_to_the_bit(patience):
     schedule = replace(HOLDING, patience=patience, phases=((("networks",), 1), (("edges",), 2)))
-    saved: list[Progress] = []
+    saved: list[Chunk] = []
 
-    def keep(progress: Progress):
+    def keep(progress: Chunk):
         assert progress.losses.train.shape == (3, progress.done)
         saved.append(copy(progress))
 
@@ -237,7 +237,7 @@ def test_training_resumes_from_host_copies_to_the_bit(patience):
 def test_a_stop_between_chunks_can_be_resumed():
     saved = []
 
-    def stop(progress: Progress):
+    def stop(progress: Chunk):
         saved.append((copy(progress.state), progress.losses))
         if progress.done >= 3:
             raise KeyboardInterrupt

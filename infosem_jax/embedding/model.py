@@ -18,7 +18,7 @@ from infosem_jax.embedding.network import Config, Group
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import choose, place
 from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Cells, Fits, Progress, Rate, Resident, Schedule
+from infosem_jax.engine.types import Cells, Chunk, Fits, Rate, Resident, Schedule
 
 DEFAULT = Config()
 Vectors = tuple[Float32[np.ndarray, "_ dim"], ...]
@@ -89,7 +89,7 @@ def fit(
     config: Config = DEFAULT,
     *,
     seeds: Sequence[int] = (0,),
-    on_chunk: Callable[[Progress], None] | None = None,
+    on_chunk: Callable[[Chunk], None] | None = None,
 ) -> Fitted:
     """Train MuSe-GNN, several seeds in one program.
 

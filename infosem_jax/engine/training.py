@@ -21,12 +21,12 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.engine.layout import Layout, over_fits, split_cells
 from infosem_jax.engine.types import (
     Cells,
+    Chunk,
     Feed,
     Fits,
     Losses,
     Objective,
     Params,
-    Progress,
     Resident,
     Schedule,
     TrainState,
@@ -174,7 +174,7 @@ def run(
     *,
     epochs: int,
     layout: Layout = Layout(),
-    on_chunk: Callable[[Progress], None] | None = None,
+    on_chunk: Callable[[Chunk], None] | None = None,
     resume: tuple[TrainState, Losses] | None = None,
 ) -> tuple[TrainState, Losses]:
     """Train every fit to the end, or until none goes on.
@@ -219,7 +219,7 @@ def run(
             new.held_out[:, -1] = to_host(held_out)
         losses = new if losses is None else _join(losses, new)
         if on_chunk is not None:
-            on_chunk(Progress(done, segments, losses, state))
+            on_chunk(Chunk(done, segments, losses, state))
     close = getattr(cells, "close", None)
     if close is not None:
         close()

@@ -203,7 +203,29 @@ class Losses(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where training stands.
+    """Where a fit stands, as ``on_chunk`` of every system is told now and then.
+
+    Attributes
+    ----------
+    done, total
+        How much is done and how much there is, in ``unit``.
+    unit
+        What is counted, such as ``epochs``.
+    text
+        What a reader wants to know meanwhile, such as the loss.
+    losses
+        Losses so far of the fits that train now; None where a method has none.
+    """
+
+    done: float
+    total: float
+    unit: str
+    text: str = ""
+    losses: Losses | None = None
+
+
+class Chunk(NamedTuple):
+    """Where training stands, between two calls of a compiled program.
 
     Attributes
     ----------

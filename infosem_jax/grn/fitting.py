@@ -236,7 +236,7 @@ def _train(
     seeds: int,
     key: Key,
     spread: tuple[int | None, int | None],
-    tell: Callable[[training.Progress, int], None],
+    tell: Callable[[training.Chunk, int], None],
     saver: Saver | None,
 ) -> _Trained:
     n_fits = len(group.members) * seeds
@@ -271,7 +271,7 @@ def _optimise(
     number: int,
     what: tuple[Fits, Any, Layout],
     identity: Callable[[], dict[str, Any]],
-    tell: Callable[[training.Progress, int], None],
+    tell: Callable[[training.Chunk, int], None],
     saver: Saver | None,
 ) -> tuple[training.TrainState, training.Losses, float]:
     """Train by gradients; also returns the seconds that went into what was resumed."""
@@ -284,7 +284,7 @@ def _optimise(
             (state, losses), earlier = saved
             resume = place(state, layout, fits=True), losses
 
-    def on_chunk(progress: training.Progress) -> None:
+    def on_chunk(progress: training.Chunk) -> None:
         tell(progress, feed.segments)
         if saver is not None:
             seconds = earlier + time.perf_counter() - began
@@ -404,7 +404,7 @@ def _result(group: Group, i: int, seeds: int, trained: _Trained) -> Fit:
 def _teller(on_chunk, number: int, n_groups: int, group: Group):
     jobs = tuple(member.job for member in group.members)
 
-    def tell(progress: training.Progress, segments: int) -> None:
+    def tell(progress: training.Chunk, segments: int) -> None:
         if on_chunk is not None:
             epochs = progress.done / segments
             on_chunk(GridProgress(number, n_groups, jobs, epochs, group.epochs, progress.losses))

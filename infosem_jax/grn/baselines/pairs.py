@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import Layout, place
-from infosem_jax.engine.types import Cells, Fits, Progress, Rate, Resident, Schedule, TrainState
+from infosem_jax.engine.types import Cells, Chunk, Fits, Rate, Resident, Schedule, TrainState
 from infosem_jax.graphs import GraphsTuple, roomy
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
@@ -145,7 +145,7 @@ def train(
     epochs: int,
     patience: int,
     optimiser: str = "adam",
-    on_chunk: Callable[[Progress], None] | None = None,
+    on_chunk: Callable[[Chunk], None] | None = None,
 ) -> TrainState:
     """Train fits that share the features of genes.
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.data.io import Embedding, align_embedding
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import Layout, choose, place
-from infosem_jax.engine.types import Fits, Progress
+from infosem_jax.engine.types import Chunk, Fits
 from infosem_jax.grn.baselines import pairs as of_pairs
 from infosem_jax.grn.baselines._scgreat_network import Genes, Pairs
 from infosem_jax.grn.baselines.pairs import Labelled, Own, PairObjective, TrainingPairs
@@ -134,7 +134,7 @@ class Features(NamedTuple):
 def solve(
     problems: Sequence[Problem],
     config: ScGREATConfig = REDUCED,
-    on_chunk: Callable[[Progress], None] | None = None,
+    on_chunk: Callable[[Chunk], None] | None = None,
 ) -> Iterator[Scores]:
     """Train on the labelled pairs of each problem, and return the log-odds of all its pairs.
 
