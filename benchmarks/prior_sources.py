@@ -116,20 +116,17 @@ def trained(
     loaded: "Sequence[Loaded]", targets: Sequence[str], epochs: int, folder: Path
 ) -> "dict[str, Embedding]":
     """Train MuSe-GNN on each target alone, and on all others; what is there is not made again."""
+    from infosem_jax import embedding
     from infosem_jax.data import read_embedding, write_embedding
-    from infosem_jax.embedding import model
-    from infosem_jax.embedding.function import gene_vectors
-    from infosem_jax.embedding.graph import study_graph
-    from infosem_jax.embedding.network import Config
-    from infosem_jax.embedding.studies import make_study
 
     folder.mkdir(exist_ok=True)
     graphs = {
-        each.reference.dataset: study_graph(
-            make_study(each.data.x, each.data.genes, name=each.reference.dataset)
+        each.reference.dataset: embedding.study_graph(
+            embedding.make_study(each.data.x, each.data.genes, name=each.reference.dataset)
         )
         for each in loaded
     }
+    config = embedding.Config(settings=embedding.MuSeGNNConfig(epochs=epochs))
     found = {}
     for target in targets:
         others = [graph for name, graph in graphs.items() if name != target]
@@ -137,9 +134,8 @@ def trained(
             path = folder / f"{target}_{kind}_{epochs}.npz"
             if not path.exists():
                 print(f"training MuSe-GNN for {target}: {kind}", file=sys.stderr)
-                z = model.embed(own, 0, Config(epochs=epochs))
-                names, values = gene_vectors([graph.genes for graph in own], z)
-                write_embedding(path, _embedding(names, values))
+                fitted = embedding.fit(own, config=config)
+                write_embedding(path, embedding.one_per_gene(embedding.predict(fitted)))
             found[f"{target}_{kind}"] = read_embedding(path)
     return found
 
@@ -179,12 +175,6 @@ def _coverage(each: "Loaded") -> list[str]:
         known = len(genes & set(each.embeddings[name].names))
         said.append(f"{each.reference.dataset}: {name} covers {known} of {len(genes)} genes")
     return said
-
-
-def _embedding(names: Sequence[str], values: Any) -> "Embedding":
-    from infosem_jax.data import Embedding
-
-    return Embedding(tuple(names), values.astype("float32"))
 
 
 def _line(own: str, other: str, row: Row) -> tuple[str, ...]:

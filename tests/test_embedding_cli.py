@@ -14,9 +14,8 @@ from typer.testing import CliRunner
 from infosem_jax.benchmark.embedding import cells, runner, sources
 from infosem_jax.cli.app import app
 from infosem_jax.data.io import read_candidates, read_embedding
-from infosem_jax.embedding.graph import GraphSettings
-from infosem_jax.embedding.methods import Method, methods
-from infosem_jax.embedding.saved import load, one_per_gene
+from infosem_jax.embedding import GraphSettings, Method, load, one_per_gene, predict
+from infosem_jax.embedding.methods import methods
 
 
 def write_studies(folder, species=("human", "human")):
@@ -71,7 +70,7 @@ def test_fit_leaves_vectors_clusters_measures_and_a_page(fitted):
 
 
 def test_export_and_neighbours_tell_what_was_saved(fitted, tmp_path):
-    found = load(fitted / "run/rows.npz")
+    found = predict(load(fitted / "run/fitted.npz"))
     out = tmp_path / "genes.csv"
     assert call("embed", "export", fitted / "run", "--out", out).exit_code == 0
     assert call("embed", "export", fitted / "run", "--out", tmp_path / "genes.npz").exit_code == 0
@@ -116,7 +115,7 @@ def test_an_exported_embedding_is_a_prior_of_a_network(fitted):
         (["s0.h5ad", "--method", "pcb"], "did you mean 'pca'"),
         (["s0.h5ad", "--edges", "all"], "edges: expected one of"),
         (["s0.h5ad", "none.h5ad"], "none.h5ad"),
-        (["s0.h5ad", "--species", "s7=mouse"], "--species: expected names of studies (s0)"),
+        (["s0.h5ad", "--species", "s7=mouse"], "species: expected names of studies (s0)"),
         (["s0.h5ad", "--out", "run"], "is not empty"),
     ],
 )
@@ -140,8 +139,8 @@ def test_several_species_are_embedded_with_a_table(fitted):
         "--method", "pca", "--orthologues", f"mouse={table}", "--plane", "pca",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    found = load(fitted / "species/rows.npz")
-    assert len(set(found.gene)) == 40 and found.species == ("human", "mouse")
+    found = load(fitted / "species/fitted.npz")
+    assert len(set(found.genes.gene)) == 40 and found.genes.species == ("human", "mouse")
 
 
 def test_benchmark_writes_a_leaderboard_and_goes_on(tmp_path):

@@ -1,4 +1,4 @@
-"""What MuSe-GNN minimises: graphs told from embeddings, and studies joined by their genes.
+"""What MuSe-GNN minimises: reconstruction of graphs, and losses that join studies by genes.
 
 For each study i and another one j, drawn at every step, the loss is
 ``reconstruction + a similarity + b contrast`` (a = 1, b = 0.01), summed over studies. Without

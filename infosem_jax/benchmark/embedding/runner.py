@@ -18,7 +18,7 @@ from infosem_jax.benchmark.embedding import leaderboard
 from infosem_jax.benchmark.embedding.cells import STORE, At, Cell, measure
 from infosem_jax.benchmark.embedding.sources import Prepared, Source, prepare, rename
 from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
-from infosem_jax.embedding.function import GeneSets
+from infosem_jax.embedding.gene_sets import GeneSets
 from infosem_jax.embedding.graph import GraphSettings
 from infosem_jax.embedding.methods import Method, methods
 from infosem_jax.engine.compiled import make_room

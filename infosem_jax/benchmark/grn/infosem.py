@@ -19,7 +19,7 @@ from infosem_jax.benchmark.grn.controls import (
 from infosem_jax.benchmark.grn.method import Method, from_function
 from infosem_jax.data.gene_features import expression_embedding, join_embeddings
 from infosem_jax.data.io import Embedding
-from infosem_jax.embedding.function import nearest_pairs
+from infosem_jax.embedding.vectors import nearest_pairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.grn.config import Config, deepsem
 from infosem_jax.grn.fitting import fit_many
