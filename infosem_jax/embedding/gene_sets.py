@@ -14,6 +14,7 @@ from scipy import stats
 from infosem_jax._typing import Path
 from infosem_jax.data._tables import open_text, read_table
 from infosem_jax.embedding.vectors import unit_vectors
+from infosem_jax.scores import auroc
 
 LEAST, MOST = 5, 200
 PRECISION_AT = 10
@@ -92,10 +93,7 @@ def function_recovery(
         inside[own] = True
         others = np.where(inside, len(own) - 1, len(own))
         mean = (cosine[:, own].sum(1) - np.where(inside, np.diag(cosine), 0.0)) / others
-        n, rest = len(own), len(unit) - len(own)
-        if rest:
-            # The area under the ROC curve is Mann and Whitney's U over its largest value.
-            scores.append((stats.rankdata(mean)[own].sum() - n * (n + 1) / 2) / (n * rest))
+        scores.append(auroc(mean, inside))
     member = np.zeros((len(unit), len(members)), np.float32)
     for i, own in enumerate(members):
         member[own, i] = 1
@@ -109,7 +107,7 @@ def function_recovery(
     precision = float(np.take_along_axis(together, best, 1).mean())
     chance = together.sum() / (len(known) * (len(known) - 1))
     return found | {
-        "function_auroc": float(np.mean(scores)) if scores else np.nan,
+        "function_auroc": float(np.nanmean(scores)),
         "function_precision": precision,
         "function_precision_ratio": precision / chance if chance else np.nan,
     }

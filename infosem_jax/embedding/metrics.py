@@ -9,13 +9,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Int
 from scipy import sparse
-from sklearn.metrics import roc_auc_score, silhouette_samples
+from sklearn.metrics import silhouette_samples
 
 from infosem_jax.embedding.clustering import NEIGHBOURS, knn, nearest
 from infosem_jax.embedding.gene_sets import GeneSets, function_recovery
 from infosem_jax.embedding.graph import StudyGraph, common
 from infosem_jax.embedding.result import Embedded
 from infosem_jax.embedding.vectors import gene_vectors, unit_vectors
+from infosem_jax.scores import auroc
 
 # Of local inverse Simpson indices (Korsunsky et al. 2019): 3 neighbours for one of perplexity.
 PERPLEXITY = 30.0
@@ -111,10 +112,7 @@ def edge_auc(graph: StudyGraph, z: Float[np.ndarray, "genes dim"]) -> float:
     NaN where no pair, or every pair, is an edge.
     """
     unit, above = unit_vectors(z), np.triu_indices(len(z), 1)
-    edge = graph.adjacency[above]
-    if edge.all() or not edge.any():
-        return np.nan
-    return float(roc_auc_score(edge, (unit @ unit.T)[above]))
+    return float(auroc((unit @ unit.T)[above], graph.adjacency[above]))
 
 
 def ilisi(

@@ -170,13 +170,8 @@ def read_study(
     x, genes = source.x, source.columns
     if source.usual == "genes_in_rows":
         x, genes = x.T, source.rows
-    return make_study(
-        x,
-        genes,
-        name=name or FilePath(path).name.split(".")[0],
-        places=places,
-        **{**annotated, **known},
-    )
+    name = name or FilePath(path).name.split(".")[0]
+    return make_study(x, genes, name=name, places=places, **{**annotated, **known})
 
 
 def read_studies(
@@ -229,9 +224,9 @@ def harmonise(
     """Give genes names that studies share: symbols of one species.
 
     A gene of another species takes the name of its counterpart; one without is called
-    ``Symbol (species)``, so that no two genes are one because their symbols are spelled alike. Letter case
-    does not matter where a symbol is looked up. Of several genes with one counterpart that with
-    most expression takes its name.
+    ``Symbol (species)``, so that genes of two species with one symbol stay apart. Letter case does
+    not matter where a symbol is looked up. Of several genes with one counterpart that with most
+    expression takes its name.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The training loop of every model here: many fits in one compiled program.
 
-An objective defines how parameters start and what a batch of cells costs. Fits that share shapes run
-side by side: over the devices of a mesh, under `vmap`, or one after the other inside the program.
+An objective defines how parameters start and what a batch of cells costs. Fits that share shapes
+run side by side: over the devices of a mesh, under `vmap`, or one after the other in the program.
 Training proceeds in segments (an epoch of resident cells, or a block of streamed ones); a chunk of
 segments is one call of a compiled program, and Python reports, saves and stops between chunks.
 """
@@ -200,7 +200,7 @@ def run(
     for shared in cells:
         if state is None:
             state = init(objective, schedule, layout, fits, shared)
-        if done >= segments or _finished(state, schedule, done // feed.segments):
+        if done >= segments or finished(state, schedule, done // feed.segments):
             break
         until = min(done + pace.take(), segments)
         state, new = run_chunk(
@@ -249,6 +249,22 @@ def by_epoch(losses: Losses, segments: int) -> Losses:
     return Losses(train.mean(2), held_out[:, :, -1])
 
 
+def finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
+    """Tell whether every fit has diverged, or gained nothing for as long as its patience.
+
+    Parameters
+    ----------
+    state, schedule
+        Of all fits.
+    epoch
+        Number of epochs trained so far.
+    """
+    over = to_host(state.diverged) >= 0
+    if schedule.patience:
+        over |= epoch - 1 - to_host(state.best_epoch) >= schedule.patience
+    return bool(over.all())
+
+
 def to_host(array: Array | np.ndarray) -> np.ndarray:
     """Copy an array that may lie on several devices, or on those of several hosts, to this one."""
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
@@ -277,13 +293,6 @@ class _Pace:
         wanted = CHUNK_SECONDS * n / seconds if self.adapt else 5
         # The first chunk may include compilation, so the pace is corrected step by step.
         self.next = int(max(1, min(self.most, wanted, 4 * self.next)))
-
-
-def _finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
-    over = to_host(state.diverged) >= 0
-    if schedule.patience:
-        over |= epoch - 1 - to_host(state.best_epoch) >= schedule.patience
-    return bool(over.all())
 
 
 def _parts(key, segment, data, schedule: Schedule, layout: Layout):
