@@ -156,22 +156,13 @@ def export_command(
     """Write an embedding, or the graph of like genes, for other software and as a prior."""
     with plain_errors():
         from infosem_jax import embedding
-        from infosem_jax.data.io import atomic_write
 
         if out.exists() and not overwrite:
             raise ValueError(f"{out}: the file exists; choose another, or pass --overwrite.")
         if not out.absolute().parent.is_dir():
             raise ValueError(f"{out}: the folder does not exist; create it first.")
-        if graph and out.suffix != ".csv":
-            raise ValueError(f"--graph: expected a file that ends in .csv, found {out}.")
         found = embedding.predict(_load(folder))
-        if graph:
-            genes = embedding.one_per_gene(found, study)
-            with atomic_write(out) as draft:
-                pairs = embedding.nearest_pairs(genes.names, genes.vectors, graph)
-                pairs.to_csv(draft, index=False)
-        else:
-            embedding.export(out, found, study=study)
+        embedding.export(out, found, study=study, nearest=graph)
         typer.echo(f"Wrote {out}.")
 
 

@@ -152,7 +152,7 @@ def common_ratio(gene: Sequence[str], cluster: Int[np.ndarray, " rows"]) -> floa
     return 1 - len(set(zip(gene, cluster.tolist(), strict=True))) / len(gene)
 
 
-def overlap(graphs: Sequence[StudyGraph], clusters: Sequence[Int[np.ndarray, " genes"]]) -> float:
+def overlap(graphs: Sequence[StudyGraph], clusters: Sequence[Int[np.ndarray, " _"]]) -> float:
     """Return how much genes of different studies in one cluster share their neighbours.
 
     The mean Jaccard index of co-expression neighbours, by name, over pairs of rows of one cluster

@@ -12,7 +12,7 @@ from infosem_jax.data._files import atomic_write
 from infosem_jax.data.io import Embedding
 from infosem_jax.embedding.clustering import clusters
 from infosem_jax.embedding.graph import StudyGraph
-from infosem_jax.embedding.vectors import gene_vectors
+from infosem_jax.embedding.vectors import gene_vectors, nearest_pairs
 
 if TYPE_CHECKING:
     import anndata
@@ -161,7 +161,7 @@ def to_anndata(found: Embedded) -> "anndata.AnnData":
     return anndata.AnnData(found.vectors, obs=obs, var=var, uns={"method": found.method})
 
 
-def export(path: Path, found: Embedded, *, study: str | None = None) -> None:
+def export(path: Path, found: Embedded, *, study: str | None = None, nearest: int = 0) -> None:
     """Write an embedding for other software, by the ending of the file.
 
     ``.npz`` and ``.csv`` hold one vector for each gene (see `one_per_gene`), as priors of
@@ -175,6 +175,8 @@ def export(path: Path, found: Embedded, *, study: str | None = None) -> None:
         The embedding.
     study
         One study only; all where None.
+    nearest
+        So many nearest genes of each are written as edges instead (``.csv``), see `nearest_pairs`.
 
     Raises
     ------
@@ -186,8 +188,13 @@ def export(path: Path, found: Embedded, *, study: str | None = None) -> None:
     ending = str(path).rpartition(".")[2]
     if ending not in FORMATS:
         raise ValueError(f"{path}: expected a file that ends in {', '.join(FORMATS)}.")
+    if nearest and ending != "csv":
+        raise ValueError(f"{path}: edges need a file that ends in csv.")
     genes = one_per_gene(found, study)
-    if ending == "npz":
+    if nearest:
+        with atomic_write(path) as draft:
+            nearest_pairs(genes.names, genes.vectors, nearest).to_csv(draft, index=False)
+    elif ending == "npz":
         write_embedding(path, genes, origin=f"{found.method} of {', '.join(found.genes.studies)}")
     elif ending == "csv":
         columns = pd.Index([f"z{i}" for i in range(genes.vectors.shape[1])])
