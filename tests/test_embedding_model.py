@@ -29,6 +29,8 @@ from infosem_jax.embedding import (
     study_graph,
 )
 from infosem_jax.embedding.methods import CONTROLS, methods
+from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.saver import Saver
 
 ENCODE = jax.jit(network.encode, static_argnames="config")
 INIT = jax.jit(network.init, static_argnames=("n_labels", "config"))
@@ -235,6 +237,23 @@ def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     assert (predict(both, seed=1).vectors == both.vectors[1]).all()
     assert (told[-1].done, told[-1].total, told[-1].unit) == (15, 15, "epochs")
     assert f"{both.losses[:, -1].mean():.4f}" in told[-1].text
+
+
+def test_training_that_was_stopped_goes_on_to_the_same_embedding(tmp_path):
+    studies = [graph(20), graph(24, 40, first=8, seed=1)]
+    options = {"config": Config(settings=SMALL), "seeds": 2}
+    with pytest.raises(Interrupted):
+        fit(studies, saver=Saver(tmp_path, {}, stop=lambda: True), **options)
+    saved = Saver(tmp_path, {}, resume=True)
+    with pytest.raises(ValueError, match=r"differs in settings\.temperature"):
+        other = Config(settings=replace(SMALL, temperature=0.1))
+        fit(studies, saver=saved, config=other, seeds=2)
+    epochs = []
+    resumed = fit(studies, saver=saved, on_chunk=lambda p: epochs.append(p.done), **options)
+    straight = fit(studies, **options)
+    assert epochs[0] > 1 and resumed.losses.shape == (2, 15)
+    np.testing.assert_array_equal(resumed.vectors, straight.vectors)
+    np.testing.assert_array_equal(resumed.losses, straight.losses)
 
 
 def test_genes_that_studies_share_come_together():

@@ -9,6 +9,8 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from infosem_jax.engine.interrupts import Interrupted
+
 T = TypeVar("T")
 
 CompileCache = Annotated[
@@ -37,6 +39,9 @@ def plain_errors() -> Iterator[None]:
     logger.setLevel(logging.INFO)
     try:
         yield
+    except Interrupted as error:
+        typer.echo(f"Saved in {error}; the same command with --resume goes on.", err=True)
+        raise typer.Exit(130) from error
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from error

@@ -1,5 +1,6 @@
 """The commands ``infosem embed``."""
 
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -74,6 +75,9 @@ def fit(
     plane: Annotated[
         str, typer.Option(help="How genes are drawn: umap (if installed), pca or auto.")
     ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with training that was stopped.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Embed the genes of several studies together.
@@ -90,14 +94,12 @@ def fit(
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
         check_folder(out, reports.FILES, overwrite=overwrite)
+        saved = out.absolute().with_name(f".{out.name}.training")
         reports.check_plane(plane)
         settings = read_settings(config, method) | ({} if epochs is None else {"epochs": epochs})
-        chosen = embedding.Config(
-            method,
-            embedding.configured(method, settings).settings,
-            embedding.GraphSettings(genes, edges, alpha, correct, threshold),
-            target,
-        )
+        own = embedding.configured(method, settings).settings
+        graph = embedding.GraphSettings(genes, edges, alpha, correct, threshold)
+        chosen = embedding.Config(method, own, graph, target)
         tables = {
             name: read_orthologues(Path(file), source=name, target=target)
             for name, file in _pairs(orthologues, "--orthologues").items()
@@ -113,9 +115,8 @@ def fit(
         for note in isolated(graphs):
             typer.echo(note, err=True)
         with progress(getattr(chosen.settings, "epochs", 1), "epochs") as update:
-            fitted = embedding.fit(
-                graphs, config=chosen, key=key, on_chunk=lambda p: update(p.done, p.text)
-            )
+            told = {"config": chosen, "key": key, "on_chunk": lambda p: update(p.done, p.text)}
+            fitted = embedding.fit_and_save(saved, graphs, resume=resume, **told)
         metrics = embedding.evaluate(embedding.predict(fitted), graphs, gene_sets)
         record = {
             "command": "infosem embed fit",
@@ -126,17 +127,15 @@ def fit(
             **asdict(chosen.graph),
             "key": key,
         }
-        own = {} if chosen.settings is None else asdict(chosen.settings)
-        versions = software_versions()
+        options = {"sets": gene_sets, "plane": plane, "record": record}
+        versions, table = software_versions(), {} if own is None else asdict(own)
         with whole_folder(out) as folder:
-            facts = {"Settings": record | own, "Versions": versions}
-            reports.write_results(
-                folder, fitted, graphs, metrics, sets=gene_sets, plane=plane, facts=facts
-            )
-            write_record(folder, {"run": record, method: own}, versions)
+            reports.write_results(folder, fitted, graphs, metrics, versions=versions, **options)
+            write_record(folder, {"run": record, method: table}, versions)
+        shutil.rmtree(saved, ignore_errors=True)
         rows = [(k.replace("_", " "), reports.measured_text(k, v)) for k, v in metrics.items()]
-        n, n_common = len(set(fitted.genes.gene)), len(common(graphs))
-        title = f"{n:,} genes, {n_common:,} of them in all studies"
+        n_genes = len(set(fitted.genes.gene))
+        title = f"{n_genes:,} genes, {len(common(graphs)):,} of them in all studies"
         print_table(("measure", "value"), rows, title)
         typer.echo(f"Wrote {out}: open {out / 'report.html'}.")
 

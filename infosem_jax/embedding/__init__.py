@@ -8,7 +8,15 @@ measures an embedding, and ``export`` writes it for other software, or as a prio
 
 from infosem_jax.embedding.baselines import Components
 from infosem_jax.embedding.baselines import Settings as NetworkSettings
-from infosem_jax.embedding.fitting import Config, Fitted, fit, neighbours, predict, study_graphs
+from infosem_jax.embedding.fitting import (
+    Config,
+    Fitted,
+    fit,
+    fit_and_save,
+    neighbours,
+    predict,
+    study_graphs,
+)
 from infosem_jax.embedding.gene_sets import enrichment, function_recovery, read_gene_sets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
 from infosem_jax.embedding.methods import METHODS, Method, configured
@@ -39,6 +47,7 @@ __all__ = [
     "evaluate",
     "export",
     "fit",
+    "fit_and_save",
     "function_recovery",
     "gene_vectors",
     "harmonise",

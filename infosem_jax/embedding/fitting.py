@@ -8,14 +8,17 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from infosem_jax._settings import hint
-from infosem_jax._typing import Orthologues
+from infosem_jax._typing import Orthologues, Path
 from infosem_jax.embedding import model
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
 from infosem_jax.embedding.methods import METHODS
 from infosem_jax.embedding.result import Embedded, Genes, embedded, one_per_gene
 from infosem_jax.embedding.studies import Study, harmonise
 from infosem_jax.embedding.vectors import nearest_genes
+from infosem_jax.engine.interrupts import interrupts
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
+from infosem_jax.outputs.folder import software_versions
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def fit(
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
 ) -> Fitted:
     """Embed the genes of several studies together.
 
@@ -129,6 +133,8 @@ def fit(
         Seeds random numbers and clusters.
     on_chunk
         Called between chunks of epochs, or after each embedding of a method that reports no losses.
+    saver
+        Saves the training of MuSe-GNN, and goes on from what was saved; see `fit_and_save`.
 
     Raises
     ------
@@ -136,6 +142,8 @@ def fit(
         If there is no study or no seed, and as `study_graphs`.
     FloatingPointError
         If a fit diverged.
+    Interrupted
+        If the saver was told to stop; training has been saved.
     """
     if not data or seeds < 1:
         raise ValueError(
@@ -147,7 +155,9 @@ def fit(
         graphs = study_graphs(expression, orthologues, config=config)
     numbers = range(key, key + seeds)
     if METHODS[config.method].function is model.embed:
-        vectors, losses = model.train(graphs, config.settings, seeds=numbers, on_chunk=on_chunk)
+        vectors, losses = model.train(
+            graphs, config.settings, seeds=numbers, on_chunk=on_chunk, saver=saver
+        )
     else:
         method, vectors = METHODS[config.method]._replace(settings=config.settings), []
         for done, number in enumerate(numbers, 1):
@@ -166,6 +176,34 @@ def fit(
         losses,
         config,
     )
+
+
+def fit_and_save(
+    folder: Path, graphs: Sequence[StudyGraph], *, resume: bool = False, **options: Any
+) -> Fitted:
+    """Fit as `fit` does, MuSe-GNN saved every minute and when the process is told to stop.
+
+    Parameters
+    ----------
+    folder
+        Where training is saved; to be removed once results are safe.
+    graphs
+        Of `study_graphs`.
+    resume
+        Whether to go on from what is saved there.
+    options
+        Of `fit`.
+
+    Raises
+    ------
+    Interrupted
+        On Ctrl-C or SIGTERM; training has been saved.
+    """
+    if METHODS[options["config"].method].function is not model.embed:
+        return fit(graphs, **options)
+    with interrupts() as stop:
+        saver = Saver(folder, software_versions(), resume=resume, stop=stop)
+        return fit(graphs, saver=saver, **options)
 
 
 def predict(fitted: Fitted, *, seed: int = 0) -> Embedded:

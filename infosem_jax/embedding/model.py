@@ -1,7 +1,8 @@
 """Fit MuSe-GNN to the graphs of several studies."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +17,9 @@ from infosem_jax.embedding.graph import StudyGraph
 from infosem_jax.embedding.losses import Pairs
 from infosem_jax.embedding.network import Group, MuSeGNNConfig
 from infosem_jax.engine import training
+from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.layout import choose, place
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import to_host
 from infosem_jax.engine.types import Chunk, Fits, Progress, Rate, Resident, Schedule
 
@@ -86,6 +89,7 @@ def train(
     *,
     seeds: Sequence[int] = (0,),
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
 ) -> Trained:
     """Train MuSe-GNN, several seeds in one program.
 
@@ -102,13 +106,17 @@ def train(
         Seeds of the random numbers, a fit for each.
     on_chunk
         Called between chunks of epochs.
+    saver
+        Saves training, and goes on from what was saved.
 
     Raises
     ------
     ValueError
-        If there is no study or no seed.
+        If there is no study or no seed, or what was saved is of other graphs or settings.
     FloatingPointError
         If a fit diverged.
+    Interrupted
+        If the saver was told to stop; training has been saved.
 
     References
     ----------
@@ -150,14 +158,33 @@ def train(
         np.tile(weights, (len(own), 1)),
     )  # fmt: skip
     feed: Any = Resident(place(pool, layout))
+    fits = place(fits, layout, fits=True)
+    began, earlier, resume = time.perf_counter(), 0.0, None
+    if saver is not None:
+        example = training.init.eval_shape(objective, schedule, layout, fits, feed.shared)
+        saved = saver.open(0, example, partial(_identity, graphs, config, seeds))
+        if saved is not None:
+            (state, found), earlier = saved
+            resume = place(state, layout, fits=True), found
+
+    def report(chunk: Chunk) -> None:
+        if on_chunk is not None:
+            loss = float(chunk.losses.train[:, -1].mean())
+            text = f"loss {loss:.4f}"
+            on_chunk(Progress(chunk.done, chunk.segments, "epochs", text, chunk.losses))
+        if saver is not None:
+            seconds = earlier + time.perf_counter() - began
+            saver.update((chunk.state, chunk.losses), seconds, chunk.done)
+
     state, found = training.run(
         objective,
         schedule,
-        place(fits, layout, fits=True),
+        fits,
         feed,
         epochs=config.epochs,
         layout=layout,
-        on_chunk=None if on_chunk is None else partial(_report, on_chunk),
+        on_chunk=report,
+        resume=resume,
     )
     diverged = to_host(state.diverged)[: len(seeds)]
     if (diverged >= 0).any():
@@ -213,10 +240,11 @@ def embed(graphs: Sequence[StudyGraph], seed: int, config: MuSeGNNConfig = DEFAU
     return train(graphs, config, seeds=(seed,)).vectors[0]
 
 
-def _report(on_chunk: Callable[[Progress], None], chunk: Chunk) -> None:
-    losses = chunk.losses
-    text = f"loss {float(losses.train[:, -1].mean()):.4f}"
-    on_chunk(Progress(chunk.done, chunk.segments, "epochs", text, losses))
+def _identity(
+    graphs: Sequence[StudyGraph], config: MuSeGNNConfig, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Return all that training depends on, to compare what was saved with what is to go on."""
+    return {"settings": asdict(config), "seeds": list(seeds), "graphs": fingerprint(list(graphs))}
 
 
 def _reconstruct(params: Any, z: Array, adjacency: Any) -> Array:

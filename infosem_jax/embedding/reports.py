@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -56,7 +57,8 @@ def write_results(
     *,
     sets: Mapping[str, GeneSets],
     plane: str,
-    facts: Mapping[str, Mapping[str, Any]],
+    record: Mapping[str, Any],
+    versions: Mapping[str, str],
 ) -> None:
     """Write an embedding, its tables and its page into a folder, see `FILES`.
 
@@ -72,10 +74,11 @@ def write_results(
         Collections of gene sets by name.
     plane
         How genes are drawn, see `places`.
-    facts
-        Settings and versions, for the page.
+    record, versions
+        Settings of the run, and of the software, for the page.
     """
-    found = predict(fitted)
+    found, own = predict(fitted), fitted.config.settings
+    facts = {"Settings": {**record, **(asdict(own) if own else {})}, "Versions": versions}
     enriched = enrichment_table(found, sets) if sets else None
     save(folder / "fitted.npz", fitted)
     export(folder / "embedding.npz", found)
