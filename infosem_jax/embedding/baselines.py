@@ -115,7 +115,17 @@ class Objective(NamedTuple):
 
 
 def pca(graphs: Sequence[StudyGraph], seed: int, settings: Components = COMPONENTS) -> Vectors:
-    """Take the leading principal components of the genes of each study."""
+    """Take the leading principal components of the genes of each study.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Not used; nothing is drawn.
+    settings
+        How many components.
+    """
     return tuple(_components(_scaled(graph.features), settings.dim) for graph in graphs)
 
 
@@ -127,6 +137,15 @@ def pca_aligned(
     Of the rotations and reflections R, that with the least ``|Z R - M|^2`` over genes of one name,
     where Z are the components of a study, of mean square 1, and M sums of those before it
     (orthogonal Procrustes). The least that can be done to join spaces.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Not used; nothing is drawn.
+    settings
+        How many components.
     """
     from scipy.linalg import orthogonal_procrustes
 
@@ -164,6 +183,15 @@ def gene2vec(
 
     For pairs (i, j) of neighbours and five genes k drawn for each, the cost is
     ``- log s(u_i.v_j) - sum_k log s(-u_i.v_k)`` with the logistic function s; u is the embedding.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
     """
     found = []
     for i, graph in enumerate(graphs):
@@ -181,6 +209,15 @@ def gae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["
     """Embed by a graph autoencoder: three graph convolutions, products as log-odds of edges.
 
     Kipf and Welling (2016).
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
     """
     return _each("gae", graphs, seed, settings)
 
@@ -190,19 +227,48 @@ def vgae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS[
 
     The divergence from a standard normal counts as in Kipf and Welling (2016): its mean over genes,
     divided by their number.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
     """
     return _each("vgae", graphs, seed, settings)
 
 
 def mae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["mae"]) -> Vectors:
-    """Embed by an autoencoder that restores features of which a quarter is masked."""
+    """Embed by an autoencoder that restores features of which a quarter is masked.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
+    """
     return _each("mae", graphs, seed, settings)
 
 
 def wsmae(
     graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["wsmae"]
 ) -> Vectors:
-    """Embed by masked autoencoders with shared inner layers, which predict edges too."""
+    """Embed by masked autoencoders with shared inner layers, which predict edges too.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
+    """
     pool = Pool(tuple(_data(graph) for graph in graphs))
     params = _train("wsmae", pool, (seed,), settings, settings.epochs)
     return tuple(

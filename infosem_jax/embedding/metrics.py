@@ -97,6 +97,13 @@ def silhouette_of_studies(
 
     Clusters with one study, or with one row of each, are left out; NaN if no other is there. As
     the batch silhouette of scib (Luecken et al. 2022).
+
+    Parameters
+    ----------
+    z
+        Vectors.
+    study, cluster
+        Of each row.
     """
     found = []
     for c in np.unique(cluster):
@@ -125,6 +132,15 @@ def ilisi(
     The index of a row is ``1 / sum_s (weight of study s)^2``, over three neighbours for each unit
     of perplexity, with weights ``exp(-b distance)`` whose b gives them that perplexity (Korsunsky
     et al. 2019). Neighbours are those of the embedding.
+
+    Parameters
+    ----------
+    z
+        Vectors.
+    study
+        Of each row.
+    perplexity
+        Effective number of neighbours.
     """
     k = min(int(3 * perplexity), len(z) - 1)
     near, distance = nearest(z, k + 1)

@@ -236,7 +236,17 @@ def terms(
 
 
 def embed(graphs: Sequence[StudyGraph], seed: int, config: MuSeGNNConfig = DEFAULT) -> Vectors:
-    """Embed the genes of every study by MuSe-GNN."""
+    """Embed the genes of every study by MuSe-GNN.
+
+    Parameters
+    ----------
+    graphs
+        One for each study.
+    seed
+        Seeds the random numbers.
+    config
+        Settings.
+    """
     return train(graphs, config, seeds=(seed,)).vectors[0]
 
 

@@ -44,6 +44,15 @@ def nearest_genes(
 ) -> list[tuple[str, float]]:
     """Return the n genes with the largest cosine to one, and those cosines.
 
+    Parameters
+    ----------
+    genes, z
+        Names and vectors, [genes, dim].
+    gene
+        Whose neighbours.
+    n
+        How many.
+
     Raises
     ------
     ValueError
@@ -61,6 +70,13 @@ def nearest_genes(
 
 def nearest_pairs(genes: Sequence[str], z: Float[np.ndarray, "genes dim"], n: int) -> pd.DataFrame:
     """Return the n nearest genes of each, as a graph that a prior of networks can be made of.
+
+    Parameters
+    ----------
+    genes, z
+        Names and vectors, [genes, dim].
+    n
+        Neighbours of each gene.
 
     Returns
     -------
