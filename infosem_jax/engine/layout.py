@@ -114,7 +114,17 @@ def over_fits(one: Callable, layout: Layout) -> Callable:
 
 
 def split_cells(array: jax.Array, layout: Layout, *, axis: int) -> jax.Array:
-    """Spread an axis of cells over the devices that share a batch."""
+    """Spread an axis of cells over the devices that share a batch.
+
+    Parameters
+    ----------
+    array
+        Anything with an axis of cells.
+    layout
+        The devices.
+    axis
+        Which axis that is.
+    """
     if layout.mesh is None or layout.devices[1] == 1:
         return array
     spec = [CELLS if i == axis else None for i in range(array.ndim)]
