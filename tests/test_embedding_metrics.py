@@ -294,5 +294,5 @@ def test_ranks_are_averaged_over_metrics_that_all_methods_have():
     with_control = average_ranks(pd.concat([table, control]))
     pd.testing.assert_frame_equal(with_control, average_ranks(table))
     assert undefined(pd.concat([table, control.assign(ilisi=1.0)])) == ["ilisi"]
-    mean, low, high, n = mean_interval([1.0, 2.0, 3.0, np.nan])
+    mean, low, high, n, _ = mean_interval([1.0, 2.0, 3.0, np.nan])
     assert (mean, n) == (2, 3) and low == pytest.approx(2 - 4.302653 / 3**0.5) and high > mean
