@@ -503,7 +503,8 @@ def test_the_command_says_what_it_does_and_fails_when_a_method_does(folder, tmp_
 SLOW = """
 import sys, time, types
 import numpy as np
-sys.modules["infosem_jax.benchmark.grn.leaderboard"] = types.ModuleType("no_leaderboard")
+leaderboard = types.SimpleNamespace(write=None)  # as it takes time to import
+sys.modules["infosem_jax.benchmark.grn.leaderboard"] = leaderboard
 from infosem_jax.benchmark.grn.methods import register
 def slow(data, universe, labels, seed):
     time.sleep(0.1)
