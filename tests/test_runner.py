@@ -14,7 +14,6 @@ import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve
 from typer.testing import CliRunner
 
-from infosem_jax.benchmark import grn as benchmark
 from infosem_jax.benchmark.grn import methods as registry
 from infosem_jax.benchmark.grn import runner
 from infosem_jax.benchmark.grn.cells import STORE
@@ -31,7 +30,8 @@ from infosem_jax.benchmark.runner import run_grid
 from infosem_jax.cli.app import app
 from infosem_jax.data import Embedding, write_embedding
 from infosem_jax.grn.accuracy import At, measure
-from infosem_jax.grn.splits import KINDS, Universe, split
+from infosem_jax.grn.metrics import score_matrix
+from infosem_jax.grn.splits import KINDS, Universe, candidates, split
 
 COLUMNS = "task,dataset,network,genes,method,split,seed,metric,value,seconds"
 LABELLED = "regulator_positive_rate"
@@ -127,7 +127,7 @@ def test_a_cell_holds_what_the_metrics_say_of_the_tested_pairs():
     drawn = split(universe, "unseen_regulator")
     at = At("data", "network", "genes", "method", "unseen_regulator", 3)
     cell = measure(at, scores, universe, drawn.test, 2.0)
-    assert cell.metrics == benchmark.score_matrix(scores, universe.truth, drawn.test, 3)
+    assert cell.metrics == score_matrix(scores, universe.truth, drawn.test, 3)
     assert cell.auprc_ratio.mean() == pytest.approx(cell.metrics["auprc_ratio_per_regulator"])
     assert len(cell.regulators) == cell.metrics["regulators_scored"] > 1
     # A ranking without ties, so that the order of drawing them does not matter.
@@ -213,7 +213,7 @@ def test_methods_get_no_truth_and_expression_is_solved_once(loaded, tmp_path: Pa
         assert set(problem.regulators) == set().union(*(t["source"] for t in both.values()))
         assert set(problem.genes) == set(problem.data.genes)
     assert [len(call) for call in labelled] == [2 * 4 * 2, 4 * 2]
-    universe = benchmark.candidates(loaded[0].data, both["specific"])
+    universe = candidates(loaded[0].data, both["specific"])
     for problem, kind in zip(labelled[0][:8], np.repeat(KINDS[1:], 2), strict=True):
         part = split(universe, kind, problem.seed)
         assert (np.isnan(problem.labels) == ~part.train).all()
@@ -379,7 +379,7 @@ def test_published_splits_are_used_where_data_have_them(tmp_path: Path):
     write_data(top / "one", 0, ("specific",))
     write_data(top / "two", 1, ("specific",))
     one = load(find_references(top)[0][0])
-    universe = benchmark.candidates(one.data, one.networks["specific"], targets="expressed")
+    universe = candidates(one.data, one.networks["specific"], targets="expressed")
     part = split(universe, "seen")
     rows = [
         (universe.regulators[i], universe.genes[j], int(universe.truth[i, j]), name)
@@ -462,7 +462,7 @@ def test_reduced_data_are_small_and_can_be_split(loaded, monkeypatch):
     assert set(counts.index[:5]) <= set(data.genes)
     assert str(reduce(loaded)[0]) == str(reduced)
     for kind in KINDS:
-        assert split(benchmark.candidates(data, networks["specific"]), kind).test.any()
+        assert split(candidates(data, networks["specific"]), kind).test.any()
 
 
 def test_the_command_says_what_it_does_and_fails_when_a_method_does(folder, tmp_path, monkeypatch):
