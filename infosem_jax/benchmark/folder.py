@@ -75,7 +75,17 @@ def check(
 
 
 def start(out: Path, record: dict[str, Any], *, overwrite: bool) -> None:
-    """Make the folder, or clear it of our files, and write what its results will depend on."""
+    """Make the folder, or clear it of our files, and write what its results will depend on.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    record
+        See `check`.
+    overwrite
+        Remove what an earlier run left.
+    """
     out = FilePath(out)
     out.mkdir(parents=True, exist_ok=True)
     if overwrite:

@@ -45,6 +45,15 @@ def check_splits(splits: Sequence[str], loaded: Iterable[Loaded]) -> None:
 def draw_tests(loaded: Loaded, splits: Sequence[str], seeds: int) -> tuple[list[Test], list[str]]:
     """Draw or read the splits of a data set.
 
+    Parameters
+    ----------
+    loaded
+        The data set.
+    splits
+        See `check_splits`.
+    seeds
+        How many draws of each kind.
+
     Returns
     -------
     tuple
