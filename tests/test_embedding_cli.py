@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from infosem_jax.benchmark.embedding import cells, runner, sources
+from infosem_jax.benchmark.runner import run_grid
 from infosem_jax.cli.app import app
 from infosem_jax.data.io import read_candidates, read_embedding
 from infosem_jax.embedding import GraphSettings, Method, load, one_per_gene, predict
@@ -174,18 +175,18 @@ def test_a_run_goes_on_with_what_is_missing_and_keeps_failures_apart(tmp_path):
 
     chosen = {"mine": Method(embed, "Mine."), "fails": Method(fails, "Fails.")}
     grid = runner.Grid(found, chosen, {}, GraphSettings(edges="knn"), seeds=2)
-    outcome = runner.run_grid(grid, tmp_path / "out")
+    outcome = run_grid(grid, tmp_path / "out")
     assert len(outcome.cells) == 2 and calls == [0, 1]
     assert {f.reason for f in outcome.failures} == {"RuntimeError: no"}
     assert (tmp_path / "out/failures.csv").exists()
     cells.STORE.path_of(tmp_path / "out", outcome.cells[0].at).unlink()
     grid = grid._replace(methods={"mine": chosen["mine"]})
-    outcome = runner.run_grid(grid, tmp_path / "out", resume=True)
+    outcome = run_grid(grid, tmp_path / "out", resume=True)
     assert calls == [0, 1, 0] and len(outcome.cells) == 2
     assert outcome.cells[0].metrics["orthologue_pairs"] > 0
     with pytest.raises(ValueError, match="differs in"):
         other = grid._replace(graphs=GraphSettings(edges="knn", neighbours=3))
-        runner.run_grid(other, tmp_path / "out", resume=True)
+        run_grid(other, tmp_path / "out", resume=True)
 
 
 def test_groups_are_named_and_refused_as_told(tmp_path):

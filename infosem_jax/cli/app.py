@@ -225,8 +225,8 @@ def evaluate(
 ) -> None:
     """Score an edge table against a reference network; prints JSON."""
     with plain_errors():
-        from infosem_jax.benchmark.grn import evaluate_edges
         from infosem_jax.data import read_network
+        from infosem_jax.grn.metrics import evaluate_edges
 
         scores = evaluate_edges(
             read_network(edges), read_network(network), seed=seed, absolute=not signed

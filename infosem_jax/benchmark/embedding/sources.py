@@ -123,7 +123,17 @@ def prepare(source: Source, settings: GraphSettings, seed: int) -> Prepared:
 
 
 def rename(source: Source, graphs: Sequence[StudyGraph], seed: int) -> Prepared:
-    """Give graphs of a group the names that they have for another seed; see `prepare`."""
+    """Give graphs of a group the names that they have for another seed; see `prepare`.
+
+    Parameters
+    ----------
+    source
+        The group.
+    graphs
+        Of its studies, see `prepare`.
+    seed
+        Decides which orthologues are withheld.
+    """
     withheld = {}
     if len(source.species) > 1:
         withheld = withhold(source.studies, source.orthologues, seed=seed)
