@@ -10,7 +10,7 @@ import pandas as pd
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Names, Path
-from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
+from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.gene_text import embed_genes, read_gene_text
 from infosem_jax.data.io import (
     Embedding,
@@ -19,6 +19,7 @@ from infosem_jax.data.io import (
     read_expression,
     read_network,
 )
+from infosem_jax.data.units import describe_units
 
 USUAL_GENES = "TFs+500"
 USUAL_NETWORK = "specific"
@@ -158,8 +159,9 @@ def load(reference: Reference) -> Loaded:
         drop_constant=True,
         name=reference.dataset,
     )
-    if looks_like_counts(data.x):
-        _log.info("%s: these are counts; methods get log1p of counts per million", data.name)
+    units = describe_units(data.x)
+    if units.countable:
+        _log.info("%s: these are %s; methods get log1p of counts per million", data.name, units)
         data = data._replace(x=normalise(data, "log1p_cpm").x)
     return Loaded(reference, data, networks)
 
