@@ -13,8 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 from infosem_jax.benchmark.perturbation.cells import STORE
-from infosem_jax.benchmark.perturbation.compare import against, difference, resampled
-from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
+from infosem_jax.benchmark.perturbation.compare import against_best, resampled
+from infosem_jax.benchmark.perturbation.runner import Grid
+from infosem_jax.benchmark.runner import run_grid
+from infosem_jax.benchmark.table import difference
 from infosem_jax.cli.app import app
 from infosem_jax.perturbation.methods import methods
 from infosem_jax.perturbation.screen import Screen, read_screen
@@ -187,7 +189,7 @@ def test_a_grid_is_resumed_and_methods_see_no_truth(files, tmp_path):
     assert gap.won == 2 and gap.mean > 0.5
     low, high = resampled([by["neighbours", 0]], [by["mean", 0]], "pearson_delta")
     assert low <= high
-    assert {m for _, m, *_ in against(first.cells, "pearson_delta")} == {"mean", "neighbours"}
+    assert {m for _, m, *_ in against_best(first.cells, "pearson_delta")} == {"mean", "neighbours"}
     assert len(STORE.read_all(out)) == 8
 
 
@@ -207,7 +209,8 @@ def test_failures_are_told_and_the_others_go_on(files):
 
 
 def test_the_benchmark_command(files):
-    both = "--data", files / "signed.csv", "--data", files / "screen.h5ad"
+    data = "--data", files, "--datasets"
+    both = *data, "signed,screen"
     graph = "--graph", f"all:groups={files / 'edges.csv'}", "--text", files / "text.npz"
     out = files / "out"
     done = command(
@@ -224,7 +227,7 @@ def test_the_benchmark_command(files):
     assert done.exit_code == 2
     network = files / "network"
     done = command(
-        "benchmark", "perturbation", *both[:2], *graph, "--methods", "adapert", "--quick",
+        "benchmark", "perturbation", *data, "signed", *graph, "--methods", "adapert", "--quick",
         "--out", network,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
