@@ -46,7 +46,7 @@ def _page(found: Check) -> Page:
 
     verdicts = (
         ("looks wrong", "Looks wrong", "bad"),
-        ("note", "Worth knowing", ""),
+        ("note", "Worth knowing", "mixed"),
         ("fine", "Looks fine", "good"),
     )
     sections = []

@@ -65,7 +65,7 @@ def progress(total: int, unit: str) -> Iterator[Any]:
     try:
         with _shown(total, unit) as update:
 
-            def told(done: float, text: str) -> None:
+            def told(done: float | int, text: str) -> None:
                 compiling.cancel()
                 update(done, text)
 
@@ -78,7 +78,7 @@ _COMPILING = "Still compiling, which happens once for data and settings of these
 
 
 @contextmanager
-def _shown(total: int, unit: str) -> Iterator[Callable[[float, str], None]]:
+def _shown(total: int, unit: str) -> Iterator[Callable[[float | int, str], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -106,7 +106,7 @@ def _shown(total: int, unit: str) -> Iterator[Callable[[float, str], None]]:
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("compiling", total=total)
 
-        def update(done: float, text: str) -> None:
+        def update(done: float | int, text: str) -> None:
             bar.update(task, completed=done, description=text)
 
         yield update

@@ -66,7 +66,7 @@ class Section(NamedTuple):
     parts
         Sections of this section, which have none themselves.
     tone
-        ``good`` or ``bad`` where its parts are judgements.
+        ``good``, ``bad`` or ``mixed`` where its parts are judgements.
     """
 
     heading: str
