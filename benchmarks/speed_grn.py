@@ -44,7 +44,6 @@ from numpyro import handlers
 from numpyro.infer import SVI, TraceMeanField_ELBO
 
 from infosem_jax import edges, fit, network
-from infosem_jax.benchmark.grn import evaluate_edges
 from infosem_jax.data import (
     Embedding,
     dataset,
@@ -55,6 +54,7 @@ from infosem_jax.data import (
 )
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.grn import evaluate
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, guide, model
 from infosem_jax.grn.priors import MeanAbsolute
@@ -144,7 +144,7 @@ def regdiffusion_figures(quick: bool) -> list[Figure]:
         began = time.perf_counter()
         table = run(data)
         seconds[name] = time.perf_counter() - began
-        scores[name] = evaluate_edges(table, known.loc[inside])
+        scores[name] = evaluate(table, known.loc[inside])
     head = f"speed_grn: {REAL} cut to {genes} genes,"
     pooled, each = "auprc_ratio", "auprc_ratio_per_regulator"
     return [

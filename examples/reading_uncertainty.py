@@ -16,11 +16,11 @@ from infosem_jax.calibration.recalibrate import (
     fit_simulations,
     learn,
     recalibrate,
-    truth_of,
+    true_edges,
 )
 from infosem_jax.calibration.reliability import reliability_scores, reliability_table
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.prepare import Priors
+from infosem_jax.grn import Priors
 from infosem_jax.grn.priors import KnownEdges, Normal
 
 SIZES = SimulationConfig(genes=60, regulators=10, cells=150, dropout=0.1, known_fraction=0.2)
@@ -38,7 +38,7 @@ def main() -> None:
     fitted = fit(truth.data, *priors(truth), config=SETTINGS, seeds=2)
     found = network(fitted)
     pairs = candidates(found)
-    edge = truth_of(Fitted(truth, found))
+    edge = true_edges(Fitted(truth, found))
 
     # 1. ``sd`` is the model's own doubt about a weight: within the posterior of each random start,
     #    and between starts. A weight that is many times its sd is sure within the model.

@@ -3,7 +3,7 @@
 Three priors on simulated data: none that knows genes, a graph that holds the true edges, and one
 of wrong edges. Each is judged by the density that its fit gives to cells kept out of training. A
 prior helps where it beats the plain one and also its own control, the same knowledge with the names
-of the genes dealt anew. The network is known here, so that the verdict can be looked up. On data of
+of the genes permuted. The network is known here, so that the verdict can be looked up. On data of
 your own, ``infosem compare`` does this from files.
 """
 

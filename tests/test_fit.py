@@ -13,7 +13,7 @@ from infosem_jax.data.dataset import Dataset, dataset
 from infosem_jax.data.io import read_expression, read_network
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit
-from infosem_jax.grn.metrics import evaluate_edges
+from infosem_jax.grn.metrics import evaluate
 from infosem_jax.grn.networks import edges
 from infosem_jax.grn.priors import GeneEmbedding, GraphPrior, KnownEdges, Normal
 from infosem_jax.grn.result import loss_table, network
@@ -261,7 +261,7 @@ def test_an_easy_network_is_recovered():
         TINY, hidden=16, knots=64, epochs=150, batch_size=100, rate_networks=3e-3, rate_edges=3e-3
     )
     result = fit(easy.data, Normal(0.1), config=config)
-    metrics = evaluate_edges(edges(network(result)), easy.network)
+    metrics = evaluate(edges(network(result)), easy.network)
     assert result.losses.train[0, -1] < result.losses.train[0, 0]
     assert metrics["auprc_ratio"] > 2
     assert metrics["auroc"] > 0.75

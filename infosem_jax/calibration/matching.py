@@ -7,7 +7,7 @@ import numpy as np
 
 from infosem_jax.data.dataset import Dataset, looks_like_counts
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.prepare import PriorLike, Priors, as_priors
+from infosem_jax.grn.priors.binding import PriorLike, Priors, as_priors
 
 HALVINGS = 6
 

@@ -18,8 +18,8 @@ HEADER = "infosem_fit"
 MATRICES = ("weight", "sd", "positive", "probability", "prior_mean")
 
 
-def save_fit(path: Path, fitted: Fit) -> None:
-    """Write a fit to an npz file, whole or not at all; `load_fit` returns it bit for bit.
+def save(path: Path, fitted: Fit) -> None:
+    """Write a fit to an npz file, whole or not at all; `load` returns it bit for bit.
 
     The file holds the matrices of the fit under their names, losses, every parameter under its path
     in `Fit.params`, and a header in JSON: format version, names, settings. It holds no pickles, and
@@ -47,6 +47,7 @@ def save_fit(path: Path, fitted: Fit) -> None:
         "name": fitted.name,
         "config": asdict(fitted.config),
         "seconds": fitted.seconds,
+        "coverage": fitted.coverage,
         "params": jax.tree_util.tree_map_with_path(lambda at, _: _member(at), fitted.params),
     }
     arrays = {name: getattr(fitted, name) for name in MATRICES}
@@ -61,8 +62,8 @@ def save_fit(path: Path, fitted: Fit) -> None:
         np.savez(file, **members)
 
 
-def load_fit(path: Path) -> Fit:
-    """Read a fit that :func:`save_fit` wrote.
+def load(path: Path) -> Fit:
+    """Read a fit that `save` wrote.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def load_fit(path: Path) -> Fit:
         if HEADER not in arrays:
             raise ValueError(
                 f"it has no member {HEADER!r}; expected the fit.npz of infosem fit, or a file of "
-                "save_fit."
+                "infosem_jax.grn.save."
             )
         header = json.loads(arrays[HEADER].tobytes())
         if header["format"] > FORMAT:
@@ -100,13 +101,20 @@ def load_fit(path: Path) -> Fit:
             diverged=arrays["diverged"],
             params=jax.tree.map(arrays.__getitem__, header["params"]),
             seconds=header["seconds"],
+            coverage=header["coverage"],
         )
         _check_shapes(fitted)
     return fitted
 
 
 def saved_bytes(seeds: int, rows: int, regulators: int, genes: int) -> int:
-    """Return about how many bytes the file of a fit takes, its priors' own parameters left out."""
+    """Return about how many bytes the file of a fit takes, its priors' own parameters left out.
+
+    Parameters
+    ----------
+    seeds, rows, regulators, genes
+        How many there are of each.
+    """
     return 4 * seeds * genes * (len(MATRICES) * regulators + 4 * rows)
 
 

@@ -21,7 +21,7 @@ from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, fi
 from infosem_jax.embedding.function import GeneSets
 from infosem_jax.embedding.graph import GraphSettings
 from infosem_jax.embedding.methods import Method, methods
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted, interrupts
 
@@ -111,7 +111,7 @@ def run_grid(
                     if stopped():
                         raise Interrupted(str(out))
                     on_progress(done, total, f"{at.dataset}, {at.method}, seed {at.seed}")
-                    make_room()
+                    release_programs()
                     make = partial(_cell, at, source, prepared, grid)
                     failures += compute(STORE, out, at, make)
                     done += 1

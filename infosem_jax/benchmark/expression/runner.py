@@ -17,7 +17,7 @@ from infosem_jax.benchmark.expression import leaderboard
 from infosem_jax.benchmark.expression.cells import STORE, At, Cell, measure
 from infosem_jax.benchmark.expression.sources import Source, draw_problem, splits_of
 from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted, interrupts
 from infosem_jax.expression.choices import Inputs, choose_inputs, parse_inputs
@@ -124,7 +124,7 @@ def run_grid(
                 if stopped():
                     raise Interrupted(str(out))
                 on_progress(done, total, f"{at.dataset}, {at.genes}, {at.method}, seed {at.seed}")
-                make_room()
+                release_programs()
                 make = partial(_cell, at, problem, grid.methods[at.method])
                 failures += compute(STORE, out, at, make)
                 done += 1

@@ -17,7 +17,7 @@ from infosem_jax.benchmark.grn.splits import (
     split,
     training_labels,
 )
-from infosem_jax.grn.metrics import evaluate_edges, score_matrix
+from infosem_jax.grn.metrics import score_matrix
 
 __all__ = [
     "CONTROLS",
@@ -28,7 +28,6 @@ __all__ = [
     "Universe",
     "candidates",
     "embedding_cosine",
-    "evaluate_edges",
     "random_embedding",
     "read_split",
     "score_matrix",

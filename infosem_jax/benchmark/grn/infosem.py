@@ -23,7 +23,6 @@ from infosem_jax.embedding.function import nearest_pairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.grn.config import Config, deepsem
 from infosem_jax.grn.fitting import fit_many
-from infosem_jax.grn.prepare import Priors
 from infosem_jax.grn.priors import (
     GeneEmbedding,
     GeneSimilarity,
@@ -32,7 +31,7 @@ from infosem_jax.grn.priors import (
     MeanAbsolute,
     Normal,
 )
-from infosem_jax.grn.priors.binding import Prior
+from infosem_jax.grn.priors.binding import Prior, Priors
 from infosem_jax.grn.priors.embedded import shuffled
 from infosem_jax.grn.result import Fit
 

@@ -35,7 +35,7 @@ from infosem_jax.benchmark.grn.methods import methods
 from infosem_jax.benchmark.grn.problems import cut, labelled, part_of, read_outs, unlabelled
 from infosem_jax.benchmark.grn.references import Loaded
 from infosem_jax.benchmark.grn.splits import KINDS
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.grn.baselines.problem import Problem
@@ -142,7 +142,7 @@ def run_grid(
                         f"embedding {', '.join(missing)}."
                     )
                     continue
-                make_room()
+                release_programs()
                 solve = _solve_labelled if method.uses == "labels" else _solve_unlabelled
                 failures += solve(out, loaded, name, method, tests, tell)
                 write_failures(out, failures)

@@ -18,7 +18,7 @@ from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
 from infosem_jax.benchmark.perturbation import leaderboard
 from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell, make_cell
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted, interrupts
 from infosem_jax.perturbation.baselines import mean_response
@@ -144,7 +144,7 @@ def run_grid(
                 if stopped():
                     raise Interrupted(str(out))
                 on_progress(done, total, f"{at.dataset}, {name}, {at.split}, seed {at.seed}")
-                make_room()
+                release_programs()
                 make = partial(_cell, at, job, problems, grid, bounds)
                 failures += compute(STORE, out, at, make)
                 done += 1
