@@ -25,10 +25,11 @@ from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.perturbation.cells import Cell
-    from infosem_jax.benchmark.perturbation.compare import Difference, Group
+    from infosem_jax.benchmark.perturbation.compare import Group
     from infosem_jax.perturbation.knowledge import Knowledge
     from infosem_jax.perturbation.screen import Screen
     from infosem_jax.perturbation.task import Method
+    from infosem_jax.scores import Estimate
 
 SIGNED = ("k562", "rpe1", "hepg2")
 GRAPHS = {"string": "stringdb_pairs", "corum": "corum_pairs", "go": "go_bp_jaccard_top20"}
@@ -52,7 +53,7 @@ class Claim(NamedTuple):
     metric: str
     method: str
     against: str
-    gap: "Difference"
+    gap: "Estimate"
     tested: tuple[float, float]
 
 
@@ -218,12 +219,8 @@ def selection(arguments) -> list[Figure]:
 
 def claims(cells: "list[Cell]"):
     """Yield the network against its rival and its ablations, for every data set and score."""
-    from infosem_jax.benchmark.perturbation.compare import (
-        by_method,
-        difference,
-        headlines,
-        resampled,
-    )
+    from infosem_jax.benchmark.perturbation.compare import by_method, headlines, resampled
+    from infosem_jax.benchmark.table import difference
 
     for group, methods in by_method(cells):
         if MAIN not in methods:

@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from infosem_jax.benchmark.perturbation.cells import STORE
-from infosem_jax.benchmark.perturbation.compare import against, difference, resampled
+from infosem_jax.benchmark.perturbation.compare import against_best, resampled
 from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
+from infosem_jax.benchmark.table import difference
 from infosem_jax.cli.app import app
 from infosem_jax.perturbation.methods import methods
 from infosem_jax.perturbation.screen import Screen, read_screen
@@ -187,7 +188,7 @@ def test_a_grid_is_resumed_and_methods_see_no_truth(files, tmp_path):
     assert gap.won == 2 and gap.mean > 0.5
     low, high = resampled([by["neighbours", 0]], [by["mean", 0]], "pearson_delta")
     assert low <= high
-    assert {m for _, m, *_ in against(first.cells, "pearson_delta")} == {"mean", "neighbours"}
+    assert {m for _, m, *_ in against_best(first.cells, "pearson_delta")} == {"mean", "neighbours"}
     assert len(STORE.read_all(out)) == 8
 
 

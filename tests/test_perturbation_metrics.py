@@ -4,7 +4,6 @@ import numpy as np
 import perturbed as made
 import pytest
 from scipy import sparse
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from infosem_jax.perturbation.baselines import METHODS, mean_response
 from infosem_jax.perturbation.counting import count, posterior, rates
@@ -12,8 +11,6 @@ from infosem_jax.perturbation.data import take
 from infosem_jax.perturbation.de import Changes, signs
 from infosem_jax.perturbation.guards import from_profiles
 from infosem_jax.perturbation.metrics import (
-    auroc,
-    average_precision,
     calibrate,
     discrimination,
     evaluate,
@@ -96,16 +93,6 @@ def test_the_knocked_down_gene_alone_gives_nothing_away():
     assert discrimination(truth, truth, own, "l1").mean() == pytest.approx(1.0)
     nothing = discrimination(np.zeros((6, 6)), truth, np.zeros_like(own), "l2")
     np.testing.assert_allclose(nothing, 0.5)
-
-
-def test_areas_are_sklearns():
-    rng = np.random.default_rng(0)
-    score, truth = rng.integers(0, 5, 40).astype(float), rng.random(40) < 0.3
-    assert auroc(score, truth) == pytest.approx(roc_auc_score(truth, score))
-    right = average_precision_score(truth, score)
-    assert average_precision(score, truth) == pytest.approx(right)
-    assert np.isnan(auroc(score, np.ones(40, bool)))
-    assert np.isnan(average_precision(score, np.zeros(40, bool)))
 
 
 def test_measures_of_signs_per_gene_are_not_fooled_by_rates():

@@ -21,10 +21,10 @@ from infosem_jax.calibration.reliability import (
     reliability_scores,
     reliability_table,
 )
-from infosem_jax.grn.demo import SIMULATION
 from infosem_jax.data.dataset import normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import Network, converged
+from infosem_jax.grn.demo import SIMULATION
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges, Normal
 
 SMALL = SimulationConfig(genes=30, regulators=8, cells=60)

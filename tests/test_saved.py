@@ -1,6 +1,5 @@
 """Fits saved to disk come back bit for bit, and other files are refused in words."""
 
-import json
 import shutil
 from dataclasses import replace
 
@@ -17,7 +16,7 @@ from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges
 from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.result import network
-from infosem_jax.grn.saved import HEADER, load, save, saved_bytes
+from infosem_jax.grn.saved import load, save, saved_bytes
 
 TINY = Config(rows="regulators", guide="normal", hidden=4, knots=0, epochs=2, batch_size=10)
 SIMULATED = simulate(SimulationConfig(genes=10, regulators=4, cells=30, mean_in_degree=2), seed=0)
@@ -74,46 +73,6 @@ def test_the_size_is_known_before(tmp_path, fitted):
     assert saved_bytes(2, 4, 4, 10) < size < saved_bytes(2, 4, 4, 10) + 50_000
 
 
-def rewritten(path, **changes):
-    """Change the header or the arrays of a file."""
-    with np.load(path) as arrays:
-        members = {name: arrays[name] for name in arrays.files}
-    header = json.loads(members[HEADER].tobytes())
-    header |= {name: value for name, value in changes.items() if name in header}
-    members |= {name: value for name, value in changes.items() if name not in header}
-    members[HEADER] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    np.savez(path, **members)
-
-
-def test_files_of_an_earlier_version_lack_newer_settings(tmp_path, fitted):
-    save(tmp_path / "fit.npz", fitted)
-    known = {"rows": "regulators", "guide": "normal", "hidden": 4}
-    rewritten(tmp_path / "fit.npz", config=known)
-    assert load(tmp_path / "fit.npz").config == Config(**known)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"format": 2}, "format 2 is newer than format 1.*update"),
-        ({"config": {"hiden": 4}}, "did you mean 'hidden'"),
-        ({"weight": np.zeros((2, 4, 9))}, r"weight of shape .* = \[2, 4, 10\], found \[2, 4, 9\]"),
-        ({"genes": ["a", "b"]}, r"\[2, 4, 2\], found \[2, 4, 10\]"),
-        ({"name": np.array({}, object)}, "expected|pickle|JSON|allow"),
-    ],
-)
-def test_other_content_is_refused(tmp_path, fitted, changes, message):
-    path = tmp_path / "fit.npz"
-    save(path, fitted)
-    if "name" in changes:
-        np.savez(path, pickled=changes["name"])
-    else:
-        rewritten(path, **changes)
-    with pytest.raises(ValueError, match=message) as error:
-        load(path)
-    assert str(path) in str(error.value)
-
-
 def test_broken_and_foreign_files_are_refused(tmp_path, fitted):
     path = tmp_path / "fit.npz"
     with pytest.raises(FileNotFoundError, match="no such file"):
@@ -125,7 +84,7 @@ def test_broken_and_foreign_files_are_refused(tmp_path, fitted):
         with pytest.raises(ValueError, match=r"fit\.npz: "):
             load(path)
     np.savez(path, x=np.zeros(3))
-    with pytest.raises(ValueError, match="no member 'infosem_fit'; expected"):
+    with pytest.raises(ValueError, match="cannot be used as file of infosem fit: it was not wr"):
         load(path)
     with pytest.raises(ValueError, match=r"ends in \.npz"):
         save(tmp_path / "fit.h5", fitted)

@@ -169,7 +169,7 @@ def fit(
                 settings=settings,
                 seeds=seeds,
                 first_seed=key,
-                on_look=lambda done, epoch, most: update(done + epoch / most, f"epoch {epoch}"),
+                on_chunk=lambda told: update(told.done, told.text),
             )
         truth = problem.truth
         prediction = predict(model, truth.perturbed, truth.line, truth.control)

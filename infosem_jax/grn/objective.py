@@ -14,7 +14,7 @@ from numpyro import handlers
 from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
 from infosem_jax.engine import training
-from infosem_jax.engine.types import Cells, Rate, Schedule
+from infosem_jax.engine.types import Cells, Extent, Rate, Schedule
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
 
@@ -81,19 +81,9 @@ class FitData(NamedTuple):
         return self.own.n_cells
 
     @property
-    def n_held_out(self) -> Any:
-        """Number of cells kept out of training."""
-        return self.own.n_held_out
-
-    @property
-    def total(self) -> Any:
-        """Number of training cells."""
-        return self.n_cells - self.n_held_out
-
-    @property
-    def segments(self) -> int:
-        """One: an epoch passes over all cells."""
-        return 1
+    def extent(self) -> Extent:
+        """All cells; an epoch passes over those that train."""
+        return Extent(self.n_rows, self.n_cells, self.own.n_held_out)
 
     def view(self, own: FitIndex) -> "FitData":
         """Return the data of one fit from those of all."""

@@ -25,7 +25,7 @@ from infosem_jax.outputs.folder import software_versions, write_h5ad
 FILES = {
     "edges.csv": "candidate edges with their uncertainty, strongest first",
     "network.h5ad": "the network as AnnData: varp['infosem'], regulators in rows",
-    "fit.npz": "the fit itself, for infosem check, knock-outs and grn.load",
+    "fit.npz": "the fit itself, for infosem check, knock-outs and infosem_jax.grn.load",
     "losses.csv": "training and held-out loss of each seed and epoch",
     "config.toml": "all settings; infosem fit --config reads it",
     "versions.json": "versions of the software, and the device",

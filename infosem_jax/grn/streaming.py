@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -17,6 +16,7 @@ from infosem_jax.data.stream import (
     read_block,
 )
 from infosem_jax.engine.layout import Layout, place
+from infosem_jax.engine.types import Extent
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import FitIndex, pick
 
@@ -61,19 +61,14 @@ class Block(NamedTuple):
     own: Any = None
 
     @property
-    def n_rows(self) -> int:
-        """Number of rows of the block."""
-        return self.values.shape[0]
-
-    @property
     def n_genes(self) -> int:
         """Number of genes."""
         return len(self.mean)
 
     @property
-    def n_held_out(self) -> Array:
-        """Zero: blocks hold training cells only."""
-        return jnp.int32(0)
+    def extent(self) -> Extent:
+        """Cells of the block, as a part of the training cells of the stream."""
+        return Extent(len(self.values), self.n_cells, 0, self.total, self.segments)
 
     def view(self, own: FitIndex) -> "Block":
         """Return the data of one fit from those of all."""

@@ -9,10 +9,10 @@ from jaxtyping import Float32, Int
 
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.knowledge import FAR, union
-from infosem_jax.perturbation.metrics import auroc
 from infosem_jax.perturbation.model import AT_ONCE, Fitted, outputs, part_of, predict
 from infosem_jax.perturbation.prepare import query_of
 from infosem_jax.perturbation.selector import threshold_of
+from infosem_jax.scores import auroc
 
 
 class Contexts(NamedTuple):

@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score
 
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
 from infosem_jax.perturbation.guards import check_prediction
 from infosem_jax.perturbation.task import Prediction
+from infosem_jax.scores import auroc
 
 LEAST_DE = 5
 TOP = 20
@@ -159,27 +161,6 @@ def discrimination(
     return found
 
 
-def auroc(score: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
-    """Return the area under the ROC curve, ties counted half; NaN with one class only."""
-    positive = int(truth.sum())
-    negative = len(truth) - positive
-    if not positive or not negative:
-        return float("nan")
-    rank = rankdata(score)[truth].sum()
-    return float((rank - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def average_precision(score: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
-    """Return the average precision, tied scores taken together; NaN without positives."""
-    if not truth.any():
-        return float("nan")
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.diff(score[order]) != 0, True)
-    hits = np.cumsum(truth[order])[last]
-    precision = hits / (np.flatnonzero(last) + 1)
-    return float((precision * np.diff(hits, prepend=0)).sum() / truth.sum())
-
-
 def own_genes(responses: Responses) -> Bool[np.ndarray, "n genes"]:
     """Return which of the responding genes each row perturbs."""
     place = {gene: i for i, gene in enumerate(responses.genes)}
@@ -258,7 +239,7 @@ def _of_expression(
                 found[f"overlap_at_{k}"][i], found[f"precision_at_{k}"][i] = _shared(
                     truth.changes.lfc[i], genes, predicted.lfc[i], called[i] != 0, k
                 )
-        found["pr_auc"][i] = average_precision(np.asarray(score, np.float64), genes)
+        found["pr_auc"][i] = average_precision_score(genes, score)
     return found
 
 
@@ -277,7 +258,9 @@ def _of_signs(truth: Responses, prediction: Prediction) -> Scores:
         "de_auroc_pooled": auroc(prediction.de[known], de[known]),
         "direction_auroc_pooled": auroc(prediction.up[de], up[de]),
         "de_auroc_per_perturbation": _mean(np.asarray(by_row)),
-        "de_ap_pooled": average_precision(prediction.de[known], de[known]),
+        "de_ap_pooled": average_precision_score(de[known], prediction.de[known])
+        if de[known].any()
+        else np.nan,
         "direction_match": float(((prediction.change > 0) == up)[de].mean())
         if de.any()
         else np.nan,

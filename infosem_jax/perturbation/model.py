@@ -12,15 +12,13 @@ from jax import random
 from jaxtyping import Float32, Int
 from scipy import sparse
 
-from infosem_jax.engine import training
-from infosem_jax.engine.layout import choose, place
-from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Fits, Rate, Schedule
+from infosem_jax.engine.early_stopping import Trained, train
+from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.perturbation.config import DEFAULT, Config
 from infosem_jax.perturbation.data import Responses, stack_rows, take
 from infosem_jax.perturbation.knowledge import Knowledge, reach
 from infosem_jax.perturbation.network import Network, Output, Query, World
-from infosem_jax.perturbation.objective import LEAST_LOG_SD, HeldOut, Objective, Own, ordered
+from infosem_jax.perturbation.objective import LEAST_LOG_SD, Objective, Own, Pool, ordered
 from infosem_jax.perturbation.prepare import (
     Inputs,
     alike_of,
@@ -37,7 +35,7 @@ from infosem_jax.perturbation.recall import recalled
 from infosem_jax.perturbation.task import Method, Prediction, Task
 from infosem_jax.perturbation.units import check_same_units
 
-# Epochs between two looks at held-out perturbations.
+# Epochs between two evaluations on held-out perturbations.
 CHECK_EVERY = 2
 # Perturbations that are asked at once, so that what is computed on the way stays small.
 AT_ONCE = 256
@@ -68,8 +66,8 @@ class Fitted(NamedTuple):
         Training rows of each member, [members, rows].
     calibration
         Factor on deviations that makes them right in held-out perturbations.
-    looks
-        Held-out loss of each member at each look, [members, looks].
+    losses
+        Of each member and epoch; those of held-out rows NaN where they were not evaluated.
     added
         Shares of the network's two outputs that are added to what is recalled.
     """
@@ -84,7 +82,7 @@ class Fitted(NamedTuple):
     params: Any
     rows: Int[np.ndarray, "members rows"]
     calibration: float
-    looks: Float32[np.ndarray, "members looks"]
+    losses: Losses
     added: Float32[np.ndarray, " 2"]
 
 
@@ -93,7 +91,7 @@ def fit(
     config: Config = DEFAULT,
     *,
     seed: int = 0,
-    on_look: Callable[[int, np.ndarray], None] | None = None,
+    on_chunk: Callable[[Progress], None] | None = None,
 ) -> list[Fitted]:
     """Fit networks to tasks that share their knowledge, all in one program.
 
@@ -105,8 +103,8 @@ def fit(
         Settings.
     seed
         Seeds the random numbers.
-    on_look
-        Called after each look with the epochs done and the losses of all fits.
+    on_chunk
+        Told of progress after each evaluation.
 
     Raises
     ------
@@ -131,16 +129,16 @@ def fit(
     ]
     own = jax.tree.map(lambda *leaves: np.stack(leaves), *owns)
     objective = Objective(_compiled(config), len(genes), not rows.continuous)
-    best, sound, looks = _train(config, objective, pool, own, seed, on_look)
+    trained = _train(config, objective, pool, own, seed, on_chunk)
     fitted = []
     for i, task in enumerate(tasks):
         at = np.arange(i * config.members, (i + 1) * config.members)
-        at = at[sound[at]]
+        at = at[trained.converged[at]]
         if not at.size:
             raise FloatingPointError(
                 "Every member of a network diverged; lower the learning rate (rate)."
             )
-        params = jax.tree.map(lambda leaf, at=at: leaf[at], best)
+        params = jax.tree.map(lambda leaf, at=at: leaf[at], trained.params)
         place_of = {int(row): k for k, row in enumerate(index[i])}
         mine = np.array([[place_of[int(r)] for r in own.train[j]] for j in at])
         found = Fitted(
@@ -154,7 +152,7 @@ def fit(
             params=params,
             rows=mine,
             calibration=1.0,
-            looks=looks[at],
+            losses=Losses(*(part[at] for part in trained.losses)),
             added=added_of(config, rows.continuous),
         )
         fitted.append(_tune(found))
@@ -291,12 +289,12 @@ def _compiled(config: Config) -> Config:
 def _train(
     config: Config,
     objective: Objective,
-    pool: Any,
+    pool: Pool,
     own: Own,
     seed: int,
-    on_look: Callable[[int, np.ndarray], None] | None,
-) -> tuple[Any, np.ndarray, np.ndarray]:
-    """Train all fits; return the best parameters of each, which are sound, and the looks."""
+    on_chunk: Callable[[Progress], None] | None,
+) -> Trained:
+    """Train all fits; what training starts from is also a candidate."""
     n, size = own.train.shape
     batch = min(config.batch_size, size)
     stops = own.valid.shape[1] > 0
@@ -308,39 +306,18 @@ def _train(
         patience=config.patience if stops else 0,
         chunk=CHECK_EVERY,
     )
-    layout = choose(n, batch)
-    # Devices that would idle repeat the last fit.
-    member = np.minimum(np.arange(n + -n % layout.devices[0]), n - 1)
-    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), member)
-    rate = np.full(len(member), config.rate, np.float32)
-    own = place(jax.tree.map(lambda leaf: leaf[member], own), layout, fits=True)
-    rates = place({"network": Rate(rate, 0 * rate + 1)}, layout, fits=True)
-    fits = Fits(place(keys, layout, fits=True), rates, own)
-    pool = place(pool, layout)
-    static, looks = (objective, schedule, layout), []
-    state = training.init(*static, fits, pool)
-    if stops:
-        # What training starts from is also a candidate.
-        state, loss = training.score(*static, state, fits, HeldOut(*pool), jnp.int32(-1))
-        looks.append(to_host(loss)[:n])
-    for done in range(0, config.epochs, CHECK_EVERY):
-        until = min(done + CHECK_EVERY, config.epochs)
-        span = jnp.int32(done), jnp.int32(until)
-        state, losses = training.run_chunk(*static, state, fits, pool, *span)
-        loss = losses.train[:, until - done - 1]
-        if stops:
-            state, loss = training.score(*static, state, fits, HeldOut(*pool), jnp.int32(until - 1))
-        looks.append(to_host(loss)[:n])
-        if on_look is not None:
-            on_look(until, looks[-1])
-        over = to_host(state.diverged) >= 0
-        if stops:
-            over |= until - 1 - to_host(state.best_epoch) >= schedule.patience
-        if over.all():
-            break
-    params = state.best if stops else state.params
-    sound = np.isfinite(to_host(state.best_loss)[:n]) if stops else to_host(state.diverged)[:n] < 0
-    return jax.tree.map(lambda leaf: to_host(leaf)[:n], params), sound, np.stack(looks, 1)
+    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), np.arange(n))
+    rate = np.full(n, config.rate, np.float32)
+    return train(
+        objective,
+        schedule,
+        Fits(keys, {"network": Rate(rate, np.ones_like(rate))}, own),
+        pool,
+        replace(pool, held_out=True) if stops else None,
+        epochs=config.epochs,
+        from_start=True,
+        on_chunk=on_chunk,
+    )
 
 
 def _base(

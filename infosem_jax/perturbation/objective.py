@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
 from jax import lax, random
 from jaxtyping import Array, Bool, Float
 
@@ -32,16 +33,22 @@ class Truth(NamedTuple):
     known: Any
 
 
-class Pool(NamedTuple):
-    """Perturbations that fits share, with their responses."""
+@struct.dataclass
+class Pool:
+    """Perturbations that fits share, with their responses.
+
+    Attributes
+    ----------
+    world, query, truth
+        Graph, perturbations and responses.
+    held_out
+        Whether each fit is evaluated on those perturbations that it does not learn from.
+    """
 
     world: World
     query: Query
     truth: Truth
-
-
-class HeldOut(Pool):
-    """The same perturbations, of which each fit looks at those that it does not learn from."""
+    held_out: bool = struct.field(pytree_node=False, default=False)
 
 
 class Own(NamedTuple):
@@ -80,8 +87,8 @@ class Objective(NamedTuple):
     signs: bool
 
     def view(self, shared: Pool, own: Own) -> Rows:
-        """Return the perturbations that a fit learns from, or looks at."""
-        return Rows(shared, own, own.valid if isinstance(shared, HeldOut) else own.train)
+        """Return the perturbations that a fit learns from, or is evaluated on."""
+        return Rows(shared, own, own.valid if shared.held_out else own.train)
 
     def init(self, key: Array, data: Rows) -> training.Params:
         """Return starting parameters."""
@@ -94,7 +101,7 @@ class Objective(NamedTuple):
         pool, rows = data.shared, data.index[cells.index]
         every = pool.truth._replace(value=pool.truth.value / data.own.scale)
         query, truth = jax.tree.map(lambda leaf: leaf[rows], (pool.query, every))
-        still = isinstance(pool, HeldOut)
+        still = pool.held_out
         drop, choose = random.split(key)
         world = pool.world._replace(alike=data.own.alike)
         said = Network(self.config, self.genes).apply(

@@ -15,6 +15,7 @@ from jaxtyping import Float32
 from scipy import sparse
 
 from infosem_jax._typing import Path
+from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.outputs import arrays as named_arrays
 from infosem_jax.perturbation import model as networks
 from infosem_jax.perturbation.config import Config
@@ -55,7 +56,7 @@ def fit_model(
     settings: Mapping[str, Any] | None = None,
     seeds: int = 1,
     first_seed: int = 0,
-    on_look: Callable[[int, int, int], None] = lambda seed, done, of: None,
+    on_chunk: Callable[[Progress], None] | None = None,
 ) -> Model:
     """Fit a method to the training perturbations of a task, to be kept.
 
@@ -69,9 +70,8 @@ def fit_model(
         Settings of the method that differ from the usual ones.
     seeds, first_seed
         How many fits are averaged, and the first seed.
-    on_look
-        Called with the number of fits that are done, the epochs of the present one, and of how
-        many at most.
+    on_chunk
+        Told of progress, in fits.
 
     Raises
     ------
@@ -84,9 +84,8 @@ def fit_model(
     members = []
     if config is not None:
         for i in range(seeds):
-            most = config.epochs
-            look = lambda done, _, i=i, most=most: on_look(i, done, most)  # noqa: E731
-            members += networks.fit([task], config, seed=first_seed + i, on_look=look)
+            tell = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, seeds)))
+            members += networks.fit([task], config, seed=first_seed + i, on_chunk=tell)
     return Model(
         method,
         {} if config is None else asdict(config),
@@ -158,7 +157,8 @@ def save_model(path: Path, model: Model) -> None:
     for i, member in enumerate(model.members):
         leaves = jax.tree_util.tree_leaves_with_path(member.params)
         arrays |= {f"fit{i}/params{jax.tree_util.keystr(at)}": leaf for at, leaf in leaves}
-        arrays |= {f"fit{i}/rows": member.rows, f"fit{i}/looks": member.looks}
+        arrays |= {f"fit{i}/rows": member.rows}
+        arrays |= {f"fit{i}/{name}": loss for name, loss in member.losses._asdict().items()}
         arrays |= {f"fit{i}/location": member.inputs.location, f"fit{i}/added": member.added}
         records.append(
             {
@@ -248,7 +248,7 @@ def _unpack(
         jax.tree.unflatten(tree, params),
         arrays[f"fit{i}/rows"],
         record["calibration"],
-        arrays[f"fit{i}/looks"],
+        Losses(arrays[f"fit{i}/train"], arrays[f"fit{i}/held_out"]),
         arrays[f"fit{i}/added"],
     )
 
