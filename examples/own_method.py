@@ -15,13 +15,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn import Universe
-from infosem_jax.benchmark.grn.methods import methods, register
-from infosem_jax.benchmark.grn.references import find_references, load
-from infosem_jax.benchmark.grn.runner import Grid, run_grid
-from infosem_jax.data import normalise
-from infosem_jax.data.dataset import Dataset
-from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.benchmark.grn import Universe, methods, references, runner
+from infosem_jax.data import Dataset, normalise, simulate
 
 CONTROLS = ("random", "target_mean", "correlation", "partial_correlation_ridge", "one_hot")
 
@@ -63,21 +58,23 @@ def main() -> None:
     arguments = parser.parse_args()
     work = Path(tempfile.mkdtemp())
 
-    register("ridge", ridge, random=False, about="Ridge regression of each gene on regulators.")
+    methods.register(
+        "ridge", ridge, random=False, about="Ridge regression of each gene on regulators."
+    )
     own = ["ridge"]
     if find_spec("regdiffusion"):
-        register("regdiffusion", regdiffusion, about="RegDiffusion, 200 steps.")
+        methods.register("regdiffusion", regdiffusion, about="RegDiffusion, 200 steps.")
         own.append("regdiffusion")
 
-    references, _ = find_references(arguments.data or simulated(work / "data"))
-    known = methods()
-    grid = Grid(
-        [load(reference) for reference in references],
+    found, _ = references.find_references(arguments.data or simulated(work / "data"))
+    known = methods.methods()
+    grid = runner.Grid(
+        [references.load(reference) for reference in found],
         {name: known[name] for name in (*own, *CONTROLS)},
         seeds=1,
     )
     out = arguments.out or work / "results"
-    outcome = run_grid(grid, out)
+    outcome = runner.run_grid(grid, out)
     for cell in outcome.cells:
         if cell.at.split == "all":
             ratio = cell.metrics["auprc_ratio_per_regulator"]
@@ -88,7 +85,9 @@ def main() -> None:
 
 def simulated(folder: Path) -> Path:
     """Write simulated expression and its network."""
-    truth = simulate(SimulationConfig(genes=120, regulators=15, cells=200), seed=0)
+    truth = simulate.simulate(
+        simulate.SimulationConfig(genes=120, regulators=15, cells=200), seed=0
+    )
     own = folder / "simulated"
     own.mkdir(parents=True)
     data = truth.data

@@ -1,9 +1,6 @@
 """Grids: every fit is the one that `fit` makes alone, in as few programs as promised."""
 
 import logging
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 
@@ -12,6 +9,7 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from compilations import compilations
 
 from infosem_jax.data import simulate as simulation
 from infosem_jax.data.dataset import Dataset, dataset, normalise
@@ -78,26 +76,6 @@ def priors(known: pd.DataFrame = KNOWN) -> dict:
 
 # Jobs that are of no use here, to save a compilation.
 SKIPPED = [Job(data, prior, "static") for data in DATA for prior in ("known", "flipped")]
-
-
-@contextmanager
-def compilations() -> Iterator[list[str]]:
-    """Note the names of the functions that are compiled meanwhile."""
-    names: list[str] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found = re.match(r"Compiling (?:jit\()?(\w+)", record.getMessage())
-            if found:
-                names.append(found[1])
-
-    handler, logger = Handler(), logging.getLogger("jax")
-    logger.addHandler(handler)
-    try:
-        with jax.log_compiles():
-            yield names
-    finally:
-        logger.removeHandler(handler)
 
 
 @pytest.fixture(scope="module", autouse=True)

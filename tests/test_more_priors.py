@@ -423,8 +423,16 @@ def by_gene(context: GeneContext, size: float = 0.1) -> dist.Distribution:
 def test_every_prior_is_fitted(small, guide, name):
     config = converged(epochs=2, batch_size=30, guide=guide, **SIMPLE)
     fitted = fit(small.data, **crowd(small)[name], config=config)
+    own = np.asarray(fitted.regulators)[:, None] == np.asarray(fitted.genes)
     for found in (fitted.losses.train, fitted.weight, fitted.prior_mean):
         assert np.isfinite(found).all()
+    # Each of the pairs has an effect of its own, no gene acts on itself, and what is known a priori
+    # of pairs is in the mean: of a horseshoe, nothing.
+    assert (fitted.weight[:, ~own] != 0).all() and (fitted.weight[:, own] == 0).all()
+    assert len(np.unique(fitted.weight[:, ~own])) > 0.9 * (~own).sum()
+    assert (np.ptp(fitted.prior_mean) > 0) == (name == "sum")
+    assert (fitted.probability is None) == (name == "horseshoe")
+    assert set(fitted.coverage) == ({"effect"} if name == "horseshoe" else {"effect", "edge"})
     if name != "sum":
         return
     # Sums nest to the left, so the first of them has come deepest.

@@ -337,7 +337,7 @@ def _wholes(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterat
 def _halves(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterator[Outcome]:
     parts, of = {}, {}
     for name, data in plan.datasets.items():
-        for i, half in enumerate(_split(data, plan.how.key)):
+        for i, half in enumerate(split_cells(data, plan.how.key)):
             parts[half.name], of[half.name] = half, (name, i)
     skip = {
         Job(half, prior, "")
@@ -375,8 +375,8 @@ def _fits(
     )
 
 
-def _split(data: Dataset, key: int) -> list[Dataset]:
-    """Split the cells into two halves, at random and whatever their order."""
+def split_cells(data: Dataset, key: int) -> list[Dataset]:
+    """Return two data sets of half the cells each, drawn by name, at random."""
     by_name = np.argsort(np.asarray(data.cells))
     order = by_name[np.random.default_rng(key).permutation(len(by_name))]
     return [

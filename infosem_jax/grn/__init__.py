@@ -4,8 +4,15 @@ from infosem_jax.grn import priors, sem
 from infosem_jax.grn.config import Config, converged, deepsem
 from infosem_jax.grn.fitting import fit, fit_many
 from infosem_jax.grn.intervene import Knockouts, knockout, knockouts
-from infosem_jax.grn.metrics import evaluate
-from infosem_jax.grn.networks import Network, edges, from_anndata, to_anndata
+from infosem_jax.grn.metrics import evaluate, score_matrix
+from infosem_jax.grn.networks import (
+    Network,
+    edges,
+    from_anndata,
+    to_anndata,
+    to_decoupler,
+    write_edges,
+)
 from infosem_jax.grn.prediction import predict
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors.binding import GeneContext, Priors, bind, coverage
@@ -39,7 +46,10 @@ __all__ = [
     "predict",
     "priors",
     "save",
+    "score_matrix",
     "sem",
     "to_anndata",
+    "to_decoupler",
     "variant",
+    "write_edges",
 ]
