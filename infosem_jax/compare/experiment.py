@@ -29,6 +29,7 @@ from infosem_jax.data.io import atomic_write
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
+from infosem_jax.engine.types import Progress
 from infosem_jax.grn.accuracy import At, Cell
 from infosem_jax.grn.config import Config, converged
 from infosem_jax.grn.evidence import MOST_GENES, held_out_cells
