@@ -199,5 +199,5 @@ def _cells(
 
 
 def _interval(row: Mapping[str, Any], key: str, digits: int, *, sign: bool = False) -> str:
-    ends = (row[name] for name in (key, f"{key}_low", f"{key}_high"))
-    return interval(*ends, digits, sign=sign)
+    value, low, high = (row[name] for name in (key, f"{key}_low", f"{key}_high"))
+    return interval(value, low, high, digits, sign=sign)
