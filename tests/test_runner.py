@@ -43,12 +43,13 @@ def told(monkeypatch) -> list[SimpleNamespace]:
     """Keep what the leaderboard is given, instead of drawing it."""
     kept = []
 
-    def write(out, cells, *, notes, about, versions):
-        kept.append(SimpleNamespace(out=out, cells=cells, notes=notes, about=about))
+    def make_page(cells, *, notes, about, versions):
+        kept.append(SimpleNamespace(cells=cells, notes=notes, about=about))
 
     monkeypatch.setattr(
-        "infosem_jax.benchmark.grn.runner.leaderboard", SimpleNamespace(write=write)
+        "infosem_jax.benchmark.grn.runner.leaderboard", SimpleNamespace(make_page=make_page)
     )
+    monkeypatch.setattr("infosem_jax.benchmark.runner.write_board", lambda out, page: None)
     return kept
 
 
@@ -502,7 +503,7 @@ def test_the_command_says_what_it_does_and_fails_when_a_method_does(folder, tmp_
 SLOW = """
 import sys, time, types
 import numpy as np
-leaderboard = types.SimpleNamespace(write=None)  # as it takes time to import
+leaderboard = types.SimpleNamespace(make_page=None)  # as it takes time to import
 sys.modules["infosem_jax.benchmark.grn.leaderboard"] = leaderboard
 from infosem_jax.benchmark.grn.methods import register
 def slow(problem):

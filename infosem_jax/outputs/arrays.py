@@ -93,9 +93,9 @@ def _encode(value: Any, arrays: _Numbered) -> Any:
     if type(value) in (list, tuple):
         return [type(value).__name__, each(value)]
     if type(value) is dict:
-        return ["dict", each(value.keys()), each(value.values())]
+        return ["dict", each(value), each(value.values())]
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        names = list(type(value)._fields)
+        names = list(value._fields)
     elif is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in fields(value) if field.init]
     else:
