@@ -1,16 +1,14 @@
 """The files of a check: one for programs, and one page to read."""
 
-import json
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from infosem_jax._typing import Path
 from infosem_jax.calibration.check import Check
 from infosem_jax.calibration.findings import Finding
 from infosem_jax.calibration.predictive import Predictive
 from infosem_jax.data.io import atomic_write
+from infosem_jax.outputs.folder import to_json
 from infosem_jax.outputs.page import Page, Picture, Section, write_page
 
 if TYPE_CHECKING:
@@ -38,7 +36,7 @@ def write_check(folder: Path, found: Check) -> None:
     if found.recalibration is not None:
         record["calibration"] = found.recalibration.scores.to_dict("index")
     with atomic_write(folder / "check.json") as draft:
-        draft.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n", "utf-8")
+        draft.write_text(to_json(record), "utf-8")
     write_page(folder / "check.html", _page(found))
 
 
@@ -115,15 +113,3 @@ def _genes_figure(predictive: Predictive) -> "Figure":
         ax.set_xlabel(f"{label}, measured", color=INK)
         ax.set_ylabel(f"{label}, simulated", color=INK)
     return figure
-
-
-def _plain(value: Any) -> Any:
-    """Turn numbers of NumPy into plain ones, and what is not finite into null."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, np.integer | np.floating | float):
-        number = float(value)
-        return number if np.isfinite(number) else None
-    return value

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STATUS = "comparison.npz"
+FILES = (
+    *("comparison.csv", "summary.csv", "paired.csv", "changes.csv", "versions.json"),
+    *("config.toml", "table.md", "report.html", "plots"),
+)
 LABELS = {
     DENSITY: "held-out density, nats per value",
     HEADLINE: "AUPRC ratio per regulator",
@@ -132,7 +136,7 @@ def write_comparison(
     """
     saved, own = checkpoint_folder(out), identity(plan) | {"versions": software_versions()}
     for data in plan.datasets.values():
-        run_folder.check_output(out, data, overwrite=overwrite or resume, networks=0)
+        run_folder.check_output(out, data, files=FILES, overwrite=overwrite or resume, networks=0)
     if resume and (saved / STATUS).exists():
         load(saved / STATUS, {}, own)
     elif saved.exists() and not (resume or overwrite):
