@@ -7,6 +7,7 @@ import pytest
 from infosem_jax.benchmark.grn import leaderboard
 from infosem_jax.grn.accuracy import At, Cell
 from infosem_jax.grn.paired import HEADLINE, METRICS
+from infosem_jax.outputs.page import write_board
 from infosem_jax.outputs.style import INK
 
 NASTY = ("<script>alert('x')</script>", "$x_{$", 'A"onload="x', "a|b", "_hidden", "../../up")
@@ -45,7 +46,8 @@ def grid():
 
 
 def write(out, cells, about=ABOUT, notes=("A note.",)):
-    leaderboard.write(out, cells, notes=list(notes), about=dict(about), versions={"jax": "9.8"})
+    page = leaderboard.make_page(cells, notes=notes, about=about, versions={"jax": "9.8"})
+    write_board(out, page)
     return (out / "table.md").read_text("utf-8"), (out / "report.html").read_text("utf-8")
 
 

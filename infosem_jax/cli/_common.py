@@ -6,14 +6,12 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.outputs.folder import check_folder as check_folder
-
-T = TypeVar("T")
 
 LOGGER = "infosem_jax"
 SLOW_COMPILATION = 30.0  # seconds
@@ -56,7 +54,7 @@ def progress(total: int, unit: str) -> Iterator[Any]:
 
     Nothing is shown where the user wants quiet.
     """
-    if logging.getLogger(LOGGER).level > logging.INFO:
+    if not logging.getLogger(LOGGER).isEnabledFor(logging.INFO):
         yield lambda done, text: None
         return
     compiling = threading.Timer(SLOW_COMPILATION, note, [_COMPILING])
@@ -78,7 +76,7 @@ _COMPILING = "Still compiling, which happens once for data and settings of these
 
 
 @contextmanager
-def _shown(total: int, unit: str) -> Iterator[Callable[[float | int, str], None]]:
+def _shown(total: int, unit: str) -> Iterator[Callable[[float, str], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -199,5 +199,4 @@ def _cells(
 
 
 def _interval(row: Mapping[str, Any], key: str, digits: int, *, sign: bool = False) -> str:
-    value, low, high = (row[name] for name in (key, f"{key}_low", f"{key}_high"))
-    return interval(value, low, high, digits, sign=sign)
+    return interval(row[key], row[f"{key}_low"], row[f"{key}_high"], digits, sign=sign)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from infosem_jax._typing import Path
 from infosem_jax.benchmark.grn._board import (
     METRIC_NAMES,
     Board,
@@ -20,7 +19,7 @@ from infosem_jax.benchmark.grn._board import (
 from infosem_jax.grn.accuracy import Cell
 from infosem_jax.grn.metrics import UNIVERSE
 from infosem_jax.grn.paired import Group
-from infosem_jax.outputs.page import Page, Picture, Section, counted, write_board
+from infosem_jax.outputs.page import Page, Picture, Section, counted
 from infosem_jax.scores import verdict
 
 if TYPE_CHECKING:
@@ -97,49 +96,26 @@ RULES = {
 }
 
 
-def write(
-    out: Path,
+def make_page(
     cells: Sequence[Cell],
     *,
     notes: Sequence[str],
     about: Mapping[str, str],
     versions: Mapping[str, Any],
-) -> None:
-    """Write ``table.md``, ``plots/*.png`` and ``report.html``, each file whole or not at all.
+) -> Page:
+    """Bring cells into tables and figures, see `benchmark.runner.MakePage`.
 
-    Plots of an earlier run that this one does not draw are removed.
-
-    Parameters
-    ----------
-    out
-        An existing folder.
-    cells
-        What was measured.
-    notes
-        Sentences that readers need: reduced sizes, what was skipped, what failed.
-    about
-        A sentence for each method; methods whose sentence starts with "Control:" are controls. A
-        read-out ``method.name`` without a sentence has that of its method.
-    versions
-        Software and hardware, by name.
+    Methods whose sentence in ``about`` starts with "Control:" are controls; a read-out
+    ``method.name`` without a sentence has that of its method.
 
     Raises
     ------
     ValueError
         If there are no cells, or cells that do not go together.
     """
-    write_board(out, _page(make_board(cells, about), _curves(cells), notes, about, versions))
-
-
-def _page(
-    board: Board,
-    curves: Mapping[tuple[Group, str], np.ndarray],
-    notes: Sequence[str],
-    about: Mapping[str, str],
-    versions: Mapping[str, Any],
-) -> Page:
     from infosem_jax.benchmark.grn import _figures
 
+    board, curves = make_board(cells, about), _curves(cells)
     found, controls = tables(board), board.controls
 
     def picture(kind: str, of: tuple[str, ...], figure: "Figure", *, wide: bool = False) -> Picture:

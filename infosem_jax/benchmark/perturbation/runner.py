@@ -14,7 +14,7 @@ from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell, make_cell
 from infosem_jax.benchmark.perturbation.compare import by_method, headlines
 from infosem_jax.benchmark.perturbation.sources import find_knowledge, find_screens, find_split
 from infosem_jax.benchmark.registry import choose
-from infosem_jax.benchmark.runner import Job, Plan, board, check_grid, one_by_one
+from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.benchmark.table import mean_score
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.outputs.page import Table
@@ -98,7 +98,7 @@ class Grid(NamedTuple):
             total=sum(len(job.places) for job in jobs),
             about=known | {REPLICATE: REPLICATE_ABOUT},
             notes=[*self.notes, *(n for screen in self.screens for n in screen.responses.notes)],
-            write=board(leaderboard.make_page),
+            make_page=leaderboard.make_page,
         )
 
 
