@@ -243,6 +243,31 @@ def check_folder(out: Path, files: Collection[str], *, overwrite: bool) -> None:
     out.absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
+def check_file(out: Path, ending: str, *, overwrite: bool) -> None:
+    """Refuse a file that results cannot go to.
+
+    Parameters
+    ----------
+    out
+        The file.
+    ending
+        How its name must end, such as ``.h5ad``.
+    overwrite
+        Whether a file that exists may be replaced.
+
+    Raises
+    ------
+    ValueError
+        If it ends otherwise, exists and is not to be replaced, or its folder does not exist.
+    """
+    if out.suffix != ending:
+        raise ValueError(f"--out: expected a file that ends in {ending}, found {out}.")
+    if out.exists() and not overwrite:
+        raise ValueError(f"{out}: the file exists; choose another, or pass --overwrite.")
+    if not out.absolute().parent.is_dir():
+        raise ValueError(f"{out}: the folder does not exist; create it first.")
+
+
 def write_record(folder: Path, tables: dict[str, Any], versions: dict[str, str]) -> None:
     """Write settings to ``config.toml``, empty tables left out, and ``versions.json``."""
     import json
