@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from infosem_jax.data.units import describe_units
 from infosem_jax.expression.config import DEFAULT, Config
 from infosem_jax.expression.methods import ORDERS
 from infosem_jax.expression.profiles import Profiles, pair_samples
@@ -19,7 +20,6 @@ from infosem_jax.expression.splits import (
     stratified_split,
 )
 from infosem_jax.expression.task import Platforms, Problem, Task, make_task, platforms
-from infosem_jax.expression.units import describe_units
 
 SPLITS = "random, stratified:LABEL, grouped:LABEL, folds:K, folds:K:LABEL or ordered:TRAIN:VALID"
 # Labels that samples are split by where nothing is asked for: whole groups, or shares of each.
@@ -69,10 +69,10 @@ def make_problem(
         notes.append(f"The data hold {len(measured)} of {len(landmarks)} landmark genes.")
     else:
         measured = source.genes if inputs == "all" else inputs
-    if (kind := describe_units(truth.x).kind) in ("counts", "linear"):
+    if (units := describe_units(truth.x)).countable:
         notes.append(
-            f"Values of {truth.name} look like {kind}: take logarithms first"
-            f"{' (--log-counts, log_counts)' * (kind == 'counts')}, as few genes outweigh all."
+            f"Values of {truth.name} look like {units}: take logarithms first (--log-counts, "
+            "log_counts), as few genes outweigh all."
         )
     problem = make_task(
         data,
