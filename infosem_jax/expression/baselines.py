@@ -107,6 +107,13 @@ def mlp(task: Task, seed: int = 0, *, config: MLPConfig = MLP) -> Prediction:
 
     It works on centred values of typical deviation 1, so that its settings mean the same whatever
     the scaling of the task; genes keep their weights relative to each other.
+
+    Parameters
+    ----------
+    task, seed
+        As of every method.
+    config
+        Settings.
     """
     x, (y_mean, y_size) = features(task), _typical(task.y_train)
     x_mean, x_size = _typical(x.train)
@@ -118,7 +125,15 @@ def mlp(task: Task, seed: int = 0, *, config: MLPConfig = MLP) -> Prediction:
 
 
 def trees(task: Task, seed: int = 0, *, config: TreesConfig = TREES) -> Prediction:
-    """Infer by gradient-boosted trees on principal components of the targets."""
+    """Infer by gradient-boosted trees on principal components of the targets.
+
+    Parameters
+    ----------
+    task, seed
+        As of every method.
+    config
+        Settings.
+    """
     x = features(task)
     found = boost(x.train, task.y_train, x.valid, task.y_valid, x.test, config, seed)
     return _with_errors(found.test, task.y_valid - found.valid)

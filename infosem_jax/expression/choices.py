@@ -136,6 +136,15 @@ def parse_inputs(text: str) -> Inputs:
 def choose_inputs(task: Task, inputs: Inputs, seed: int) -> Task:
     """Keep the chosen inputs of a task, by its training samples alone.
 
+    Parameters
+    ----------
+    task
+        The task with all genes that can be chosen as inputs.
+    inputs
+        The choice.
+    seed
+        Of choices that draw.
+
     Raises
     ------
     ValueError

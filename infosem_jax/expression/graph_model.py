@@ -172,7 +172,15 @@ def predict_graph(
 
 
 def infer_graph(task: Task, seed: int, config: GraphConfig = DEFAULT) -> Prediction:
-    """Fit the network and infer the test samples."""
+    """Fit the network and infer the test samples.
+
+    Parameters
+    ----------
+    task
+        Expression, scaled.
+    seed, config
+        As of `fit_graph`.
+    """
     return predict_graph(fit_graph(task, config, seed=seed), task.x_test, task.covariate_test)
 
 

@@ -177,7 +177,17 @@ def train_mlp(
 def apply_mlp(
     params: training.Params, x: Float32[np.ndarray, "samples inputs"], config: MLPConfig
 ) -> Float32[np.ndarray, "samples targets"]:
-    """Infer the targets of samples."""
+    """Infer the targets of samples.
+
+    Parameters
+    ----------
+    params
+        Of `train_mlp`.
+    x
+        Inputs.
+    config
+        Settings that it was trained with.
+    """
     targets = params["network"]["params"][f"Dense_{len(config.hidden)}"]["bias"].shape[-1]
     return np.asarray(_apply(Objective(config, targets), params, jnp.asarray(x)))
 

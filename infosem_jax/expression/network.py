@@ -217,7 +217,15 @@ def shape_of(graph: GeneGraph, features: int = 0) -> Shape:
 
 
 def init(key: Array, config: GraphConfig, shape: Shape) -> Params:
-    """Return starting parameters."""
+    """Return starting parameters.
+
+    Parameters
+    ----------
+    key
+        Random key.
+    config, shape
+        Settings and sizes of the network.
+    """
     n, n_inputs, edges, targets, features = shape
     c, keys = config.channels, _keys(key)
     fan_in = n_inputs + edges / max(n - n_inputs, 1)

@@ -89,7 +89,13 @@ class Objective(NamedTuple):
 
 
 def in_blocks(config: GraphConfig, params: Any, wiring: Wiring, x: Array, feature: Array):
-    """Predict without holding the channels of all nodes in all samples at once."""
+    """Predict without holding the channels of all nodes in all samples at once.
+
+    Parameters
+    ----------
+    config, params, wiring, x, feature
+        As of `network.forward`.
+    """
     size = max(1, AT_ONCE // params["embedding"].size)
     if size >= len(x):
         return network.forward(params, config, wiring, x, feature)
