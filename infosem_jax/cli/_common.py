@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.outputs.folder import check_file as check_file
 from infosem_jax.outputs.folder import check_folder as check_folder
 
 LOGGER = "infosem_jax"

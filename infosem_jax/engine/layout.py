@@ -167,7 +167,7 @@ def place(tree: Any, layout: Layout, *, fits: bool = False) -> Any:
 
 
 def lay_out(fits: Any, layout: Layout) -> Any:
-    """Deal fits to the devices; the last one is repeated where a device would idle.
+    """Spread fits over the devices; the last one is repeated where a device would idle.
 
     Parameters
     ----------

@@ -21,6 +21,32 @@ Where: TypeAlias = str | os.PathLike[str]
 PACKAGES = ("infosem_jax", "jax", "numpyro", "flax", "optax", "numpy", "pandas", "anndata")
 
 
+def check_file(file: Where, ending: str, *, overwrite: bool) -> None:
+    """Refuse a file that results cannot go to.
+
+    Parameters
+    ----------
+    file
+        The file.
+    ending
+        How its name must end, such as ``.h5ad``.
+    overwrite
+        Whether a file that exists may be replaced.
+
+    Raises
+    ------
+    ValueError
+        If it ends otherwise, exists and is not to be replaced, or its folder does not exist.
+    """
+    file = Path(file)
+    if file.suffix != ending:
+        raise ValueError(f"--out: expected a file that ends in {ending}, found {file}.")
+    if file.exists() and not overwrite:
+        raise ValueError(f"{file}: the file exists; choose another, or pass --overwrite.")
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"{file}: the folder does not exist; create it first.")
+
+
 @contextmanager
 def whole_folder(folder: Where) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``folder`` when the block ends well, else disappears.
