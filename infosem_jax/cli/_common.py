@@ -58,7 +58,7 @@ def progress(total: int, unit: str) -> Iterator[Any]:
 
     Nothing is shown where the user wants quiet.
     """
-    if not logging.getLogger(LOGGER).isEnabledFor(logging.INFO):
+    if logging.getLogger(LOGGER).level > logging.INFO:
         yield lambda done, text: None
         return
     from rich.console import Console
