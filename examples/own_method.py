@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn import Universe, methods, references, runner
-from infosem_jax.data import Dataset, normalise, simulate
+from infosem_jax.benchmark.grn import make_grid, register, run_grid
+from infosem_jax.data.simulate import SimulationConfig, simulate
 
 CONTROLS = ("random", "target_mean", "correlation", "partial_correlation_ridge", "one_hot")
 
 
-def ridge(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> np.ndarray:
+def ridge(data, universe, labels: np.ndarray, seed: int) -> np.ndarray:
     """Predict each gene from the regulators; score pairs by the size of the coefficient."""
     from sklearn.linear_model import Ridge
 
-    z = normalise(data, "zscore").x
+    z = (data.x - data.x.mean(0)) / data.x.std(0)
     place = {gene: i for i, gene in enumerate(data.genes)}
     rows = [place[regulator] for regulator in universe.regulators]
     columns = [place[gene] for gene in universe.genes]
@@ -37,7 +37,7 @@ def ridge(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> n
     return scores
 
 
-def regdiffusion(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> np.ndarray:
+def regdiffusion(data, universe, labels: np.ndarray, seed: int) -> np.ndarray:
     """Score pairs by the size of RegDiffusion's weights."""
     import torch  # pyright: ignore[reportMissingImports]
     from regdiffusion import RegDiffusionTrainer  # pyright: ignore[reportMissingImports]
@@ -58,23 +58,16 @@ def main() -> None:
     arguments = parser.parse_args()
     work = Path(tempfile.mkdtemp())
 
-    methods.register(
-        "ridge", ridge, random=False, about="Ridge regression of each gene on regulators."
-    )
+    register("ridge", ridge, random=False, about="Ridge regression of each gene on regulators.")
     own = ["ridge"]
     if find_spec("regdiffusion"):
-        methods.register("regdiffusion", regdiffusion, about="RegDiffusion, 200 steps.")
+        register("regdiffusion", regdiffusion, about="RegDiffusion, 200 steps.")
         own.append("regdiffusion")
 
-    found, _ = references.find_references(arguments.data or simulated(work / "data"))
-    known = methods.methods()
-    grid = runner.Grid(
-        [references.load(reference) for reference in found],
-        {name: known[name] for name in (*own, *CONTROLS)},
-        seeds=1,
-    )
+    data = arguments.data or simulated(work / "data")
+    grid = make_grid(data, methods=(*own, *CONTROLS), seeds=1)
     out = arguments.out or work / "results"
-    outcome = runner.run_grid(grid, out)
+    outcome = run_grid(grid, out)
     for cell in outcome.cells:
         if cell.at.split == "all":
             ratio = cell.metrics["auprc_ratio_per_regulator"]
@@ -85,9 +78,7 @@ def main() -> None:
 
 def simulated(folder: Path) -> Path:
     """Write simulated expression and its network."""
-    truth = simulate.simulate(
-        simulate.SimulationConfig(genes=120, regulators=15, cells=200), seed=0
-    )
+    truth = simulate(SimulationConfig(genes=120, regulators=15, cells=200), seed=0)
     own = folder / "simulated"
     own.mkdir(parents=True)
     data = truth.data

@@ -17,7 +17,8 @@ COLOURS = {"looks wrong": typer.colors.RED, "note": typer.colors.YELLOW, "fine":
 def check(
     run: Annotated[Path, typer.Argument(help="Folder that infosem fit wrote.")],
     expression: Annotated[
-        Path | None, typer.Option(help="Where the expression is now. Default: where it was fitted from.")
+        Path | None,
+        typer.Option(help="Where the expression is now. Default: where it was."),
     ] = None,
     calibrate: Annotated[
         bool,
@@ -26,7 +27,8 @@ def check(
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for check.json and check.html. Default: print only.")
+        Path | None,
+        typer.Option("--out", help="Folder for check.json and check.html. Default: none."),
     ] = None,
 ) -> None:
     """Say in words what looks wrong with a fit, and what looks fine."""
@@ -37,9 +39,7 @@ def check(
         if out is not None and out.is_file():
             raise ValueError(f"--out: expected a folder, found the file {out}.")
         read = checks.read_run(run, expression, _simulated(run) if expression is None else None)
-        found = checks.check(
-            read, calibrate=calibrate, on_step=lambda text: note(f"{text} ...")
-        )
+        found = checks.check(read, calibrate=calibrate, on_step=lambda text: note(f"{text} ..."))
         for verdict in COLOURS:
             for finding in found.findings:
                 if finding.verdict == verdict:

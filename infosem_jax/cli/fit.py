@@ -76,7 +76,6 @@ def fit(
     """
     with plain_errors():
         start_devices(distributed, compile_cache)
-        from infosem_jax.engine.interrupts import Interrupted
         from infosem_jax.grn import batch, run_folder
         from infosem_jax.grn.inputs import read_config
 
@@ -111,25 +110,21 @@ def fit(
             )
         networks = []
         with progress(100, "%") as update:
-            try:
-                table = batch.run_grid(
-                    datasets,
-                    priors,
-                    out,
-                    config=settings,
-                    seeds=seeds,
-                    key=key,
-                    record=record,
-                    top=top,
-                    resume=resume,
-                    overwrite=overwrite,
-                    every=save_every,
-                    on_chunk=lambda now: update(100 * now.done / now.total, now.text),
-                    on_result=lambda outcome: networks.append(outcome.network),
-                )
-            except Interrupted as error:
-                note(f"Saved in {error}; the same command with --resume goes on.")
-                raise typer.Exit(130) from error
+            table = batch.run_grid(
+                datasets,
+                priors,
+                out,
+                config=settings,
+                seeds=seeds,
+                key=key,
+                record=record,
+                top=top,
+                resume=resume,
+                overwrite=overwrite,
+                every=save_every,
+                on_chunk=lambda now: update(100 * now.done / now.total, now.text),
+                on_result=lambda outcome: networks.append(outcome.network),
+            )
         _print_results(out, table, networks)
 
 
