@@ -77,7 +77,7 @@ def fit(
     with plain_errors():
         start_devices(distributed, compile_cache)
         from infosem_jax.grn import batch, run_folder
-        from infosem_jax.grn.inputs import read_config
+        from infosem_jax.grn.inputs import read_config, read_datasets
 
         _inputs.check_resume(resume, overwrite)
         settings, of_priors = read_config(config)
@@ -95,7 +95,8 @@ def fit(
             "variant": variant,
             "drop_constant": drop_constant,
         }
-        datasets = _inputs.datasets_of(expression, settings, name=name, **reading)
+        _inputs.check_reading(expression, name, reading)
+        datasets = read_datasets(expression, settings, name=name, **reading)
         record = {
             "command": "infosem fit",
             "expression": [str(path) for path in expression],
