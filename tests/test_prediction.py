@@ -34,7 +34,7 @@ def test_predictions_are_in_the_unit_of_the_data(how):
     data = measured(how)
     found = predict(fitted(how), data)
     assert found.shape == data.x.shape and found.dtype == np.float32
-    # Networks by hand are straight lines near zero only, and log1p_cpm is far from it.
+    # Networks by hand are straight lines near zero only; logarithms of CPM are large.
     close = {"rtol": 0.12 if how == "log1p_cpm" else 2e-3, "atol": 2e-3}
     np.testing.assert_allclose(found[:, 3], data.x[:, 3], **close)
     # A gene without regulators is predicted to have its mean on the scale of the fit.
