@@ -55,7 +55,7 @@ def progress(total: int, unit: str) -> Iterator[Any]:
 
     Nothing is shown where the user wants quiet.
     """
-    if not logging.getLogger(LOGGER).isEnabledFor(logging.INFO):
+    if logging.getLogger(LOGGER).level > logging.INFO:
         yield lambda done, text: None
         return
     compiling = threading.Timer(SLOW_COMPILATION, note, [_COMPILING])
