@@ -188,10 +188,10 @@ def all_methods(quick: bool) -> "dict[str, Method]":
 
 def selection(arguments) -> list[Figure]:
     """Tell which share of the nodes is selected, and how the selection goes with what responds."""
-    from infosem_jax.perturbation.explain import agreement, contexts
+    from infosem_jax.perturbation.explanation import agreement, contexts
     from infosem_jax.perturbation.knowledge import shuffled
     from infosem_jax.perturbation.methods import QUICK, settings_of
-    from infosem_jax.perturbation.model import fit
+    from infosem_jax.perturbation.adapert import fit
     from infosem_jax.perturbation.splits import draw_splits
     from infosem_jax.perturbation.task import make_problem
 

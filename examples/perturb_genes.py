@@ -29,9 +29,9 @@ from infosem_jax.perturbation import (
 )
 from infosem_jax.perturbation.baselines import METHODS, mean_response
 from infosem_jax.perturbation.config import DEFAULT
-from infosem_jax.perturbation.explain import explain
-from infosem_jax.perturbation.model import fit, predict
-from infosem_jax.perturbation.saved import usual_control
+from infosem_jax.perturbation.explanation import explain
+from infosem_jax.perturbation.adapert import fit, predict
+from infosem_jax.perturbation.fitting import usual_control
 from infosem_jax.perturbation.screen import predicted_changes
 
 PATHWAYS, PER_PATHWAY, GENES, CELLS = 8, 5, 60, 60

@@ -265,7 +265,7 @@ def test_the_mean_and_neighbours_on_papalexi_are_where_they_were_measured(real_d
         change = np.empty(responses.delta.shape, np.float32)
         for split, each in zip(splits, found, strict=True):
             change[split.test] = each.change
-        scores[name] = evaluate(responses, Prediction(change, np.abs(change), change)).metrics
+        scores[name] = evaluate(Prediction(change, np.abs(change), change), responses).metrics
     assert scores["mean"]["pearson_delta_affected"] == pytest.approx(0.52, abs=0.02)
     assert scores["graph_neighbours"]["pearson_delta_affected"] > 0.53
 

@@ -15,15 +15,15 @@ from infosem_jax.perturbation import saved
 from infosem_jax.perturbation.baselines import METHODS as BASELINES
 from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.config import Config
-from infosem_jax.perturbation.counting import near_genes
-from infosem_jax.perturbation.explain import agreement, contexts, explain
-from infosem_jax.perturbation.likeness import graph_likeness, likeness, text_likeness
+from infosem_jax.perturbation.counting import gene_similarity
+from infosem_jax.perturbation.explanation import agreement, contexts, explain
+from infosem_jax.perturbation.similarity import graph_similarity, perturbation_similarity, text_similarity
 from infosem_jax.perturbation.methods import METHODS, NETWORKS, QUICK, configured, shuffled_graph
 from infosem_jax.perturbation.metrics import auroc, evaluate
-from infosem_jax.perturbation.model import ADDED, added_of, fit, infer, predict
+from infosem_jax.perturbation.adapert import ADDED, added_of, fit, infer, predict
 from infosem_jax.perturbation.objective import ordered
-from infosem_jax.perturbation.prepare import base_of
-from infosem_jax.perturbation.recall import recalled
+from infosem_jax.perturbation.prepare import mean_outputs
+from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.selector import pool, select
 from infosem_jax.perturbation.splits import Split
 from infosem_jax.perturbation.task import make_problem
@@ -112,10 +112,10 @@ def test_fixed_contexts_are_balls():
 def test_recall_is_the_neighbours_of_the_baseline_and_never_of_itself(kind):
     own = problem(kind)
     train, known = own.task.train, own.task.knowledge
-    weight = likeness(known, own.task.perturbed, own.task.line, train.perturbed, train.line)
-    near = near_genes(known, train.genes) if kind == "signed" else None
+    weight = perturbation_similarity(known, own.task.perturbed, own.task.line, train.perturbed, train.line)
+    near = gene_similarity(known, train.genes) if kind == "signed" else None
     every = np.arange(len(train.perturbed))
-    found = recalled(weight, train, every, base_of(train, 1.0), 1.0, near)
+    found = neighbour_outputs(weight, train, every, mean_outputs(train, 1.0), 1.0, near)
     right = BASELINES["neighbours_genes"].predict([own.task], 0)[0]
     if kind == "values":
         np.testing.assert_allclose(found[0], right.change, rtol=1e-4, atol=1e-5)
@@ -126,24 +126,24 @@ def test_recall_is_the_neighbours_of_the_baseline_and_never_of_itself(kind):
     other = train._replace(sign=np.where(every[:, None] < 6, train.sign, 0).astype(np.int8))
     if train.delta is not None:
         other = other._replace(delta=np.where(every[:, None] < 6, train.delta, 9))
-    parts = [recalled(weight, r, every[:6], base_of(train, 1.0), 1.0, near) for r in (train, other)]
+    parts = [neighbour_outputs(weight, r, every[:6], mean_outputs(train, 1.0), 1.0, near) for r in (train, other)]
     np.testing.assert_array_equal(*parts)
-    itself = likeness(known, train.perturbed, train.line, train.perturbed, train.line)
+    itself = perturbation_similarity(known, train.perturbed, train.line, train.perturbed, train.line)
     assert not np.diag(itself).any() and itself.any()
 
 
 def test_likeness_sums_edges_texts_and_genes_in_common():
     known = made.knowledge()
     asked, others = [("p00",), ("p00", "p10")], [("p01",), ("p00",), ("p20",)]
-    found = likeness(known, asked, ["l", "l"], others, ["l"] * 3)
-    parts = [*graph_likeness(known, asked, others), text_likeness(known, asked, others)]
+    found = perturbation_similarity(known, asked, ["l", "l"], others, ["l"] * 3)
+    parts = [*graph_similarity(known, asked, others), text_similarity(known, asked, others)]
     common = np.array([[0, 1, 0], [0, 2**-0.5, 0]])
     right = sum(parts) + common
     assert found[0, 1] == 0 and found[1, 1] > 2**-0.5
     right[0, 1] = 0
     np.testing.assert_allclose(found, right, rtol=1e-5)
     # In another cell line it is the same perturbation, and the nearest.
-    assert likeness(known, asked, ["k", "k"], others, ["l"] * 3)[0].argmax() == 1
+    assert perturbation_similarity(known, asked, ["k", "k"], others, ["l"] * 3)[0].argmax() == 1
 
 
 def test_pairs_in_order_are_those_of_the_auroc():

@@ -218,7 +218,7 @@ def perturbation(
         start_devices(False, compile_cache)
         from infosem_jax.benchmark import folder
         from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
-        from infosem_jax.cli.perturbation import least_values, perturbed_genes
+        from infosem_jax.cli.perturbation import least_values
         from infosem_jax.perturbation.de import Thresholds
         from infosem_jax.perturbation.methods import USUAL
         from infosem_jax.perturbation.methods import methods as all_methods
@@ -240,7 +240,7 @@ def perturbation(
             )
             for path in data
         ]
-        genes = sorted({gene for screen in screens for gene in perturbed_genes(screen)})
+        genes = sorted({gene for screen in screens for gene in screen.genes})
         knowledge = {
             name: read_knowledge(files, text, genes, top=graph_top) for name, files in sets.items()
         }

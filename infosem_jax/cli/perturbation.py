@@ -16,7 +16,7 @@ from infosem_jax.cli._common import (
 )
 
 if TYPE_CHECKING:
-    from infosem_jax.perturbation.saved import Model
+    from infosem_jax.perturbation.fitting import Model
     from infosem_jax.perturbation.screen import Screen
 
 perturbation_app = typer.Typer(
@@ -130,7 +130,7 @@ def fit(
         from infosem_jax.perturbation.metrics import evaluate
         from infosem_jax.perturbation.readers import Columns
         from infosem_jax.perturbation.reports import fit_page, score_table, to_anndata
-        from infosem_jax.perturbation.saved import fit_model, predict, save_model
+        from infosem_jax.perturbation.fitting import fit_model, predict, save_model
         from infosem_jax.perturbation.screen import predicted_changes, read_knowledge, read_screen
         from infosem_jax.perturbation.splits import draw_splits
         from infosem_jax.perturbation.task import flags, make_problem
@@ -238,8 +238,8 @@ def predict(
         start_devices(False, None)
         from infosem_jax.outputs.folder import write_h5ad
         from infosem_jax.perturbation.reports import to_anndata
-        from infosem_jax.perturbation.saved import predict as predict_with
-        from infosem_jax.perturbation.saved import usual_control
+        from infosem_jax.perturbation.fitting import predict as predict_with
+        from infosem_jax.perturbation.fitting import usual_control
 
         if out.suffix != ".h5ad":
             raise ValueError(f"--out: expected a file that ends in .h5ad, found {out}.")
@@ -279,10 +279,10 @@ def explain(
         from infosem_jax.outputs.folder import whole_folder
         from infosem_jax.outputs.page import write_page
         from infosem_jax.perturbation.data import label
-        from infosem_jax.perturbation.explain import explain as explain_one
+        from infosem_jax.perturbation.explanation import explain as explain_one
         from infosem_jax.perturbation.knowledge import reach
         from infosem_jax.perturbation.reports import explain_page
-        from infosem_jax.perturbation.saved import usual_control
+        from infosem_jax.perturbation.fitting import usual_control
 
         check_folder(out, EXPLAINED, overwrite=overwrite)
         fitted = _load(model)
@@ -349,7 +349,7 @@ def perturbed_genes(screen: "Screen") -> list[str]:
 
 
 def _load(folder: Path) -> "Model":
-    from infosem_jax.perturbation.saved import load_model
+    from infosem_jax.perturbation.fitting import load_model
 
     if not (folder / "model.npz").is_file():
         raise ValueError(f"{folder}: expected a folder of infosem perturbation fit.")

@@ -148,6 +148,21 @@ def place(tree: Any, layout: Layout, *, fits: bool = False) -> Any:
     return jax.tree.map(put, tree)
 
 
+def lay_out(fits: Any, layout: Layout) -> Any:
+    """Deal fits to the devices; the last one is repeated where a device would idle.
+
+    Parameters
+    ----------
+    fits
+        Arrays with a leading axis of fits, equal on all hosts.
+    layout
+        The devices.
+    """
+    n = len(jax.tree.leaves(fits)[0])
+    index = np.minimum(np.arange(n + -n % layout.devices[0]), n - 1)
+    return place(jax.tree.map(lambda leaf: leaf[index], fits), layout, fits=True)
+
+
 def _swap(one: Callable, shared: tuple, fit: Any) -> Any:
     return one(fit, *shared)
 

@@ -204,7 +204,7 @@ def run(
     for shared in cells:
         if state is None:
             state = init(objective, schedule, layout, fits, shared)
-        if done >= segments or _finished(state, schedule, done // feed.segments):
+        if done >= segments or finished(state, schedule, done // feed.segments):
             break
         until = min(done + pace.take(), segments)
         state, new = run_chunk(
@@ -253,6 +253,22 @@ def by_epoch(losses: Losses, segments: int) -> Losses:
     return Losses(train.mean(2), held_out[:, :, -1])
 
 
+def finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
+    """Tell whether every fit has diverged, or gained nothing for as long as its patience.
+
+    Parameters
+    ----------
+    state, schedule
+        Of all fits.
+    epoch
+        Number of epochs trained so far.
+    """
+    over = to_host(state.diverged) >= 0
+    if schedule.patience:
+        over |= epoch - 1 - to_host(state.best_epoch) >= schedule.patience
+    return bool(over.all())
+
+
 def to_host(array: Array | np.ndarray) -> np.ndarray:
     """Copy an array that may lie on several devices, or on those of several hosts, to this one."""
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
@@ -281,13 +297,6 @@ class _Pace:
         wanted = CHUNK_SECONDS * n / seconds if self.adapt else 5
         # The first chunk may include compilation, so the pace is corrected step by step.
         self.next = int(max(1, min(self.most, wanted, 4 * self.next)))
-
-
-def _finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
-    over = to_host(state.diverged) >= 0
-    if schedule.patience:
-        over |= epoch - 1 - to_host(state.best_epoch) >= schedule.patience
-    return bool(over.all())
 
 
 def _train_segment(objective, schedule, groups, state, fit, data, batches, segment, epoch):

@@ -223,6 +223,11 @@ class Progress(NamedTuple):
     text: str = ""
     losses: Losses | None = None
 
+    def of_fit(self, i: int, n: int) -> "Progress":
+        """Count one fit, the ``i``-th of ``n``, in fits."""
+        text = f"{self.unit} {self.done:.0f}, {self.text}"
+        return Progress(i + self.done / self.total, n, "fits", text, self.losses)
+
 
 class Chunk(NamedTuple):
     """Where training stands, between two calls of a compiled program.

@@ -8,7 +8,7 @@ import pandas as pd
 
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 from infosem_jax.perturbation.data import Responses, label
-from infosem_jax.perturbation.explain import Explanation
+from infosem_jax.perturbation.explanation import Explanation
 from infosem_jax.perturbation.metrics import Scores
 from infosem_jax.perturbation.task import Prediction
 

@@ -1,4 +1,4 @@
-"""What carried a prediction: the nodes that the selector chose, and how they go with responses."""
+"""Nodes that the selector chose for a prediction, and their agreement with responses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int
 
+from infosem_jax.perturbation.adapert import FittedNetwork, apply_member, predict_network
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.knowledge import FAR, union
 from infosem_jax.perturbation.metrics import auroc
-from infosem_jax.perturbation.model import AT_ONCE, Fitted, outputs, part_of, predict
-from infosem_jax.perturbation.prepare import query_of
+from infosem_jax.perturbation.prepare import perturbation_inputs
 from infosem_jax.perturbation.selector import threshold_of
 
 
@@ -40,34 +40,41 @@ class Contexts(NamedTuple):
 
 
 def contexts(
-    fitted: Fitted,
+    network: FittedNetwork,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
     control: Float32[np.ndarray, "n genes"] | None = None,
 ) -> Contexts:
     """Return the scores of the nodes that were candidates for each perturbation.
 
+    Parameters
+    ----------
+    network
+        The network.
+    perturbed, line
+        Genes and cell line of each perturbation.
+    control
+        Matched control means; None of networks of signs.
+
     Raises
     ------
     ValueError
         If the network has no context of nodes.
     """
-    config = fitted.config
+    config = network.config
     if config.context in ("none", "full"):
         raise ValueError(
             f"Expected a network that chooses nodes, found one with context {config.context!r}."
         )
-    query = query_of(fitted.knowledge, perturbed, line, control, fitted.inputs, config)
+    given = perturbation_inputs(
+        network.knowledge, perturbed, line, control, network.encoding, config
+    )
     scores, thresholds = [], []
-    for member in range(len(fitted.rows)):
-        parts = [
-            np.asarray(outputs(fitted, member, part_of(query, i)).selection.score)
-            for i in range(0, len(perturbed), AT_ONCE)
-        ]
-        scores.append(np.concatenate(parts))
-        thresholds.append(float(threshold_of(fitted.params["threshold"][member], config)))
+    for member in range(len(network.rows)):
+        scores.append(np.asarray(apply_member(network, member, given).selection.score))
+        thresholds.append(float(threshold_of(network.params["threshold"][member], config)))
     cut = float(np.mean(thresholds)) if config.context == "adaptive" else 0.5
-    return Contexts(query.node, query.hop, np.mean(scores, axis=0).astype(np.float32), cut)
+    return Contexts(given.node, given.hop, np.mean(scores, axis=0).astype(np.float32), cut)
 
 
 class Explanation(NamedTuple):
@@ -87,18 +94,33 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    fitted: Fitted,
+    network: FittedNetwork,
     perturbed: tuple[str, ...],
     line: str,
     control: Float32[np.ndarray, "1 genes"] | None = None,
 ) -> Explanation:
-    """Say which nodes carried the prediction for a perturbation, and how they are connected."""
-    found = contexts(fitted, [perturbed], [line], control)
-    prediction = predict(fitted, [perturbed], [line], control)
-    names = np.asarray(fitted.knowledge.nodes)
+    """Return the nodes that the prediction for a perturbation used, and how they are connected.
+
+    Parameters
+    ----------
+    network
+        The network.
+    perturbed, line
+        Genes and cell line of the perturbation.
+    control
+        Its matched control mean; None of networks of signs.
+
+    Raises
+    ------
+    ValueError
+        If the network has no context of nodes.
+    """
+    found = contexts(network, [perturbed], [line], control)
+    prediction = predict_network(network, [perturbed], [line], control)
+    names = np.asarray(network.knowledge.nodes)
     real = found.hop[0] < FAR
     node = found.node[0][real]
-    place = {gene: i for i, gene in enumerate(fitted.train.genes)}
+    place = {gene: i for i, gene in enumerate(network.train.genes)}
     at = [place.get(str(name), -1) for name in names[node]]
     de = [float(prediction.de[0, i]) if i >= 0 else np.nan for i in at]
     change = [float(np.sign(prediction.change[0, i])) if i >= 0 else np.nan for i in at]
@@ -112,7 +134,7 @@ def explain(
             "direction": change,
         }
     ).sort_values(["selected", "hop", "score"], ascending=[False, True, False], kind="stable")
-    graph = union(fitted.knowledge, top=fitted.config.top).tocoo()
+    graph = union(network.knowledge, top=network.config.top).tocoo()
     chosen = node[found.selected[0][real]]
     kept = np.isin(graph.row, chosen) & np.isin(graph.col, chosen)
     edges = pd.DataFrame(
@@ -126,7 +148,16 @@ def explain(
 
 
 def agreement(found: Contexts, truth: Responses, nodes: Sequence[str]) -> dict[str, float]:
-    """Tell how the selection goes with what responded.
+    """Compare the selection with the genes that responded.
+
+    Parameters
+    ----------
+    found
+        The selector's scores.
+    truth
+        Responses to the same perturbations.
+    nodes
+        Names of the nodes.
 
     Returns
     -------
