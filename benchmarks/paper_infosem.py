@@ -20,7 +20,7 @@ import jax
 from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
-    from infosem_jax.benchmark.grn.cell import Cell
+    from infosem_jax.grn.accuracy import Cell
 
 Row = dict[Any, Any]
 DATASETS = ("hESC", "hHEP", "mDC", "mESC")
@@ -59,7 +59,7 @@ def main() -> None:
 
 def read(folder: Path) -> "list[Cell]":
     """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.grn.cell import STORE
+    from infosem_jax.benchmark.grn.cells import STORE
 
     cells = STORE.read_all(folder)
     if not cells:
@@ -108,7 +108,7 @@ def compute(arguments) -> "list[Cell]":
 
 def claims(cells: "list[Cell]") -> Iterator[tuple[str, Row]]:
     """Yield each comparison for every network and split, by what it is called."""
-    from infosem_jax.benchmark.grn.compare import best, paired
+    from infosem_jax.grn.paired import best, paired
 
     there = {cell.at.method for cell in cells}
     for metric in METRICS:

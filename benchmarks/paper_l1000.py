@@ -31,8 +31,9 @@ from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.expression.cells import Cell
-    from infosem_jax.benchmark.expression.compare import Difference, Group
+    from infosem_jax.benchmark.expression.compare import Group
     from infosem_jax.benchmark.expression.sources import Source
+    from infosem_jax.scores import Estimate
 
 DATASETS = (
     *("gtex_520x467", "gtex_520x467@hpa_tissues_200x467"),
@@ -59,7 +60,7 @@ class Claim(NamedTuple):
     group: "Group"
     metric: str
     against: str
-    gap: "Difference"
+    gap: "Estimate"
 
 
 def main() -> None:
@@ -153,7 +154,8 @@ def paper_source(folder: Path) -> "Source":
 
 def claims(cells: "list[Cell]", graph: str) -> Iterator[Claim]:
     """Yield each claim of a graph network for every data set and score."""
-    from infosem_jax.benchmark.expression.compare import by_method, difference, gains_of_labels
+    from infosem_jax.benchmark.expression.compare import by_method, gains_of_labels
+    from infosem_jax.benchmark.table import difference
     from infosem_jax.expression.methods import CONTROLS
 
     found = dict(by_method(cells))
@@ -230,7 +232,7 @@ def _text(cells: "list[Cell]", metric: str, digits: int) -> str:
 def _line(claim: Claim) -> tuple[str, ...]:
     gap = claim.gap
     text = f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
-    won = f"{gap.won} of {gap.seeds}"
+    won = f"{gap.won} of {gap.n}"
     score = METRICS[claim.metric]
     return claim.name, claim.group.title, score, claim.against, text, won, gap.verdict
 

@@ -21,7 +21,7 @@ from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.embedding.cells import Cell
-    from infosem_jax.benchmark.embedding.compare import Estimate
+    from infosem_jax.scores import Estimate
 
 OURS = "musegnn"
 _SLICES = ":".join(f"human_breastcancer_ST_layer{i}" for i in (1, 2, 3))
@@ -122,7 +122,9 @@ def compute(arguments) -> "list[Cell]":
 
 def claims(cells: "list[Cell]") -> Iterator[Claim]:
     """Yield each claim for every group."""
-    from infosem_jax.benchmark.embedding.compare import average_ranks, difference, estimate, wide
+    from infosem_jax.benchmark.embedding.compare import average_ranks, difference
+    from infosem_jax.benchmark.table import wide
+    from infosem_jax.scores import mean_interval
 
     table = wide(cells)
     ranks = average_ranks(table)
@@ -144,7 +146,7 @@ def claims(cells: "list[Cell]") -> Iterator[Claim]:
                 gap = difference(own, OURS, best, metric)
                 yield Claim(metric, str(dataset), best, "higher", gap)
             values = own.loc[own["method"] == OURS, metric].to_numpy()
-            yield Claim(metric, str(dataset), "chance", "higher", estimate(values - CHANCE))
+            yield Claim(metric, str(dataset), "chance", "higher", mean_interval(values - CHANCE))
 
 
 def print_ranks(cells: "list[Cell]") -> None:
@@ -153,8 +155,8 @@ def print_ranks(cells: "list[Cell]") -> None:
         average_ranks,
         rank_estimates,
         undefined,
-        wide,
     )
+    from infosem_jax.benchmark.table import wide
     from infosem_jax.embedding.metrics import SIX
     from infosem_jax.outputs.page import interval
 

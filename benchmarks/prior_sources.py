@@ -20,9 +20,9 @@ import jax
 from _record import Figure, parser, print_table, report, run
 
 if TYPE_CHECKING:
-    from infosem_jax.benchmark.grn.cell import Cell
     from infosem_jax.benchmark.grn.references import Loaded
     from infosem_jax.data import Embedding
+    from infosem_jax.grn.accuracy import Cell
 
 Row = dict[Any, Any]
 DATASETS = ("hESC", "hHEP", "mDC", "mESC")
@@ -53,7 +53,7 @@ def main() -> None:
 
 def read(folder: Path) -> "list[Cell]":
     """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.grn.cell import STORE
+    from infosem_jax.benchmark.grn.cells import STORE
 
     cells = STORE.read_all(folder)
     if not cells:
@@ -146,7 +146,7 @@ def trained(
 
 def comparisons(cells: "list[Cell]") -> Iterator[tuple[str, str, Row]]:
     """Yield each prior against no prior, against its shuffle, and against texts."""
-    from infosem_jax.benchmark.grn.compare import paired
+    from infosem_jax.grn.paired import paired
 
     there = {cell.at.method for cell in cells}
     for metric in METRICS:

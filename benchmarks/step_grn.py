@@ -84,7 +84,7 @@ def compiled_step(knots: int) -> Callable[[Params, FitData], tuple[jax.Array, Pa
     objective = InfoSEM(Config(rows="regulators", hidden=HIDDEN, knots=knots))
 
     def loss(params: Params, data: FitData) -> jax.Array:
-        cells = Cells(jnp.arange(BATCH), jnp.ones(BATCH, bool), data.total)
+        cells = Cells(jnp.arange(BATCH), jnp.ones(BATCH, bool), data.extent.n_train)
         return objective.loss(params, random.key(1), data, cells, jnp.int32(0))
 
     return jax.jit(jax.value_and_grad(loss))

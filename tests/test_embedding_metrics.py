@@ -6,7 +6,6 @@ from test_embedding_model import graph
 
 from infosem_jax.benchmark.embedding.compare import (
     average_ranks,
-    estimate,
     rank_estimates,
     undefined,
 )
@@ -25,6 +24,7 @@ from infosem_jax.embedding.function import (
 from infosem_jax.embedding.graph import GraphSettings, study_graph
 from infosem_jax.embedding.metrics import SIX, evaluate
 from infosem_jax.embedding.studies import make_study
+from infosem_jax.scores import mean_interval
 
 
 def vectors(graphs, seed=0, joined=True):
@@ -294,5 +294,5 @@ def test_ranks_are_averaged_over_metrics_that_all_methods_have():
     with_control = average_ranks(pd.concat([table, control]))
     pd.testing.assert_frame_equal(with_control, average_ranks(table))
     assert undefined(pd.concat([table, control.assign(ilisi=1.0)])) == ["ilisi"]
-    mean, low, high, n = estimate([1.0, 2.0, 3.0, np.nan])
+    mean, low, high, n = mean_interval([1.0, 2.0, 3.0, np.nan])
     assert (mean, n) == (2, 3) and low == pytest.approx(2 - 4.302653 / 3**0.5) and high > mean

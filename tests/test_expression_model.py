@@ -171,12 +171,16 @@ def test_start_values_keep_their_size_through_layers_except_those_of_the_paper()
 
 
 def test_members_equal_networks_fitted_alone_and_seeds_repeat():
-    looks = []
-    both = fit(TASK, FLAT, seed=3, on_look=lambda done, loss: looks.append((done, loss)))
+    told = []
+    both = fit(TASK, FLAT, seed=3, on_chunk=told.append)
     again = fit(TASK, FLAT, seed=3)
     jax.tree.map(np.testing.assert_array_equal, both.params, again.params)
-    np.testing.assert_array_equal(np.stack([loss for _, loss in looks], 1), both.looks)
-    assert [done for done, _ in looks] == list(range(5, 35, 5))
+    assert [(each.done, each.total, each.unit) for each in told] == [
+        (done, 30, "epochs") for done in range(5, 35, 5)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, told[-1].losses, both.losses)
+    evaluated = np.flatnonzero(np.isfinite(both.losses.held_out).all(0))
+    np.testing.assert_array_equal(evaluated + 1, range(5, 35, 5))
     other = fit(TASK, replace(FLAT, epochs=5), seed=4)
     assert not np.allclose(both.params["head"], other.params["head"])
     pieces = [
@@ -191,18 +195,18 @@ def test_members_equal_networks_fitted_alone_and_seeds_repeat():
     np.testing.assert_allclose(np.square(joint.sd), expected, rtol=1e-3)
 
 
-def test_a_look_compares_what_was_asked_for():
+def test_held_out_samples_are_judged_by_what_was_asked_for():
     alone = replace(FLAT, epochs=5, members=1)
     fitted = fit(TASK, alone)
     error = np.abs(predict(fitted, TASK.x_valid).mean - TASK.y_valid).mean()
-    assert fitted.looks[0, 0] == pytest.approx(error, rel=1e-4)
+    assert fitted.losses.held_out[0, -1] == pytest.approx(error, rel=1e-4)
     fitted = fit(TASK, replace(alone, judge="spearman"))
     found = predict(fitted, TASK.x_valid).mean
     ranks = [spearmanr(a, b).statistic for a, b in zip(found, TASK.y_valid, strict=True)]
-    assert fitted.looks[0, 0] == pytest.approx(1 - np.mean(ranks), abs=1e-4)
+    assert fitted.losses.held_out[0, -1] == pytest.approx(1 - np.mean(ranks), abs=1e-4)
 
 
-def test_fits_that_differ_in_rates_looks_and_samples_share_a_program():
+def test_fits_that_differ_in_rates_stopping_and_samples_share_a_program():
     fit(TASK, FLAT)
     programs = training.init, training.run_chunk, training.score, model._predict_members
     before = [program._cache_size() for program in programs]

@@ -16,11 +16,11 @@ from infosem_jax.benchmark.grn.method import Method
 from infosem_jax.benchmark.grn.methods import METHODS, register
 from infosem_jax.benchmark.grn.problems import labelled, unlabelled
 from infosem_jax.benchmark.grn.references import find_references, load
-from infosem_jax.benchmark.grn.splits import candidates, split
 from infosem_jax.data.dataset import dataset
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.baselines.problem import Problem
 from infosem_jax.grn.priors import GraphPrior
+from infosem_jax.grn.splits import candidates, split
 
 CHEAP = ("regulator_positive_rate", "target_positive_rate", "one_hot", "matrix_completion")
 QUICK = methods.methods(quick=True)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from infosem_jax.benchmark.grn import leaderboard
-from infosem_jax.benchmark.grn.cell import At, Cell
-from infosem_jax.benchmark.grn.compare import HEADLINE, METRICS
+from infosem_jax.grn.accuracy import At, Cell
+from infosem_jax.grn.paired import HEADLINE, METRICS
 from infosem_jax.outputs.style import INK
 
 NASTY = ("<script>alert('x')</script>", "$x_{$", 'A"onload="x', "a|b", "_hidden", "../../up")

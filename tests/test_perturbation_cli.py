@@ -13,8 +13,9 @@ import pytest
 from typer.testing import CliRunner
 
 from infosem_jax.benchmark.perturbation.cells import STORE
-from infosem_jax.benchmark.perturbation.compare import against, difference, resampled
+from infosem_jax.benchmark.perturbation.compare import against_best, resampled
 from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
+from infosem_jax.benchmark.table import difference
 from infosem_jax.cli.app import app
 from infosem_jax.perturbation.methods import methods
 from infosem_jax.perturbation.screen import Screen, read_screen
@@ -187,7 +188,7 @@ def test_a_grid_is_resumed_and_methods_see_no_truth(files, tmp_path):
     assert gap.won == 2 and gap.mean > 0.5
     low, high = resampled([by["neighbours", 0]], [by["mean", 0]], "pearson_delta")
     assert low <= high
-    assert {m for _, m, *_ in against(first.cells, "pearson_delta")} == {"mean", "neighbours"}
+    assert {m for _, m, *_ in against_best(first.cells, "pearson_delta")} == {"mean", "neighbours"}
     assert len(STORE.read_all(out)) == 8
 
 
@@ -283,5 +284,5 @@ def test_the_example_shows_that_the_mean_response_hides_ignorance(tmp_path):
     lines = {line.split()[0]: line for line in done.stdout.splitlines() if "beyond" in line}
     beyond = {name: float(line.split("response ")[1].split(",")[0]) for name, line in lines.items()}
     assert beyond["mean"] == 0
-    assert min(beyond["neighbours"], beyond["network"]) > 0.2
+    assert min(beyond["neighbours"], beyond["adapert"]) > 0.2
     assert (tmp_path / "context.csv").exists()

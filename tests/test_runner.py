@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from infosem_jax import benchmark
 from infosem_jax.benchmark.grn import methods as registry
 from infosem_jax.benchmark.grn import runner
-from infosem_jax.benchmark.grn.cell import STORE, At, measure
+from infosem_jax.benchmark.grn.cells import STORE
 from infosem_jax.benchmark.grn.method import Method, from_function
 from infosem_jax.benchmark.grn.methods import CONTROLS, methods, register
 from infosem_jax.benchmark.grn.references import (
@@ -27,9 +27,10 @@ from infosem_jax.benchmark.grn.references import (
     load,
 )
 from infosem_jax.benchmark.grn.runner import Grid, reduce, run_grid
-from infosem_jax.benchmark.grn.splits import KINDS, Split, Universe, split
 from infosem_jax.cli.app import app
 from infosem_jax.data import Embedding, write_embedding
+from infosem_jax.grn.accuracy import At, measure
+from infosem_jax.grn.splits import KINDS, Universe, split
 
 COLUMNS = "task,dataset,network,genes,method,split,seed,metric,value,seconds"
 LABELLED = "regulator_positive_rate"
@@ -119,13 +120,13 @@ def test_a_cell_holds_what_the_metrics_say_of_the_tested_pairs():
     scores, universe = scored()
     drawn = split(universe, "unseen_regulator")
     at = At("data", "network", "genes", "method", "unseen_regulator", 3)
-    cell = measure(at, scores, universe, drawn, 2.0)
+    cell = measure(at, scores, universe, drawn.test, 2.0)
     assert cell.metrics == benchmark.score_matrix(scores, universe.truth, drawn.test, 3)
     assert cell.auprc_ratio.mean() == pytest.approx(cell.metrics["auprc_ratio_per_regulator"])
     assert len(cell.regulators) == cell.metrics["regulators_scored"] > 1
     # A ranking without ties, so that the order of drawing them does not matter.
     scores = np.random.default_rng(0).permutation(720).reshape(12, 60) + 300.5 * universe.truth
-    cell = measure(at, scores, universe, drawn, 2.0)
+    cell = measure(at, scores, universe, drawn.test, 2.0)
     precision, recall, _ = precision_recall_curve(universe.truth[drawn.test], scores[drawn.test])
     best = [precision[recall >= r - 1e-12].max() for r in np.arange(101) / 100]
     np.testing.assert_allclose(cell.precision, best)
@@ -136,7 +137,7 @@ def test_draws_are_of_regulators_and_the_same_for_every_method_and_seed(monkeypa
     scores = np.random.default_rng(0).permutation(720).reshape(12, 60) + 300.5 * universe.truth
     drawn = split(universe, "unseen_regulator")
     at = At("data", "network", "genes", "a", "unseen_regulator", 0)
-    cell = measure(at, scores, universe, drawn, 0.0)
+    cell = measure(at, scores, universe, drawn.test, 0.0)
     tested = np.flatnonzero(drawn.test.any(1))
     n = len(tested)
     assert n == 4
@@ -149,15 +150,15 @@ def test_draws_are_of_regulators_and_the_same_for_every_method_and_seed(monkeypa
     near = np.abs(cell.resampled[:, None] - possible).min(1)
     assert near.max() < 1e-12
     assert len(np.unique(cell.resampled.round(9))) > 15
-    other = measure(at._replace(method="b"), np.exp(scores / 300), universe, drawn, 0.0)
+    other = measure(at._replace(method="b"), np.exp(scores / 300), universe, drawn.test, 0.0)
     np.testing.assert_array_equal(cell.resampled, other.resampled)
     np.testing.assert_array_equal(cell.resampled_per_regulator, other.resampled_per_regulator)
-    again = measure(at._replace(seed=1), scores, universe, drawn, 0.0)
+    again = measure(at._replace(seed=1), scores, universe, drawn.test, 0.0)
     np.testing.assert_array_equal(again.resampled, cell.resampled)
-    elsewhere = measure(at._replace(dataset="other"), scores, universe, drawn, 0.0)
+    elsewhere = measure(at._replace(dataset="other"), scores, universe, drawn.test, 0.0)
     assert (elsewhere.resampled != cell.resampled).any()
-    monkeypatch.setattr("infosem_jax.benchmark.grn.cell._CHUNK", 300)
-    parts = measure(at, scores, universe, drawn, 0.0)
+    monkeypatch.setattr("infosem_jax.grn.accuracy._CHUNK", 300)
+    parts = measure(at, scores, universe, drawn.test, 0.0)
     np.testing.assert_allclose(parts.resampled, cell.resampled, rtol=1e-12)
 
 
@@ -165,7 +166,7 @@ def test_regulators_without_enough_edges_have_no_score_of_their_own():
     scores, universe = scored()
     few = np.zeros_like(universe.truth)
     few[:3, 20:24] = True
-    part = Split(few & False, few & False, universe.candidate, "all")
+    part = universe.candidate
     cell = measure(At(*"abcde", 0), scores, universe._replace(truth=few), part, 0.0)
     assert cell.regulators == () and len(cell.auprc_ratio) == 0
     assert np.isnan(cell.resampled_per_regulator).all()
@@ -176,7 +177,7 @@ def test_regulators_without_enough_edges_have_no_score_of_their_own():
 def test_a_cell_reads_back_as_written(tmp_path: Path):
     scores, universe = scored()
     at = At("a/b", "..", "TFs+500", "x.prior", "published:some", 0)
-    cell = measure(at, scores, universe, split(universe, "all"), 1.5)
+    cell = measure(at, scores, universe, universe.candidate, 1.5)
     STORE.write(tmp_path, cell)
     path = STORE.path_of(tmp_path, at)
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]

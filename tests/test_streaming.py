@@ -223,14 +223,14 @@ def test_the_objective_is_that_of_data_in_memory(stream, blocks):
         jax.tree.map(jnp.asarray, objective.view(*pair))
         for pair in ((block, streamed_own), (shared, own))
     ]
-    assert [int(view.total) for view in views] == [CELLS, CELLS]
-    assert int(views[0].segments) == 4
+    assert [int(view.extent.total) for view in views] == [CELLS, CELLS]
+    assert int(views[0].extent.segments) == 4
     params = objective.init(random.key(3), views[1])
     params["effect_loc"] += 0.1
 
     @jax.jit
     def cost(params, view, index):
-        cells = Cells(index, jnp.ones(len(index), bool), jnp.int32(view.total))
+        cells = Cells(index, jnp.ones(len(index), bool), jnp.int32(view.extent.total))
         return objective.loss(params, random.key(1), view, cells, jnp.int32(0))
 
     rows = np.arange(len(which_cells), dtype=np.int32)

@@ -31,7 +31,7 @@ from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import read_expression, read_groups, read_regulators
 from infosem_jax.grn.prepare import Priors
 from infosem_jax.grn.result import Fit, loss_table
-from infosem_jax.grn.saved import load_fit
+from infosem_jax.grn.saved import load
 
 # A check takes minutes, not hours: larger data are simulated smaller.
 MOST_GENES, MOST_CELLS = 150, 400
@@ -95,7 +95,7 @@ def read_run(folder: Path, expression: Path | None = None, data: Dataset | None 
             f"{folder}: found {there}. Runs of earlier versions, and fits above 1 GiB, were not "
             "saved whole; of a grid, give the folder of one fit. Run infosem fit again to get it."
         )
-    fitted = load_fit(folder / "fit.npz")
+    fitted = load(folder / "fit.npz")
     settings = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     if data is None:
         data = _expression(fitted, settings["run"], expression)

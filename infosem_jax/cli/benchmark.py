@@ -279,7 +279,8 @@ def _print_expression(cells: "list[ExpressionCell]") -> None:
 
 def _print_embedding(cells: "list[EmbeddingCell]") -> None:
     """Print average ranks over the six metrics, and the recovery of functions."""
-    from infosem_jax.benchmark.embedding.compare import average_ranks, rank_estimates, wide
+    from infosem_jax.benchmark.embedding.compare import average_ranks, rank_estimates
+    from infosem_jax.benchmark.table import wide
     from infosem_jax.outputs.page import interval
 
     table = wide(cells)

@@ -21,9 +21,9 @@ from infosem_jax.cli._common import (
 )
 
 if TYPE_CHECKING:
-    from infosem_jax.benchmark.grn.cell import Cell
     from infosem_jax.benchmark.grn.references import Loaded, Reference
     from infosem_jax.benchmark.grn.runner import LeakCheck
+    from infosem_jax.grn.accuracy import Cell
 
 benchmark_app = typer.Typer(
     help="Methods compared on data with a known answer.", no_args_is_help=True
@@ -79,7 +79,7 @@ def grn(
         from infosem_jax.benchmark.grn.methods import methods as all_methods
         from infosem_jax.benchmark.grn.references import find_references
         from infosem_jax.benchmark.grn.runner import Grid, reduce, run_grid
-        from infosem_jax.benchmark.grn.splits import KINDS
+        from infosem_jax.grn.splits import KINDS
 
         chosen = choose_methods(words(methods), all_methods(quick=quick))
         folder.check(out, resume=resume, overwrite=overwrite)

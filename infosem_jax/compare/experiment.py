@@ -15,8 +15,6 @@ import numpyro.distributions as dist
 import pandas as pd
 
 from infosem_jax import _typing
-from infosem_jax.benchmark.grn.cell import At, Cell
-from infosem_jax.benchmark.grn.splits import Universe, candidates
 from infosem_jax.compare.measures import (
     PRIOR_ONLY,
     SHUFFLED,
@@ -31,6 +29,7 @@ from infosem_jax.data.io import atomic_write
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
+from infosem_jax.grn.accuracy import At, Cell
 from infosem_jax.grn.config import Config, converged
 from infosem_jax.grn.evidence import MOST_GENES, held_out_cells
 from infosem_jax.grn.fitting import GridProgress, fit_many
@@ -38,6 +37,7 @@ from infosem_jax.grn.prepare import Job, PriorLike, Priors, as_priors, context, 
 from infosem_jax.grn.priors.binding import Bindable, coverage
 from infosem_jax.grn.priors.relabelled import Relabelled
 from infosem_jax.grn.result import Fit
+from infosem_jax.grn.splits import Universe, candidates
 
 RECIPE = converged(epochs=40, start="prior", held_out=0.1)
 # Share of the time of a job that its training takes; the rest is scoring.

@@ -12,7 +12,6 @@ import pandas as pd
 import tomli_w
 
 from infosem_jax import _typing
-from infosem_jax.benchmark.grn.compare import HEADLINE
 from infosem_jax.compare import _figures as draw
 from infosem_jax.compare.experiment import Plan, identity, run
 from infosem_jax.compare.measures import SHUFFLED
@@ -31,6 +30,7 @@ from infosem_jax.engine.saver import Saver
 from infosem_jax.grn import run_folder
 from infosem_jax.grn.batch import checkpoint_folder
 from infosem_jax.grn.metrics import UNIVERSE
+from infosem_jax.grn.paired import HEADLINE
 from infosem_jax.outputs.folder import software_versions, whole_folder
 from infosem_jax.outputs.page import svg
 from infosem_jax.outputs.render import render

@@ -21,7 +21,7 @@ from infosem_jax.embedding.losses import reconstruction
 from infosem_jax.embedding.model import Vectors
 from infosem_jax.engine import training
 from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Cells, Fits, Rate, Resident, Schedule
+from infosem_jax.engine.types import Fits, Rate, Resident, Schedule
 from infosem_jax.nn import mish
 
 MASKED = 0.25
@@ -90,10 +90,6 @@ class Pool(NamedTuple):
 
     studies: tuple[Data, ...]
 
-    # To the engine a step on everything is an epoch of one cell.
-    n_rows = n_cells = total = segments = 1
-    n_held_out = 0
-
 
 class Objective(NamedTuple):
     """A network by name; equal ones share a compilation."""
@@ -109,7 +105,7 @@ class Objective(NamedTuple):
         """Return starting parameters."""
         return _NETWORKS[self.name].start(self.dim, key, data)
 
-    def loss(self, params, key: Array, data: Pool, cells: Cells, epoch: Array) -> Array:
+    def loss(self, params, key: Array, data: Pool, cells: None, epoch: Array) -> Array:
         """Return the cost."""
         return _NETWORKS[self.name].cost(params, key, data)
 
@@ -234,7 +230,7 @@ def _train(
     schedule = Schedule(
         optimisers=(("network", "adam"),),
         phases=((("network",), 1),),
-        batch_size=1,
+        batch_size=0,  # all data at each step
         steps=1,
         chunk=100,
     )

@@ -16,8 +16,8 @@ from scipy import stats
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.data._tables import open_text, read_table
 from infosem_jax.embedding.graph import StudyGraph
-from infosem_jax.embedding.metrics import auroc
 from infosem_jax.embedding.studies import Study
+from infosem_jax.scores import auroc
 
 LEAST, MOST = 5, 200
 PRECISION_AT = 10

@@ -8,10 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from scipy import sparse, stats
+from jaxtyping import Float, Int
+from scipy import sparse
 
 from infosem_jax.embedding.graph import StudyGraph, common
+from infosem_jax.scores import auroc
 
 NEIGHBOURS = 15
 # Of local inverse Simpson indices (Korsunsky et al. 2019): 3 neighbours for one of perplexity.
@@ -241,15 +242,6 @@ def overlap(graphs: Sequence[StudyGraph], rows: Rows, cluster: Int[np.ndarray, "
                     pairs += both.size
         total += at.sum() * (jaccards / pairs if pairs else 0.0)
     return total / len(cluster)
-
-
-def auroc(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
-    """Return the area under the ROC curve, ties counting half; NaN if one class is missing."""
-    n = int(positive.sum())
-    if n in (0, len(score)):
-        return np.nan
-    ranks = stats.rankdata(score)
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
 
 
 def _nearest(

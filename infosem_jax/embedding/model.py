@@ -18,7 +18,7 @@ from infosem_jax.embedding.network import Config, Group
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import choose, place
 from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Cells, Chunk, Fits, Rate, Resident, Schedule
+from infosem_jax.engine.types import Chunk, Fits, Rate, Resident, Schedule
 
 DEFAULT = Config()
 Vectors = tuple[Float32[np.ndarray, "_ dim"], ...]
@@ -41,10 +41,6 @@ class Pool(NamedTuple):
     pairs: Pairs | None
     weights: Float[Array | np.ndarray, " 2"]
 
-    # To the engine a step of all studies is an epoch of one cell.
-    n_rows = n_cells = total = segments = 1
-    n_held_out = 0
-
 
 class Objective(NamedTuple):
     """The loss of all studies at once."""
@@ -60,7 +56,7 @@ class Objective(NamedTuple):
         """Return starting parameters."""
         return network.init(key, data.groups, self.n_labels, self.config)
 
-    def loss(self, params, key: Array, data: Pool, cells: Cells, epoch: Array) -> Array:
+    def loss(self, params, key: Array, data: Pool, cells: None, epoch: Array) -> Array:
         """Return the loss of `losses`, summed over studies."""
         return sum(terms(params, key, data, self.config).values(), jnp.float32(0.0))
 
@@ -139,7 +135,7 @@ def fit(
     schedule = Schedule(
         optimisers=(("encoder", "adam"), ("decoder", "adam")),
         phases=((("encoder", "decoder"), 1),),
-        batch_size=1,
+        batch_size=0,  # all data at each step
         steps=1,
         chunk=50,
     )

@@ -42,6 +42,7 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from infosem_jax.expression.recall import Recall, gene_recall
+from infosem_jax.scores import auroc
 
 MAD_FLOOR = 0.01
 
@@ -84,7 +85,7 @@ def evaluate(
         "spearman": _correlation(_ranks(truth, 1), _ranks(predicted, 1), 1),
         "pearson": _correlation(truth, predicted, 1),
         "smape": _smape(truth, predicted),
-        "auroc": _auroc(truth, predicted),
+        "auroc": auroc(predicted, truth > np.median(truth, axis=1, keepdims=True)),
         "r2": _r2(truth, predicted, truth.mean(1, keepdims=True), 1),
         "rank_correlation": _correlation(_ranks(z_truth, 1), _ranks(z_predicted, 1), 1),
         "rank_correlation_bing": _correlation(
@@ -217,15 +218,6 @@ def _smape(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     size = (np.abs(truth) + np.abs(predicted)) / 2
     share = np.abs(predicted - truth) / np.where(size == 0, 1.0, size)
     return 100 * share.mean(1)
-
-
-def _auroc(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    above = truth > np.median(truth, axis=1, keepdims=True)
-    n_above = above.sum(1)
-    others = truth.shape[1] - n_above
-    in_order = (_ranks(predicted, 1) * above).sum(1) - n_above * (n_above + 1) / 2
-    couples = n_above * others
-    return np.where(couples > 0, in_order / np.maximum(couples, 1), np.nan)
 
 
 def _r2(truth: np.ndarray, predicted: np.ndarray, middle: np.ndarray, axis: int) -> np.ndarray:

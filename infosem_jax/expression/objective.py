@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import lax, random
 from jaxtyping import Array, Float
 
@@ -17,8 +18,9 @@ from infosem_jax.expression.network import Config, Shape, Wiring
 AT_ONCE = 2**24
 
 
-class Pool(NamedTuple):
-    """Samples that members share: for training, or to be judged by.
+@struct.dataclass
+class Pool:
+    """Samples that members share.
 
     Attributes
     ----------
@@ -26,16 +28,15 @@ class Pool(NamedTuple):
         Values of the nodes that send to all, features of every node, and targets.
     wiring
         The graph.
+    held_out
+        Whether each member is evaluated on those samples that it does not learn from.
     """
 
     x: Any
     feature: Any
     y: Any
     wiring: Wiring
-
-
-class HeldOut(Pool):
-    """The same samples, of which each member looks at those that it does not learn from."""
+    held_out: bool = struct.field(pytree_node=False, default=False)
 
 
 class Parts(NamedTuple):
@@ -52,18 +53,19 @@ class Objective(NamedTuple):
     shape: Shape
 
     def view(self, shared: Pool, own: Parts) -> Rows:
-        """Return the samples that a member learns from, or looks at."""
-        return Rows(shared, own, own.valid if isinstance(shared, HeldOut) else own.train)
+        """Return the samples that a member learns from, or is evaluated on."""
+        return Rows(shared, own, own.valid if shared.held_out else own.train)
 
     def init(self, key: Array, data: Rows) -> training.Params:
         """Return starting parameters."""
         return network.init(key, self.config, self.shape)
 
     def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
-        """Return the mean cost of an entry; of held-out samples, what a look compares."""
+        """Return the mean cost of an entry; of held-out samples, what decides when to stop."""
         config, pool = self.config, data.shared
-        x, feature, y = (leaf[data.index[cells.index]] for leaf in pool[:3])
-        if isinstance(pool, HeldOut):
+        at = data.index[cells.index]
+        x, feature, y = pool.x[at], pool.feature[at], pool.y[at]
+        if pool.held_out:
             mean, log_scale = in_blocks(config, params, pool.wiring, x, feature)
             if config.judge == "spearman":
                 return 1 - _rank_correlation(mean, y).mean()

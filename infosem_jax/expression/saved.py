@@ -18,6 +18,7 @@ from jaxtyping import Float, Float32
 
 from infosem_jax import graphs
 from infosem_jax._typing import Path
+from infosem_jax.engine.types import Losses
 from infosem_jax.expression import model as graph_model
 from infosem_jax.expression import network
 from infosem_jax.expression.graph import GeneGraph
@@ -328,7 +329,7 @@ def _pack(member: Any) -> dict[str, Any]:
         "graph_senders": np.asarray(graph.sparse.senders),
         "graph_receivers": np.asarray(graph.sparse.receivers),
     }
-    arrays |= {name: getattr(member, name) for name in _PLAIN}
+    arrays |= {name: getattr(member, name) for name in _PLAIN} | member.losses._asdict()
     if line is not None:
         arrays |= {"line_slope": line.slope, "line_offset": line.offset}
     leaves = jax.tree_util.tree_leaves_with_path(member.params)
@@ -376,6 +377,7 @@ def _unpack(
         graph=graph,
         params=jax.tree.unflatten(form, params),
         line=line,
+        losses=Losses(arrays["train"], arrays["held_out"]),
         **plain,
     )
 
@@ -384,7 +386,7 @@ def _unpack(
 _PLAIN = tuple(
     name
     for name in graph_model.Fitted._fields
-    if name not in ("inputs", "targets", "config", "graph", "params", "line")
+    if name not in ("inputs", "targets", "config", "graph", "params", "line", "losses")
 )
 _SAMPLES = (
     *("x_train", "y_train", "x_valid", "y_valid", "at_input"),

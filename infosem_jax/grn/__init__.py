@@ -9,7 +9,7 @@ from infosem_jax.grn.prepare import Job, Priors
 from infosem_jax.grn.priors.binding import GeneContext, bind, coverage
 from infosem_jax.grn.priors.registry import REGISTRY, variant
 from infosem_jax.grn.result import Fit, loss_table, network
-from infosem_jax.grn.saved import load_fit, save_fit
+from infosem_jax.grn.saved import load, save
 
 __all__ = [
     "REGISTRY",
@@ -30,11 +30,11 @@ __all__ = [
     "from_anndata",
     "knockout",
     "knockouts",
-    "load_fit",
+    "load",
     "loss_table",
     "network",
     "priors",
-    "save_fit",
+    "save",
     "sem",
     "to_anndata",
     "variant",

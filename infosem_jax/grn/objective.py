@@ -14,7 +14,7 @@ from numpyro import handlers
 from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
 from infosem_jax.engine import training
-from infosem_jax.engine.types import Cells, Rate, Schedule
+from infosem_jax.engine.types import Cells, Extent, Rate, Schedule
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
 
@@ -97,19 +97,9 @@ class FitData(NamedTuple):
         return self.choice.n_cells
 
     @property
-    def n_held_out(self) -> Any:
-        """Number of cells kept out of training."""
-        return self.choice.n_held_out
-
-    @property
-    def total(self) -> Any:
-        """Number of training cells."""
-        return self.n_cells - self.n_held_out
-
-    @property
-    def segments(self) -> int:
-        """One: an epoch passes over all cells."""
-        return 1
+    def extent(self) -> Extent:
+        """All cells; an epoch passes over those that train."""
+        return Extent(self.n_rows, self.n_cells, self.choice.n_held_out)
 
     def batch(self, index: Int[Array, " batch"]) -> tuple[Array, Array | None]:
         """Return expression and scored entries of some cells."""

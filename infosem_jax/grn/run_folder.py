@@ -19,7 +19,7 @@ from infosem_jax.grn.prepare import context
 from infosem_jax.grn.priors.binding import coverage
 from infosem_jax.grn.report import Report, write_report
 from infosem_jax.grn.result import Fit, loss_table, network
-from infosem_jax.grn.saved import fit_bytes, save_fit, saved_bytes
+from infosem_jax.grn.saved import fit_bytes, save, saved_bytes
 from infosem_jax.outputs.folder import software_versions, write_h5ad
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FILES = {
     "edges.csv": "candidate edges with their uncertainty, strongest first",
     "network.h5ad": "the network as AnnData: varp['infosem'], regulators in rows",
-    "fit.npz": "the fit itself, for infosem check, knock-outs and load_fit",
+    "fit.npz": "the fit itself, for infosem check, knock-outs and infosem_jax.grn.load",
     "losses.csv": "training and held-out loss of each seed and epoch",
     "config.toml": "all settings; infosem fit --config reads it",
     "versions.json": "versions of the software, and the device",
@@ -174,7 +174,7 @@ def write_run(
     (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
     files = dict(FILES)
     if fit_bytes(fitted) <= MOST_FIT_BYTES:
-        save_fit(folder / "fit.npz", fitted)
+        save(folder / "fit.npz", fitted)
     else:
         del files["fit.npz"]
     if comparison is not None:

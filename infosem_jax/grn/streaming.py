@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -17,6 +16,7 @@ from infosem_jax.data.stream import (
     read_block,
 )
 from infosem_jax.engine.layout import Layout, place
+from infosem_jax.engine.types import Extent
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import Choice, pick
 
@@ -70,34 +70,15 @@ class BlockData(NamedTuple):
     choice: Choice
 
     @property
-    def n_rows(self) -> int:
-        """Number of rows of the block."""
-        return self.block.values.shape[0]
-
-    @property
     def n_genes(self) -> int:
         """Number of genes."""
         return len(self.block.mean)
 
     @property
-    def n_cells(self) -> Array:
-        """Number of cells in the block."""
-        return self.block.n_cells
-
-    @property
-    def n_held_out(self) -> Array:
-        """Zero: blocks hold training cells only."""
-        return jnp.int32(0)
-
-    @property
-    def total(self) -> Array:
-        """Number of training cells of the stream."""
-        return self.block.total
-
-    @property
-    def segments(self) -> Array:
-        """Number of blocks in an epoch."""
-        return self.block.segments
+    def extent(self) -> Extent:
+        """Cells of the block, as a part of the training cells of the stream."""
+        block = self.block
+        return Extent(len(block.values), block.n_cells, 0, block.total, block.segments)
 
     def batch(self, index: Int[Array, " batch"]) -> tuple[Any, Any]:
         """Return expression and entries measured as non-zero of some cells, [batch, genes]."""

@@ -267,9 +267,10 @@ def apply_member(network: FittedNetwork, member: int, perturbations: Perturbatio
         )
         for i in range(0, len(perturbations.node), AT_ONCE)
     ]  # fmt: skip
-    response = np.concatenate([part.response for part in parts], axis=1)
+    # Outputs have perturbations in their second axis, all else in the first.
+    response = jnp.concatenate([part.response for part in parts], axis=1)
     others = jax.tree.map(
-        lambda *leaves: np.concatenate(leaves), *[(part.aligned, part.selection) for part in parts]
+        lambda *leaves: jnp.concatenate(leaves), *[(part.aligned, part.selection) for part in parts]
     )
     return Output(response, *others)
 
@@ -350,7 +351,7 @@ def _train(
         schedule,
         Fits(keys, {"network": Rate(rate, np.ones_like(rate))}, fits),
         shared,
-        shared.replace(held_out=True) if stops else None,
+        replace(shared, held_out=True) if stops else None,
         epochs=config.epochs,
         from_start=True,
         on_chunk=on_chunk,

@@ -9,10 +9,11 @@ from jaxtyping import Float32, Int
 
 from infosem_jax.perturbation.adapert import FittedNetwork, apply_member, predict_network
 from infosem_jax.perturbation.data import Responses
+from infosem_jax.perturbation.fitting import Fitted, mean_control, parse_lines, parse_perturbed
 from infosem_jax.perturbation.knowledge import FAR, union
-from infosem_jax.perturbation.metrics import auroc
 from infosem_jax.perturbation.prepare import perturbation_inputs
 from infosem_jax.perturbation.selector import threshold_of
+from infosem_jax.scores import auroc
 
 
 class Contexts(NamedTuple):
@@ -94,29 +95,34 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    network: FittedNetwork,
-    perturbed: tuple[str, ...],
-    line: str,
+    fitted: Fitted,
+    perturbed: str | tuple[str, ...],
+    line: str | None = None,
     control: Float32[np.ndarray, "1 genes"] | None = None,
 ) -> Explanation:
     """Return the nodes that the prediction for a perturbation used, and how they are connected.
 
+    Of several seeds, that of the first.
+
     Parameters
     ----------
-    network
-        The network.
-    perturbed, line
-        Genes and cell line of the perturbation.
-    control
-        Its matched control mean; None of networks of signs.
+    fitted
+        A network that chooses nodes.
+    perturbed, line, control
+        As of `fitting.predict`, of one perturbation.
 
     Raises
     ------
     ValueError
-        If the network has no context of nodes.
+        If the method is no network, or has no context of nodes.
     """
-    found = contexts(network, [perturbed], [line], control)
-    prediction = predict_network(network, [perturbed], [line], control)
+    if not fitted.networks:
+        raise ValueError(f"Expected a network, found {fitted.method}, which chooses no nodes.")
+    network, genes = fitted.networks[0], parse_perturbed([perturbed])
+    lines = parse_lines(fitted, line, 1)
+    control = mean_control(fitted, lines) if control is None else control
+    found = contexts(network, genes, lines, control)
+    prediction = predict_network(network, genes, lines, control)
     names = np.asarray(network.knowledge.nodes)
     real = found.hop[0] < FAR
     node = found.node[0][real]
@@ -183,7 +189,7 @@ def agreement(found: Contexts, truth: Responses, nodes: Sequence[str]) -> dict[s
             rows["de_candidates"].append(float(de.mean()))
         if chosen.any():
             rows["de_selected"].append(float(de[chosen].mean()))
-        rows["score_auroc"].append(auroc(found.score[i][known], de) if de.size else np.nan)
+        rows["score_auroc"].append(float(auroc(found.score[i][known], de)) if de.size else np.nan)
     return {
         name: float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
         for name, values in rows.items()

@@ -1,4 +1,4 @@
-"""A method fitted to a screen: predictions of new perturbations, the test, and the file.
+"""A method fitted to a screen: its predictions, its test, and its file.
 
 Of networks the parameters are kept, and with them, as of all other methods, the responses that
 were learned from and the knowledge: anyone who has such a file has the data.
@@ -123,12 +123,12 @@ def fit(
     problem = make_problem(screen.responses, split, knowledge)
     # Tests of single cells are not needed to predict.
     train = problem.task.train._replace(changes=None)
+    task = problem.task._replace(train=train)
     networks: list[FittedNetwork] = []
-    for i in range(seeds if settings is not None else 0):
-        told = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, seeds)))
-        networks += fit_networks(
-            [problem.task._replace(train=train)], settings, seed=key + i, on_chunk=told
-        )
+    if settings is not None:
+        for i in range(seeds):
+            told = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, seeds)))
+            networks += fit_networks([task], settings, seed=key + i, on_chunk=told)
     return Fitted(
         config.method,
         {} if settings is None else asdict(settings),

@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score
 
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
 from infosem_jax.perturbation.guards import check_prediction
 from infosem_jax.perturbation.task import Prediction
+from infosem_jax.scores import auroc
 
 LEAST_DE = 5
 TOP = 20
@@ -165,16 +166,6 @@ def discrimination(
     return found
 
 
-def auroc(score: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
-    """Return the area under the ROC curve, ties counted half; NaN with one class only."""
-    return float(roc_auc_score(truth, score)) if 0 < truth.sum() < len(truth) else float("nan")
-
-
-def average_precision(score: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
-    """Return the average precision, tied scores taken together; NaN without positives."""
-    return float(average_precision_score(truth, score)) if truth.any() else float("nan")
-
-
 def perturbed_columns(responses: Responses) -> Bool[np.ndarray, "n genes"]:
     """Return which of the responding genes each row perturbs."""
     place = {gene: i for i, gene in enumerate(responses.genes)}
@@ -251,7 +242,7 @@ def _of_expression(
                 found[f"overlap_at_{k}"][i], found[f"precision_at_{k}"][i] = _shared(
                     truth.changes.lfc[i], genes, changes.lfc[i], called[i] != 0, k
                 )
-        found["pr_auc"][i] = average_precision(np.asarray(score, np.float64), genes)
+        found["pr_auc"][i] = average_precision_score(genes, score)
     return found
 
 
@@ -259,19 +250,22 @@ def _of_signs(truth: Responses, predicted: Prediction) -> Scores:
     """Measure a table of signs: AUROC of each gene over perturbations, and of all pairs at once."""
     known, de = truth.known, truth.sign != 0
     up = truth.sign > 0
-    genes = range(len(truth.genes))
-    of_de = [auroc(predicted.de[known[:, g], g], de[known[:, g], g]) for g in genes]
-    of_up = [auroc(predicted.up[de[:, g], g], up[de[:, g], g]) for g in genes]
-    rows = range(len(known))
-    by_row = [auroc(predicted.de[i, known[i]], de[i, known[i]]) for i in rows]
-    each = {"de_auroc": np.asarray(of_de), "direction_auroc": np.asarray(of_up)}
+    genes, rows = range(len(truth.genes)), range(len(known))
+    of_de = np.array([auroc(predicted.de[known[:, g], g], de[known[:, g], g]) for g in genes])
+    of_up = np.array([auroc(predicted.up[de[:, g], g], up[de[:, g], g]) for g in genes])
+    by_row = np.array([auroc(predicted.de[i, known[i]], de[i, known[i]]) for i in rows])
+    each = {"de_auroc": of_de, "direction_auroc": of_up}
+    precision, match = np.nan, np.nan
+    if de[known].any():
+        precision = average_precision_score(de[known], predicted.de[known])
+        match = ((predicted.change > 0) == up)[de].mean()
     metrics = {name: _mean(values) for name, values in each.items()}
     metrics |= {
-        "de_auroc_pooled": auroc(predicted.de[known], de[known]),
-        "direction_auroc_pooled": auroc(predicted.up[de], up[de]),
-        "de_auroc_per_perturbation": _mean(np.asarray(by_row)),
-        "de_ap_pooled": average_precision(predicted.de[known], de[known]),
-        "direction_match": float(((predicted.change > 0) == up)[de].mean()) if de.any() else np.nan,
+        "de_auroc_pooled": float(auroc(predicted.de[known], de[known])),
+        "direction_auroc_pooled": float(auroc(predicted.up[de], up[de])),
+        "de_auroc_per_perturbation": _mean(by_row),
+        "de_ap_pooled": float(precision),
+        "direction_match": float(match),
         "genes_de": float(np.isfinite(of_de).sum()),
         "genes_direction": float(np.isfinite(of_up).sum()),
     }

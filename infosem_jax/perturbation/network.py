@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.nn import GATv2
 from infosem_jax.perturbation.config import AdaPertConfig
-from infosem_jax.perturbation.selector import Selection, pool, threshold_of
+from infosem_jax.perturbation.selector import Selection, pool, select, threshold_of
 
 _MOST_HOPS = 16
 

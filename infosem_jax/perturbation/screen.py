@@ -83,7 +83,7 @@ def read_screen(
             path, columns, top_genes=top_genes, most_cells=most_cells,
             least_counts=least_counts, keep=keep,
         )  # fmt: skip
-        return of_cells(cells, thresholds=thresholds, least_cells=least_cells)
+        return screen_of_cells(cells, thresholds=thresholds, least_cells=least_cells)
     if name.endswith(".npz"):
         found = read_means(path, line=line, thresholds=thresholds)
         return Screen(found, {}, ("",) * len(found.perturbed), thresholds)
@@ -91,7 +91,9 @@ def read_screen(
     return Screen(found, {}, published, thresholds)
 
 
-def of_cells(cells: Cells, *, thresholds: Thresholds = USUAL, least_cells: int = 10) -> Screen:
+def screen_of_cells(
+    cells: Cells, *, thresholds: Thresholds = USUAL, least_cells: int = 10
+) -> Screen:
     """Make a screen of cells.
 
     Parameters

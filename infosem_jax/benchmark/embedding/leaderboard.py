@@ -8,14 +8,12 @@ import pandas as pd
 
 from infosem_jax.benchmark.embedding.cells import Cell
 from infosem_jax.benchmark.embedding.compare import (
-    Estimate,
     average_ranks,
     difference,
-    estimate,
     rank_estimates,
     undefined,
-    wide,
 )
+from infosem_jax.benchmark.table import wide
 from infosem_jax.embedding.methods import CONTROLS
 from infosem_jax.embedding.metrics import SIX
 from infosem_jax.outputs.page import (
@@ -28,6 +26,7 @@ from infosem_jax.outputs.page import (
     number,
     seconds,
 )
+from infosem_jax.scores import Estimate, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -202,7 +201,7 @@ def _scores(of: pd.DataFrame, method: str, shown: Mapping[str, str]) -> list[str
     return [
         seconds(float(own[name].mean()))
         if name == "seconds"
-        else _text(estimate(own[name].to_numpy()))
+        else _text(mean_interval(own[name].to_numpy()))
         for name in shown
     ]
 

@@ -74,6 +74,11 @@ class Cell(NamedTuple):
     inferred: Float[np.ndarray, "test shown"]
     sd: Float[np.ndarray, "test shown"]
 
+    @property
+    def shared(self) -> float:
+        """Ratio of test to training samples, which seeds split anew."""
+        return self.sizes[2] / self.sizes[0]
+
 
 def measure(at: At, problem: Problem, prediction: Prediction, seconds: float) -> Cell:
     """Measure an inference of the test samples.

@@ -7,7 +7,8 @@ from infosem_jax.benchmark.grn.controls import (
     random_embedding,
     symbol_embedding,
 )
-from infosem_jax.benchmark.grn.splits import (
+from infosem_jax.grn.metrics import evaluate_edges, score_matrix
+from infosem_jax.grn.splits import (
     KINDS,
     Kind,
     Split,
@@ -17,7 +18,6 @@ from infosem_jax.benchmark.grn.splits import (
     split,
     training_labels,
 )
-from infosem_jax.grn.metrics import evaluate_edges, score_matrix
 
 __all__ = [
     "CONTROLS",

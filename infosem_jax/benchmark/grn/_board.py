@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn.cell import Cell
-from infosem_jax.benchmark.grn.compare import (
+from infosem_jax.grn.accuracy import Cell
+from infosem_jax.grn.paired import (
     HEADLINE,
     Group,
     best,
@@ -16,6 +16,7 @@ from infosem_jax.benchmark.grn.compare import (
     split_order,
     summary,
 )
+from infosem_jax.scores import verdict
 
 CONTROL = "Control:"
 METRIC_NAMES = {HEADLINE: "per regulator", "auprc": "pooled"}
@@ -154,13 +155,8 @@ def _compared(row: Mapping[str, Any] | None) -> list[str]:
         _interval(row, "difference", digits, sign=True),
         _interval(row, "ratio", 2),
         f"{row['won']} of {row['pairs']}",
-        verdict(row),
+        verdict(row["difference_low"], row["difference_high"]),
     ]
-
-
-def verdict(row: Mapping[str, Any]) -> str:
-    low, high = row["difference_low"], row["difference_high"]
-    return "–" if np.isnan(low) else "above" if low > 0 else "below" if high < 0 else "open"
 
 
 def _by_data_set(group: Group, rows: pd.DataFrame, order: Sequence[str]) -> Table:

@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import Float
 
 from infosem_jax._typing import Names
-from infosem_jax.benchmark.grn.splits import Universe
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import Embedding, align_embedding, embedding
+from infosem_jax.grn.splits import Universe
 
 Control: TypeAlias = Callable[[Dataset, Universe, np.ndarray, int], np.ndarray]
 

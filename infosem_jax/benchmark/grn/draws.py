@@ -7,7 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from infosem_jax.benchmark.grn.references import Loaded
-from infosem_jax.benchmark.grn.splits import KINDS, Split, Universe, candidates, read_split, split
+from infosem_jax.grn.splits import KINDS, Split, Universe, candidates, read_split, split
 
 PUBLISHED = "published:"
 

@@ -19,14 +19,14 @@ from infosem_jax.benchmark.grn._board import (
     of_group,
     of_network,
     tables,
-    verdict,
 )
-from infosem_jax.benchmark.grn.cell import Cell
-from infosem_jax.benchmark.grn.compare import Group
 from infosem_jax.data._files import atomic_write
+from infosem_jax.grn.accuracy import Cell
 from infosem_jax.grn.metrics import UNIVERSE
+from infosem_jax.grn.paired import Group
 from infosem_jax.outputs.page import counted
 from infosem_jax.outputs.render import render
+from infosem_jax.scores import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -205,7 +205,7 @@ def _overview(board: Board) -> list[str]:
     for metric, name in METRIC_NAMES.items():
         of = board.versus.loc[board.versus["metric"] == metric].to_dict("records")
         if of:
-            verdicts = [verdict(row) for row in of]
+            verdicts = [verdict(row["difference_low"], row["difference_high"]) for row in of]
             sentences.append(
                 f"{name.capitalize()}, {verdicts.count('above')} of {len(of)} comparisons of a "
                 f"method with the best control are above it with their whole interval, "

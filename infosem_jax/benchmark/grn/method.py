@@ -6,8 +6,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from infosem_jax.benchmark.grn.controls import Control
-from infosem_jax.benchmark.grn.splits import Universe
 from infosem_jax.grn.baselines.problem import Problem, Scores
+from infosem_jax.grn.splits import Universe
 
 Uses: TypeAlias = Literal["expression", "labels"]
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn.splits import Split, Universe, training_labels
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.baselines.problem import Problem
+from infosem_jax.grn.splits import Split, Universe, training_labels
 
 
 def labelled(

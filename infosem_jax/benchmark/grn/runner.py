@@ -28,17 +28,18 @@ from infosem_jax.benchmark.grid import (
     write_tables,
 )
 from infosem_jax.benchmark.grn import leaderboard, leaks
-from infosem_jax.benchmark.grn.cell import STORE, At, Cell, measure
+from infosem_jax.benchmark.grn.cells import STORE
 from infosem_jax.benchmark.grn.draws import Test, check_splits, draw_tests
 from infosem_jax.benchmark.grn.method import Method
 from infosem_jax.benchmark.grn.methods import methods
 from infosem_jax.benchmark.grn.problems import cut, labelled, part_of, read_outs, unlabelled
 from infosem_jax.benchmark.grn.references import Loaded
-from infosem_jax.benchmark.grn.splits import KINDS
 from infosem_jax.engine.compiled import make_room
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.grn.accuracy import At, Cell, measure
 from infosem_jax.grn.baselines.problem import Problem
+from infosem_jax.grn.splits import KINDS
 
 QUICK = {"regulators": 24, "genes": 120, "cells": 150}
 QUICK_DATASETS = 2
@@ -262,7 +263,7 @@ def _write(
     for name in sorted(scores, reverse=True):
         place = at._replace(method=f"{at.method}.{name}") if name else at
         part = part_of(scores[name], problem, test.universe)
-        cells.append(measure(place, part, test.universe, test.split, seconds))
+        cells.append(measure(place, part, test.universe, test.split.test, seconds))
         STORE.write(out, cells[-1])
     return cells
 

@@ -10,6 +10,8 @@ from infosem_jax.benchmark.store import Store
 from infosem_jax.perturbation.metrics import Scores
 
 SHOWN = 4
+# Splits that are the same for every seed, or cover every perturbation.
+FIXED = ("published", "leave_one_out", "line")
 
 
 class At(NamedTuple):
@@ -58,6 +60,12 @@ class Cell(NamedTuple):
     shown: tuple[str, ...]
     observed: Float[np.ndarray, "shown genes"]
     predicted: Float[np.ndarray, "shown genes"]
+
+    @property
+    def shared(self) -> float:
+        """Ratio of test to training perturbations, 0 where seeds share the split."""
+        fixed = self.at.split.partition(":")[0] in FIXED
+        return 0.0 if fixed else self.sizes[1] / self.sizes[0]
 
 
 def make_cell(

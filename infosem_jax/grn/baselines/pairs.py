@@ -17,7 +17,16 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import Layout, place
-from infosem_jax.engine.types import Cells, Chunk, Fits, Rate, Resident, Schedule, TrainState
+from infosem_jax.engine.types import (
+    Cells,
+    Chunk,
+    Extent,
+    Fits,
+    Rate,
+    Resident,
+    Schedule,
+    TrainState,
+)
 from infosem_jax.graphs import GraphsTuple, roomy
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
@@ -52,29 +61,9 @@ class TrainingPairs(NamedTuple):
     labelled: Labelled
 
     @property
-    def n_rows(self) -> int:
-        """Number of pairs with padding."""
-        return len(self.labelled.label)
-
-    @property
-    def n_cells(self) -> Any:
-        """Number of pairs."""
-        return self.labelled.n
-
-    @property
-    def total(self) -> Any:
-        """Number of pairs."""
-        return self.labelled.n
-
-    @property
-    def n_held_out(self) -> int:
-        """Validation pairs are apart from these."""
-        return 0
-
-    @property
-    def segments(self) -> int:
-        """An epoch is one segment."""
-        return 1
+    def extent(self) -> Extent:
+        """All pairs, with padding; validation pairs are apart from these."""
+        return Extent(len(self.labelled.label), self.labelled.n)
 
 
 class ValidationPairs(TrainingPairs):
