@@ -20,9 +20,9 @@ from _record import Figure, parser, print_table, report
 from speed_grn import regdiffusion_edges
 
 from infosem_jax import Config, edges, fit, network, priors
-from infosem_jax.benchmark.grn import evaluate_edges
 from infosem_jax.data import read_expression, read_network
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn.metrics import evaluate_edges
 
 NETWORKS = ("string", "specific")
 METRICS = ("auprc_ratio", "auprc_ratio_per_regulator")

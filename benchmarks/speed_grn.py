@@ -44,7 +44,6 @@ from numpyro import handlers
 from numpyro.infer import SVI, TraceMeanField_ELBO
 
 from infosem_jax import edges, fit, network
-from infosem_jax.benchmark.grn import evaluate_edges
 from infosem_jax.data import (
     Embedding,
     dataset,
@@ -56,6 +55,7 @@ from infosem_jax.data import (
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn.config import Config
+from infosem_jax.grn.metrics import evaluate_edges
 from infosem_jax.grn.model import Batch, Graph, guide, model
 from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.grn.priors.binding import GeneContext, bind

@@ -15,9 +15,9 @@ import numpyro.distributions as dist
 from sklearn.metrics import roc_auc_score
 
 from infosem_jax import converged, fit, knockout
-from infosem_jax.benchmark.grn import score_matrix
 from infosem_jax.data import Dataset
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
+from infosem_jax.grn.metrics import score_matrix
 from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.grn.priors.binding import GeneContext, Prior
 

@@ -18,9 +18,9 @@ import pandas as pd
 from scipy.sparse import csr_array
 
 from infosem_jax import Network, converged, edges, fit, network, priors, to_anndata
-from infosem_jax.benchmark.grn import evaluate_edges
 from infosem_jax.data import normalise, read_expression
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
+from infosem_jax.grn.metrics import evaluate_edges
 from infosem_jax.grn.networks import to_decoupler, write_edges
 
 # A small problem, trained to convergence, with as simple a model of the noise as there is.

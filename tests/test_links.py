@@ -187,8 +187,8 @@ def test_bad_input_is_refused_before_training():
 
 
 def test_genelink_on_its_published_split(real_data: Path):
-    from infosem_jax.benchmark.grn import candidates, read_split, training_labels
     from infosem_jax.data import read_expression, read_network
+    from infosem_jax.grn.splits import candidates, read_split, training_labels
 
     folder = real_data / "beeline" / "hESC" / "TFs+500"
     data = read_expression(folder / "expression.npz")

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from infosem_jax.benchmark.grn import evaluate_edges, score_matrix
+from infosem_jax.grn.metrics import evaluate_edges, score_matrix
 
 METRICS = ("auprc", "auprc_ratio", "auroc", "epr", "hit_at_1pct")
 

@@ -218,6 +218,10 @@ def fit(
 def evaluate(
     edges: Annotated[Path, typer.Argument(help="Edge table of any method: source,target,weight.")],
     network: Annotated[Path, typer.Argument(help="Reference network: source,target[,label].")],
+    weight: Annotated[
+        str | None,
+        typer.Option(help="Column of EDGES.csv to rank by; one of a usual name by default."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Breaks ties.")] = 0,
     signed: Annotated[
         bool, typer.Option("--signed", help="Rank by weight instead of its size.")
@@ -225,12 +229,13 @@ def evaluate(
 ) -> None:
     """Score an edge table against a reference network; prints JSON."""
     with plain_errors():
-        from infosem_jax.benchmark.grn import evaluate_edges
         from infosem_jax.data import read_network
+        from infosem_jax.grn.metrics import evaluate_edges
 
         scores = evaluate_edges(
-            read_network(edges), read_network(network), seed=seed, absolute=not signed
-        )
+            read_network(edges, weight=weight), read_network(network), seed=seed,
+            absolute=not signed,
+        )  # fmt: skip
         typer.echo(json.dumps({k: _json_value(v) for k, v in scores.items()}, indent=2))
 
 

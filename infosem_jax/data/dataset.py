@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from infosem_jax._typing import Names
+from infosem_jax.data.units import Units, describe_units
 
 Normalisation = Literal[
     "none", "zscore", "zscore_nonzero", "cell_range_zscore", "log1p_cpm", "log1p_cpm_zscore"
@@ -109,9 +110,9 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
         by all genes of a cell does not tie them together (RegDiffusion's choice). Log expression
         expected.
     ``log1p_cpm``
-        Per cell, ``log(1 + 1e6 x / sum(x))``. Counts expected.
+        Per cell, ``log(1 + 1e6 x / sum(x))``. Counts expected, or other linear values.
     ``log1p_cpm_zscore``
-        ``log1p_cpm``, then ``zscore``. Counts expected.
+        ``log1p_cpm``, then ``zscore``. Counts expected, or other linear values.
 
     Parameters
     ----------
@@ -140,17 +141,7 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
         raise ValueError(
             f"{data.name}: already normalised ({data.normalisation}); give the values as read."
         )
-    counts = looks_like_counts(data.x)
-    if how.startswith("log1p_cpm") and not counts:
-        raise ValueError(
-            f"{data.name}: {how} expects raw counts (whole numbers), found values such as "
-            f"{_first_fraction(data.x):.4g}. For log expression use 'zscore' or 'zscore_nonzero'."
-        )
-    if how.startswith(("zscore", "cell_range")) and counts:
-        raise ValueError(
-            f"{data.name}: {how} expects log expression, found whole numbers up to "
-            f"{data.x.max():.0f}, which look like counts. Use 'log1p_cpm_zscore' for counts."
-        )
+    check_scale(how, describe_units(data.x), data.name)
     x = data.x.astype(np.float64)
     if how.startswith("log1p_cpm"):
         x = _log1p_cpm(x, data)
@@ -163,9 +154,33 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
     return data._replace(x=x.astype(np.float32), normalisation=how)
 
 
-def looks_like_counts(x: np.ndarray) -> bool:
-    """Tell whether every value is a whole number and some exceed what log expression reaches."""
-    return bool(x.size and np.all(x == np.round(x)) and x.max() >= 2)
+def check_scale(how: str, units: Units, name: str) -> None:
+    """Refuse values that a normalisation is not meant for, and say which one is.
+
+    Parameters
+    ----------
+    how
+        Name of the normalisation.
+    units
+        What the values are.
+    name
+        What the data are called in messages.
+
+    Raises
+    ------
+    ValueError
+        On counts and linear values where log expression is expected, or the reverse.
+    """
+    if how.startswith("log1p_cpm") and not units.countable:
+        raise ValueError(
+            f"{name}: {how} expects raw counts or other linear values, found what looks like "
+            f"{units} ({units.why}). For log expression use 'zscore' or 'zscore_nonzero'."
+        )
+    if how.startswith(("zscore", "cell_range")) and units.countable:
+        raise ValueError(
+            f"{name}: {how} expects log expression, found values up to {units.most:.4g}, which "
+            f"look like {units} ({units.why}). Use 'log1p_cpm_zscore', which takes logarithms."
+        )
 
 
 def _check_names(x: np.ndarray, genes: tuple[str, ...], cells: tuple[str, ...], name: str) -> None:
@@ -248,10 +263,6 @@ def _zscore_nonzero(x: np.ndarray, observed: np.ndarray, clip: float) -> np.ndar
 
 def _positive(sd: np.ndarray) -> np.ndarray:
     return np.where(sd > 1e-12, sd, 1.0)
-
-
-def _first_fraction(x: np.ndarray) -> float:
-    return float(x[x != np.round(x)][0]) if np.any(x != np.round(x)) else float(x.flat[0])
 
 
 def _some(names: Names | np.ndarray, n: int = 5) -> str:

@@ -14,8 +14,9 @@ import pandas as pd
 
 from infosem_jax._typing import Path
 from infosem_jax.data._files import check_h5, read_element, reading
+from infosem_jax.data.units import declared_base, describe_units
 from infosem_jax.perturbation.data import Cells
-from infosem_jax.perturbation.units import kind_of, normalise
+from infosem_jax.perturbation.units import normalise
 
 PERTURBATION = (
     *("perturbation", "condition", "gene_target", "target_gene", "target", "gene", "guide_target"),
@@ -104,6 +105,7 @@ def read_cells(
     with reading(path, "perturbation screen"):
         with h5py.File(path, "r") as file:
             obs, var = read_element(file, "obs"), read_element(file, "var")
+            base = declared_base(file.get("uns"))
         perturbed, line, batch = _labels(obs, columns)
         rows = _rows(obs, perturbed, line, keep, most_cells, seed)
         unnamed = sum(genes is None for genes in perturbed)
@@ -114,11 +116,13 @@ def read_cells(
             small = backed.n_obs * backed.n_vars * 4 <= _IN_MEMORY
             source = backed.X[:] if small else backed.X
             first = _dense(source, rows[:_CHUNK])
-            kind = kind_of(first)
-            if kind not in ("counts", "log"):
+            units = describe_units(first, base=base)
+            kind = "log" if units.kind == "log" else "counts"
+            if units.kind in ("linear", "differences") or units.least < 0:
                 raise ValueError(
-                    f"expected raw counts or logarithms log(1 + x), found values that look like "
-                    f"{kind} ({first.min():.3g} to {first.max():.3g}); give one of the two."
+                    "expected raw counts or logarithms log(1 + x), found values that look like "
+                    f"{units} ({units.why}); give one of the two (scanpy.pp.log1p takes "
+                    "logarithms of linear values)."
                 )
             names, unique = _genes(var)
             total = np.concatenate([_dense(source, part).sum(1) for part in _parts(rows)])

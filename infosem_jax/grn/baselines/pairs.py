@@ -14,7 +14,8 @@ import optax
 from jax import random
 from jaxtyping import Array, Float, Int
 
-from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
+from infosem_jax.data.dataset import Dataset, normalise
+from infosem_jax.data.units import describe_units
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import Layout, place
 from infosem_jax.engine.types import (
@@ -239,7 +240,7 @@ def places(
 
 def z_scores(data: Dataset) -> Float[np.ndarray, "genes cells"]:
     """Return z-scores of expression, genes and cells in the order of their names."""
-    how = "log1p_cpm_zscore" if looks_like_counts(data.x) else "zscore"
+    how = "log1p_cpm_zscore" if describe_units(data.x).countable else "zscore"
     z = normalise(data, how, clip=np.inf).x[np.argsort(data.cells)]
     return np.ascontiguousarray(z[:, np.argsort(data.genes)].T)
 
