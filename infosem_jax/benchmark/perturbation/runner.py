@@ -46,9 +46,7 @@ class Grid(NamedTuple):
     methods
         Methods by name.
     splits
-        Splits, see `splits.KINDS`; ``auto`` is the published one where there is one,
-        ``combination`` where there are combinations, ``leave_one_out`` of at most 40
-        perturbations, and ``unseen`` else.
+        Splits, see `splits.KINDS`; ``auto`` is `splits.usual_split`.
     seeds
         How many; each decides a split and all that is random in a method. Methods share the
         former, so that they can be compared in pairs.
