@@ -105,6 +105,15 @@ def ridge(
     the ``graph`` after one step of smoothing, of the gene's loadings on the main components of the
     training responses (``pca``, Ahlmann-Eltze et al. 2025), or the sum of all. The strength is the
     one with the least error of leaving each training perturbation out, in closed form.
+
+    Parameters
+    ----------
+    task
+        The task.
+    features
+        ``text``, ``graph``, ``pca`` or ``all``.
+    strengths
+        Candidates for s, as shares of the mean diagonal of K.
     """
     kernel, cross, informed = _kernels(task, features)
     outcome, offset = _outcomes(task.train)
@@ -214,13 +223,12 @@ def _from_outcomes(task: Task, found: np.ndarray) -> Prediction:
     )
 
 
-def each(predict: Callable[..., Prediction], tasks: Sequence[Task], seed: int) -> list[Prediction]:
-    """Apply a method that takes one task, and no seed, to several."""
-    return [predict(task) for task in tasks]
-
-
 def _plain(predict: Callable[..., Prediction], about: str, **settings) -> Method:
-    return Method(partial(each, partial(predict, **settings) if settings else predict), about)
+    return Method(partial(_each, partial(predict, **settings) if settings else predict), about)
+
+
+def _each(predict: Callable[..., Prediction], tasks: Sequence[Task], seed: int) -> list[Prediction]:
+    return [predict(task) for task in tasks]
 
 
 METHODS: dict[str, Method] = {

@@ -127,8 +127,8 @@ def fit(
     networks: list[FittedNetwork] = []
     if settings is not None:
         for i in range(seeds):
-            told = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, seeds)))
-            networks += fit_networks([task], settings, seed=key + i, on_chunk=told)
+            report = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, seeds)))
+            networks += fit_networks([task], settings, seed=key + i, on_chunk=report)
     return Fitted(
         config.method,
         {} if settings is None else asdict(settings),

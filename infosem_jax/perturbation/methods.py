@@ -15,7 +15,7 @@ from infosem_jax.perturbation.task import Method
 CONTROLS = frozenset({"no_change", "mean"})
 NETWORKS = frozenset(adapert.METHODS)
 METHODS: dict[str, Method] = {**adapert.METHODS, **baselines.METHODS}
-# What a comparison takes where nothing is asked for.
+# What a comparison takes by default.
 USUAL = ("adapert", "txpert", "gears", *baselines.METHODS)
 QUICK = {
     "features": 8, "layers": 1, "latent": 4, "hidden": 16, "epochs": 6, "most": 32, "members": 1,
@@ -29,7 +29,7 @@ def settings_of(name: str) -> AdaPertConfig:
 
 
 def methods(*, quick: bool = False) -> dict[str, Method]:
-    """Return every method by name; ``quick`` networks are small, for a look and for tests."""
+    """Return every method by name; ``quick`` networks are small, for trials and tests."""
     if not quick:
         return dict(METHODS)
     return METHODS | {name: configured(name, QUICK)[0] for name in NETWORKS}

@@ -219,7 +219,7 @@ def _of_expression(
     changes: Changes | None,
     thresholds: Thresholds,
 ) -> dict[str, np.ndarray]:
-    """Measure which genes are said to be differentially expressed, and in which direction."""
+    """Measure which genes are predicted to be differentially expressed, and in which direction."""
     n, change = len(truth.sign), predicted.change
     real = truth.sign != 0
     names = ["direction_match", "lfc_spearman", "de_recall", "pr_auc"]

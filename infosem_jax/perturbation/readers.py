@@ -35,7 +35,7 @@ _IN_MEMORY = 2**30
 
 
 class Columns(NamedTuple):
-    """Where a screen says what; None for the first column of a known name.
+    """Where a screen holds what; None for the first column of a known name.
 
     Attributes
     ----------
