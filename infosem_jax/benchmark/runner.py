@@ -21,7 +21,7 @@ from infosem_jax._typing import Path
 from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.store import Store
 from infosem_jax.data._files import atomic_write
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.types import Progress
 from infosem_jax.outputs.folder import software_versions
@@ -260,7 +260,7 @@ def one_by_one(
         yield from ((at, error) for at in places)
         return
     for at in places:
-        make_room()
+        release_programs()
         try:
             found = make(at, prepared)
         except Exception as error:  # whatever code of others may raise

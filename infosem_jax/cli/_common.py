@@ -13,6 +13,8 @@ from infosem_jax.engine.interrupts import Interrupted
 
 T = TypeVar("T")
 
+LOGGER = "infosem_jax"
+
 CompileCache = Annotated[
     Path | None,
     typer.Option(help="Private folder for compiled programs, to start faster next time."),
@@ -22,11 +24,12 @@ CompileCache = Annotated[
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Show what went wrong and what to do, instead of a traceback; and log to the terminal."""
-    logger = logging.getLogger("infosem_jax")
+    logger = logging.getLogger(LOGGER)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
     try:
         yield
     except Interrupted as error:
@@ -39,9 +42,20 @@ def plain_errors() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+def note(text: str) -> None:
+    """Show a note on the standard error, unless the user wants quiet."""
+    logging.getLogger(LOGGER).info("%s", text)
+
+
 @contextmanager
 def progress(total: int, unit: str) -> Iterator[Any]:
-    """Show a bar with the time left, or in a log a line a minute; yields ``update(done, text)``."""
+    """Show a bar with the time left, or in a log a line a minute; yields ``update(done, text)``.
+
+    Nothing is shown where the user wants quiet.
+    """
+    if not logging.getLogger(LOGGER).isEnabledFor(logging.INFO):
+        yield lambda done, text: None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -24,7 +24,6 @@ from infosem_jax.embedding.vectors import nearest_pairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.grn.config import Config, deepsem
 from infosem_jax.grn.fitting import fit_many
-from infosem_jax.grn.prepare import Priors
 from infosem_jax.grn.priors import (
     GeneEmbedding,
     GeneSimilarity,
@@ -33,7 +32,7 @@ from infosem_jax.grn.priors import (
     MeanAbsolute,
     Normal,
 )
-from infosem_jax.grn.priors.binding import Prior
+from infosem_jax.grn.priors.binding import Prior, Priors
 from infosem_jax.grn.priors.embedded import shuffled
 from infosem_jax.grn.result import Fit
 

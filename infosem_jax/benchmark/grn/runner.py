@@ -31,7 +31,7 @@ from infosem_jax.benchmark.grn.references import (
 )
 from infosem_jax.benchmark.registry import choose
 from infosem_jax.benchmark.runner import Job, Plan, Result, Tell, check_grid
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.accuracy import At, Cell, measure
@@ -239,7 +239,7 @@ def _solve(
     loaded: Loaded, method: Method, tests: Mapping[At, Test], places: Sequence[At]
 ) -> Iterator[tuple[At, Result]]:
     """Yield the cells of the places that each problem gives, as they come."""
-    make_room()
+    release_programs()
     if method.uses == "labels":
         groups = [[at] for at in places]
         problems = [
