@@ -481,8 +481,8 @@ def test_progress_is_lines_of_their_own_where_no_terminal_redraws(monkeypatch, c
         for done in range(4):
             update(done, f"loss {done}")
     assert capsys.readouterr().err.splitlines() == [
-        "1/8 fits, 427 s left, loss 1",
-        "3/8 fits, 217 s left, loss 3",
+        "1/8 fits, ? left, loss 1",
+        "3/8 fits, 172 s left, loss 3",
     ]
 
 
