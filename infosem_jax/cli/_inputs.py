@@ -22,7 +22,6 @@ def read_datasets(
     layer: str | None,
     orientation: Any,
     variant: str | None,
-    drop_constant: bool,
     name: str | None,
 ) -> "dict[str, Dataset | Stream]":
     """Read the data sets that a command names, by name, and tell apart those of like names."""
@@ -57,7 +56,6 @@ def read_datasets(
                 layer=layer,
                 normalisation=settings.normalisation,
                 clip=settings.clip,
-                drop_constant=drop_constant,
                 name=name,
             )
             found.append((data.name, data))
@@ -68,7 +66,6 @@ def read_datasets(
                 layer=layer,
                 orientation=orientation,
                 variant=variant,
-                drop_constant=drop_constant,
                 name=name,
             )
             found.append((data.name, data))
@@ -108,7 +105,7 @@ def read_config(path: Path | None) -> "tuple[Config, dict[str, dict[str, Any]]]"
     for table in settings.values():
         table.pop("prior", None)
         table.pop("file", None)
-    return from_dict(tables.get("model", {})), settings
+    return from_dict({"normalisation": "auto"} | tables.get("model", {})), settings
 
 
 def named_prior(

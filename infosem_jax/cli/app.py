@@ -118,9 +118,6 @@ def fit(
         str, typer.Option(help="Of a CSV: auto, genes_in_rows or genes_in_columns.")
     ] = "auto",
     variant: Annotated[str | None, typer.Option(help="Matrix of an npz that has several.")] = None,
-    drop_constant: Annotated[
-        bool, typer.Option("--drop-constant", help="Leave out genes with one value only.")
-    ] = False,
     ignore_case: Annotated[
         bool, typer.Option("--ignore-case", help="Match embeddings whatever the letter case.")
     ] = False,
@@ -175,7 +172,6 @@ def fit(
             layer=layer,
             orientation=orientation,
             variant=variant,
-            drop_constant=drop_constant,
             name=name,
         )
         record = {
@@ -187,7 +183,6 @@ def fit(
             "layer": layer or "",
             "orientation": orientation,
             "variant": variant or "",
-            "drop_constant": drop_constant,
             "ignore_case": ignore_case,
             "orthologues": "" if orthologues is None else str(orthologues),
             "seeds": seeds,
@@ -352,6 +347,8 @@ def _describe(data: "Dataset | Stream", named: "list[NamedPrior]", settings: "Co
     from infosem_jax.grn.prepare import context
     from infosem_jax.grn.priors.binding import coverage
 
+    for note in data.notes:
+        typer.echo(f"{data.name}: {note}.", err=True)
     typer.echo(
         f"{data.name}: {run_folder.n_cells(data)} cells, {len(data.genes)} genes, "
         f"{len(data.regulators)} candidate regulators; rows: {settings.rows}.",

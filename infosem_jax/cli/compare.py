@@ -112,7 +112,6 @@ def compare(
             layer=None,
             orientation="auto",
             variant=None,
-            drop_constant=False,
             name=None,
         )
         run = {
