@@ -20,8 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-from _record import Figure, parser, print_table, report, run
+from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.perturbation.cells import Cell
@@ -58,20 +57,14 @@ class Claim(NamedTuple):
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--out", type=Path, help="folder for the results of a run")
-    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    options = benchmark_parser(__doc__, seeds=3)
     options.add_argument("--part", default="", help=f"of {', '.join(PARTS)}; all")
     options.add_argument("--lines", default=",".join(SIGNED), help="signed tables")
     options.add_argument("--screen", type=Path, action="append", help="h5ad file; again for more")
     options.add_argument("--network", action="append", default=[], metavar="NAME=EDGES")
     options.add_argument("--methods", default="", help="split by commas; those of each part")
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--resume", action="store_true")
     arguments = options.parse_args()
-    if (arguments.out is None) == (arguments.earlier is None):
-        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
-    cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
+    cells = cells_of(arguments, read, compute)
     print_scores(cells)
     print_reference()
     found = list(claims(cells))
@@ -95,20 +88,15 @@ def read(folder: Path) -> "list[Cell]":
     """Return the cells of all parts that were run before."""
     from infosem_jax.benchmark.perturbation.cells import STORE
 
-    cells = [cell for part in sorted(folder.glob("*")) for cell in STORE.read_all(part)]
-    if not cells:
-        sys.exit(f"{folder} holds no results of this script.")
-    return cells
+    return [cell for part in sorted(folder.glob("*")) for cell in STORE.read_all(part)]
 
 
 def compute(arguments) -> "list[Cell]":
     """Run the parts that were asked for, and return their cells."""
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
-    from infosem_jax.cli._common import choose_methods, words
-
-    def tell(done: int, total: int, text: str) -> None:
-        print(f"{done}/{total} {text}", file=sys.stderr)
+    from infosem_jax.benchmark.perturbation.runner import Grid
+    from infosem_jax.benchmark.registry import choose
+    from infosem_jax.benchmark.runner import run_grid
+    from infosem_jax.cli._common import words
 
     cells = []
     known = all_methods(arguments.quick)
@@ -120,14 +108,14 @@ def compute(arguments) -> "list[Cell]":
         grid = Grid(
             screens,
             knowledge,
-            choose_methods(names, known),
+            choose("method", names, known),
             (split,),
             1 if arguments.quick else arguments.seeds,
             quick=arguments.quick,
         )
         print(f"{part}: {', '.join(names)}", file=sys.stderr)
         folder = arguments.out / part
-        cells += run_grid(grid, folder, resume=arguments.resume, on_progress=tell).cells
+        cells += run_grid(grid, folder, resume=arguments.resume, on_chunk=tell).cells
     return cells
 
 

@@ -146,7 +146,7 @@ def measure(size: Size, file: Path, arguments: argparse.Namespace) -> None:
         [stream],
         {"": Normal(0.05)},
         configs=config,
-        on_chunk=lambda progress: ticks.append((time.perf_counter(), progress.epochs)),
+        on_chunk=lambda progress: ticks.append((time.perf_counter(), progress.done)),
     )
     _, fitted = next(fits)
     if (fitted.diverged >= 0).any():

@@ -15,22 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn import Universe
-from infosem_jax.benchmark.grn.methods import methods, register
-from infosem_jax.benchmark.grn.references import find_references, load
-from infosem_jax.benchmark.grn.runner import Grid, run_grid
-from infosem_jax.data import normalise
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.benchmark.grn import make_grid, register, run_grid
 from infosem_jax.data.simulate import SimulationConfig, simulate
 
 CONTROLS = ("random", "target_mean", "correlation", "partial_correlation_ridge", "one_hot")
 
 
-def ridge(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> np.ndarray:
+def ridge(data, universe, labels: np.ndarray, seed: int) -> np.ndarray:
     """Predict each gene from the regulators; score pairs by the size of the coefficient."""
     from sklearn.linear_model import Ridge
 
-    z = normalise(data, "zscore").x
+    z = (data.x - data.x.mean(0)) / data.x.std(0)
     place = {gene: i for i, gene in enumerate(data.genes)}
     rows = [place[regulator] for regulator in universe.regulators]
     columns = [place[gene] for gene in universe.genes]
@@ -42,7 +37,7 @@ def ridge(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> n
     return scores
 
 
-def regdiffusion(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> np.ndarray:
+def regdiffusion(data, universe, labels: np.ndarray, seed: int) -> np.ndarray:
     """Score pairs by the size of RegDiffusion's weights."""
     import torch  # pyright: ignore[reportMissingImports]
     from regdiffusion import RegDiffusionTrainer  # pyright: ignore[reportMissingImports]
@@ -69,13 +64,8 @@ def main() -> None:
         register("regdiffusion", regdiffusion, about="RegDiffusion, 200 steps.")
         own.append("regdiffusion")
 
-    references, _ = find_references(arguments.data or simulated(work / "data"))
-    known = methods()
-    grid = Grid(
-        [load(reference) for reference in references],
-        {name: known[name] for name in (*own, *CONTROLS)},
-        seeds=1,
-    )
+    data = arguments.data or simulated(work / "data")
+    grid = make_grid(data, methods=(*own, *CONTROLS), seeds=1)
     out = arguments.out or work / "results"
     outcome = run_grid(grid, out)
     for cell in outcome.cells:

@@ -1,7 +1,7 @@
 """Scores that several systems share, and what can be said of a mean of them: its interval."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -37,10 +37,10 @@ class Estimate(NamedTuple):
         return verdict(self.low, self.high)
 
 
-def auroc(
-    score: Float[np.ndarray, "*rows n"], positive: Bool[np.ndarray, "*rows n"]
-) -> Float[np.ndarray, "*rows"] | float:
+def auroc(score: Float[np.ndarray, "*rows n"], positive: Bool[np.ndarray, "*rows n"]) -> Any:
     """Return the area under the ROC curve along the last axis; NaN where a class is missing.
+
+    An array of shape [*rows], or a number where there is one row.
 
     The share of couples of a positive and a negative that are in order, ties counted half.
     """

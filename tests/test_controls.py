@@ -7,20 +7,16 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.covariance import ledoit_wolf
 from sklearn.metrics import average_precision_score
 
-from infosem_jax.benchmark.grn import (
+from infosem_jax.benchmark.grn.controls import (
     CONTROLS,
-    KINDS,
-    candidates,
     embedding_cosine,
+    partial_correlation,
     random_embedding,
-    read_split,
-    score_matrix,
-    split,
     symbol_embedding,
-    training_labels,
 )
-from infosem_jax.benchmark.grn.controls import partial_correlation
 from infosem_jax.data import Embedding, dataset, normalise, read_expression, read_network
+from infosem_jax.grn.metrics import score_matrix
+from infosem_jax.grn.splits import KINDS, candidates, read_split, split, training_labels
 
 LABELLED = ("regulator_positive_rate", "target_positive_rate")
 PRIORS = {

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from infosem_jax.benchmark.expression import compare, runner
 from infosem_jax.benchmark.expression.cells import STORE, At, Cell
 from infosem_jax.benchmark.expression.compare import against_best, gains_of_labels
-from infosem_jax.benchmark.expression.runner import Grid, run_grid
+from infosem_jax.benchmark.expression.runner import Grid
 from infosem_jax.benchmark.expression.sources import draw_problem, find_sources, reduce
+from infosem_jax.benchmark.runner import run_grid
 from infosem_jax.benchmark.table import difference
 from infosem_jax.cli.app import app
 from infosem_jax.engine.fingerprint import fingerprint
@@ -274,7 +275,7 @@ def test_command_and_its_refusals(data, tmp_path):
     assert "jax" in versions
     start[-1] = tmp_path / "no"
     for words, message in (
-        (["--datasets", "none"], "choose from one, other, second"),
+        (["--datasets", "zzz"], "choose from one, other, second"),
         (["--datasets", "one", "--methods", "rigde"], "did you mean 'ridge'"),
         (["--datasets", "one", "--inputs", "greedy"], "Expected inputs"),
         (["--datasets", "one", "--pool", "random:100"], "up to 40"),

@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from infosem_jax.benchmark.perturbation.cells import STORE
 from infosem_jax.benchmark.perturbation.compare import against_best, resampled
-from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
+from infosem_jax.benchmark.perturbation.runner import Grid
+from infosem_jax.benchmark.runner import run_grid
 from infosem_jax.benchmark.table import difference
 from infosem_jax.cli.app import app
 from infosem_jax.perturbation.methods import methods
@@ -208,7 +209,8 @@ def test_failures_are_told_and_the_others_go_on(files):
 
 
 def test_the_benchmark_command(files):
-    both = "--data", files / "signed.csv", "--data", files / "screen.h5ad"
+    data = "--data", files, "--datasets"
+    both = *data, "signed,screen"
     graph = "--graph", f"all:groups={files / 'edges.csv'}", "--text", files / "text.npz"
     out = files / "out"
     done = command(
@@ -225,7 +227,7 @@ def test_the_benchmark_command(files):
     assert done.exit_code == 2
     network = files / "network"
     done = command(
-        "benchmark", "perturbation", *both[:2], *graph, "--methods", "adapert", "--quick",
+        "benchmark", "perturbation", *data, "signed", *graph, "--methods", "adapert", "--quick",
         "--out", network,
     )  # fmt: skip
     assert done.exit_code == 0, done.output

@@ -14,6 +14,7 @@ from infosem_jax.grn import run_folder
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges
+from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.result import network
 from infosem_jax.grn.saved import load, save, saved_bytes
 
@@ -105,7 +106,7 @@ def test_runs_keep_their_fit_unless_it_is_too_large(tmp_path, fitted, monkeypatc
         monkeypatch.setattr(run_folder, "MOST_FIT_BYTES", limit)
         folder = tmp_path / str(limit)
         folder.mkdir()
-        run_folder.write_run(folder, SIMULATED.data, fitted, [], record={}, title="A run")
+        run_folder.write_run(folder, SIMULATED.data, fitted, Priors(), record={}, title="A run")
         page = (folder / "report.html").read_text()
         assert (folder / "fit.npz").exists() == ("<code>fit.npz</code>" in page) == kept
         assert ("too much to keep on disk" in page) == (not kept)

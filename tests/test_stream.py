@@ -266,7 +266,7 @@ def test_bad_names_and_settings_are_refused(tmp_path):
     path = write(tmp_path / "a", np.tile(LOG[:1], (20, 1)))
     with pytest.raises(ValueError, match="0 genes vary"):
         open_stream(path)
-    with pytest.raises(ValueError, match="Unknown normalisation 'tpm'; choose one of none"):
+    with pytest.raises(ValueError, match="Unknown normalisation 'tpm'; choose one of auto, none"):
         inspect.unwrap(open_stream)(path, normalisation="tpm")
     for settings_, message in (({"clip": 0.0}, "clip"), ({"chunk_cells": 0}, "chunk_cells")):
         with pytest.raises(ValueError, match=message):

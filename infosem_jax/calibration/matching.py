@@ -8,7 +8,7 @@ import numpy as np
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.data.units import describe_units
-from infosem_jax.grn.prepare import PriorLike, Priors, as_priors
+from infosem_jax.grn.priors.binding import PriorLike, Priors, as_priors
 
 HALVINGS = 6
 

@@ -2,41 +2,39 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
 
+from infosem_jax.engine.interrupts import Interrupted
+
 T = TypeVar("T")
+
+LOGGER = "infosem_jax"
 
 CompileCache = Annotated[
     Path | None,
     typer.Option(help="Private folder for compiled programs, to start faster next time."),
-]
-# Of benchmarks, whose results are a file each.
-Quick = Annotated[
-    bool, typer.Option("--quick", help="A look within minutes: small data or networks, one seed.")
-]
-ComputeMissing = Annotated[
-    bool, typer.Option("--resume", help="Compute only what is missing in the folder.")
-]
-BeginAnew = Annotated[
-    bool, typer.Option("--overwrite", help="Remove the results of an earlier run first.")
 ]
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Show what went wrong and what to do, instead of a traceback; and log to the terminal."""
-    logger = logging.getLogger("infosem_jax")
+    logger = logging.getLogger(LOGGER)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
     try:
         yield
+    except Interrupted as error:
+        typer.echo(f"Saved in {error}; the same command with --resume goes on.", err=True)
+        raise typer.Exit(130) from error
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from error
@@ -44,9 +42,20 @@ def plain_errors() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+def note(text: str) -> None:
+    """Show a note on the standard error, unless the user wants quiet."""
+    logging.getLogger(LOGGER).info("%s", text)
+
+
 @contextmanager
 def progress(total: int, unit: str) -> Iterator[Any]:
-    """Show a bar with the time left, or in a log a line a minute; yields ``update(done, text)``."""
+    """Show a bar with the time left, or in a log a line a minute; yields ``update(done, text)``.
+
+    Nothing is shown where the user wants quiet.
+    """
+    if not logging.getLogger(LOGGER).isEnabledFor(logging.INFO):
+        yield lambda done, text: None
+        return
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -166,22 +175,6 @@ def start_devices(distributed: bool, compile_cache: Path | None) -> None:
 def words(text: str) -> list[str]:
     """Return the words of an option, which commas part, each once."""
     return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
-
-
-def choose_methods(names: Sequence[str], known: Mapping[str, T]) -> dict[str, T]:
-    """Return the methods of these names; all of them where no name is given.
-
-    Raises
-    ------
-    ValueError
-        If there is no method of a name.
-    """
-    from infosem_jax._settings import hint
-
-    for name in names:
-        if name not in known:
-            raise ValueError(f"--methods: there is no method {name!r}; {hint(name, known)}")
-    return {name: known[name] for name in names or known}
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:

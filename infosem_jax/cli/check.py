@@ -68,7 +68,7 @@ def _simulated(run: Path) -> "Dataset | None":
     record = tomllib.loads(settings.read_text(encoding="utf-8")).get("run", {})
     if record.get("command") != "infosem demo":
         return None
-    from infosem_jax.cli.demo import SIMULATION
     from infosem_jax.data.simulate import simulate
+    from infosem_jax.grn.demo import SIMULATION
 
     return simulate(SIMULATION, 0).data

@@ -79,7 +79,7 @@ RULES = {
         "whether it is right or wrong."
     ),
     "Controls": (
-        "Shuffled: the same prior with the names of the genes dealt anew, regulators among "
+        "Shuffled: the same prior with the names of the genes permuted, regulators among "
         "themselves. What a prior knows of genes is what it is better by than this control. Priors "
         "that know no genes have none. The prior alone: edges ranked by their prior mean."
     ),

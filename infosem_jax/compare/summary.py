@@ -40,7 +40,7 @@ class Comparison(NamedTuple):
         empty ``dataset`` are means over data sets.
     paired
         Columns ``prior, against, kind, measure, difference, low, high, data_sets, pairs, won``:
-        priors against the ``reference``, their ``own control`` (genes dealt anew) and, by accuracy,
+        priors against the ``reference``, their ``own control`` (genes permuted) and, by accuracy,
         ``its prior alone``. Differences of ``density`` are in nats per measured value.
     changes
         Columns ``dataset, prior, source, target, prior_mean, weight, change``.

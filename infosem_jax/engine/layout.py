@@ -15,7 +15,7 @@ FITS, CELLS = "fits", "cells"
 
 
 class Layout(NamedTuple):
-    """How fits and cells are dealt to devices; fixed at compilation.
+    """How fits and cells are spread over devices; fixed at compilation.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Layout(NamedTuple):
 
 
 def choose(n_fits: int, batch_size: int, *, cells: int | None = None) -> Layout:
-    """Deal fits to all devices at hand; what is left of them shares the cells of each batch.
+    """Spread fits over all devices at hand; what is left of them shares the cells of each batch.
 
     On a CPU each device computes one fit at a time: side by side they would only take the caches
     from each other. Accelerators compute all of theirs at once.
@@ -87,7 +87,7 @@ def over_fits(one: Callable, layout: Layout) -> Callable:
     one
         Its first argument and its result get a leading axis of fits.
     layout
-        How fits are dealt to devices; their number must be a multiple of the devices.
+        How fits are spread over devices; their number must be a multiple of the devices.
     """
 
     def local(fits, *shared):
@@ -114,7 +114,17 @@ def over_fits(one: Callable, layout: Layout) -> Callable:
 
 
 def split_cells(array: jax.Array, layout: Layout, *, axis: int) -> jax.Array:
-    """Spread an axis of cells over the devices that share a batch."""
+    """Spread an axis of cells over the devices that share a batch.
+
+    Parameters
+    ----------
+    array
+        Anything with an axis of cells.
+    layout
+        The devices.
+    axis
+        Which axis that is.
+    """
     if layout.mesh is None or layout.devices[1] == 1:
         return array
     spec = [CELLS if i == axis else None for i in range(array.ndim)]
@@ -122,7 +132,7 @@ def split_cells(array: jax.Array, layout: Layout, *, axis: int) -> jax.Array:
 
 
 def place(tree: Any, layout: Layout, *, fits: bool = False) -> Any:
-    """Put arrays that every host holds on the devices: whole, or dealt along the axis of fits.
+    """Put arrays that every host holds on the devices: whole, or split along the axis of fits.
 
     Parameters
     ----------

@@ -86,6 +86,13 @@ class Saver:
     def update(self, state_and_losses: tuple[Any, Any], seconds: float, segments: int) -> None:
         """Save, if it is time to, or if training is to stop.
 
+        Parameters
+        ----------
+        state_and_losses
+            Of all fits of the group.
+        seconds, segments
+            Time that training took so far, and segments trained.
+
         Raises
         ------
         Interrupted

@@ -1,7 +1,7 @@
 """The training loop of every model here: many fits in one compiled program.
 
-An objective says how parameters start and what a batch of cells costs. Fits that share shapes run
-side by side: over the devices of a mesh, under `vmap`, or one after the other inside the program.
+An objective defines how parameters start and what a batch of cells costs. Fits that share shapes
+run side by side: over the devices of a mesh, under `vmap`, or one after the other in the program.
 Training proceeds in segments (an epoch of resident cells, or a block of streamed ones); a chunk of
 segments is one call of a compiled program, and Python reports, saves and stops between chunks.
 """

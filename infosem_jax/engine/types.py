@@ -163,7 +163,7 @@ class Fits(NamedTuple):
     rates
         Rate of each group of parameters.
     own
-        What the objective's `view` wants to know.
+        What the objective's `view` needs of each fit.
     """
 
     keys: Array
@@ -200,7 +200,7 @@ class Losses(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a fit stands, as ``on_chunk`` of every system is told now and then.
+    """Where a fit stands, as ``on_chunk`` of every system is given it.
 
     Attributes
     ----------
@@ -209,7 +209,7 @@ class Progress(NamedTuple):
     unit
         What is counted, such as ``epochs``.
     text
-        What a reader wants to know meanwhile, such as the loss.
+        What to show beside it, such as the loss.
     losses
         Losses so far of the fits that train now; None where a method has none.
     """

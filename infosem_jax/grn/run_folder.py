@@ -5,7 +5,7 @@ import shutil
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,15 +15,12 @@ from infosem_jax import _typing
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
 from infosem_jax.grn.networks import Network, check_names, to_anndata, write_edges
-from infosem_jax.grn.prepare import context
-from infosem_jax.grn.priors.binding import coverage
+from infosem_jax.grn.priors.binding import Priors
+from infosem_jax.grn.priors.registry import describe
 from infosem_jax.grn.report import Report, write_report
 from infosem_jax.grn.result import Fit, loss_table, network
 from infosem_jax.grn.saved import fit_bytes, save, saved_bytes
 from infosem_jax.outputs.folder import software_versions, write_h5ad
-
-if TYPE_CHECKING:
-    pass
 
 FILES = {
     "edges.csv": "candidate edges with their uncertainty, strongest first",
@@ -39,28 +36,6 @@ BYTES_PER_EDGE, BYTES_PER_WEIGHT = 100, 50
 # Larger fits are not saved: networks of whole transcriptomes would fill disks.
 MOST_FIT_BYTES = 2**30
 SPARE_BYTES = 50 * 2**20
-
-
-class NamedPrior(NamedTuple):
-    """A prior with what a report says of it.
-
-    Attributes
-    ----------
-    site
-        ``effect`` or ``logit``.
-    name, text
-        Its name, and a sentence.
-    prior
-        The prior.
-    settings
-        What the configuration file holds about it.
-    """
-
-    site: str
-    name: str
-    text: str
-    prior: Any
-    settings: dict[str, Any]
 
 
 def n_cells(data: Dataset | Stream) -> int:
@@ -136,7 +111,7 @@ def write_run(
     folder: _typing.Path,
     data: Dataset | Stream,
     fitted: Fit,
-    named_priors: list[NamedPrior],
+    priors: Priors,
     *,
     record: dict[str, Any],
     title: str,
@@ -149,7 +124,7 @@ def write_run(
     ----------
     folder
         An existing folder.
-    data, fitted, named_priors
+    data, fitted, priors
         What was fitted, the fit, and its priors.
     record
         How the run was started: input files, seeds, key.
@@ -163,8 +138,7 @@ def write_run(
     folder = Path(folder)
     result = network(fitted)
     losses = loss_table(fitted)
-    config = {"model": asdict(fitted.config), "run": record}
-    config |= {("edge" if p.site == "logit" else "effect"): p.settings for p in named_priors}
+    config = {"model": asdict(fitted.config), "run": record, **priors.record}
     versions = software_versions()
     write_edges(folder / "edges.csv", result, top=top)
     run_record = {"config": json.dumps(config), "versions": json.dumps(versions), **record}
@@ -194,12 +168,12 @@ def write_run(
         },
         priors=[
             {
-                "site": p.site,
-                "name": p.name,
-                "text": p.text,
-                "coverage": coverage(p.prior, context(data, fitted.config, p.site)),
+                "site": "effect" if site == "effect" else "logit",
+                "name": settings["prior"],
+                "text": describe(settings["prior"], getattr(priors, site)),
+                "coverage": fitted.coverage.get(site, {}),
             }
-            for p in named_priors
+            for site, settings in priors.record.items()
         ],
         losses=losses,
         network=result,

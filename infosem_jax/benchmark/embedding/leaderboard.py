@@ -50,7 +50,7 @@ RULES = {
         "(in italics) are not ranked."
     ),
     "Six metrics": (
-        "All are better when higher. Silhouette of studies, iLISI and graph connectivity look at "
+        "All are better when higher. Silhouette of studies, iLISI and graph connectivity are of "
         "genes that all studies have; clusters are Louvain's on the 15 nearest neighbours of all "
         "rows. A method that gives all genes one place would do well in some of them and badly in "
         "the AUC of edges: look at all, and at functions."

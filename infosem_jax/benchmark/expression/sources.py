@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from infosem_jax._settings import hint
 from infosem_jax._typing import Path
 from infosem_jax.expression.choices import draw_split, landmark_pool, usual_split
 from infosem_jax.expression.profiles import (
@@ -101,9 +102,7 @@ def find_sources(folder: Path, wanted: Sequence[str] = ()) -> tuple[list[Source]
 
     def load(name: str) -> tuple[Profiles, str]:
         if name not in files:
-            raise ValueError(
-                f"There is no data set {name!r} in {folder}; choose from {', '.join(files)}."
-            )
+            raise ValueError(f"There is no data set {name!r} in {folder}; {hint(name, files)}")
         if name not in known:
             profiles = read_profiles(files[name])._replace(name=name)
             if table is not None and identifier_kind(profiles.genes) != "symbol":

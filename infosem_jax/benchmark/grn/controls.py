@@ -32,7 +32,13 @@ def random(
     labels: Float[np.ndarray, "regulators genes"],
     seed: int = 0,
 ) -> Float[np.ndarray, "regulators genes"]:
-    """Score pairs at random."""
+    """Score pairs at random.
+
+    Parameters
+    ----------
+    data, universe, labels, seed
+        As every control.
+    """
     return np.random.default_rng(seed).uniform(size=labels.shape)
 
 
@@ -46,6 +52,11 @@ def regulator_positive_rate(
 
     Regulators without a training pair get the share over all training pairs, and every pair gets 0
     where there is none.
+
+    Parameters
+    ----------
+    data, universe, labels, seed
+        As every control.
     """
     return _positive_rate(labels, 1)
 
@@ -60,6 +71,11 @@ def target_positive_rate(
 
     Targets without a training pair get the share over all training pairs, and every pair gets 0
     where there is none.
+
+    Parameters
+    ----------
+    data, universe, labels, seed
+        As every control.
     """
     return _positive_rate(labels, 0)
 
@@ -71,6 +87,11 @@ def regulator_variance(
     seed: int = 0,
 ) -> Float[np.ndarray, "regulators genes"]:
     """Score every pair of a regulator by the variance of its expression over cells.
+
+    Parameters
+    ----------
+    data, universe, labels, seed
+        As every control.
 
     Raises
     ------
@@ -90,6 +111,11 @@ def target_mean(
 ) -> Float[np.ndarray, "regulators genes"]:
     """Score every pair of a target by the mean of its expression over cells.
 
+    Parameters
+    ----------
+    data, universe, labels, seed
+        As every control.
+
     Raises
     ------
     ValueError
@@ -105,7 +131,13 @@ def correlation(
     labels: Float[np.ndarray, "regulators genes"],
     seed: int = 0,
 ) -> Float[np.ndarray, "regulators genes"]:
-    """Score pairs by Pearson's correlation over cells, negative ones lowest."""
+    """Score pairs by Pearson's correlation over cells, negative ones lowest.
+
+    Parameters
+    ----------
+    data, universe, labels, seed
+        As every control.
+    """
     return _correlation(
         _standardise(_expression(data, universe.regulators)),
         _standardise(_expression(data, universe.genes)),
@@ -118,7 +150,13 @@ def spearman(
     labels: Float[np.ndarray, "regulators genes"],
     seed: int = 0,
 ) -> Float[np.ndarray, "regulators genes"]:
-    """Score pairs by the correlation of ranks over cells, negative ones lowest."""
+    """Score pairs by the correlation of ranks over cells, negative ones lowest.
+
+    Parameters
+    ----------
+    data, universe, labels, seed
+        As every control.
+    """
     from scipy.stats import rankdata
 
     ranks = rankdata(_expression(data, universe.genes), axis=0)
@@ -208,7 +246,13 @@ def symbol_cosine(
     labels: Float[np.ndarray, "regulators genes"],
     seed: int = 0,
 ) -> Float[np.ndarray, "regulators genes"]:
-    """Score pairs by how alike their symbols are spelt, as :func:`symbol_embedding` has it."""
+    """Score pairs by how alike their symbols are spelt, as :func:`symbol_embedding` has it.
+
+    Parameters
+    ----------
+    data, universe, labels, seed
+        As every control.
+    """
     control = embedding_cosine(symbol_embedding(universe.genes, seed=seed))
     return control(data, universe, labels, seed)
 

@@ -82,11 +82,11 @@ RULES = {
 
 def write(
     out: Path,
-    cells: list[Cell],
+    cells: Sequence[Cell],
     *,
-    notes: list[str],
-    about: dict[str, str],
-    versions: dict[str, Any],
+    notes: Sequence[str],
+    about: Mapping[str, str],
+    versions: Mapping[str, Any],
 ) -> None:
     """Write ``table.md``, ``plots/*.png`` and ``report.html``, each file whole or not at all.
 

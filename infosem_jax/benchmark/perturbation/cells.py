@@ -77,7 +77,23 @@ def make_cell(
     observed: Float32[np.ndarray, "test genes"] | None,
     predicted: Float32[np.ndarray, "test genes"],
 ) -> Cell:
-    """Bring scores into a cell, with the perturbations of the largest responses to be shown."""
+    """Bring scores into a cell, with the perturbations of the largest responses to be shown.
+
+    Parameters
+    ----------
+    at
+        Its place.
+    scores
+        See `perturbation.metrics.evaluate`.
+    seconds
+        Time that the method took.
+    sizes
+        Numbers of training and test perturbations, and of genes.
+    labels
+        Names of the test perturbations.
+    observed, predicted
+        Their changes, [test, genes]; None observed of tables of signs.
+    """
     top = np.zeros(0, int)
     if observed is not None:
         top = np.argsort(-np.square(observed).sum(1), kind="stable")[:SHOWN]

@@ -80,9 +80,26 @@ class PairObjective(Protocol):
         ...
 
     def scores(
-        self, params, key: Array, data: TrainingPairs, pairs: Int[Array, "pairs 2"], still: bool
+        self,
+        params,
+        key: Array,
+        data: TrainingPairs,
+        pairs: Int[Array, "pairs 2"],
+        deterministic: bool,
     ) -> Float[Array, " pairs"]:
-        """Return scores of some pairs; ``still`` drops nothing."""
+        """Return scores of some pairs.
+
+        Parameters
+        ----------
+        params, key
+            Parameters, and the random key of dropout.
+        data
+            Features of genes and the graph.
+        pairs
+            Regulator and target of each pair.
+        deterministic
+            Leave dropout out.
+        """
         ...
 
     def cost(self, score: Float[Array, " pairs"], label: Float[Array, " pairs"]) -> Array:
@@ -96,11 +113,11 @@ class PairObjective(Protocol):
         return TrainingPairs(shared, own.graph, own.train)
 
     def loss(self, params, key: Array, data: TrainingPairs, cells: Cells, epoch: Array) -> Array:
-        """Return the mean cost of some pairs."""
+        """Return the mean cost of some pairs, see `infosem_jax.engine.types.Objective`."""
         pairs, label = (leaf[cells.index] for leaf in data.labelled[:2])
-        still = isinstance(data, ValidationPairs)
-        score = self.scores(params, key, data, pairs, still)
-        if still:
+        deterministic = isinstance(data, ValidationPairs)
+        score = self.scores(params, key, data, pairs, deterministic)
+        if deterministic:
             return 1 - _average_precision(jnp.where(cells.real, score, -jnp.inf), label)
         return self.cost(score, label)
 
@@ -114,7 +131,17 @@ def solve_alike(
     alike: Callable[[Problem, Problem], bool],
     train: Callable[[list[Problem]], list[Scores]],
 ) -> Iterator[Scores]:
-    """Train those problems at once that are alike, and yield scores in the order of problems."""
+    """Train those problems at once that are alike, and yield scores in the order of problems.
+
+    Parameters
+    ----------
+    problems
+        The problems.
+    alike
+        Whether two of them can be trained at once.
+    train
+        Trains several and returns their scores.
+    """
     solved: dict[int, Scores] = {}
     for i, first in enumerate(problems):
         if i not in solved:
@@ -174,6 +201,17 @@ def lay_out(
     """Lay out the fits, with the rate of each and the factor on it per epoch.
 
     The last fit is repeated where devices would idle.
+
+    Parameters
+    ----------
+    problems
+        The problems, whose seeds give the random keys.
+    own
+        What is each fit's own, stacked.
+    rates
+        Learning rate of each, and the factor on it per epoch.
+    layout
+        Devices to lay them out on.
     """
     rate, decay = np.array(rates, np.float32).T
     keys = jnp.stack([random.key(problem.seed) for problem in problems])
