@@ -81,7 +81,9 @@ def cells_of(
     if (arguments.out is None) == (arguments.earlier is None):
         sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
     if arguments.earlier is None:
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        from infosem_jax.engine.layout import usable_cores
+
+        jax.config.update("jax_num_cpu_devices", usable_cores())
         return compute(arguments)
     cells = read(arguments.earlier)
     if not cells:

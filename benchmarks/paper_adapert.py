@@ -176,11 +176,11 @@ def all_methods(quick: bool) -> "dict[str, Method]":
 
 
 def selection(arguments) -> list[Figure]:
-    """Tell which share of the nodes is selected, and how the selection goes with what responds."""
-    from infosem_jax.perturbation.explain import agreement, contexts
+    """Measure which share of the nodes is selected, and how it agrees with what responds."""
+    from infosem_jax.perturbation.adapert import fit_networks
+    from infosem_jax.perturbation.explanation import agreement, contexts
     from infosem_jax.perturbation.knowledge import shuffled
     from infosem_jax.perturbation.methods import QUICK, settings_of
-    from infosem_jax.perturbation.model import fit
     from infosem_jax.perturbation.splits import draw_splits
     from infosem_jax.perturbation.task import make_problem
 
@@ -192,10 +192,10 @@ def selection(arguments) -> list[Figure]:
         split = draw_splits(screen.responses, "published", 0, screen.published)[0]
         for graph, own in (("graph", known), ("shuffled", shuffled(known, 0))):
             problem = make_problem(screen.responses, split, own)
-            fitted = fit([problem.task], config)[0]
+            fitted = fit_networks([problem.task], config)[0]
             truth = problem.truth
-            near = contexts(fitted, truth.perturbed, truth.line, truth.control)
-            found = agreement(near, truth, own.nodes)
+            found_contexts = contexts(fitted, truth.perturbed, truth.line, truth.control)
+            found = agreement(found_contexts, truth, own.nodes)
             rows.append((truth.name, graph, *(f"{value:.3f}" for value in found.values())))
             figures += [
                 Figure(f"paper_adapert: {name}, {truth.name}, {graph}", value, "share", "higher")
@@ -272,11 +272,11 @@ SHOWN = ("pearson_delta", "mae_delta", "discrimination_score_l1", "overlap_at_50
 def _norman(path: Path) -> "Screen":
     """Read the K562 part of a file that holds several screens."""
     from infosem_jax.perturbation.readers import read_cells
-    from infosem_jax.perturbation.screen import of_cells
+    from infosem_jax.perturbation.screen import screen_of_cells
 
     cells = read_cells(path)
     rows = [i for i, line in enumerate(cells.line) if line == "k562"]
-    return of_cells(
+    return screen_of_cells(
         cells._replace(
             name="norman2019_k562",
             x=cells.x[rows],
@@ -293,12 +293,7 @@ def _knowledge(files: dict[str, str], screens: "list[Screen]", networks) -> "Kno
     folder = _data() / "kg"
     graphs = {name: folder / f"{file}.csv.gz" for name, file in files.items()}
     graphs |= {name: Path(path) for name, _, path in (spec.partition("=") for spec in networks)}
-    genes = {
-        gene
-        for screen in screens
-        for own in (screen.responses.genes, *screen.responses.perturbed)
-        for gene in own
-    }
+    genes = {gene for screen in screens for gene in screen.genes}
     text = folder / "gene_text_tfidf_svd128.npz"
     return read_knowledge(graphs, text, sorted(genes), top=20 if networks else 0)
 

@@ -19,7 +19,6 @@ its cores instead of what the clock says; give it one core then (taskset), as wa
 
 # pyright: reportMissingImports=false
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -254,5 +253,7 @@ def _for_torch(studies: list[StudyGraph]) -> tuple[list[Any], dict[tuple[int, in
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    from infosem_jax.engine.layout import usable_cores
+
+    jax.config.update("jax_num_cpu_devices", usable_cores())
     main()

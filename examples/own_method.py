@@ -15,21 +15,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn import make_grid, register, run_grid
+from infosem_jax.benchmark.grn import Problem, make_grid, register, run_grid
 from infosem_jax.data.simulate import SimulationConfig, simulate
 
 CONTROLS = ("random", "target_mean", "correlation", "partial_correlation_ridge", "one_hot")
 
 
-def ridge(data, universe, labels: np.ndarray, seed: int) -> np.ndarray:
+def ridge(problem: Problem) -> np.ndarray:
     """Predict each gene from the regulators; score pairs by the size of the coefficient."""
     from sklearn.linear_model import Ridge
 
+    data = problem.data
     z = (data.x - data.x.mean(0)) / data.x.std(0)
     place = {gene: i for i, gene in enumerate(data.genes)}
-    rows = [place[regulator] for regulator in universe.regulators]
-    columns = [place[gene] for gene in universe.genes]
-    scores = np.full(labels.shape, np.nan)
+    rows = [place[regulator] for regulator in problem.regulators]
+    columns = [place[gene] for gene in problem.genes]
+    scores = np.full(problem.labels.shape, np.nan)
     for j, column in enumerate(columns):
         others = [i for i, row in enumerate(rows) if row != column]
         fitted = Ridge(alpha=len(z)).fit(z[:, [rows[i] for i in others]], z[:, column])
@@ -37,18 +38,18 @@ def ridge(data, universe, labels: np.ndarray, seed: int) -> np.ndarray:
     return scores
 
 
-def regdiffusion(data, universe, labels: np.ndarray, seed: int) -> np.ndarray:
+def regdiffusion(problem: Problem) -> np.ndarray:
     """Score pairs by the size of RegDiffusion's weights."""
     import torch  # pyright: ignore[reportMissingImports]
     from regdiffusion import RegDiffusionTrainer  # pyright: ignore[reportMissingImports]
 
-    torch.manual_seed(seed)
-    trainer = RegDiffusionTrainer(data.x, device="cpu", n_steps=200, compile=False)
+    torch.manual_seed(problem.seed)
+    trainer = RegDiffusionTrainer(problem.data.x, device="cpu", n_steps=200, compile=False)
     trainer.train()
     weights = np.abs(trainer.get_adj().astype(float))
-    place = {gene: i for i, gene in enumerate(data.genes)}
-    rows = [place[regulator] for regulator in universe.regulators]
-    return weights[np.ix_(rows, [place[gene] for gene in universe.genes])]
+    place = {gene: i for i, gene in enumerate(problem.data.genes)}
+    rows = [place[regulator] for regulator in problem.regulators]
+    return weights[np.ix_(rows, [place[gene] for gene in problem.genes])]
 
 
 def main() -> None:

@@ -700,6 +700,44 @@ def marks() -> dict[str, str]:
     return {name: fingerprint(value) for name, value in things().items()}
 
 
+MOVED = """
+from dataclasses import dataclass
+from typing import NamedTuple
+
+@dataclass(frozen=True)
+class Prior:
+    scale: float
+
+    def __call__(self, context):
+        return half(self.scale)
+
+class State(NamedTuple):
+    prior: Prior
+
+class Plain:
+    def __init__(self):
+        self.prior = Prior(0.1)
+
+def half(x):
+    return x / 2
+
+things = [State(Prior(0.1)), Plain(), half, Prior(0.2).__call__, lambda x: half(x)]
+"""
+
+
+def test_the_module_of_a_class_or_function_does_not_matter():
+    marks = []
+    for name in ("before", "after.the.move"):
+        module = {"__name__": name}
+        # Dataclasses look their module up.
+        sys.modules[name] = sys.modules[__name__]
+        exec(MOVED, module)
+        del sys.modules[name]
+        marks.append([fingerprint(each) for each in module["things"]])
+    assert marks[0] == marks[1]
+    assert len(set(marks[0])) == len(marks[0])
+
+
 def test_where_an_array_lies_does_not_matter():
     x = np.arange(6.0, dtype=np.float32).reshape(2, 3)
     equal = [x, np.asfortranarray(x), jnp.asarray(x), np.repeat(x, 2, 1)[:, ::2]]

@@ -1,6 +1,7 @@
 """Every command as a user runs it, and what it says when the input is bad."""
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
+from infosem_jax import __version__
 from infosem_jax.cli import _common as cli_common
 from infosem_jax.cli.app import app
 from infosem_jax.data import write_embedding
@@ -479,6 +481,33 @@ def test_progress_is_lines_of_their_own_where_no_terminal_redraws(monkeypatch, c
         for done in range(4):
             update(done, f"loss {done}")
     assert capsys.readouterr().err.splitlines() == [
-        "1/8 fits, 427 s left, loss 1",
-        "3/8 fits, 217 s left, loss 3",
+        "1/8 fits, ? left, loss 1",
+        "3/8 fits, 172 s left, loss 3",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["--quiet"], ["a warning"]),
+        ([], ["a note", "a warning", "2/2 fits, 0 s left, loss 1"]),
+        (["--verbose"], ["a detail", "a note", "a warning", "2/2 fits, 0 s left, loss 1"]),
+    ],
+)
+def test_how_much_is_shown_beside_results(options: list[str], shown: list[str], capsys):
+    listed = CliRunner().invoke(app, [*options, "data", "list"])
+    assert listed.exit_code == 0 and "licence" in listed.stdout
+    logger = logging.getLogger("infosem_jax")
+    with cli_common.plain_errors(), cli_common.progress(2, "fits") as update:
+        logger.debug("a detail")
+        cli_common.note("a note")
+        logger.warning("a warning")
+        update(2, "loss 1")
+    told = capsys.readouterr()
+    assert told.err.splitlines() == shown and told.out == ""
+
+
+def test_version_and_options_that_exclude_each_other():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"infosem {__version__}\n"
+    refused = CliRunner().invoke(app, ["--quiet", "--verbose", "data", "list"])
+    assert refused.exit_code == 2 and "found both" in refused.output

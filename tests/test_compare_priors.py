@@ -16,7 +16,7 @@ from infosem_jax.compare import RECIPE, compare, edge_changes
 from infosem_jax.compare._figures import is_scan
 from infosem_jax.compare.experiment import identity, make_plan, run, split_cells
 from infosem_jax.compare.measures import Outcome, Settings, agreement, measure_halves, moved
-from infosem_jax.compare.page import _figures, write_comparison
+from infosem_jax.compare.page import _pictures, write_comparison
 from infosem_jax.compare.summary import paired_density, summarise
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn import fit, fit_many, priors
@@ -270,8 +270,8 @@ def test_scan_of_strengths_is_drawn():
         for name, value in zip(scan, (-2.0, -1.0, -3.0), strict=True)
     ]
     found = summarise(rows, list(scan), "1")
-    drawn = _figures(found)
-    (ax,) = drawn["strengths"].axes
+    drawn = _pictures(found)
+    (ax,) = drawn["strengths"].figure.axes
     assert np.asarray(ax.lines[0].get_xydata()).tolist() == [[0.1, -2.0], [1.0, -1.0], [10.0, -3.0]]
     assert np.asarray(ax.lines[1].get_xydata()).tolist() == [[1.0, -1.0]]
 

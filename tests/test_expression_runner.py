@@ -250,8 +250,9 @@ def test_splits_in_words():
 
 
 def test_settings_from_tables():
-    method, config = configured("mlp", {"hidden": [5, 4], "learning_rate": 1})
-    assert config.hidden == (5, 4) and config.learning_rate == 1.0 and method.random
+    method = configured("mlp", {"hidden": [5, 4], "learning_rate": 1})
+    assert method.settings.hidden == (5, 4) and method.settings.learning_rate == 1.0
+    assert method.random
     with pytest.raises(ValueError, match="did you mean 'ridge'"):
         configured("rigde")
     with pytest.raises(ValueError, match="did you mean 'layers'"):

@@ -178,20 +178,20 @@ def test_gates_that_are_closed_or_open_for_sure_are_finite():
 def test_names_that_are_taken_are_refused(name, monkeypatch):
     monkeypatch.setitem(METHODS, "mine", Method(lambda problems: []))
     with pytest.raises(ValueError, match=f"There is a method '{name}' already"):
-        register(name, lambda data, universe, labels, seed: labels)
+        register(name, lambda problem: problem.labels)
     assert list(METHODS) == ["mine"]
 
 
 @pytest.mark.parametrize("name", ["", "my method", "a/b", "../x", "a,b", "a\n"])
 def test_names_that_are_no_names_are_refused(name):
     with pytest.raises(ValueError, match="Expected a name of letters, digits"):
-        register(name, lambda data, universe, labels, seed: labels)
+        register(name, lambda problem: problem.labels)
     assert not METHODS
 
 
 def test_registered_methods_are_solved_as_others(monkeypatch):
     monkeypatch.setattr(methods, "METHODS", {})
-    register("B+mine", lambda data, universe, labels, seed: labels + seed, uses="labels")
+    register("B+mine", lambda problem: problem.labels + problem.seed, uses="labels")
     one = problems()[0]
     method = methods.methods()["B+mine"]
     assert (method.uses, method.tested) == ("labels", False)

@@ -4,6 +4,7 @@ import gzip
 import json
 
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import perturbed as made
@@ -210,6 +211,20 @@ def test_bad_screens_are_refused(tmp_path):
     refused("least_cells: expected at least 2", least_cells=1)
     with pytest.raises(FileNotFoundError):
         read_screen(tmp_path / "none.h5ad")
+
+
+@pytest.mark.parametrize("most", [0, 2**30])
+def test_values_outside_of_a_sparse_matrix_are_refused(tmp_path, monkeypatch, most):
+    """Read at once or in pieces, wrong indices would end the process."""
+    monkeypatch.setattr("infosem_jax.perturbation.readers._IN_MEMORY", most)
+    adata = made.cells(n=10)
+    adata.X = sparse.csr_matrix(adata.X)
+    path = tmp_path / "screen.h5ad"
+    adata.write_h5ad(path)
+    with h5py.File(path, "r+") as file:
+        file["X/indices"][5] = 2**30
+    with pytest.raises(ValueError, match="indices"):
+        read_cells(path)
 
 
 def test_means_are_read(tmp_path):

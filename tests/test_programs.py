@@ -10,13 +10,13 @@ from infosem_jax.engine import compiled
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux says what is mapped")
-def testcompiled_go_when_mappings_run_short_and_not_before():
+def test_programs_go_when_mappings_run_short_and_not_before():
     double, traces = counted()
     double(1.0)
-    assert not compiled.releasecompiled()
+    assert not compiled.release_programs()
     double(1.0)
     assert len(traces) == 1
-    assert compiled.releasecompiled(most=1)
+    assert compiled.release_programs(most=1)
     assert double(2.0) == 4 and len(traces) == 2
 
 
@@ -24,7 +24,7 @@ def test_nothing_goes_where_mappings_are_not_told(monkeypatch):
     double, traces = counted()
     double(1.0)
     monkeypatch.setattr(compiled, "MAPPINGS", Path("no", "such", "file"))
-    assert not compiled.releasecompiled(most=0)
+    assert not compiled.release_programs(most=0)
     double(1.0)
     assert len(traces) == 1
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from infosem_jax.benchmark.grn import methods as registry
 from infosem_jax.benchmark.grn import runner
 from infosem_jax.benchmark.grn.cells import STORE
-from infosem_jax.benchmark.grn.method import Method, from_function
+from infosem_jax.benchmark.grn.method import Method
 from infosem_jax.benchmark.grn.methods import CONTROLS, methods, register
 from infosem_jax.benchmark.grn.references import (
     add_embeddings,
@@ -42,12 +43,13 @@ def told(monkeypatch) -> list[SimpleNamespace]:
     """Keep what the leaderboard is given, instead of drawing it."""
     kept = []
 
-    def write(out, cells, *, notes, about, versions):
-        kept.append(SimpleNamespace(out=out, cells=cells, notes=notes, about=about))
+    def make_page(cells, *, notes, about, versions):
+        kept.append(SimpleNamespace(cells=cells, notes=notes, about=about))
 
     monkeypatch.setattr(
-        "infosem_jax.benchmark.grn.runner.leaderboard", SimpleNamespace(write=write)
+        "infosem_jax.benchmark.grn.runner.leaderboard", SimpleNamespace(make_page=make_page)
     )
+    monkeypatch.setattr("infosem_jax.benchmark.runner.write_board", lambda out, page: None)
     return kept
 
 
@@ -237,13 +239,11 @@ def test_scores_land_on_their_own_pairs(loaded, tmp_path: Path):
     }
 
     def of(network):
-        def score(data, universe, labels, seed):
-            pairs = [
-                [(network, a, b) in edges for b in universe.genes] for a in universe.regulators
-            ]
+        def score(problem):
+            pairs = [[(network, a, b) in edges for b in problem.genes] for a in problem.regulators]
             return np.array(pairs, float)
 
-        return Method(from_function(score), knows_names=True)
+        return Method(partial(map, score), knows_names=True)
 
     grid = Grid(loaded[:1], {name: of(name) for name in ("specific", "other")}, KINDS, 1)
     outcome = run(grid, tmp_path / "out")
@@ -305,13 +305,13 @@ def test_only_a_run_on_the_same_terms_goes_on(loaded, tmp_path: Path):
 def test_a_method_that_fails_leaves_the_others_alone(loaded, tmp_path: Path):
     out, healthy = tmp_path / "out", []
 
-    def sometimes(data, universe, labels, seed):
-        if seed == 1:
+    def sometimes(problem):
+        if problem.seed == 1:
             raise RuntimeError("seed 1 is not for me")
-        return np.zeros(labels.shape)
+        return np.zeros(problem.labels.shape)
 
     known = {
-        "sometimes": Method(from_function(sometimes), uses="labels"),
+        "sometimes": Method(partial(map, sometimes), uses="labels"),
         "never": Method(lambda problems: (1 / 0 for _ in problems)),
         "short": Method(lambda problems: []),
         "shape": Method(lambda problems: (np.zeros((2, 2)) for _ in problems)),
@@ -363,10 +363,10 @@ def test_methods_without_their_embedding_are_left_out_and_told(loaded, tmp_path:
 
 
 def test_a_leak_is_refused_before_anything_is_written(loaded, tmp_path: Path):
-    def by_name(data, universe, labels, seed):
-        return np.full(labels.shape, float("G01" in universe.genes))
+    def by_name(problem):
+        return np.full(problem.labels.shape, float("G01" in problem.genes))
 
-    grid = Grid(loaded, {"peeks": Method(from_function(by_name))}, ("all",), 1)
+    grid = Grid(loaded, {"peeks": Method(partial(map, by_name))}, ("all",), 1)
     with pytest.raises(ValueError, match="peeks: its scores change when genes"):
         run_grid(grid, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -469,9 +469,9 @@ def test_the_command_says_what_it_does_and_fails_when_a_method_does(folder, tmp_
     monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # a process can choose only once
     monkeypatch.setattr(registry, "METHODS", dict(registry.METHODS))
 
-    def fails(data, universe, labels, seed):
-        if len(data.cells) < 40:
-            return np.zeros(labels.shape)
+    def fails(problem):
+        if len(problem.data.cells) < 40:
+            return np.zeros(problem.labels.shape)
         raise RuntimeError("too many cells")
 
     for bad in ("a b", "random", "x.y"):
@@ -503,12 +503,12 @@ def test_the_command_says_what_it_does_and_fails_when_a_method_does(folder, tmp_
 SLOW = """
 import sys, time, types
 import numpy as np
-leaderboard = types.SimpleNamespace(write=None)  # as it takes time to import
+leaderboard = types.SimpleNamespace(make_page=None)  # as it takes time to import
 sys.modules["infosem_jax.benchmark.grn.leaderboard"] = leaderboard
 from infosem_jax.benchmark.grn.methods import register
-def slow(data, universe, labels, seed):
+def slow(problem):
     time.sleep(0.1)
-    return np.random.default_rng(seed).uniform(size=labels.shape)
+    return np.random.default_rng(problem.seed).uniform(size=problem.labels.shape)
 register("slow", slow, uses="labels")
 from infosem_jax.cli.app import app
 app()

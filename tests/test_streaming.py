@@ -210,7 +210,7 @@ def test_the_objective_is_that_of_data_in_memory(stream, blocks):
     groups = [
         prepare.groups({"": data}, {"": Normal(0.1)}, {"": config})[0] for data in (stream, MEMORY)
     ]
-    shared, (own,) = prepare.cohort(groups[1])
+    shared, (own,) = prepare.fit_data(groups[1])
     graphs, _ = prepare.stack_graphs(groups[0])
     feed = streaming.StreamFeed(stream, graphs, Layout(), share=0.0, seed=0)
     block = next(feed(0))

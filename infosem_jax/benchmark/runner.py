@@ -70,24 +70,21 @@ class Job(NamedTuple):
 
 
 @runtime_checkable
-class WriteBoard(Protocol):
-    """How a benchmark shows its cells to readers."""
+class MakePage(Protocol):
+    """How a benchmark brings its cells into tables and figures."""
 
     def __call__(
         self,
-        out: FilePath,
         cells: Sequence[Any],
         *,
         notes: Sequence[str],
         about: Mapping[str, str],
         versions: Mapping[str, Any],
-    ) -> None:
-        """Write ``table.md``, ``plots/*.png`` and ``report.html``.
+    ) -> Page:
+        """Return the page.
 
         Parameters
         ----------
-        out
-            An existing folder.
         cells
             What was measured.
         notes
@@ -118,8 +115,8 @@ class Plan(NamedTuple):
         A sentence for each method, also those that an earlier run may have left results of.
     notes
         What readers of the results are to be told.
-    write
-        Shows the cells to readers.
+    make_page
+        Brings cells into tables and figures.
     check
         Looks at the methods, before anything is written.
     """
@@ -132,7 +129,7 @@ class Plan(NamedTuple):
     total: int
     about: Mapping[str, str]
     notes: Sequence[str]
-    write: WriteBoard
+    make_page: MakePage
     check: Callable[[Tell], None] = lambda tell: None
 
 
@@ -229,15 +226,6 @@ def check_grid(seeds: int, **parts: Sequence[Any] | Mapping[str, Any]) -> None:
         raise ValueError(f"Expected at least one seed, found {seeds}.")
 
 
-def board(make_page: Callable[..., Page]) -> WriteBoard:
-    """Return how cells are shown on the page that ``make_page(cells, notes=, ...)`` makes."""
-
-    def write(out: FilePath, cells: Sequence[Any], **facts: Any) -> None:
-        write_board(out, make_page(cells, **facts))
-
-    return write
-
-
 def one_by_one(
     places: Sequence[Any],
     prepare: Callable[[], Prepared],
@@ -304,7 +292,8 @@ def _finish(plan: Plan, out: FilePath, failures: list[Failure], notes: list[str]
         with atomic_write(out / "versions.json") as draft:
             draft.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
         unique = list(dict.fromkeys(notes))
-        plan.write(out, cells, notes=unique, about=plan.about, versions=versions)
+        page = plan.make_page(cells, notes=unique, about=plan.about, versions=versions)
+        write_board(out, page)
     return Outcome(cells, failures, notes)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infosem_jax.cli._common import plain_errors, print_table, progress, start_devices, words
+from infosem_jax.cli._common import note, plain_errors, print_table, progress, start_devices, words
 
 if TYPE_CHECKING:
     from infosem_jax.engine.types import Progress
@@ -71,7 +71,6 @@ def run_benchmark(
         start_devices(False, compile_cache)
         from infosem_jax.benchmark import folder
         from infosem_jax.benchmark.runner import run_grid
-        from infosem_jax.engine.interrupts import Interrupted
 
         folder.check(out, resume=resume, overwrite=overwrite)
         runner = import_module(f"infosem_jax.benchmark.{task}.runner")
@@ -80,23 +79,15 @@ def run_benchmark(
             data, datasets=datasets, methods=methods, splits=splits, seeds=seeds, quick=quick,
             **options,
         )  # fmt: skip
-        for note in grid.notes:
-            typer.echo(note, err=True)
+        for text in grid.notes:
+            note(text)
         with progress(100, "%") as update:
 
             def tell(now: "Progress") -> None:
                 text = f"{now.done:.0f} of {now.total:.0f} {now.unit}; {now.text}"
                 update(100 * now.done / now.total, text)
 
-            try:
-                found = run_grid(grid, out, resume=resume, overwrite=overwrite, on_chunk=tell)
-            except Interrupted as error:
-                typer.echo(
-                    f"Stopped; {error} holds what was computed, and the same command with "
-                    "--resume goes on.",
-                    err=True,
-                )
-                raise typer.Exit(130) from error
+            found = run_grid(grid, out, resume=resume, overwrite=overwrite, on_chunk=tell)
         for table in runner.headline_tables(found.cells):
             rows = [(name, *texts) for name, texts in table.rows]
             print_table((table.head, *table.columns), rows, table.title)

@@ -1,4 +1,4 @@
-"""Options that fits and comparisons share, and how priors and data sets are read from them."""
+"""Options that fits and comparisons share, and how priors are read from them."""
 
 import os
 import sys
@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 
 if TYPE_CHECKING:
-    from infosem_jax.data import Dataset, Stream
-    from infosem_jax.grn import Config, Priors
+    from infosem_jax.grn import Priors
 
 Expression = Annotated[
     list[Path],
@@ -98,26 +97,15 @@ def priors_of(
     return read_priors(effect, edge, settings, ignore_case=ignore_case, orthologues=table)
 
 
-def datasets_of(
-    expression: list[Path],
-    config: "Config",
-    *,
-    regulators: Path | None,
-    groupby: str | None,
-    stream: bool,
-    layer: str | None,
-    orientation: Any,
-    variant: str | None,
-    name: str | None,
-) -> "dict[str, Dataset | Stream]":
-    """Read the data sets that options name, after refusing options that do not go together.
+def check_reading(expression: list[Path], name: str | None, reading: dict[str, Any]) -> None:
+    """Refuse options about expression that do not go together.
 
     Parameters
     ----------
-    expression, config
-        Files, and the settings of the model.
-    regulators, groupby, stream, layer, orientation, variant, name
-        As in `infosem_jax.grn.inputs.read_datasets`.
+    expression, name
+        Files, and what the data are called.
+    reading
+        Values of the options that `infosem_jax.grn.inputs.read_datasets` takes, by their names.
 
     Raises
     ------
@@ -125,28 +113,18 @@ def datasets_of(
         If options do not go together.
     """
     from infosem_jax.data.io import Orientation
-    from infosem_jax.grn.inputs import read_datasets
 
+    grouped, known = reading["groupby"] is not None, get_args(Orientation)
     if name is not None and len(expression) > 1:
         raise ValueError("--name: expected one data set to name, found several; leave it out.")
-    if stream and groupby is not None:
+    if reading["stream"] and grouped:
         raise ValueError("Expected --stream or --groupby, found both; groups are read to memory.")
-    if name is not None and groupby is not None:
+    if name is not None and grouped:
         raise ValueError("--name: groups are called by their values; leave it out.")
-    if (stream or groupby is not None) and (variant is not None or orientation != "auto"):
-        raise ValueError("Expected no --variant or --orientation with --stream or --groupby.")
-    if orientation not in get_args(Orientation):
+    if reading["orientation"] not in known:
         raise ValueError(
-            f"--orientation: expected {', '.join(get_args(Orientation))}, found {orientation!r}."
+            f"--orientation: expected {', '.join(known)}, found {reading['orientation']!r}."
         )
-    return read_datasets(
-        expression,
-        config,
-        regulators=regulators,
-        groupby=groupby,
-        stream=stream,
-        layer=layer,
-        orientation=orientation,
-        variant=variant,
-        name=name,
-    )
+    plain = reading["variant"] is None and reading["orientation"] == "auto"
+    if (reading["stream"] or grouped) and not plain:
+        raise ValueError("Expected no --variant or --orientation with --stream or --groupby.")

@@ -32,12 +32,13 @@ app.add_typer(embed_app, name="embed")
 app.add_typer(data_app, name="data")
 
 
-def _print_version(wanted: bool) -> None:
+def _print_version(wanted: bool) -> bool:
     if wanted:
         from infosem_jax import __version__
 
         typer.echo(f"infosem {__version__}")
         raise typer.Exit
+    return wanted
 
 
 @app.callback()

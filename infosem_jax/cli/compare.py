@@ -8,7 +8,6 @@ import typer
 from infosem_jax.cli import _inputs
 from infosem_jax.cli._common import (
     CompileCache,
-    note,
     plain_errors,
     print_table,
     progress,
@@ -78,7 +77,6 @@ def compare(
         from infosem_jax.compare.experiment import RECIPE, check_reference, make_plan
         from infosem_jax.compare.measures import Settings
         from infosem_jax.compare.page import write_comparison
-        from infosem_jax.engine.interrupts import Interrupted
         from infosem_jax.grn import batch
         from infosem_jax.grn.inputs import read_config, read_datasets
         from infosem_jax.grn.priors.registry import describe
@@ -127,21 +125,17 @@ def compare(
         }
         given = {site: table for site, table in of_priors.items() if table}
         with progress(100, "%") as update:
-            try:
-                found = write_comparison(
-                    plan,
-                    check_reference(plan, reference),
-                    out,
-                    record={"model": asdict(settings), "run": record, **given},
-                    about=about,
-                    resume=resume,
-                    overwrite=overwrite,
-                    every=save_every,
-                    on_progress=lambda share, text: update(100 * share, text),
-                )
-            except Interrupted as error:
-                note(f"Saved in {error}; the same command with --resume goes on.")
-                raise typer.Exit(130) from error
+            found = write_comparison(
+                plan,
+                check_reference(plan, reference),
+                out,
+                record={"model": asdict(settings), "run": record, **given},
+                about=about,
+                resume=resume,
+                overwrite=overwrite,
+                every=save_every,
+                on_progress=lambda share, text: update(100 * share, text),
+            )
         _print(found)
         typer.echo(f"Wrote {out}: open {out / 'report.html'} in a browser.")
 

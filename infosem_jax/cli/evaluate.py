@@ -14,7 +14,8 @@ def evaluate(
     edges: Annotated[Path, typer.Argument(help="Edge table of any method: source,target,weight.")],
     network: Annotated[Path, typer.Argument(help="Reference network: source,target[,label].")],
     weight: Annotated[
-        str | None, typer.Option(help="Column of EDGES to rank by. Default: one of a usual name.")
+        str | None,
+        typer.Option(help="Column of EDGES to rank by. Default: the first of a usual name."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Number that the order of ties is drawn from.")] = 0,
     signed: Annotated[

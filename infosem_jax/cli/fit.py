@@ -73,9 +73,8 @@ def fit(
     """
     with plain_errors():
         start_devices(distributed, compile_cache)
-        from infosem_jax.engine.interrupts import Interrupted
         from infosem_jax.grn import batch, run_folder
-        from infosem_jax.grn.inputs import read_config
+        from infosem_jax.grn.inputs import read_config, read_datasets
 
         _inputs.check_resume(resume, overwrite)
         settings, of_priors = read_config(config)
@@ -92,7 +91,8 @@ def fit(
             "orientation": orientation,
             "variant": variant,
         }
-        datasets = _inputs.datasets_of(expression, settings, name=name, **reading)
+        _inputs.check_reading(expression, name, reading)
+        datasets = read_datasets(expression, settings, name=name, **reading)
         record = {
             "command": "infosem fit",
             "expression": [str(path) for path in expression],
@@ -109,25 +109,21 @@ def fit(
             )
         networks = []
         with progress(100, "%") as update:
-            try:
-                table = batch.run_grid(
-                    datasets,
-                    priors,
-                    out,
-                    config=settings,
-                    seeds=seeds,
-                    key=key,
-                    record=record,
-                    top=top,
-                    resume=resume,
-                    overwrite=overwrite,
-                    every=save_every,
-                    on_chunk=lambda now: update(100 * now.done / now.total, now.text),
-                    on_result=lambda outcome: networks.append(outcome.network),
-                )
-            except Interrupted as error:
-                note(f"Saved in {error}; the same command with --resume goes on.")
-                raise typer.Exit(130) from error
+            table = batch.run_grid(
+                datasets,
+                priors,
+                out,
+                config=settings,
+                seeds=seeds,
+                key=key,
+                record=record,
+                top=top,
+                resume=resume,
+                overwrite=overwrite,
+                every=save_every,
+                on_chunk=lambda now: update(100 * now.done / now.total, now.text),
+                on_result=lambda outcome: networks.append(outcome.network),
+            )
         _print_results(out, table, networks)
 
 

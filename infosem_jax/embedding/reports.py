@@ -1,8 +1,6 @@
 """What is written of an embedding: tables, and a page with figures."""
 
 import importlib.util
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path as FilePath
@@ -90,9 +88,7 @@ def write_results(
         epoch = range(1, fitted.losses.shape[1] + 1)
         table = pd.DataFrame({"epoch": epoch, "loss": fitted.losses[0]})
         table.to_csv(folder / "losses.csv", index=False)
-    known = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-    text = json.dumps(known, indent=1, allow_nan=False) + "\n"
-    (folder / "metrics.json").write_text(text, encoding="utf-8")
+    (folder / "metrics.json").write_text(to_json(dict(metrics)), encoding="utf-8")
     page = _page(graphs, found, metrics, fitted.losses, enriched, plane=plane, facts=facts)
     write_page(folder / "report.html", page)
 

@@ -1,5 +1,6 @@
 """Which devices compute what: fits side by side, the cells of a batch spread out, or both."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -33,6 +34,13 @@ class Layout(NamedTuple):
     def devices(self) -> tuple[int, int]:
         """Number of devices over which fits, and the cells of a batch, are spread."""
         return (1, 1) if self.mesh is None else (self.mesh.shape[FITS], self.mesh.shape[CELLS])
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use; all there are where that cannot be asked."""
+    # macOS and Windows lack it.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def choose(n_fits: int, batch_size: int, *, cells: int | None = None) -> Layout:
@@ -159,7 +167,7 @@ def place(tree: Any, layout: Layout, *, fits: bool = False) -> Any:
 
 
 def lay_out(fits: Any, layout: Layout) -> Any:
-    """Deal fits to the devices; the last one is repeated where a device would idle.
+    """Spread fits over the devices; the last one is repeated where a device would idle.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from infosem_jax.engine import training
 from infosem_jax.engine.types import Cells, Rows
 from infosem_jax.expression import network
-from infosem_jax.expression.network import Config, Shape, Wiring
+from infosem_jax.expression.network import GraphConfig, Shape, Wiring
 
 # Outside training, so many samples x nodes x channels are held at once, 64 MB an array.
 AT_ONCE = 2**24
@@ -49,7 +49,7 @@ class Parts(NamedTuple):
 class Objective(NamedTuple):
     """The cost of some samples."""
 
-    config: Config
+    config: GraphConfig
     shape: Shape
 
     def view(self, shared: Pool, own: Parts) -> Rows:
@@ -88,21 +88,27 @@ class Objective(NamedTuple):
         return "network"
 
 
-def in_blocks(config: Config, params: Any, wiring: Wiring, x: Array, feature: Array):
-    """Predict without holding the channels of all nodes in all samples at once."""
+def in_blocks(config: GraphConfig, params: Any, wiring: Wiring, x: Array, feature: Array):
+    """Predict without holding the channels of all nodes in all samples at once.
+
+    Parameters
+    ----------
+    config, params, wiring, x, feature
+        As of `network.forward`.
+    """
     size = max(1, AT_ONCE // params["embedding"].size)
     if size >= len(x):
         return network.forward(params, config, wiring, x, feature)
     return lax.map(partial(_one_sample, config, params, wiring), (x, feature), batch_size=size)
 
 
-def _one_sample(config: Config, params: Any, wiring: Wiring, sample: tuple[Array, Array]):
+def _one_sample(config: GraphConfig, params: Any, wiring: Wiring, sample: tuple[Array, Array]):
     x, feature = sample
     both = network.forward(params, config, wiring, x[None], feature[None])
     return jax.tree.map(lambda leaf: leaf[0], both)
 
 
-def _costs(config: Config, error: Array, log_scale: Array) -> tuple[Array, Array]:
+def _costs(config: GraphConfig, error: Array, log_scale: Array) -> tuple[Array, Array]:
     """Return the mean error, and the negative log-likelihood whose gradient the scale follows."""
     size = jnp.abs(error) if config.loss == "l1" else 0.5 * jnp.square(error)
     known = size if config.weighted else lax.stop_gradient(size)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from infosem_jax.grn.priors.registry import describe
 from infosem_jax.grn.report import Report, write_report
 from infosem_jax.grn.result import Fit, loss_table, network
 from infosem_jax.grn.saved import fit_bytes, save, saved_bytes
-from infosem_jax.outputs.folder import software_versions, write_h5ad
+from infosem_jax.outputs.folder import check_folder, software_versions, write_h5ad
 
 FILES = {
     "edges.csv": "candidate edges with their uncertainty, strongest first",
@@ -31,6 +32,7 @@ FILES = {
     "versions.json": "versions of the software, and the device",
     "report.html": "this page",
 }
+OURS = (*FILES, "comparison.csv", "summary.csv", "check.json", "check.html")
 # In the table of edges; and in the h5ad file, which holds all of them.
 BYTES_PER_EDGE, BYTES_PER_WEIGHT = 100, 50
 # Larger fits are not saved: networks of whole transcriptomes would fill disks.
@@ -47,6 +49,7 @@ def check_output(
     folder: _typing.Path,
     data: Dataset | Stream,
     *,
+    files: Collection[str] = OURS,
     overwrite: bool = False,
     top: int | None = None,
     networks: int = 1,
@@ -61,8 +64,10 @@ def check_output(
         Where to.
     data
         What is fitted.
+    files
+        Names of files that an earlier run may have left there.
     overwrite
-        Whether the folder may have content.
+        Whether the folder may have content, which must be such files.
     top
         How many edges are listed; None for all.
     networks
@@ -75,20 +80,14 @@ def check_output(
     Raises
     ------
     ValueError
-        If the folder exists and is not empty, cannot be written to, or the disk is too full; or if
-        gene names cannot be written to a table.
+        If the folder exists and is not empty, holds other files, cannot be written to, or the disk
+        is too full; or if gene names cannot be written to a table.
     """
     folder = Path(folder)
     check_names(data.genes)
-    if folder.is_file():
-        raise ValueError(f"{folder}: expected a folder to write to, found a file.")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise ValueError(
-            f"{folder}: the folder exists and is not empty; choose another, or pass --overwrite."
-        )
     parent = folder.absolute().parent
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        check_folder(folder, files, overwrite=overwrite)
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:

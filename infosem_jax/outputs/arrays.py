@@ -90,12 +90,12 @@ def _encode(value: Any, arrays: _Numbered) -> Any:
         return ["scalar", _number(value, arrays)]
     if isinstance(value, sparse.csr_array):
         return ["csr", list(value.shape), *each([value.data, value.indices, value.indptr])]
-    if type(value) in (list, tuple):
+    if type(value) is list or type(value) is tuple:
         return [type(value).__name__, each(value)]
     if type(value) is dict:
-        return ["dict", each(value.keys()), each(value.values())]
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        names = list(type(value)._fields)
+        return ["dict", each(value), each(value.values())]
+    if isinstance(value, tuple) and (named := getattr(value, "_fields", None)):
+        names = list(named)
     elif is_dataclass(value) and not isinstance(value, type):
         names = [field.name for field in fields(value) if field.init]
     else:

@@ -177,7 +177,7 @@ def make_knowledge(
 def shuffled(knowledge: Knowledge, seed: int) -> Knowledge:
     """Give the nodes of every graph to other genes at random; texts stay.
 
-    The control for what edges say: their number, and how they are distributed, stay the same.
+    The control for the information in edges: their number and distribution stay the same.
     """
     nodes = np.flatnonzero(knowledge.has_edges)
     order = np.arange(len(knowledge.nodes))

@@ -10,7 +10,19 @@ def normalise(
     target: float,
     kind: str,
 ) -> Float32[np.ndarray, "cells genes"]:
-    """Bring counts to ``log(1 + x target / total)``; logarithms (kind ``log``) stay as they are."""
+    """Bring counts to ``log(1 + x target / total)``; logarithms stay as they are.
+
+    Parameters
+    ----------
+    x
+        Values.
+    total
+        Total counts of each cell over all genes.
+    target
+        The total to bring cells to.
+    kind
+        ``log`` for logarithms; all else are counts.
+    """
     if kind == "log":
         return x
     return np.log1p(x * (target / total[:, None])).astype(np.float32)

@@ -82,7 +82,7 @@ def make_page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> Page:
-    """Bring cells into tables and figures, see `grid.MakePage`."""
+    """Bring cells into tables and figures, see `benchmark.runner.MakePage`."""
     table = wide(cells)
     names = sorted(table["method"].unique())
     datasets = sorted(table["dataset"].unique())

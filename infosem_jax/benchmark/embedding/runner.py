@@ -21,7 +21,7 @@ from infosem_jax.benchmark.embedding.sources import (
     rename,
 )
 from infosem_jax.benchmark.registry import choose
-from infosem_jax.benchmark.runner import Job, Plan, board, check_grid, one_by_one
+from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.benchmark.table import wide
 from infosem_jax.embedding.gene_sets import GeneSets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph
@@ -88,7 +88,7 @@ class Grid(NamedTuple):
             total=len(self.sources) * len(self.methods) * self.seeds,
             about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
             notes=self.notes,
-            write=board(leaderboard.make_page),
+            make_page=leaderboard.make_page,
         )
 
 

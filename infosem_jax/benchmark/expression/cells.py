@@ -106,7 +106,7 @@ def measure(at: At, problem: Problem, prediction: Prediction, seconds: float) ->
         )
     truth, mean = comparable(problem, prediction)
     train, _ = comparable(problem._replace(y_test=task.y_train), Prediction(task.y_train))
-    metrics = evaluate(truth, mean, train)
+    metrics = evaluate(mean, truth, train)
     observed = unscale(Prediction(problem.y_test), problem.y_scaling).mean
     inferred = unscale(prediction, problem.y_scaling)
     within = np.nan

@@ -18,7 +18,7 @@ from infosem_jax.benchmark.expression.sources import (
     splits_of,
 )
 from infosem_jax.benchmark.registry import choose
-from infosem_jax.benchmark.runner import Job, Plan, board, check_grid, one_by_one
+from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.expression.choices import Inputs, choose_inputs, parse_inputs
 from infosem_jax.expression.methods import USUAL
@@ -86,7 +86,7 @@ class Grid(NamedTuple):
             total=sum(len(job.places) for job in jobs),
             about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
             notes=[*self.notes, *(note for source in self.sources for note in source.notes)],
-            write=board(leaderboard.make_page),
+            make_page=leaderboard.make_page,
         )
 
 

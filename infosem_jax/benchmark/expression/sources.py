@@ -20,7 +20,7 @@ from infosem_jax.expression.profiles import (
 )
 from infosem_jax.expression.readers import read_gene_table, read_profiles
 from infosem_jax.expression.splits import Split
-from infosem_jax.expression.task import Platforms, Problem, make_task
+from infosem_jax.expression.task import Platforms, Problem, make_task, platforms
 from infosem_jax.expression.units import describe_units, log_counts
 
 ENDINGS = (".npz", ".gct", ".gct.gz", ".gctx", ".h5ad")
@@ -60,11 +60,6 @@ class Source(NamedTuple):
     def inputs(self) -> Profiles:
         """The platform of the inputs, whose labels say how to split."""
         return platforms(self.profiles)[0]
-
-
-def platforms(profiles: Platforms) -> tuple[Profiles, Profiles]:
-    """Return the platform of the inputs and that of the targets."""
-    return (profiles, profiles) if isinstance(profiles, Profiles) else profiles
 
 
 def find_sources(folder: Path, wanted: Sequence[str] = ()) -> tuple[list[Source], list[str]]:

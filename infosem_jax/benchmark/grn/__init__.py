@@ -3,6 +3,6 @@
 from infosem_jax.benchmark.grn.methods import register
 from infosem_jax.benchmark.grn.runner import Grid, make_grid
 from infosem_jax.benchmark.runner import run_grid
-from infosem_jax.grn.splits import Universe
+from infosem_jax.grn.baselines.problem import Problem
 
-__all__ = ["Grid", "Universe", "make_grid", "register", "run_grid"]
+__all__ = ["Grid", "Problem", "make_grid", "register", "run_grid"]

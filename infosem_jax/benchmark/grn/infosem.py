@@ -16,7 +16,7 @@ from infosem_jax.benchmark.grn.controls import (
     random_embedding,
     symbol_embedding,
 )
-from infosem_jax.benchmark.grn.method import Method, from_function
+from infosem_jax.benchmark.grn.method import Method
 from infosem_jax.benchmark.grn.stacking import stack
 from infosem_jax.data.gene_features import expression_embedding, join_embeddings
 from infosem_jax.data.io import Embedding
@@ -140,7 +140,7 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
     }
     for name, vectors in (("text", text), ("biobert", biobert)):
         found[f"{name}_cosine"] = Method(
-            partial(_cosine, vectors=vectors),
+            partial(map, partial(_cosine, vectors=vectors)),
             random=False,
             about=f"Control: how alike the {name} vectors of two genes are, without expression.",
             needs=(name,),
@@ -221,21 +221,21 @@ def label_priors(problem: Problem, text: str | None) -> list[Priors]:
     data = _with_regulators(problem)
     vectors = expression_embedding(data, components=min(COMPONENTS, min(data.x.shape) - 1))
     pairs = ["correlation", "partial_correlation_ridge"]
-    controls = {name: from_function(CONTROLS[name]) for name in pairs}
+    controls = {name: CONTROLS[name] for name in pairs}
     effect: Prior = Normal(SCALE)
     wide = None
     if text is not None:
         similarity = GeneSimilarity(_given("text", problem), scale=SCALE)
         effect = shuffled(similarity, problem.seed) if text == "shuffled" else similarity
-        controls["text"] = from_function(embedding_cosine(effect.embedding))
+        controls["text"] = embedding_cosine(effect.embedding)
         wide = join_embeddings(data.genes, effect.embedding, vectors)
     whole = problem._replace(genes=data.genes)
     whole = whole._replace(labels=np.full((len(whole.regulators), len(data.genes)), np.nan))
     features = {
         name: pd.DataFrame(
-            next(iter(solve([whole]))), pd.Index(whole.regulators), pd.Index(whole.genes)
+            control(whole), pd.Index(whole.regulators), pd.Index(whole.genes)
         ).fillna(0.0)
-        for name, solve in controls.items()
+        for name, control in controls.items()
     }
     edges = [
         LearnedEdges(table, vectors, features, weight_scale=TABLE_ONLY),
@@ -320,8 +320,5 @@ def _given(name: str, problem: Problem) -> Embedding:
     return problem.embeddings[name]
 
 
-def _cosine(
-    problems: Sequence[Problem], vectors: Callable[[Problem], Embedding]
-) -> Iterator[Scores]:
-    for problem in problems:
-        yield from from_function(embedding_cosine(vectors(problem)))([problem])
+def _cosine(problem: Problem, *, vectors: Callable[[Problem], Embedding]) -> Scores:
+    return embedding_cosine(vectors(problem))(problem)

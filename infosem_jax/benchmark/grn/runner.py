@@ -103,7 +103,7 @@ class Grid(NamedTuple):
             total=sum(_size(self, each) for each in self.loaded),
             about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
             notes=[*self.notes, *_method_notes(self)],
-            write=leaderboard.write,
+            make_page=leaderboard.make_page,
             check=partial(_refuse_leaks, self),
         )
 

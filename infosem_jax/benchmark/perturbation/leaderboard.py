@@ -80,7 +80,7 @@ def make_page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> Page:
-    """Bring cells into tables and figures, see `grid.MakePage`."""
+    """Bring cells into tables and figures, see `benchmark.runner.MakePage`."""
     table = summary(cells)
     names = sorted(table["method"].unique())
     sections: list[Section] = []

@@ -14,7 +14,7 @@ from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell, make_cell
 from infosem_jax.benchmark.perturbation.compare import by_method, headlines
 from infosem_jax.benchmark.perturbation.sources import find_knowledge, find_screens, find_split
 from infosem_jax.benchmark.registry import choose
-from infosem_jax.benchmark.runner import Job, Plan, board, check_grid, one_by_one
+from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.benchmark.table import mean_score
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.outputs.page import Table
@@ -26,7 +26,7 @@ from infosem_jax.perturbation.methods import USUAL as NAMES
 from infosem_jax.perturbation.methods import methods as all_methods
 from infosem_jax.perturbation.metrics import calibrate, evaluate
 from infosem_jax.perturbation.screen import Screen, predicted_changes, read_screen
-from infosem_jax.perturbation.splits import draw_splits
+from infosem_jax.perturbation.splits import draw_splits, usual_split
 from infosem_jax.perturbation.task import Method, Prediction, Problem, make_problem
 
 # The upper bound that scores are calibrated to; a cell like any method's.
@@ -46,9 +46,7 @@ class Grid(NamedTuple):
     methods
         Methods by name.
     splits
-        Splits, see `splits.KINDS`; ``auto`` is the published one where there is one,
-        ``combination`` where there are combinations, ``leave_one_out`` of at most 40
-        perturbations, and ``unseen`` else.
+        Splits, see `splits.KINDS`; ``auto`` is `splits.usual_split`.
     seeds
         How many; each decides a split and all that is random in a method. Methods share the
         former, so that they can be compared in pairs.
@@ -98,7 +96,7 @@ class Grid(NamedTuple):
             total=sum(len(job.places) for job in jobs),
             about=known | {REPLICATE: REPLICATE_ABOUT},
             notes=[*self.notes, *(n for screen in self.screens for n in screen.responses.notes)],
-            write=board(leaderboard.make_page),
+            make_page=leaderboard.make_page,
         )
 
 
@@ -118,16 +116,6 @@ class _Prepared(NamedTuple):
     problems: list[Problem]
     bounds: tuple[dict[str, float], dict[str, float]]
     replicate: list[Cell]
-
-
-def usual_split(screen: Screen) -> str:
-    """Return the split that suits a data set, see `Grid`."""
-    responses = screen.responses
-    if {"train", "test"} <= set(screen.published):
-        return "published"
-    if sum(len(genes) > 1 for genes in responses.perturbed) > 1:
-        return "combination"
-    return "leave_one_out" if len(responses.perturbed) <= 40 else "unseen"
 
 
 def make_grid(
@@ -241,8 +229,8 @@ def _measured(
     if truth.continuous:
         reference = np.concatenate([mean_response(p.task).change for p in problems])[order]
     truth, prediction = take(truth, order), _rows(prediction, order)
-    predicted = predicted_changes(prediction, truth, controls, 1000 * at.seed)
-    scores = evaluate(truth, prediction, reference, predicted=predicted, thresholds=thresholds)
+    changes = predicted_changes(prediction, truth, controls, 1000 * at.seed)
+    scores = evaluate(prediction, truth, reference, changes=changes, thresholds=thresholds)
     calibrated = calibrate(scores.metrics, *bounds) if all(bounds) else {}
     metrics = scores.metrics | {f"{name}_calibrated": v for name, v in calibrated.items()}
     if prediction.informed is not None:
@@ -267,7 +255,7 @@ def _jobs(grid: Grid) -> Iterator[Job]:
     )
     for screen in grid.screens:
         for split in grid.splits:
-            how = usual_split(screen) if split == "auto" else split
+            how = usual_split(screen.responses, screen.published) if split == "auto" else split
             # A first draw shows, before anything is computed, that the words can be followed.
             draw_splits(screen.responses, how, 0, screen.published)
             name = FilePath(how).name if FilePath(how).is_file() else how

@@ -99,12 +99,7 @@ def find_knowledge(
     files = _files(FilePath(folder) / KNOWLEDGE)
     pairs = {name.removesuffix(GRAPHS): path for name, path in files.items() if GRAPHS in name}
     text = text or next((path for name, path in files.items() if name.startswith(TEXTS)), None)
-    genes = {
-        gene
-        for screen in screens
-        for own in (screen.responses.genes, *screen.responses.perturbed)
-        for gene in own
-    }
+    genes = {gene for screen in screens for gene in screen.genes}
     found = {}
     for name, graphs in (sets or {"graphs" if pairs else "none": pairs}).items():
         paths = {graph: _graph(path, files) for graph, path in graphs.items()}

@@ -15,16 +15,16 @@ from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.expression import network
 from infosem_jax.expression.baselines import ridge_path
 from infosem_jax.expression.graph import GeneGraph, gene_graph
-from infosem_jax.expression.network import PAPER, Config, Wiring
+from infosem_jax.expression.network import GraphConfig, Wiring
 from infosem_jax.expression.objective import Objective, Parts, Pool, in_blocks
-from infosem_jax.expression.task import Method, Prediction, Task
+from infosem_jax.expression.task import Prediction, Task
 
 # Least share of a member's squared error that the mean of all is taken to have.
 LEAST_SHARE = 0.1
 # Of the regression that a network builds upon, see `baselines.ridge_path`.
 STRENGTHS = tuple(np.logspace(-3, 2, 11).tolist())
 FOLDS = 5
-DEFAULT = Config()
+DEFAULT = GraphConfig()
 
 
 class Line(NamedTuple):
@@ -34,7 +34,7 @@ class Line(NamedTuple):
     offset: Float32[np.ndarray, " targets"]
 
 
-class Fitted(NamedTuple):
+class FittedGraph(NamedTuple):
     """A fitted network.
 
     Attributes
@@ -62,7 +62,7 @@ class Fitted(NamedTuple):
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
     n_covariates: int
-    config: Config
+    config: GraphConfig
     graph: GeneGraph
     params: Any
     line: Line | None
@@ -71,13 +71,13 @@ class Fitted(NamedTuple):
     losses: Losses
 
 
-def fit(
+def fit_graph(
     task: Task,
-    config: Config = DEFAULT,
+    config: GraphConfig = DEFAULT,
     *,
     seed: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
-) -> Fitted:
+) -> FittedGraph:
     """Fit the network, or several that are averaged, until held-out samples gain no more.
 
     A single member learns from the training samples and is evaluated on the validation samples.
@@ -121,7 +121,7 @@ def fit(
     kept = np.flatnonzero(trained.converged)
     params = jax.tree.map(lambda leaf: leaf[kept], trained.params)
     calibration = _calibrate(config, params, wiring, nodes, feature, left, parts.valid[kept])
-    return Fitted(
+    return FittedGraph(
         inputs=task.inputs,
         targets=task.targets,
         n_covariates=covariate.shape[1],
@@ -135,8 +135,8 @@ def fit(
     )
 
 
-def predict(
-    fitted: Fitted,
+def predict_graph(
+    fitted: FittedGraph,
     x: Float32[np.ndarray, "samples inputs"],
     covariate: Float32[np.ndarray, "samples c"] | None = None,
 ) -> Prediction:
@@ -171,50 +171,30 @@ def predict(
     return Prediction(mean, fitted.calibration * np.sqrt(variance))
 
 
-def infer(task: Task, seed: int, config: Config = DEFAULT) -> Prediction:
-    """Fit the network and infer the test samples."""
-    return predict(fit(task, config, seed=seed), task.x_test, task.covariate_test)
+def infer_graph(task: Task, seed: int, config: GraphConfig = DEFAULT) -> Prediction:
+    """Fit the network and infer the test samples.
+
+    Parameters
+    ----------
+    task
+        Expression, scaled.
+    seed, config
+        As of `fit_graph`.
+    """
+    return predict_graph(fit_graph(task, config, seed=seed), task.x_test, task.covariate_test)
 
 
-def _check_inputs(fitted: Fitted, x: np.ndarray, covariate: np.ndarray) -> None:
+def _check_inputs(fitted: FittedGraph, x: np.ndarray, covariate: np.ndarray) -> None:
     if x.shape[1] != len(fitted.inputs):
         raise ValueError(
             f"Expected the {len(fitted.inputs)} inputs of the fit, found {x.shape[1]}; see "
-            "Fitted.inputs for their order."
+            "FittedGraph.inputs for their order."
         )
     how = fitted.config.covariate
     if how != "none" and covariate.shape[1] != fitted.n_covariates:
         raise ValueError(
             f"Expected the {fitted.n_covariates} covariates of the fit, found {covariate.shape[1]}."
         )
-
-
-def _variant(about: str, config: Config = DEFAULT, **changes: Any) -> Method:
-    return Method(partial(infer, config=replace(config, **changes)), about, random=True)
-
-
-METHODS: dict[str, Method] = {
-    "graph": _variant("Five graph networks averaged, genes as nodes, with learned edge weights."),
-    "graph_single": _variant("One such network.", members=1),
-    "graph_small": _variant(
-        "Ridge regression plus one small network, for many genes and few samples on a CPU.",
-        members=1,
-        layers=2,
-        channels=8,
-        skip="ridge",
-    ),
-    "graph_bipartite": _variant("The same as graph without edges among targets.", neighbours=0),
-    "graph_mixing": _variant("The same as graph, channels mixed after each layer.", mixing=True),
-    "graph_attention": _variant("Attention in place of edge weights.", messages="attention"),
-    "graph_ridge": _variant(
-        "Ridge regression plus graph networks of what it leaves.", skip="ridge"
-    ),
-    "graph_paper": _variant(
-        "The network as published, but for start values that keep their size.",
-        PAPER,
-        start="fan_in",
-    ),
-}
 
 
 def _parts(n_train: int, n: int, members: int, seed: int) -> Parts:
@@ -231,7 +211,7 @@ def _parts(n_train: int, n: int, members: int, seed: int) -> Parts:
     return Parts(np.stack([np.setdiff1d(order, own) for own in valid]), valid)
 
 
-def _compiled(config: Config) -> Config:
+def _compiled(config: GraphConfig) -> GraphConfig:
     """Keep the settings that a program depends on, so that fits that differ in others share it."""
     others = ("neighbours", "similarity", "side", "covariate", "skip", "rate", "batch_size")
     others += ("epochs", "check_every", "halve_after", "stop_after", "members")
@@ -239,7 +219,7 @@ def _compiled(config: Config) -> Config:
 
 
 def _train(
-    config: Config,
+    config: GraphConfig,
     objective: Objective,
     pool: Pool,
     parts: Parts,
@@ -279,7 +259,7 @@ def _train(
 def _place_covariate(
     x: Float32[np.ndarray, "samples inputs"],
     covariate: Float32[np.ndarray, "samples c"],
-    config: Config,
+    config: GraphConfig,
 ) -> tuple[Float32[np.ndarray, "samples nodes"], Float32[np.ndarray, "samples features"]]:
     """Return the values of the nodes that send to all, and the features of every node."""
     if config.covariate == "nodes":
@@ -308,7 +288,7 @@ def _left_over(
 
 
 def _calibrate(
-    config: Config,
+    config: GraphConfig,
     params: Any,
     wiring: Wiring,
     nodes: np.ndarray,
@@ -332,7 +312,7 @@ def _calibrate(
 
 
 def _members(
-    config: Config, params: Any, wiring: Wiring, nodes: np.ndarray, feature: np.ndarray
+    config: GraphConfig, params: Any, wiring: Wiring, nodes: np.ndarray, feature: np.ndarray
 ) -> tuple[Float32[np.ndarray, "members samples targets"], Float32[np.ndarray, "samples targets"]]:
     """Return the means of each member, and the variance over all before calibration."""
     means, log_scales = _predict_members(_compiled(config), params, wiring, nodes, feature)
@@ -343,5 +323,5 @@ def _members(
 
 
 @partial(jax.jit, static_argnames="config")
-def _predict_members(config: Config, params: Any, wiring: Wiring, x: Array, feature: Array):
+def _predict_members(config: GraphConfig, params: Any, wiring: Wiring, x: Array, feature: Array):
     return lax.map(lambda own: in_blocks(config, own, wiring, x, feature), params)
