@@ -1,0 +1,1 @@
+"""Networks with exact posteriors: linear-Gaussian regressions in closed form."""
