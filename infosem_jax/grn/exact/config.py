@@ -52,7 +52,7 @@ class Config:
     r2: float | None = None
     cells: float | None = None
     noise: float = 1.0
-    edges: float = 0.06
+    edges: float = 0.1
     score_cells: float = 20.0
     hyper: Hyper = "map"
     steps: int = 60

@@ -10,11 +10,16 @@ standard deviation of true effects, up (a share ``activating``) or down, so that
 
     log BF = log(activating exp(y) + (1 - activating) exp(-y)) - reliability / 2
 
-A prior mean ``c_ij`` that goes with the effects, ``E[effect | c] = slope c`` in units of their
-standard deviation, goes with edges, as effects come from edges: of a share ``edges`` of all pairs.
-Hence ``log-odds = log_odds(edges) + slope / edges c``, with the slope shrunk by the posterior
-probability ``trust`` that it is not zero. What texts say thus counts as far as
-expression bears them out, expression as far as its cells allow, and texts of other genes nothing.
+What a prior says of a pair, ``c_ij`` with mean square 1, is an addition ``strength c_ij`` to the
+log-odds, and expression teaches its strength twice. Effects come from a share ``edges`` of the
+pairs, so that ``E[y c] = strength edges reliability (2 activating - 1)``. And the pairs that stand
+out are examples: in a mixture of two groups, where edges stand out by `SHIFT` standard deviations
+either way and have responsibilities g, a step of Newton's method for the logistic regression of g
+on c is ``strength = sum(g c) / sum(g^2)``. Each is shrunk by its standard error and by the
+probability ``trust`` that it is not zero, and the smaller counts: genes that are regulated alike
+have like texts and like expression though none regulates another, which the first takes for edges;
+and with few cells the second has few examples. Texts thus count as far as the expression bears
+them out, expression as far as its cells allow, and texts of other genes nothing.
 """
 
 from functools import partial
@@ -22,6 +27,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
@@ -32,8 +38,13 @@ from infosem_jax.grn.exact.priors import Normals
 
 # Effects beyond so many standard deviations are told from noise, and show the sign of edges.
 TAIL = 3.0
-# Standard deviation of correlations between prior means and effects, where they go together.
-SLOPE_SCALE = 0.05
+# Standard deviations by which the pairs stand out that priors are held against.
+SHIFT = 2.0
+# Standard deviation of the strength of a prior that says something of edges.
+STRENGTH_SCALE = 1.0
+SWEEPS = 40
+# Least factor by which a prior lowers the odds of an edge.
+LEAST = 0.05
 
 
 class Evidence(NamedTuple):
@@ -54,19 +65,19 @@ class Evidence(NamedTuple):
     activating: Float[Array, ""]
 
 
-class Trust(NamedTuple):
-    """How far a prior mean is borne out by the expression.
+class Strength(NamedTuple):
+    """How far what a prior says is borne out by the expression.
 
     Attributes
     ----------
-    slope
-        Mean effect per standard deviation of the prior mean, in standard deviations of effects.
-    probability
-        That the slope is not zero.
+    value
+        Log-odds per unit of what the prior says, at least 0 and shrunk by ``trust``.
+    trust
+        Probability that it is not zero.
     """
 
-    slope: Float[Array, ""]
-    probability: Float[Array, ""]
+    value: Float[Array, ""]
+    trust: Float[Array, ""]
 
 
 class Scored(NamedTuple):
@@ -110,7 +121,7 @@ def score(
     told
         What the prior of the effects says; None for nothing.
     edges
-        Share of the pairs that effects come from.
+        Share of the pairs that are edges.
     cells
         See `evidence`.
     sign
@@ -122,21 +133,19 @@ def score(
     direction = jnp.zeros(())
     if told is not None:
         mean = standardised(told.mean / told.scale, pairs)
-        wide = 2 * jnp.log(told.scale)
-        wide = wide - _mean(wide, pairs)
+        wide = jnp.log(told.scale)
+        wide = standardised(wide - _mean(wide, pairs), pairs)
         if bool((mean != 0).any()):
-            borne = trust(found, mean, pairs)
-            strength = borne.probability * borne.slope / edges
-            learned |= {"strength": strength, "trust": borne.probability}
+            borne = strength(found, mean, pairs, edges=edges, sign=sign)
+            learned |= {"strength": borne.value, "trust": borne.trust}
             if sign:
-                direction = strength * mean
+                direction = borne.value * mean
             else:
-                base = existence(base, strength * mean, pairs)
-        if bool((jnp.abs(wide) > 1e-4).any()):
-            size = found._replace(effect=jnp.abs(found.effect))
-            borne = trust(size, standardised(wide, pairs), pairs)
-            learned |= {"trust_in_scales": borne.probability}
-            base = existence(base, borne.probability * wide, pairs)
+                base = existence(base, borne.value * mean, pairs)
+        if not bool(jnp.allclose(told.scale, told.scale[0, 0], rtol=1e-5)):
+            borne = strength(found, wide, pairs, edges=edges, sign=False)
+            learned |= {"strength_of_scale": borne.value, "trust_in_scale": borne.trust}
+            base = base + jnp.log(jnp.maximum(1 + borne.value * wide, LEAST))
     odds = log_odds(found, base, direction)
     return Scored(odds, jnp.where(pairs, jax.nn.sigmoid(odds), 0.0), learned)
 
@@ -172,42 +181,74 @@ def evidence(basis: Spectrum, reported: Int[Array, " regulators"], *, cells: flo
     return Evidence(jnp.sqrt(reliability) * z, reliability, (up + 1) / (up + down + 2))
 
 
-@jax.jit
-def trust(
-    found: Evidence, mean: Float[Array, "regulators genes"], pairs: Bool[Array, "regulators genes"]
-) -> Trust:
-    """Compare prior means to the effects.
+@partial(jax.jit, static_argnames="sign")
+def strength(
+    found: Evidence,
+    told: Float[Array, "regulators genes"],
+    pairs: Bool[Array, "regulators genes"],
+    *,
+    edges: float,
+    sign: bool,
+) -> Strength:
+    """Learn how much what a prior says adds to the log-odds, from pairs that stand out.
 
-    The slope is compared to those of genes that are dealt other genes' prior means: the variance
-    over such dealings is known (`_variance_of_dealings`), and does not count pairs that share a
-    gene as independent.
+    The sum over pairs is compared to those of genes that are dealt what the prior says of others:
+    its variance over such dealings is known (`_variance_of_dealings`), and does not count pairs
+    that share a gene as independent.
 
     Parameters
     ----------
     found
         What the expression says.
-    mean
-        Prior means with mean square 1 over the pairs.
+    told
+        What the prior says, mean square 1 over the pairs.
     pairs
         Which pairs there are.
+    edges
+        Share of edges among them.
+    sign
+        Whether it speaks of activation against repression, or of edges against other pairs.
     """
-    unit = jnp.sqrt(found.reliability)
-    x = jnp.where(pairs, found.effect - _mean(found.effect, pairs), 0.0)
-    x = x / jnp.sqrt(_mean(x**2, pairs))
-    c = jnp.where(pairs, mean - _mean(mean, pairs), 0.0)
-    correlation = _mean(x * c, pairs)
-    chance = _variance_of_dealings(x, c, pairs)
-    wide = chance + SLOPE_SCALE**2
-    # Prior means that go against the effects are no evidence of edges: the slope is not negative.
-    shrunk = correlation * SLOPE_SCALE**2 / wide
-    left = jnp.sqrt(chance * SLOPE_SCALE**2 / wide)
+    z = found.effect / jnp.sqrt(found.reliability)
+    up = jnp.log(found.activating) + SHIFT * z - SHIFT**2 / 2
+    down = jnp.log1p(-found.activating) - SHIFT * z - SHIFT**2 / 2
+
+    def responsibilities(share):
+        return jax.nn.sigmoid(jnp.log(share) - jnp.log1p(-share) + jnp.logaddexp(up, down))
+
+    def sweep(_, share):
+        return jnp.clip(_mean(responsibilities(share), pairs), 1e-6, 0.5)
+
+    g = responsibilities(lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(0.02)))
+    examples = jnp.where(pairs, g**2, 0.0).sum()
+    lean = 1.0 if sign else jnp.maximum(jnp.abs(2 * found.activating - 1), 0.01)
+    toward = 1.0 if sign else jnp.sign(2 * found.activating - 1)
+    expected = edges * pairs.sum() * found.reliability * lean
+    strongest = _regression(g * jnp.tanh((up - down) / 2) if sign else g, told, pairs, examples)
+    everywhere = _regression(toward * found.effect, told, pairs, expected)
+    return Strength(
+        jnp.minimum(strongest.value, everywhere.value),
+        jnp.minimum(strongest.trust, everywhere.trust),
+    )
+
+
+def _regression(x: Array, told: Array, pairs: Array, information: Array) -> Strength:
+    """Regress what the expression says on what the prior says, and shrink the slope."""
+    x = jnp.where(pairs, x - _mean(x, pairs), 0.0)
+    c = jnp.where(pairs, told - _mean(told, pairs), 0.0)
+    raw = (x * c).sum() / information
+    chance = _variance_of_dealings(x, c, pairs) / information**2
+    wide = chance + STRENGTH_SCALE**2
+    shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(chance / wide) * STRENGTH_SCALE
+    # A prior that goes against the expression says nothing: its strength is not negative.
     log_bayes_factor = (
-        norm.logpdf(correlation, 0, jnp.sqrt(wide))
-        - norm.logpdf(correlation, 0, jnp.sqrt(chance))
+        norm.logpdf(raw, 0, jnp.sqrt(wide))
+        - norm.logpdf(raw, 0, jnp.sqrt(chance))
         + jnp.log(2.0)
         + norm.logcdf(shrunk / left)
     )
-    return Trust(jnp.maximum(shrunk, 0) / unit, jax.nn.sigmoid(log_bayes_factor))
+    trust = jax.nn.sigmoid(log_bayes_factor)
+    return Strength(jnp.maximum(shrunk, 0.0) * trust, trust)
 
 
 def existence(
@@ -264,7 +305,7 @@ def _mean(values: Array, pairs: Array) -> Array:
 
 
 def _variance_of_dealings(x: Array, c: Array, pairs: Array) -> Array:
-    """Variance of ``mean(x c)`` when rows and columns of c are dealt anew.
+    """Variance of ``sum(x c)`` when rows and columns of c are dealt anew.
 
     Means of rows, means of columns and what is left vary on their own, each as a sum over dealt
     vectors: ``sum(a^2) sum(b^2) / (n - 1)``. What is left counts twice, since where regulators are
@@ -279,5 +320,4 @@ def _variance_of_dealings(x: Array, c: Array, pairs: Array) -> Array:
 
     (xr, xc, xl), (cr, cc, cl) = parts(x), parts(c)
     total = columns**2 * xr * cr / (rows - 1) + rows**2 * xc * cc / (columns - 1)
-    total = total + 2 * xl * cl / ((rows - 1) * (columns - 1))
-    return total / pairs.sum() ** 2
+    return total + 2 * xl * cl / ((rows - 1) * (columns - 1))
