@@ -13,7 +13,7 @@ import numpyro
 import numpyro.distributions as dist
 import optax
 from jax.tree_util import Partial
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 from numpyro import handlers
 from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO, init_to_value
 from numpyro.infer.autoguide import AutoDelta
@@ -150,7 +150,7 @@ def draws(
 
 
 def standardised(
-    mean: Float[Array, "rows genes"], pairs: Float[Array, "rows genes"]
+    mean: Float[Array, "rows genes"], pairs: Bool[Array, "rows genes"]
 ) -> Float[Array, "rows genes"]:
     """Bring prior means to mean square 1 over the pairs; zeros stay zero."""
     square = jnp.where(pairs, mean, 0.0) ** 2

@@ -67,6 +67,8 @@ def kind(distribution: Partial) -> Kind:
     with handlers.block(), handlers.seed(rng_seed=0):
         trace = handlers.trace(lambda: _declare(distribution)).get_trace()
     found: Any = trace.pop("prior")["value"]
+    while isinstance(found, dist.ExpandedDistribution):
+        found = found.base_dist
     if isinstance(found, dist.Normal):
         return Kind(False, bool(trace))
     if isinstance(found, MIXTURES) and not trace and _symmetric(found):

@@ -187,7 +187,7 @@ def strength(
     told: Float[Array, "regulators genes"],
     pairs: Bool[Array, "regulators genes"],
     *,
-    edges: float,
+    edges: Float[Array, ""] | float,
     sign: bool,
 ) -> Strength:
     """Learn how much what a prior says adds to the log-odds, from pairs that stand out.
@@ -274,7 +274,7 @@ def existence(
 def log_odds(
     found: Evidence,
     prior: Float[Array, "regulators genes"],
-    direction: Float[Array, "regulators genes"] | float = 0.0,
+    direction: Float[Array, "regulators genes"] | Float[Array, ""],
 ) -> Float[Array, "regulators genes"]:
     """Add the log Bayes factor of the expression to the log-odds of the prior.
 
