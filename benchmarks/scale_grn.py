@@ -140,7 +140,7 @@ def measure(size: Size, file: Path, arguments: argparse.Namespace) -> None:
         normalisation="log1p_cpm_zscore",
         precision=arguments.precision,
     )
-    stream = open_stream(file, normalisation="log1p_cpm_zscore", drop_constant=True)
+    stream = open_stream(file, normalisation="log1p_cpm_zscore")
     ticks: list[tuple[float, float]] = []
     fits = fit_many(
         [stream],

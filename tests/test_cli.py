@@ -183,7 +183,7 @@ def test_bad_input_is_refused_before_the_fit(
 def test_counts_where_logs_are_expected(inputs: Path):
     counts = pd.read_csv(inputs / "x.csv", index_col=0).mul(3).round()
     counts.to_csv(inputs / "counts.csv")
-    done = quick_fit(inputs, "--drop-constant", expression="counts.csv")
+    done = quick_fit(inputs, expression="counts.csv")
     assert done.returncode == 2 and "log1p_cpm_zscore" in done.stderr
 
 
@@ -304,7 +304,7 @@ def test_cells_are_streamed_from_both_kinds_of_store(inputs: Path, cache: Path):
     (inputs / "quick.toml").write_text(f'{settings}normalisation = "log1p_cpm_zscore"\n')
     edges = []
     for kind in ("h5ad", "zarr"):
-        more = ("--stream", "--drop-constant", "--seeds", 1, "--overwrite")
+        more = ("--stream", "--seeds", 1, "--overwrite")
         done = quick_fit(inputs, *more, "--compile-cache", cache, expression=f"counts.{kind}")
         assert done.returncode == 0, done.stderr
         assert {path.name for path in (inputs / "out").iterdir()} == FILES

@@ -168,7 +168,8 @@ def test_knowledge_enters_through_the_priors_only():
     assert {"data", "effect", "edge"} <= parameters
     assert not {name for name in parameters if "network" in name or "label" in name}
     held = set(SIMULATED.data._fields)
-    assert held == {"x", "observed", "genes", "cells", "regulators", "name", "normalisation"}
+    described = {"name", "normalisation", "totals", "notes"}
+    assert held == {"x", "observed", "genes", "cells", "regulators"} | described
 
 
 def test_weight_zero_makes_a_fit_deaf_to_the_prior():

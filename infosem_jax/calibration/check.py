@@ -215,8 +215,7 @@ def _expression(fitted: Fit, record: dict[str, Any], path: Path | None) -> Datas
         else:
             options = {"orientation": record.get("orientation", "auto")}
             options |= {"variant": record.get("variant") or None, "layer": layer}
-            drop = bool(record.get("drop_constant"))
-            read = [read_expression(place, regulators=regulators, drop_constant=drop, **options)]
+            read = [read_expression(place, regulators=regulators, **options)]
         seen += [data for data in read if set(data.genes) == genes]
     named = [data for data in seen if data.name == fitted.name] or seen
     if len(named) != 1:

@@ -49,9 +49,6 @@ def fit(
     variant: Annotated[
         str | None, typer.Option(help="Matrix to read of an npz file that has several.")
     ] = None,
-    drop_constant: Annotated[
-        bool, typer.Option("--drop-constant", help="Leave out genes with one value only.")
-    ] = False,
     ignore_case: _inputs.IgnoreCase = False,
     orthologues: _inputs.OrthologueTable = None,
     name: Annotated[
@@ -93,7 +90,6 @@ def fit(
             "layer": layer,
             "orientation": orientation,
             "variant": variant,
-            "drop_constant": drop_constant,
         }
         _inputs.check_reading(expression, name, reading)
         datasets = read_datasets(expression, settings, name=name, **reading)
@@ -105,6 +101,8 @@ def fit(
             "key": key,
         }
         for data in datasets.values():
+            for text in data.notes:
+                note(f"{data.name}: {text}.")
             note(
                 f"{data.name}: {run_folder.n_cells(data)} cells, {len(data.genes)} genes, "
                 f"{len(data.regulators)} candidate regulators; rows: {settings.rows}."

@@ -90,7 +90,7 @@ def is_finished(out: _typing.Path, config: Config, *, seeds: int, key: int) -> b
         other = [
             f"{name} (there {known.get(name)}, now {value})"
             for name, value in asked.items()
-            if known.get(name) != value
+            if known.get(name) != value and (name, value) != ("normalisation", "auto")
         ]
         if other:
             raise ValueError(

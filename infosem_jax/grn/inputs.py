@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -30,7 +31,6 @@ def read_datasets(
     layer: str | None = None,
     orientation: Orientation = "auto",
     variant: str | None = None,
-    drop_constant: bool = False,
     name: str | None = None,
 ) -> dict[str, Dataset | Stream]:
     """Read data sets, by name, and tell apart those of like names by the folders they are in.
@@ -47,7 +47,7 @@ def read_datasets(
         Column of obs: one data set for each of its values.
     stream
         Leave the cells on disk.
-    layer, orientation, variant, drop_constant
+    layer, orientation, variant
         As in `infosem_jax.data.read_expression`.
     name
         What the data set is called, if there is one only.
@@ -68,7 +68,6 @@ def read_datasets(
         options: dict[str, Any] = {
             "regulators": candidates,
             "layer": layer,
-            "drop_constant": drop_constant,
             "name": name,
         }
         if stream:
@@ -124,4 +123,7 @@ def read_config(
     for table in settings.values():
         table.pop("prior", None)
         table.pop("file", None)
+    base = Config() if base is None else base
+    if base.normalisation == Config.normalisation:  # what suits the data that will be read
+        base = replace(base, normalisation="auto")
     return from_dict(tables.get("model", {}), base), settings

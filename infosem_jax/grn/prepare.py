@@ -252,8 +252,8 @@ def _settle(data: Dataset | Stream, config: Config) -> Config:
         raise TypeError(f"Expected a Config, found {type(config).__name__}.")
     if isinstance(data, Stream) or data.normalisation != "none":
         return replace(config, normalisation=data.normalisation)
-    normalise(data, config.normalisation, clip=config.clip)
-    return config
+    done = normalise(data, config.normalisation, clip=config.clip)
+    return replace(config, normalisation=done.normalisation)
 
 
 @contextmanager

@@ -156,7 +156,6 @@ def load(reference: Reference) -> Loaded:
     data = read_expression(
         _expression(reference.folder) or reference.folder,
         regulators=regulators,
-        drop_constant=True,
         name=reference.dataset,
     )
     units = describe_units(data.x)
