@@ -16,6 +16,7 @@ from infosem_jax.embedding.graph import StudyGraph, isolated
 from infosem_jax.embedding.metrics import SIX
 from infosem_jax.embedding.result import Embedded, export
 from infosem_jax.embedding.saved import save
+from infosem_jax.outputs.folder import to_json
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
 
 FILES = {

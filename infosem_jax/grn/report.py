@@ -156,7 +156,7 @@ def _given(report: Report) -> Section:
 
 
 def _site(prior: Mapping[str, Any]) -> str:
-    site = prior["site"]
+    site = str(prior["site"])
     return {"effect": "size of effects", "logit": "odds of edges"}.get(site, site)
 
 

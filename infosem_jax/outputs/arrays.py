@@ -80,7 +80,8 @@ def _encode(value: Any, arrays: _Numbered) -> Any:
     def each(values: Any) -> list[Any]:
         return [_encode(part, arrays) for part in values]
 
-    if value is None or type(value) in (bool, int, float, str):
+    kind = type(value)
+    if kind in (type(None), bool, int, float, str):
         return value
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
         return ["key", str(jax.random.key_impl(value)), _number(jax.random.key_data(value), arrays)]
@@ -90,9 +91,9 @@ def _encode(value: Any, arrays: _Numbered) -> Any:
         return ["scalar", _number(value, arrays)]
     if isinstance(value, sparse.csr_array):
         return ["csr", list(value.shape), *each([value.data, value.indices, value.indptr])]
-    if type(value) is list or type(value) is tuple:
-        return [type(value).__name__, each(value)]
-    if type(value) is dict:
+    if kind in (list, tuple):
+        return [kind.__name__, each(value)]
+    if kind is dict:
         return ["dict", each(value), each(value.values())]
     if isinstance(value, tuple) and (named := getattr(value, "_fields", None)):
         names = list(named)
@@ -100,7 +101,7 @@ def _encode(value: Any, arrays: _Numbered) -> Any:
         names = [field.name for field in fields(value) if field.init]
     else:
         raise TypeError(f"Expected names, numbers, arrays and tuples of them, found {value!r:.100}")
-    return ["of", type(value).__name__, names, each(getattr(value, name) for name in names)]
+    return ["of", kind.__name__, names, each(getattr(value, name) for name in names)]
 
 
 def _number(array: Any, arrays: _Numbered) -> int:

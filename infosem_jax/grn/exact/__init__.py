@@ -1,0 +1,11 @@
+"""Networks with exact posteriors: linear-Gaussian regressions in closed form."""
+
+from infosem_jax.grn.exact.config import Config as Config
+from infosem_jax.grn.exact.fitting import Fit as Fit
+from infosem_jax.grn.exact.fitting import edges as edges
+from infosem_jax.grn.exact.fitting import fit as fit
+from infosem_jax.grn.exact.fitting import network as network
+from infosem_jax.grn.exact.hyper import collapsed as collapsed
+from infosem_jax.grn.exact.statistics import Moments as Moments
+from infosem_jax.grn.exact.statistics import add as add
+from infosem_jax.grn.exact.statistics import moments as moments

@@ -1,0 +1,79 @@
+"""Every choice of an exact fit, with a name and a default."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from infosem_jax.data.dataset import Normalisation
+
+Hyper = Literal["map", "nuts"]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of an exact fit.
+
+    Attributes
+    ----------
+    rows
+        Which genes act: ``all`` or the ``regulators``.
+    normalisation, clip
+        How expression is brought to scale, see `infosem_jax.data.normalise`.
+    r2
+        Share of a target's variance that effects are expected to explain; None learns it from the
+        evidence. Priors with scales that differ between pairs keep their pattern.
+    cells
+        Number of independent cells that all cells are worth for weights and their sd; None takes
+        every cell as one.
+    noise
+        Cells that the prior of a target's unexplained variance, around 1, is worth.
+    edges
+        Share of pairs that are edges before anything is known of them, where no edge prior says so.
+    score_cells
+        Number of independent cells that all cells count as in partial correlations, which the score
+        is made of. It and ``edges`` were chosen on the transcription factors of BEELINE's mHSC-E,
+        DREAM4, SERGIO and simulated data.
+    hyper
+        ``map`` takes the most probable hyper-parameters, ``nuts`` averages over draws of them.
+    steps, rate
+        Steps and learning rate of the search for them.
+    warmup, draws
+        Transitions of NUTS.
+    sweeps
+        Rounds of expectation maximisation for scale mixtures.
+    block
+        Targets at a time where scales differ between pairs.
+    """
+
+    rows: Literal["all", "regulators"] = "all"
+    normalisation: Normalisation = "zscore"
+    clip: float = 10.0
+    r2: float | None = None
+    cells: float | None = None
+    noise: float = 1.0
+    edges: float = 0.1
+    score_cells: float = 20.0
+    hyper: Hyper = "map"
+    steps: int = 60
+    rate: float = 0.1
+    warmup: int = 200
+    draws: int = 200
+    sweeps: int = 5
+    block: int = 16
+
+    def __post_init__(self):
+        if self.rows not in ("all", "regulators"):
+            raise ValueError(f"rows: expected all or regulators, found {self.rows!r}.")
+        if self.hyper not in ("map", "nuts"):
+            raise ValueError(f"hyper: expected map or nuts, found {self.hyper!r}.")
+        for name in ("r2", "edges"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < 1:
+                raise ValueError(f"{name}: expected a share between 0 and 1, found {value}.")
+        for name in ("clip", "noise", "score_cells", "rate"):
+            if not 0 < getattr(self, name) < np.inf:
+                raise ValueError(f"{name}: expected above 0, found {getattr(self, name)}.")
+        for name in ("steps", "warmup", "draws", "sweeps", "block"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}.")

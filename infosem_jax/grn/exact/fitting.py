@@ -1,0 +1,199 @@
+"""From expression and priors to a network with exact posteriors: `fit`."""
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax import random
+from jaxtyping import Float
+
+from infosem_jax.data.dataset import Dataset, normalise
+from infosem_jax.engine.types import Progress
+from infosem_jax.grn.exact import score
+from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.posterior import spectrum
+from infosem_jax.grn.exact.priors import Normals, directed, prior_odds
+from infosem_jax.grn.exact.solving import solve
+from infosem_jax.grn.exact.statistics import Moments, moments
+from infosem_jax.grn.networks import Network
+from infosem_jax.grn.priors import GeneContext, Prior, bind
+
+COLUMNS = ("source", "target", "score", "weight", "sd", "sign_agreement", "probability")
+
+
+class Fit(NamedTuple):
+    """A network with the posterior of every effect.
+
+    Attributes
+    ----------
+    genes, rows, regulators
+        Names of the targets, of the genes with effects, and of the candidates that are reported.
+    name
+        What the data were called.
+    config
+        Settings.
+    score
+        Log-odds of each edge, prior and expression together, [regulators, genes].
+    weight, sd, positive
+        Mean and standard deviation of each effect, and the probability that it is positive,
+        [regulators, genes].
+    probability
+        Of each edge, [regulators, genes].
+    prior_mean
+        Mean of each effect before the expression, [regulators, genes].
+    log_evidence
+        Of each target, in nats, [genes]; its sum over targets compares priors on the same data.
+    learned
+        What was learned: ``r2``, ``slope``, ``reliability``, ``activating``, ``trust``, and the
+        parameters of the prior.
+    losses
+        Minus the log density of the hyper-parameters at each step, [steps].
+    seconds
+        Wall-clock time.
+    """
+
+    genes: tuple[str, ...]
+    rows: tuple[str, ...]
+    regulators: tuple[str, ...]
+    name: str
+    config: Config
+    score: Float[np.ndarray, "regulators genes"]
+    weight: Float[np.ndarray, "regulators genes"]
+    sd: Float[np.ndarray, "regulators genes"]
+    positive: Float[np.ndarray, "regulators genes"]
+    probability: Float[np.ndarray, "regulators genes"]
+    prior_mean: Float[np.ndarray, "regulators genes"]
+    log_evidence: Float[np.ndarray, " genes"]
+    learned: dict[str, Any]
+    losses: Float[np.ndarray, " steps"]
+    seconds: float
+
+
+def fit(
+    data: Dataset,
+    effect: Prior | None = None,
+    edge: Prior | None = None,
+    *,
+    config: Config = Config(),
+    key: int = 0,
+    summed: Moments | None = None,
+    on_chunk: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Fit a linear-Gaussian network with exact posteriors.
+
+    Parameters
+    ----------
+    data
+        Expression as read, or normalised.
+    effect
+        Prior of the effects; None for ``Normal(0, t)`` with t from the evidence.
+    edge
+        Prior of the existence of edges.
+    config
+        Settings.
+    key
+        Seed of the draws of hyper-parameters and of the start of networks in a prior.
+    summed
+        Moments of the same data and rows from before, see `infosem_jax.grn.exact.moments`.
+    on_chunk
+        Told after each step.
+
+    Raises
+    ------
+    ValueError
+        If a prior is neither normal given its parameters nor a scale mixture, or does not fit the
+        genes.
+    """
+    began = time.perf_counter()
+    ready = data
+    if data.normalisation == "none":
+        ready = normalise(data, config.normalisation, clip=config.clip)
+    names = ready.genes if config.rows == "all" else ready.regulators
+    at = {gene: i for i, gene in enumerate(ready.genes)}
+    rows = np.array([at[name] for name in names])
+    place = {name: i for i, name in enumerate(names)}
+    reported = np.array([place[name] for name in ready.regulators])
+    context = GeneContext(ready.genes, tuple(names), len(ready.cells))
+    bound = None if effect is None else bind(effect, context)
+    tell = _teller(on_chunk, data.name)
+
+    tell(0, "summing up the cells")
+    summed = moments(ready.x, rows) if summed is None else summed
+    basis = spectrum(summed, rows)
+    tell(1, "solving for effects")
+    solved = solve(summed, basis, rows, bound, config, random.key(key))
+    tell(2, "scoring edges")
+    known = jnp.asarray(reported)
+    base = prior_odds(edge, context, config.edges, random.key(key))[known]
+    told = None if solved.told is None else Normals(*(part[known] for part in solved.told))
+    settings = {"edges": config.edges, "cells": config.score_cells, "sign": directed(effect)}
+    ranked = score.score(basis, known, base, told, **settings)
+    tell(3, "done")
+    effects = {
+        name: np.asarray(getattr(solved.effects, name))[reported]
+        for name in ("weight", "sd", "positive", "prior_mean")
+    }
+    learned = {**solved.learned, **ranked.learned}
+    return Fit(
+        genes=ready.genes,
+        rows=tuple(names),
+        regulators=ready.regulators,
+        name=data.name,
+        config=config,
+        score=np.asarray(ranked.score),
+        probability=np.asarray(ranked.probability),
+        log_evidence=np.asarray(solved.effects.log_evidence),
+        learned={name: np.asarray(value) for name, value in learned.items()},
+        losses=np.asarray(solved.losses),
+        seconds=time.perf_counter() - began,
+        **effects,
+    )
+
+
+def network(fitted: Fit) -> Network:
+    """Return the network of a fit: effects, their spread, and how sure their sign is."""
+    return Network(
+        regulators=fitted.regulators,
+        genes=fitted.genes,
+        weight=fitted.weight,
+        sd=fitted.sd,
+        sign_agreement=np.where(fitted.weight >= 0, fitted.positive, 1 - fitted.positive),
+        probability=fitted.probability,
+        name=fitted.name,
+    )
+
+
+def edges(fitted: Fit, *, top: int | None = None) -> pd.DataFrame:
+    """List the edges by score, most probable first.
+
+    Parameters
+    ----------
+    fitted
+        What `fit` returned.
+    top
+        How many to keep; None keeps every pair of a regulator and another gene.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``source, target, score, weight, sd, sign_agreement, probability``.
+    """
+    source, target = np.asarray(fitted.regulators), np.asarray(fitted.genes)
+    row, column = np.nonzero(source[:, None] != target)
+    order = np.lexsort((target[column], source[row], -fitted.score[row, column]))[:top]
+    row, column = row[order], column[order]
+    found = network(fitted)
+    values = {name: getattr(found, name)[row, column] for name in COLUMNS[3:]}
+    start = {"source": source[row], "target": target[column], "score": fitted.score[row, column]}
+    return pd.DataFrame({**start, **values})
+
+
+def _teller(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:
+    def tell(done: int, text: str) -> None:
+        if on_chunk is not None:
+            on_chunk(Progress(done, 3, "steps", f"{name}: {text}", None))
+
+    return tell

@@ -1,0 +1,169 @@
+"""The collapsed model: effects and noise integrated out, hyper-parameters left to NumPyro.
+
+``r2 ~ Beta(1, 1)`` is the share of a target's variance that effects are expected to explain,
+``scale^2 rows = r2 / (1 - r2)``, and prior means are ``slope scale c`` with c what the prior says
+in units of its own standard deviation, so that neither depends on the number of genes. What the
+prior declares is found under ``effect_prior/``. The evidence of all targets is a factor.
+"""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+import optax
+from jax.tree_util import Partial
+from jaxtyping import Array, Bool, Float, Key
+from numpyro import handlers
+from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO, init_to_value
+from numpyro.infer.autoguide import AutoDelta
+
+from infosem_jax.grn.exact.posterior import Spectrum, draw, log_evidence, project
+from infosem_jax.grn.exact.priors import Normals, normals
+
+SLOPE_SCALE = 0.5
+START = init_to_value(values={"r2": 0.1, "slope": 0.0})
+
+
+class Pattern(NamedTuple):
+    """Prior means in units of the prior's standard deviation.
+
+    Attributes
+    ----------
+    mean
+        Of each effect, [rows, genes].
+    projected
+        The same in the basis of the spectrum, [rows, genes].
+    """
+
+    mean: Float[Array, "rows genes"]
+    projected: Float[Array, "rows genes"]
+
+
+def collapsed(
+    basis: Spectrum,
+    pattern: Pattern | None = None,
+    prior: Partial | None = None,
+    *,
+    r2: float | None = None,
+    noise: float = 1.0,
+    effects: bool = False,
+) -> None:
+    """Declare the model.
+
+    Parameters
+    ----------
+    basis
+        Moments of the cells.
+    pattern
+        What a prior without parameters expects; its strength is the site ``slope``.
+    prior
+        The distribution of a bound prior with parameters of its own, instead of a pattern.
+    r2
+        Expected share of variance explained; None makes it a site.
+    noise
+        Cells that the prior ``s_j^2 = 1`` is worth.
+    effects
+        Whether to draw the effects, exactly, as the deterministic site ``effect``.
+    """
+    share: Any = numpyro.sample("r2", dist.Beta(1.0, 1.0)) if r2 is None else jnp.asarray(r2)
+    scale = scale_of(share, len(basis.values))
+    projected = mean = None
+    if pattern is not None:
+        slope: Any = numpyro.sample("slope", dist.Normal(0.0, SLOPE_SCALE))
+        mean, projected = (slope * scale * part for part in pattern)
+    elif prior is not None:
+        with handlers.scope(prefix="effect_prior"):
+            told = normals(prior)
+        mean = scale * told.mean / told.scale
+        projected = project(basis, mean)
+    numpyro.factor("evidence", log_evidence(basis, scale, projected, noise).sum())
+    if effects:
+        key: Any = numpyro.prng_key()
+        numpyro.deterministic("effect", draw(key, basis, scale, mean, noise))
+
+
+def scale_of(r2: Float[Array, ""] | float, rows: int) -> Float[Array, ""]:
+    """Return the standard deviation of effects at which so many explain a share of a variance."""
+    return jnp.sqrt(r2 / (1 - r2) / rows)
+
+
+def optimum(
+    key: Key[Array, ""],
+    basis: Spectrum,
+    pattern: Pattern | None = None,
+    prior: Partial | None = None,
+    *,
+    r2: float | None = None,
+    noise: float = 1.0,
+    steps: int = 60,
+    rate: float = 0.1,
+) -> tuple[dict[str, Array], Float[Array, " steps"]]:
+    """Find the most probable hyper-parameters, and return them with the losses on the way.
+
+    Parameters
+    ----------
+    key
+        Of the start of what the prior declares.
+    basis, pattern, prior, r2, noise
+        As in `collapsed`.
+    steps, rate
+        Steps of Adam and its learning rate.
+    """
+    settings = {"r2": r2, "noise": noise}
+    guide = AutoDelta(collapsed, init_loc_fn=START)
+    svi = SVI(collapsed, guide, optax.adam(rate), Trace_ELBO())
+    result = svi.run(key, steps, basis, pattern, prior, progress_bar=False, **settings)
+    found = guide.median(result.params)
+    free = {k: v for k, v in result.params.items() if not k.endswith("_auto_loc")}
+    return {**found, **free}, result.losses
+
+
+def draws(
+    key: Key[Array, ""],
+    basis: Spectrum,
+    pattern: Pattern | None = None,
+    prior: Partial | None = None,
+    *,
+    r2: float | None = None,
+    noise: float = 1.0,
+    warmup: int = 200,
+    samples: int = 200,
+) -> dict[str, Array]:
+    """Draw the hyper-parameters from their posterior with NUTS.
+
+    Parameters
+    ----------
+    key, basis, pattern, prior, r2, noise
+        As in `optimum`.
+    warmup, samples
+        Transitions that adapt, and that are kept.
+    """
+    chain = MCMC(
+        NUTS(collapsed, init_strategy=START),
+        num_warmup=warmup,
+        num_samples=samples,
+        progress_bar=False,
+    )
+    chain.run(key, basis, pattern, prior, r2=r2, noise=noise)
+    return chain.get_samples()
+
+
+def standardised(
+    mean: Float[Array, "rows genes"], pairs: Bool[Array, "rows genes"]
+) -> Float[Array, "rows genes"]:
+    """Bring prior means to mean square 1 over the pairs; zeros stay zero."""
+    square = jnp.where(pairs, mean, 0.0) ** 2
+    size = jnp.sqrt(square.sum() / pairs.sum())
+    return jnp.where(pairs, mean, 0.0) / jnp.where(size > 0, size, 1.0)
+
+
+def at(values: dict[str, Array], prior: Partial) -> Normals:
+    """Return the normals of a prior whose parameters are at the values that were found."""
+    with (
+        handlers.block(),
+        handlers.substitute(data=values),
+        handlers.seed(rng_seed=0),
+        handlers.scope(prefix="effect_prior"),
+    ):
+        return normals(prior)

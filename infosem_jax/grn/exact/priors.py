@@ -1,0 +1,195 @@
+"""What the exact engine takes of priors: means and scales of effects, and log-odds of edges."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpyro
+import numpyro.distributions as dist
+import optax
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Key
+from numpyro import handlers
+from numpyro.infer import SVI, Trace_ELBO, init_to_median
+from numpyro.infer.autoguide import AutoDelta
+
+from infosem_jax.grn import priors
+from infosem_jax.grn.priors import distributions
+from infosem_jax.grn.priors.binding import bind, log_odds
+
+# Learning from labels: steps of Adam and its rate.
+LABEL_STEPS, LABEL_RATE = 300, 0.05
+MIXTURES = (
+    dist.Laplace,
+    distributions.Horseshoe,
+    distributions.RegularisedHorseshoe,
+    dist.MixtureSameFamily,
+)
+
+
+class Normals(NamedTuple):
+    """Independent normal effects.
+
+    Attributes
+    ----------
+    mean, scale
+        Of each effect, [rows, genes].
+    """
+
+    mean: Float[Array, "rows genes"]
+    scale: Float[Array, "rows genes"]
+
+
+class Kind(NamedTuple):
+    """What is known of a prior without fitting it.
+
+    Attributes
+    ----------
+    mixture
+        Whether it is a scale mixture of normals instead of normal.
+    learns
+        Whether it declares parameters or sample sites of its own.
+    """
+
+    mixture: bool
+    learns: bool
+
+
+def kind(distribution: Partial) -> Kind:
+    """Find out what a bound prior is.
+
+    Raises
+    ------
+    ValueError
+        If it is neither normal given its parameters nor a scale mixture of normals.
+    """
+    with handlers.block(), handlers.seed(rng_seed=0):
+        trace = handlers.trace(lambda: _declare(distribution)).get_trace()
+    found: Any = trace.pop("prior")["value"]
+    while isinstance(found, dist.ExpandedDistribution):
+        found = found.base_dist
+    if isinstance(found, dist.Normal):
+        return Kind(False, bool(trace))
+    if isinstance(found, MIXTURES) and not trace and _symmetric(found):
+        return Kind(True, False)
+    name = type(getattr(found, "base", found)).__name__
+    raise ValueError(
+        "The exact engine takes priors of the effects that are normal given their parameters, or "
+        "Laplace, Horseshoe, RegularisedHorseshoe and SpikeAndSlab around zero, found "
+        f"{name}; fit it with the svi engine (--engine svi)."
+    )
+
+
+def normals(distribution: Partial) -> Normals:
+    """Call a bound prior within a model, and return mean and scale of every effect."""
+    found = distributions.elementwise(distribution())
+    scale: Any = found.scale
+    return Normals(found.loc, jnp.broadcast_to(scale, jnp.shape(found.loc)))
+
+
+def local_scales(
+    distribution: Partial, size: Float[Array, "rows genes"]
+) -> Float[Array, "rows genes"]:
+    """Return the scales at which normal priors act on effects of a size as a scale mixture does.
+
+    For ``p(w) = E[Normal(w; 0, tau^2)]``, ``E[1 / tau^2 | w] = -(d/dw log p(w)) / w``: the weights
+    of expectation maximisation.
+
+    Parameters
+    ----------
+    distribution
+        A bound scale mixture.
+    size
+        Root mean square of each effect, above zero.
+    """
+    prior = distributions.elementwise(distribution())
+    slope = jax.grad(lambda w: prior.log_prob(w).sum())(size)
+    return jnp.sqrt(size / jnp.maximum(-slope, 1e-12))
+
+
+def directed(prior: Any) -> bool:
+    """Tell whether the sign of a prior's mean is that of the effect, or whether it tells of edges.
+
+    Signed edges and other networks know repression; similar genes are expected to be linked, and
+    unlike genes not to be, rather than to repress each other.
+    """
+    if isinstance(prior, priors.SignedEdges | priors.OtherNetwork | priors.GraphPrior):
+        return True
+    parts = getattr(prior, "parts", None) or (getattr(prior, "prior", None),)
+    return any(directed(part) for part in parts if part is not None)
+
+
+def prior_odds(
+    edge: priors.Prior | None, context: priors.GeneContext, edges: float, key: Key[Array, ""]
+) -> Float[Array, "rows genes"]:
+    """Return the log-odds of edges under a prior of their existence.
+
+    A logit of mean m and standard deviation s counts as ``m / sqrt(1 + pi s^2 / 8)``, the log-odds
+    of its mean probability. What a prior learns from labels is learned from them alone.
+
+    Parameters
+    ----------
+    edge
+        The prior; None for one share of edges everywhere.
+    context
+        Genes.
+    edges
+        That share.
+    key
+        Of the start of what the prior learns.
+
+    Raises
+    ------
+    ValueError
+        If its logits are neither normal nor logistic.
+    """
+    if edge is None:
+        return jnp.full(context.shape, float(log_odds(edges)))
+    bound = bind(edge, replace(context, site="logit"))
+
+    def labelled():
+        prior = bound.distribution()
+        if bound.observe is None:
+            return numpyro.deterministic("mean", _mean_logit(prior))
+        logit = numpyro.sample("logit", prior)
+        bound.observe(logit)
+        return numpyro.deterministic("mean", logit)
+
+    guide = AutoDelta(labelled, init_loc_fn=init_to_median)
+    with handlers.block(), handlers.seed(rng_seed=0):
+        trace = handlers.trace(labelled).get_trace()
+    if not any(site["type"] == "param" or _latent(site) for site in trace.values()):
+        return trace["mean"]["value"]
+    svi = SVI(labelled, guide, optax.adam(LABEL_RATE), Trace_ELBO())
+    params = svi.run(key, LABEL_STEPS, progress_bar=False).params
+    with handlers.block(), handlers.seed(rng_seed=0):
+        values = {**params, **guide.median(params)}
+        return handlers.trace(handlers.substitute(labelled, values)).get_trace()["mean"]["value"]
+
+
+def _latent(site: Any) -> bool:
+    return site["type"] == "sample" and not site["is_observed"]
+
+
+def _mean_logit(prior: dist.Distribution) -> Array:
+    found: Any = distributions.elementwise(prior)
+    if not isinstance(found, dist.Normal | dist.Logistic):
+        raise ValueError(
+            "The exact engine takes edge priors with normal or logistic logits, found "
+            f"{type(found).__name__}; fit it with the svi engine (--engine svi)."
+        )
+    loc, variance = jnp.asarray(found.loc), jnp.asarray(found.variance)
+    return loc / jnp.sqrt(1 + jnp.pi * variance / 8)
+
+
+def _declare(distribution: Partial) -> None:
+    found = distributions.elementwise(distribution())
+    numpyro.deterministic("prior", found)
+
+
+def _symmetric(found: Any) -> bool:
+    if isinstance(found, dist.MixtureSameFamily):
+        component = found.component_distribution
+        return isinstance(component, dist.Normal) and bool(jnp.all(component.loc == 0))
+    return not hasattr(found, "loc") or bool(jnp.all(found.loc == 0))

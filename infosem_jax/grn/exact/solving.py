@@ -1,0 +1,183 @@
+"""Effects under a prior of any kind that is normal given its parameters, or a scale mixture."""
+
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+from jaxtyping import Array, Float, Int, Key
+
+from infosem_jax.grn.exact import hyper
+from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.posterior import (
+    Posterior,
+    Spectrum,
+    positive_probability,
+    posterior,
+    posterior_by_pair,
+    standard_deviation,
+)
+from infosem_jax.grn.exact.priors import Kind, Normals, kind, local_scales, normals
+from infosem_jax.grn.exact.statistics import Moments, worth
+from infosem_jax.grn.priors.binding import BoundPrior
+
+# Draws of hyper-parameters that effects are averaged over.
+AVERAGED = 20
+
+
+class Effects(NamedTuple):
+    """Moments of the posterior of the effects, averaged over hyper-parameters.
+
+    Attributes
+    ----------
+    weight, sd, positive
+        Mean, standard deviation and probability of being positive, [rows, genes].
+    prior_mean
+        Mean before the expression, [rows, genes].
+    log_evidence
+        Of each target, [genes].
+    """
+
+    weight: Float[Array, "rows genes"]
+    sd: Float[Array, "rows genes"]
+    positive: Float[Array, "rows genes"]
+    prior_mean: Float[Array, "rows genes"]
+    log_evidence: Float[Array, " genes"]
+
+
+class Solved(NamedTuple):
+    """Effects, what the prior says of each pair, and what was learned on the way.
+
+    Attributes
+    ----------
+    effects
+        Their posterior.
+    told
+        Prior means and scales as stated; None where all pairs are alike.
+    learned
+        Hyper-parameters by name; draws of them with ``hyper="nuts"``.
+    losses
+        Minus the log density of the hyper-parameters at each step.
+    """
+
+    effects: Effects
+    told: Normals | None
+    learned: dict[str, Any]
+    losses: Float[Array, " steps"]
+
+
+def solve(
+    summed: Moments,
+    basis: Spectrum,
+    rows: Int[np.ndarray, " rows"],
+    bound: BoundPrior | None,
+    config: Config,
+    key: Key[Array, ""],
+) -> Solved:
+    """Learn the hyper-parameters, and solve for the effects given them.
+
+    Parameters
+    ----------
+    summed, basis
+        Moments of the cells, and the same in the basis of their spectrum.
+    rows
+        Which gene each row is.
+    bound
+        Prior of the effects; None for one scale and no mean.
+    config
+        Settings.
+    key
+        Of draws and starts.
+    """
+    summed = worth(summed, config.cells)
+    basis = basis._replace(cells=jnp.asarray(summed.cells, float))
+    prior = None if bound is None else bound.distribution
+    what = Kind(False, False) if prior is None else kind(prior)
+    stated = None if prior is None or what.learns or what.mixture else normals(prior)
+    pattern = None if stated is None else _pattern(basis, stated)
+    learns = prior if what.learns else None
+    found, losses = _learn(key, basis, pattern, learns, config)
+
+    def effects(values: dict[str, Array]) -> Effects:
+        scale = hyper.scale_of(values["r2"] if config.r2 is None else config.r2, len(rows))
+        if prior is not None and what.mixture:
+            start = posterior(basis, scale, None, config.noise)
+            return _mixture(summed, rows, prior, start, config)
+        told = stated if learns is None else hyper.at(values, learns)
+        if told is None:
+            return _summary(posterior(basis, scale, None, config.noise))
+        mean = scale * (told.mean / told.scale if learns is not None else jnp.zeros(()))
+        if pattern is not None:
+            mean = scale * values["slope"] * pattern.mean
+        mean = jnp.broadcast_to(mean, basis.cross.shape)
+        if _alike(told.scale):
+            return _summary(posterior(basis, scale, mean, config.noise), mean)
+        scales = scale * told.scale / jnp.sqrt((told.scale**2).mean())
+        settings = {"noise": config.noise, "block": config.block}
+        return _summary(posterior_by_pair(summed, rows, scales, mean, **settings), mean)
+
+    if config.hyper == "map" or not found:
+        told = stated if learns is None else hyper.at(found, learns)
+        return Solved(effects(found), told, found, losses)
+    centre = {name: values.mean(0) for name, values in found.items()}
+    told = stated if learns is None else hyper.at(centre, learns)
+    drawn = np.linspace(0, config.draws - 1, min(config.draws, AVERAGED)).astype(int)
+    each = [effects({name: values[i] for name, values in found.items()}) for i in drawn]
+    return Solved(_averaged(each), told, found, losses)
+
+
+def _learn(
+    key: Key[Array, ""],
+    basis: Spectrum,
+    pattern: hyper.Pattern | None,
+    prior: Partial | None,
+    config: Config,
+) -> tuple[dict[str, Array], Array]:
+    settings: dict[str, Any] = {"r2": config.r2, "noise": config.noise}
+    if pattern is None and prior is None and config.r2 is not None:
+        return {}, jnp.zeros(0)
+    if config.hyper == "nuts":
+        sizes = {"warmup": config.warmup, "samples": config.draws}
+        return hyper.draws(key, basis, pattern, prior, **settings, **sizes), jnp.zeros(0)
+    search = {"steps": config.steps, "rate": config.rate}
+    return hyper.optimum(key, basis, pattern, prior, **settings, **search)
+
+
+def _pattern(basis: Spectrum, told: Normals) -> hyper.Pattern | None:
+    pairs = jnp.arange(len(basis.values))[:, None] != basis.own
+    mean = hyper.standardised(told.mean / told.scale, pairs)
+    return hyper.Pattern(mean, basis.vectors.T @ mean) if bool((mean != 0).any()) else None
+
+
+def _mixture(
+    summed: Moments,
+    rows: Int[np.ndarray, " rows"],
+    prior: Partial,
+    start: Posterior,
+    config: Config,
+) -> Effects:
+    """Find the scales at which normal effects act as the mixture does, by EM."""
+    found, none = start, jnp.zeros_like(start.mean)
+    for _ in range(config.sweeps):
+        size = jnp.sqrt(found.mean**2 + standard_deviation(found) ** 2)
+        scales = local_scales(prior, jnp.maximum(size, 1e-6))
+        settings = {"noise": config.noise, "block": config.block}
+        found = posterior_by_pair(summed, rows, scales, none, **settings)
+    return _summary(found)
+
+
+def _summary(found: Posterior, mean: Array | None = None) -> Effects:
+    prior_mean = jnp.zeros_like(found.mean) if mean is None else mean
+    sd, positive = standard_deviation(found), positive_probability(found)
+    return Effects(found.mean, sd, positive, prior_mean, found.log_evidence)
+
+
+def _averaged(each: list[Effects]) -> Effects:
+    mean = Effects(*(jnp.stack(parts).mean(0) for parts in zip(*each, strict=True)))
+    within = jnp.stack([effects.sd**2 for effects in each]).mean(0)
+    between = jnp.stack([effects.weight for effects in each]).var(0)
+    return mean._replace(sd=jnp.sqrt(within + between))
+
+
+def _alike(scale: Array) -> bool:
+    return bool(jnp.allclose(scale, scale[0, 0], rtol=1e-5))

@@ -1,0 +1,252 @@
+"""Exact fits through their door: priors, scores, coverage, and hyper-parameters."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import pandas as pd
+import pytest
+from numpyro.infer import MCMC, NUTS, Predictive
+
+from infosem_jax.data.dataset import dataset
+from infosem_jax.data.io import Embedding
+from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.grn import exact, priors
+from infosem_jax.grn.exact import posterior as closed
+from infosem_jax.grn.metrics import score_matrix
+
+SMALL = SimulationConfig(genes=24, regulators=6, cells=80, link="linear", dropout=0)
+
+
+@pytest.fixture(scope="module")
+def simulation():
+    return simulate(SMALL, 0)
+
+
+def network_prior(simulation, noise, seed=0):
+    """Vectors whose similarity tells edges: those of the network's symmetric adjacency."""
+    rng = np.random.default_rng(seed)
+    linked = np.abs(simulation.effect) > 0
+    linked = (linked | linked.T) + noise * rng.normal(size=linked.shape)
+    mean = jnp.asarray((linked + linked.T) / 2, jnp.float32)
+    return mean - mean.mean()
+
+
+def quality(fitted, simulation):
+    at = {gene: i for i, gene in enumerate(simulation.data.genes)}
+    rows = [at[name] for name in fitted.regulators]
+    truth = simulation.effect[rows] != 0
+    candidate = np.asarray(rows)[:, None] != np.arange(truth.shape[1])
+    return score_matrix(fitted.score, truth, candidate)["auprc"]
+
+
+def known(simulation):
+    return simulation.network.assign(label=1)[["source", "target", "label"]]
+
+
+EFFECTS = {
+    "normal": lambda s: priors.Normal(),
+    "distribution": lambda s: dist.Normal(0.0, 0.1),
+    "similarity": lambda s: priors.GeneSimilarity(s.embedding),
+    "embedding": lambda s: priors.GeneEmbedding(s.embedding, hidden=4, rank=2),
+    "graph": lambda s: priors.GraphPrior(s.network[["source", "target"]]),
+    "signed graph": lambda s: priors.GraphPrior(s.network[["source", "target", "sign"]]),
+    "signed": lambda s: priors.SignedEdges(s.network),
+    "other": lambda s: priors.OtherNetwork(s.network),
+    "scales": lambda s: priors.GeneScales(),
+    "mixture": lambda s: priors.Mixture(
+        (priors.GeneSimilarity(s.embedding), priors.SignedEdges(s.network))
+    ),
+    "sum": lambda s: priors.GeneSimilarity(s.embedding) + priors.SignedEdges(s.network),
+    "weakened": lambda s: 0.5 * priors.GeneSimilarity(s.embedding),
+    "learned": lambda s: priors.learned_strength(priors.GeneSimilarity(s.embedding)),
+    "laplace": lambda s: priors.Laplace(),
+    "horseshoe": lambda s: priors.Horseshoe(),
+    "regularised": lambda s: priors.RegularisedHorseshoe(),
+    "spike": lambda s: priors.SpikeAndSlab(),
+}
+QUICK = exact.Config(steps=5, sweeps=2, draws=5, warmup=5)
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_takes_priors_of_effects_as_they_are(simulation, name):
+    fitted = exact.fit(simulation.data, EFFECTS[name](simulation), config=QUICK)
+    for values in (fitted.score, fitted.weight, fitted.sd, fitted.positive, fitted.log_evidence):
+        assert np.isfinite(values).all()
+    own = np.asarray(fitted.regulators)[:, None] == np.asarray(fitted.genes)
+    assert (fitted.weight[own] == 0).all()
+    assert (fitted.sd[~own] > 0).all()
+    assert ((fitted.probability >= 0) & (fitted.probability <= 1)).all()
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        dist.StudentT(3.0, 0.0, 0.1),
+        dist.Laplace(0.1, 0.1),
+        lambda context: dist.Cauchy(0.0, 1.0).expand(context.shape).to_event(2),
+    ],
+)
+def test_refuses_priors_without_closed_form(simulation, prior):
+    with pytest.raises(ValueError, match="svi engine"):
+        exact.fit(simulation.data, prior, config=QUICK)
+
+
+def test_refuses_graphs_that_tie_effects_together(simulation):
+    with pytest.raises(ValueError, match="svi engine"):
+        exact.fit(simulation.data, priors.GraphSmooth(simulation.network), config=QUICK)
+
+
+@pytest.mark.parametrize(
+    "edge",
+    [
+        lambda table: priors.KnownEdges(table, unknown=0.1),
+        lambda table: priors.KnownEdges(table, unknown=0.1, observe=True),
+        lambda table: priors.GraphPrior(table[["source", "target"]]),
+        lambda table: priors.LearnedEdges(table.drop(columns="label")),
+    ],
+)
+def test_known_edges_raise_the_odds_of_their_pairs(simulation, edge):
+    table = known(simulation).iloc[::2]
+    plain = exact.fit(simulation.data, config=QUICK)
+    fitted = exact.fit(simulation.data, None, edge(table), config=QUICK)
+    gain = pd.DataFrame(fitted.score - plain.score, fitted.regulators, fitted.genes).stack()
+    named = gain.index.isin(list(zip(table["source"], table["target"], strict=True)))
+    assert gain[named].mean() > gain[~named].mean() + 0.5
+
+
+def test_knowledge_of_edges_helps_and_that_of_other_genes_does_not_hurt():
+    config = SimulationConfig(genes=120, regulators=30, cells=150)
+    simulation = simulate(config, 1)
+    mean = network_prior(simulation, 0.3)
+    order = np.random.default_rng(0).permutation(len(mean))
+    none = exact.fit(simulation.data)
+    told = exact.fit(simulation.data, dist.Normal(mean, 1.0))
+    dealt = exact.fit(simulation.data, dist.Normal(mean[order][:, order], 1.0))
+    assert quality(told, simulation) > 1.2 * quality(none, simulation)
+    assert quality(dealt, simulation) > 0.95 * quality(none, simulation)
+    assert told.learned["trust"] > 0.9 > dealt.learned["trust"]
+    assert told.log_evidence.sum() > none.log_evidence.sum() > dealt.log_evidence.sum() - 2
+
+
+def test_vectors_that_follow_from_expression_but_not_from_edges_do_not_drown_it():
+    simulation = simulate(SimulationConfig(), 0)
+    none = exact.fit(simulation.data)
+    told = exact.fit(simulation.data, priors.GeneSimilarity(simulation.embedding))
+    assert quality(told, simulation) > 0.95 * quality(none, simulation)
+
+
+def test_intervals_hold_the_true_effects():
+    rng = np.random.default_rng(0)
+    cells, sources, targets = 200, 20, 60
+    x = rng.normal(size=(cells, sources))
+    truth = rng.normal(0, (0.4 / 0.6 / sources) ** 0.5, (sources, targets))
+    y = x @ truth + rng.normal(size=(cells, targets))
+    names = [f"R{i:02}" for i in range(sources)] + [f"T{i:02}" for i in range(targets)]
+    values = np.concatenate([x, y], 1)
+    data = dataset(values - values.min(), names, names[:sources])
+    data = data._replace(x=(values - values.mean(0)).astype(np.float32), normalisation="zscore")
+    fitted = exact.fit(data, config=exact.Config(rows="regulators"))
+    weight, sd = fitted.weight[:, sources:], fitted.sd[:, sources:]
+    covered = (np.abs(weight - truth) < 1.645 * sd).mean()
+    assert 0.87 < covered < 0.93
+    assert fitted.learned["r2"] == pytest.approx(0.4, abs=0.08)
+
+
+def test_scores_do_not_depend_on_the_order_of_genes_or_cells(simulation):
+    data, rng = simulation.data, np.random.default_rng(0)
+    order, cells = rng.permutation(len(data.genes)), rng.permutation(len(data.cells))
+    regulators = set(data.regulators)
+    genes = tuple(np.asarray(data.genes)[order].tolist())
+    moved = dataset(data.x[cells][:, order], genes, [g for g in genes if g in regulators])
+    prior = priors.GeneSimilarity(simulation.embedding)
+    one, other = (exact.edges(exact.fit(each, prior)) for each in (data, moved))
+    both = one.merge(other, on=["source", "target"])
+    for name in ("score", "weight", "sd", "sign_agreement"):
+        np.testing.assert_allclose(both[f"{name}_x"], both[f"{name}_y"], atol=2e-3)
+
+
+def test_edges_are_listed_by_score(simulation):
+    fitted = exact.fit(simulation.data, config=QUICK)
+    table = exact.edges(fitted)
+    names = "source,target,score,weight,sd,sign_agreement,probability"
+    assert ",".join(table.columns) == names
+    assert table["score"].is_monotonic_decreasing
+    assert len(table) == 6 * 23
+    assert len(exact.edges(fitted, top=5)) == 5
+    assert (table["sign_agreement"] >= 0.5).all()
+    assert exact.network(fitted).regulators == simulation.data.regulators
+
+
+def test_moments_serve_a_second_network(simulation):
+    config = exact.Config(rows="regulators", steps=5)
+    first = exact.fit(simulation.data, config=config)
+    again = exact.fit(simulation.data, config=config, summed=first_moments(simulation.data))
+    np.testing.assert_allclose(first.weight, again.weight, atol=1e-5)
+
+
+def first_moments(data):
+    from infosem_jax.data.dataset import normalise
+
+    rows = np.array([data.genes.index(name) for name in data.regulators])
+    return exact.moments(normalise(data).x, rows, block=32)
+
+
+@pytest.mark.parametrize(
+    "setting", [{"rows": "some"}, {"r2": 1.0}, {"edges": 0.0}, {"steps": 0}, {"hyper": "svi"}]
+)
+def test_settings_that_cannot_be_are_refused(setting):
+    with pytest.raises(ValueError, match=next(iter(setting))):
+        exact.Config(**setting)
+
+
+@pytest.mark.slow
+def test_the_collapsed_model_is_the_full_one_with_effects_integrated_out():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 4)).astype(np.float32)
+    x[:, 3] += 0.8 * x[:, 0] - 0.5 * x[:, 1]
+    rows = np.array([0, 1, 2])
+    basis = closed.spectrum(exact.moments(x, rows), rows)
+
+    def full():
+        r2 = numpyro.sample("r2", dist.Beta(1.0, 1.0))
+        scale = jnp.sqrt(r2 / (1 - r2) / 3)
+        variance = numpyro.sample("variance", dist.InverseGamma(0.5, 0.5).expand([4]).to_event(1))
+        unit = numpyro.sample("unit", dist.Normal(0, 1).expand([3, 4]).to_event(2))
+        effect = numpyro.deterministic(
+            "effect", jnp.where(jnp.eye(3, 4), 0.0, unit * scale * jnp.sqrt(variance))
+        )
+        noise = dist.Normal(x[:, rows] @ effect, jnp.sqrt(variance)).to_event(2)
+        numpyro.sample("x", noise, obs=x)
+
+    def run(model, *arguments):
+        chain = MCMC(NUTS(model), num_warmup=500, num_samples=3000, progress_bar=False)
+        chain.run(jax.random.key(0), *arguments)
+        return chain.get_samples()
+
+    want, got = run(full), run(exact.collapsed, basis)
+    assert float(got["r2"].mean()) == pytest.approx(float(want["r2"].mean()), abs=0.03)
+    assert float(got["r2"].std()) == pytest.approx(float(want["r2"].std()), abs=0.03)
+    drawn = Predictive(partial(exact.collapsed, effects=True), got)(jax.random.key(1), basis)
+    there = ~np.eye(3, 4, dtype=bool)
+    for moment in (np.mean, np.std):
+        one, other = moment(want["effect"], 0), moment(drawn["effect"], 0)
+        np.testing.assert_allclose(one[there], other[there], atol=0.02)
+
+
+def test_nuts_averages_over_hyper_parameters(simulation):
+    config = exact.Config(hyper="nuts", warmup=50, draws=40)
+    drawn = exact.fit(simulation.data, config=config)
+    point = exact.fit(simulation.data)
+    assert drawn.learned["r2"].shape == (40,)
+    assert np.corrcoef(drawn.weight.ravel(), point.weight.ravel())[0, 1] > 0.98
+    assert drawn.sd.mean() > 0.9 * point.sd.mean()
+
+
+def test_embeddings_without_the_genes_are_refused(simulation):
+    other = Embedding(("no", "such"), np.ones((2, 3), np.float32))
+    with pytest.raises(ValueError):
+        exact.fit(simulation.data, priors.GeneSimilarity(other), config=QUICK)
