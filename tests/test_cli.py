@@ -184,6 +184,12 @@ def test_counts_where_logs_are_expected(inputs: Path):
     counts = pd.read_csv(inputs / "x.csv", index_col=0).mul(3).round()
     counts.to_csv(inputs / "counts.csv")
     done = quick_fit(inputs, expression="counts.csv")
+    assert done.returncode == 0, done.stderr
+    recorded = (inputs / "out" / "config.toml").read_text()
+    assert 'normalisation = "log1p_cpm_zscore"' in recorded
+    settings = (inputs / "quick.toml").read_text()
+    (inputs / "quick.toml").write_text(f'{settings}normalisation = "zscore"\n')
+    done = quick_fit(inputs, "--overwrite", expression="counts.csv")
     assert done.returncode == 2 and "log1p_cpm_zscore" in done.stderr
 
 
@@ -297,6 +303,8 @@ def test_cells_are_streamed_from_both_kinds_of_store(inputs: Path, cache: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about versions of the format
         adata.write_zarr(inputs / "counts.zarr")
+    quick = (inputs / "quick.toml").read_text()
+    (inputs / "quick.toml").write_text(f'{quick}normalisation = "zscore"\n')
     refused = refusal(inputs, "--stream", expression="counts.h5ad")
     assert "look like counts" in refused and "log1p_cpm_zscore" in refused
 
