@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from infosem_jax.engine.types import Progress
 
 PACKAGES = ("jax", "numpyro", "flax", "optax", "infosem_jax")
 
@@ -47,6 +50,50 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     options.add_argument("--quick", action="store_true", help="a small run, below 3 minutes")
     options.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE")
     return options
+
+
+def benchmark_parser(description: str | None, *, seeds: int) -> argparse.ArgumentParser:
+    """Return the options of scripts that run a benchmark, or read one that was run before."""
+    options = parser(description)
+    options.add_argument("--out", type=Path, help="folder for the results of a run")
+    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    options.add_argument("--seeds", type=int, default=seeds)
+    options.add_argument("--resume", action="store_true")
+    return options
+
+
+def cells_of(
+    arguments: argparse.Namespace,
+    read: Callable[[Path], list[Any]],
+    compute: Callable[[argparse.Namespace], list[Any]],
+) -> list[Any]:
+    """Return the cells of a benchmark that is run now, or was run before.
+
+    Parameters
+    ----------
+    arguments
+        Those of `benchmark_parser`.
+    read
+        Reads the cells of a folder.
+    compute
+        Runs the benchmark on all cores.
+    """
+    if (arguments.out is None) == (arguments.earlier is None):
+        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
+    if arguments.earlier is None:
+        from infosem_jax.engine.layout import usable_cores
+
+        jax.config.update("jax_num_cpu_devices", usable_cores())
+        return compute(arguments)
+    cells = read(arguments.earlier)
+    if not cells:
+        sys.exit(f"{arguments.earlier} holds no results of this benchmark.")
+    return cells
+
+
+def tell(progress: "Progress") -> None:
+    """Say how far a run is."""
+    print(f"{progress.done} of {progress.total} cells; {progress.text}", file=sys.stderr)
 
 
 def run(main: Callable[[], None]) -> None:

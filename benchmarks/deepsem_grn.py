@@ -18,10 +18,10 @@ import numpy as np
 import pandas as pd
 from _record import Figure, parser, print_table, report
 
-from infosem_jax.benchmark.grn import score_matrix
 from infosem_jax.data import read_expression, read_network
 from infosem_jax.grn.config import Config, deepsem
 from infosem_jax.grn.fitting import fit
+from infosem_jax.grn.metrics import score_matrix
 from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.grn.result import Fit
 

@@ -29,11 +29,11 @@ import numpy as np
 import pandas as pd
 from _record import Figure, parser, print_table, report
 
-from infosem_jax.benchmark.grn import score_matrix
 from infosem_jax.data import Dataset, normalise, read_expression, read_network
 from infosem_jax.data.dataset import dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import Config, converged, fit, knockouts
+from infosem_jax.grn.metrics import score_matrix
 from infosem_jax.grn.priors import Normal
 
 SIMULATION = SimulationConfig(genes=100, regulators=15, cells=400, dropout=0.1)

@@ -20,15 +20,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-from _record import Figure, parser, print_table, report, run
+from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.perturbation.cells import Cell
-    from infosem_jax.benchmark.perturbation.compare import Difference, Group
+    from infosem_jax.benchmark.perturbation.compare import Group
     from infosem_jax.perturbation.knowledge import Knowledge
     from infosem_jax.perturbation.screen import Screen
     from infosem_jax.perturbation.task import Method
+    from infosem_jax.scores import Estimate
 
 SIGNED = ("k562", "rpe1", "hepg2")
 GRAPHS = {"string": "stringdb_pairs", "corum": "corum_pairs", "go": "go_bp_jaccard_top20"}
@@ -52,25 +52,19 @@ class Claim(NamedTuple):
     metric: str
     method: str
     against: str
-    gap: "Difference"
+    gap: "Estimate"
     tested: tuple[float, float]
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--out", type=Path, help="folder for the results of a run")
-    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    options = benchmark_parser(__doc__, seeds=3)
     options.add_argument("--part", default="", help=f"of {', '.join(PARTS)}; all")
     options.add_argument("--lines", default=",".join(SIGNED), help="signed tables")
     options.add_argument("--screen", type=Path, action="append", help="h5ad file; again for more")
     options.add_argument("--network", action="append", default=[], metavar="NAME=EDGES")
     options.add_argument("--methods", default="", help="split by commas; those of each part")
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--resume", action="store_true")
     arguments = options.parse_args()
-    if (arguments.out is None) == (arguments.earlier is None):
-        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
-    cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
+    cells = cells_of(arguments, read, compute)
     print_scores(cells)
     print_reference()
     found = list(claims(cells))
@@ -94,20 +88,15 @@ def read(folder: Path) -> "list[Cell]":
     """Return the cells of all parts that were run before."""
     from infosem_jax.benchmark.perturbation.cells import STORE
 
-    cells = [cell for part in sorted(folder.glob("*")) for cell in STORE.read_all(part)]
-    if not cells:
-        sys.exit(f"{folder} holds no results of this script.")
-    return cells
+    return [cell for part in sorted(folder.glob("*")) for cell in STORE.read_all(part)]
 
 
 def compute(arguments) -> "list[Cell]":
     """Run the parts that were asked for, and return their cells."""
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from infosem_jax.benchmark.perturbation.runner import Grid, run_grid
-    from infosem_jax.cli._common import choose_methods, words
-
-    def tell(done: int, total: int, text: str) -> None:
-        print(f"{done}/{total} {text}", file=sys.stderr)
+    from infosem_jax.benchmark.perturbation.runner import Grid
+    from infosem_jax.benchmark.registry import choose
+    from infosem_jax.benchmark.runner import run_grid
+    from infosem_jax.cli._common import words
 
     cells = []
     known = all_methods(arguments.quick)
@@ -119,14 +108,14 @@ def compute(arguments) -> "list[Cell]":
         grid = Grid(
             screens,
             knowledge,
-            choose_methods(names, known),
+            choose("method", names, known),
             (split,),
             1 if arguments.quick else arguments.seeds,
             quick=arguments.quick,
         )
         print(f"{part}: {', '.join(names)}", file=sys.stderr)
         folder = arguments.out / part
-        cells += run_grid(grid, folder, resume=arguments.resume, on_progress=tell).cells
+        cells += run_grid(grid, folder, resume=arguments.resume, on_chunk=tell).cells
     return cells
 
 
@@ -187,11 +176,11 @@ def all_methods(quick: bool) -> "dict[str, Method]":
 
 
 def selection(arguments) -> list[Figure]:
-    """Tell which share of the nodes is selected, and how the selection goes with what responds."""
-    from infosem_jax.perturbation.explain import agreement, contexts
+    """Measure which share of the nodes is selected, and how it agrees with what responds."""
+    from infosem_jax.perturbation.adapert import fit_networks
+    from infosem_jax.perturbation.explanation import agreement, contexts
     from infosem_jax.perturbation.knowledge import shuffled
     from infosem_jax.perturbation.methods import QUICK, settings_of
-    from infosem_jax.perturbation.model import fit
     from infosem_jax.perturbation.splits import draw_splits
     from infosem_jax.perturbation.task import make_problem
 
@@ -203,10 +192,10 @@ def selection(arguments) -> list[Figure]:
         split = draw_splits(screen.responses, "published", 0, screen.published)[0]
         for graph, own in (("graph", known), ("shuffled", shuffled(known, 0))):
             problem = make_problem(screen.responses, split, own)
-            fitted = fit([problem.task], config)[0]
+            fitted = fit_networks([problem.task], config)[0]
             truth = problem.truth
-            near = contexts(fitted, truth.perturbed, truth.line, truth.control)
-            found = agreement(near, truth, own.nodes)
+            found_contexts = contexts(fitted, truth.perturbed, truth.line, truth.control)
+            found = agreement(found_contexts, truth, own.nodes)
             rows.append((truth.name, graph, *(f"{value:.3f}" for value in found.values())))
             figures += [
                 Figure(f"paper_adapert: {name}, {truth.name}, {graph}", value, "share", "higher")
@@ -218,12 +207,8 @@ def selection(arguments) -> list[Figure]:
 
 def claims(cells: "list[Cell]"):
     """Yield the network against its rival and its ablations, for every data set and score."""
-    from infosem_jax.benchmark.perturbation.compare import (
-        by_method,
-        difference,
-        headlines,
-        resampled,
-    )
+    from infosem_jax.benchmark.perturbation.compare import by_method, headlines, resampled
+    from infosem_jax.benchmark.table import difference
 
     for group, methods in by_method(cells):
         if MAIN not in methods:
@@ -287,11 +272,11 @@ SHOWN = ("pearson_delta", "mae_delta", "discrimination_score_l1", "overlap_at_50
 def _norman(path: Path) -> "Screen":
     """Read the K562 part of a file that holds several screens."""
     from infosem_jax.perturbation.readers import read_cells
-    from infosem_jax.perturbation.screen import of_cells
+    from infosem_jax.perturbation.screen import screen_of_cells
 
     cells = read_cells(path)
     rows = [i for i, line in enumerate(cells.line) if line == "k562"]
-    return of_cells(
+    return screen_of_cells(
         cells._replace(
             name="norman2019_k562",
             x=cells.x[rows],
@@ -308,12 +293,7 @@ def _knowledge(files: dict[str, str], screens: "list[Screen]", networks) -> "Kno
     folder = _data() / "kg"
     graphs = {name: folder / f"{file}.csv.gz" for name, file in files.items()}
     graphs |= {name: Path(path) for name, _, path in (spec.partition("=") for spec in networks)}
-    genes = {
-        gene
-        for screen in screens
-        for own in (screen.responses.genes, *screen.responses.perturbed)
-        for gene in own
-    }
+    genes = {gene for screen in screens for gene in screen.genes}
     text = folder / "gene_text_tfidf_svd128.npz"
     return read_knowledge(graphs, text, sorted(genes), top=20 if networks else 0)
 

@@ -16,11 +16,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-from _record import Figure, parser, print_table, report, run
+from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
 
 if TYPE_CHECKING:
-    from infosem_jax.benchmark.grn.cell import Cell
+    from infosem_jax.grn.accuracy import Cell
 
 Row = dict[Any, Any]
 DATASETS = ("hESC", "hHEP", "mDC", "mESC")
@@ -41,74 +40,41 @@ PAPER_B, PAPER_BC = 1.385, 1.111
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--out", type=Path, help="folder for the results of a run")
-    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    from infosem_jax.benchmark.grn.cells import STORE
+
+    options = benchmark_parser(__doc__, seeds=3)
     options.add_argument("--networks", default="", help="split by commas; all if not given")
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--resume", action="store_true")
     arguments = options.parse_args()
-    if (arguments.out is None) == (arguments.earlier is None):
-        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
-    cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
+    cells = cells_of(arguments, STORE.read_all, compute)
     rows = list(claims(cells))
     columns = ("claim", "network", "split", "score", "ratio [95 %]", "difference [95 %]", "won")
     print_table(columns, [_line(claim, row) for claim, row in rows])
     report([_figure(claim, row) for claim, row in rows], arguments.json)
 
 
-def read(folder: Path) -> "list[Cell]":
-    """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.grn.cell import STORE
-
-    cells = STORE.read_all(folder)
-    if not cells:
-        sys.exit(f"{folder} holds no results of infosem benchmark grn.")
-    return cells
-
-
 def compute(arguments) -> "list[Cell]":
     """Run the methods of the claims, or a small form of it, and return the cells."""
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from infosem_jax.benchmark.grn.methods import methods
-    from infosem_jax.benchmark.grn.references import (
-        add_embeddings,
-        find_embeddings,
-        find_references,
-        load,
-    )
-    from infosem_jax.benchmark.grn.runner import Grid, reduce, run_grid
-    from infosem_jax.cli._common import choose_methods
+    from infosem_jax.benchmark.grn.runner import make_grid
+    from infosem_jax.benchmark.runner import run_grid
 
     folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
     if not folder.is_dir():
         sys.exit("Set INFOSEM_DATA to a folder that holds beeline/hESC/TFs+500/expression.npz.")
-    networks = tuple(filter(None, arguments.networks.split(",")))
-    references, _ = find_references(folder, datasets=DATASETS, networks=networks)
-    loaded, notes = [load(reference) for reference in references], []
-    wanted = (*VARIANTS, *BASELINES, *CONTROLS)
-    if arguments.quick:
-        loaded, notes = reduce(loaded)
-        wanted = (*VARIANTS, "one_hot", "matrix_completion", *CONTROLS)
-    loaded, covered = add_embeddings(loaded, find_embeddings(folder), asked=False)
-    known = methods(quick=arguments.quick)
-    grid = Grid(
-        loaded,
-        choose_methods(wanted, known),
-        seeds=1 if arguments.quick else arguments.seeds,
+    baselines = ("one_hot", "matrix_completion") if arguments.quick else BASELINES
+    grid = make_grid(
+        folder,
+        datasets=DATASETS,
+        networks=tuple(filter(None, arguments.networks.split(","))),
+        methods=(*VARIANTS, *baselines, *CONTROLS),
+        seeds=arguments.seeds,
         quick=arguments.quick,
-        notes=(*notes, *covered),
     )
-
-    def tell(done: int, total: int, text: str) -> None:
-        print(f"{done} of {total} cells; {text}", file=sys.stderr)
-
-    return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=tell).cells
 
 
 def claims(cells: "list[Cell]") -> Iterator[tuple[str, Row]]:
     """Yield each comparison for every network and split, by what it is called."""
-    from infosem_jax.benchmark.grn.compare import best, paired
+    from infosem_jax.grn.paired import best, paired
 
     there = {cell.at.method for cell in cells}
     for metric in METRICS:

@@ -26,13 +26,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-from _record import Figure, parser, print_table, report, run
+from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.expression.cells import Cell
-    from infosem_jax.benchmark.expression.compare import Difference, Group
+    from infosem_jax.benchmark.expression.compare import Group
     from infosem_jax.benchmark.expression.sources import Source
+    from infosem_jax.scores import Estimate
 
 DATASETS = (
     *("gtex_520x467", "gtex_520x467@hpa_tissues_200x467"),
@@ -59,24 +59,20 @@ class Claim(NamedTuple):
     group: "Group"
     metric: str
     against: str
-    gap: "Difference"
+    gap: "Estimate"
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--out", type=Path, help="folder for the results of a run")
-    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    from infosem_jax.benchmark.expression.cells import STORE
+
+    options = benchmark_parser(__doc__, seeds=5)
     options.add_argument("--gse92743", type=Path, metavar="FOLDER", help="the paper's own data")
     options.add_argument("--datasets", default="", help="split by commas; those above")
     options.add_argument("--methods", default="", help="split by commas; graph and baselines")
     options.add_argument("--graph", default="graph", help="the graph network that claims are of")
     options.add_argument("--inputs", default="", help="split by commas; those above")
-    options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--resume", action="store_true")
     arguments = options.parse_args()
-    if (arguments.out is None) == (arguments.earlier is None):
-        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
-    cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
+    cells = cells_of(arguments, STORE.read_all, compute)
     print_scores(cells)
     print_reference()
     found = list(claims(cells, arguments.graph))
@@ -85,22 +81,13 @@ def main() -> None:
     report([_figure(claim) for claim in found], arguments.json)
 
 
-def read(folder: Path) -> "list[Cell]":
-    """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.expression.cells import STORE
-
-    cells = STORE.read_all(folder)
-    if not cells:
-        sys.exit(f"{folder} holds no results of infosem benchmark expression.")
-    return cells
-
-
 def compute(arguments) -> "list[Cell]":
     """Run the comparison, or a small form of it, and return the cells."""
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from infosem_jax.benchmark.expression.runner import Grid, run_grid
+    from infosem_jax.benchmark.expression.runner import Grid
     from infosem_jax.benchmark.expression.sources import find_sources, reduce
-    from infosem_jax.cli._common import choose_methods, words
+    from infosem_jax.benchmark.registry import choose
+    from infosem_jax.benchmark.runner import run_grid
+    from infosem_jax.cli._common import words
     from infosem_jax.expression.methods import USUAL, methods
 
     known = methods(quick=arguments.quick)
@@ -120,7 +107,7 @@ def compute(arguments) -> "list[Cell]":
             notes = (note,)
     grid = Grid(
         sources,
-        choose_methods(wanted, known),
+        choose("method", wanted, known),
         inputs,
         split,
         "landmarks" if arguments.gse92743 is not None else "auto",
@@ -130,10 +117,7 @@ def compute(arguments) -> "list[Cell]":
         notes,
     )
 
-    def tell(done: int, total: int, text: str) -> None:
-        print(f"{done} of {total} cells; {text}", file=sys.stderr)
-
-    return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=tell).cells
 
 
 def paper_source(folder: Path) -> "Source":
@@ -153,7 +137,8 @@ def paper_source(folder: Path) -> "Source":
 
 def claims(cells: "list[Cell]", graph: str) -> Iterator[Claim]:
     """Yield each claim of a graph network for every data set and score."""
-    from infosem_jax.benchmark.expression.compare import by_method, difference, gains_of_labels
+    from infosem_jax.benchmark.expression.compare import by_method, gains_of_labels
+    from infosem_jax.benchmark.table import difference
     from infosem_jax.expression.methods import CONTROLS
 
     found = dict(by_method(cells))
@@ -230,7 +215,7 @@ def _text(cells: "list[Cell]", metric: str, digits: int) -> str:
 def _line(claim: Claim) -> tuple[str, ...]:
     gap = claim.gap
     text = f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
-    won = f"{gap.won} of {gap.seeds}"
+    won = f"{gap.won} of {gap.n}"
     score = METRICS[claim.metric]
     return claim.name, claim.group.title, score, claim.against, text, won, gap.verdict
 

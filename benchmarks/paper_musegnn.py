@@ -16,12 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import jax
-from _record import Figure, parser, print_table, report, run
+from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.embedding.cells import Cell
-    from infosem_jax.benchmark.embedding.compare import Estimate
+    from infosem_jax.scores import Estimate
 
 OURS = "musegnn"
 _SLICES = ":".join(f"human_breastcancer_ST_layer{i}" for i in (1, 2, 3))
@@ -50,18 +49,14 @@ class Claim(NamedTuple):
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--out", type=Path, help="folder for the results of a run")
-    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    from infosem_jax.benchmark.embedding.cells import STORE
+
+    options = benchmark_parser(__doc__, seeds=5)
     options.add_argument("--datasets", default="", help="split by commas; those above")
     options.add_argument("--methods", default="", help="split by commas; musegnn and baselines")
     options.add_argument("--genes", type=int, default=1000)
-    options.add_argument("--seeds", type=int, default=5)
-    options.add_argument("--resume", action="store_true")
     arguments = options.parse_args()
-    if (arguments.out is None) == (arguments.earlier is None):
-        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
-    cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
+    cells = cells_of(arguments, STORE.read_all, compute)
     print_ranks(cells)
     found = list(claims(cells))
     columns = ("claim", "data", "against", "difference [95 %]", "better")
@@ -69,60 +64,33 @@ def main() -> None:
     report([_figure(claim) for claim in found], arguments.json)
 
 
-def read(folder: Path) -> "list[Cell]":
-    """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.embedding.cells import STORE
-
-    cells = STORE.read_all(folder)
-    if not cells:
-        sys.exit(f"{folder} holds no results of infosem benchmark embedding.")
-    return cells
-
-
 def compute(arguments) -> "list[Cell]":
     """Run the comparison, or a small form of it, and return the cells."""
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
-    from infosem_jax.benchmark.embedding.runner import Grid, run_grid
-    from infosem_jax.benchmark.embedding.sources import (
-        QUICK_GENES,
-        find_gene_sets,
-        find_sources,
-        reduce,
-    )
-    from infosem_jax.cli._common import choose_methods, words
+    from infosem_jax.benchmark.embedding.runner import make_grid
+    from infosem_jax.benchmark.runner import run_grid
+    from infosem_jax.cli._common import words
     from infosem_jax.embedding.graph import GraphSettings
-    from infosem_jax.embedding.methods import USUAL, methods
 
     folder = Path(os.environ.get("INFOSEM_DATA", ""))
     if not (folder / "expression").is_dir():
         sys.exit("Set INFOSEM_DATA to a folder that holds expression/ and beeline/.")
-    known = methods(quick=arguments.quick)
-    wanted = words(arguments.methods) or (QUICK_METHODS if arguments.quick else USUAL)
-    names = words(arguments.datasets) or (QUICK_GROUPS if arguments.quick else GROUPS)
-    sources, _ = find_sources(folder, names)
-    notes: tuple[str, ...] = ()
-    if arguments.quick:
-        sources, note = reduce(sources, count=len(sources))
-        notes = (note,)
-    grid = Grid(
-        sources,
-        choose_methods(wanted, known),
-        find_gene_sets(folder),
-        GraphSettings(genes=QUICK_GENES if arguments.quick else arguments.genes),
-        2 if arguments.quick else arguments.seeds,
-        arguments.quick,
-        notes,
+    quick = arguments.quick
+    grid = make_grid(
+        folder,
+        datasets=words(arguments.datasets) or (QUICK_GROUPS if quick else GROUPS),
+        methods=words(arguments.methods) or (QUICK_METHODS if quick else ()),
+        quick=quick,
+        graphs=GraphSettings(genes=arguments.genes),
     )
-
-    def tell(done: int, total: int, text: str) -> None:
-        print(f"{done} of {total} cells; {text}", file=sys.stderr)
-
-    return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
+    grid = grid._replace(seeds=2 if quick else arguments.seeds)
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=tell).cells
 
 
 def claims(cells: "list[Cell]") -> Iterator[Claim]:
     """Yield each claim for every group."""
-    from infosem_jax.benchmark.embedding.compare import average_ranks, difference, estimate, wide
+    from infosem_jax.benchmark.embedding.compare import average_ranks, difference
+    from infosem_jax.benchmark.table import wide
+    from infosem_jax.scores import mean_interval
 
     table = wide(cells)
     ranks = average_ranks(table)
@@ -144,7 +112,7 @@ def claims(cells: "list[Cell]") -> Iterator[Claim]:
                 gap = difference(own, OURS, best, metric)
                 yield Claim(metric, str(dataset), best, "higher", gap)
             values = own.loc[own["method"] == OURS, metric].to_numpy()
-            yield Claim(metric, str(dataset), "chance", "higher", estimate(values - CHANCE))
+            yield Claim(metric, str(dataset), "chance", "higher", mean_interval(values - CHANCE))
 
 
 def print_ranks(cells: "list[Cell]") -> None:
@@ -153,8 +121,8 @@ def print_ranks(cells: "list[Cell]") -> None:
         average_ranks,
         rank_estimates,
         undefined,
-        wide,
     )
+    from infosem_jax.benchmark.table import wide
     from infosem_jax.embedding.metrics import SIX
     from infosem_jax.outputs.page import interval
 

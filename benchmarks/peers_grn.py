@@ -20,9 +20,9 @@ from _record import Figure, parser, print_table, report
 from speed_grn import regdiffusion_edges
 
 from infosem_jax import Config, edges, fit, network, priors
-from infosem_jax.benchmark.grn import evaluate_edges
 from infosem_jax.data import read_expression, read_network
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn import evaluate
 
 NETWORKS = ("string", "specific")
 METRICS = ("auprc_ratio", "auprc_ratio_per_regulator")
@@ -78,7 +78,7 @@ def measure(folder: Path, name: str, methods: list[str], seeds: int) -> list[dic
         table = METHODS[method](data, seeds)
         row = {"set": name, "method": method, "seconds": time.perf_counter() - began}
         for known in NETWORKS:
-            scores = evaluate_edges(table, read_network(folder / f"network_{known}.csv.gz"))
+            scores = evaluate(table, read_network(folder / f"network_{known}.csv.gz"))
             row |= {f"{known} {metric}": scores[metric] for metric in METRICS}
         print(row, file=sys.stderr, flush=True)
         rows.append(row)

@@ -10,7 +10,6 @@ structure and one of which half is true: the strength with the best density is c
 with the best AUPRC, in steps of the scan. Where both lie at its edge, the scan tells nothing.
 """
 
-import os
 from typing import Any
 
 import jax
@@ -29,7 +28,9 @@ HALF = 0.5
 
 def main() -> None:
     arguments = parser(__doc__).parse_args()
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    from infosem_jax.engine.layout import usable_cores
+
+    jax.config.update("jax_num_cpu_devices", usable_cores())
     seeds = range(QUICK if arguments.quick else SIMULATIONS)
     report([*structure(seeds), *strength(seeds)], arguments.json)
 

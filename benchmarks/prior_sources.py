@@ -16,13 +16,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
-from _record import Figure, parser, print_table, report, run
+from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
 
 if TYPE_CHECKING:
-    from infosem_jax.benchmark.grn.cell import Cell
     from infosem_jax.benchmark.grn.references import Loaded
     from infosem_jax.data import Embedding
+    from infosem_jax.grn.accuracy import Cell
 
 Row = dict[Any, Any]
 DATASETS = ("hESC", "hHEP", "mDC", "mESC")
@@ -33,37 +32,22 @@ EPOCHS, QUICK_EPOCHS = 2000, 30
 
 
 def main() -> None:
-    options = parser(__doc__)
-    options.add_argument("--out", type=Path, help="folder for the results of a run")
-    options.add_argument("--from", dest="earlier", type=Path, help="folder of an earlier run")
+    from infosem_jax.benchmark.grn.cells import STORE
+
+    options = benchmark_parser(__doc__, seeds=3)
     options.add_argument("--datasets", default="", help="targets, split by commas; all four")
     options.add_argument("--networks", default="", help="split by commas; all if not given")
     options.add_argument("--epochs", type=int, default=EPOCHS, help="of MuSe-GNN")
-    options.add_argument("--seeds", type=int, default=3)
-    options.add_argument("--resume", action="store_true")
     arguments = options.parse_args()
-    if (arguments.out is None) == (arguments.earlier is None):
-        sys.exit("Give a folder: --out DIR to run the benchmark, or --from DIR to read one.")
-    cells = read(arguments.earlier) if arguments.earlier else compute(arguments)
+    cells = cells_of(arguments, STORE.read_all, compute)
     rows = list(comparisons(cells))
     columns = ("prior", "against", "network", "score", "ratio [95 %]", "difference [95 %]", "won")
     print_table(columns, [_line(*row) for row in rows])
     report([_figure(*row) for row in rows], arguments.json)
 
 
-def read(folder: Path) -> "list[Cell]":
-    """Return the cells of a benchmark that was run before."""
-    from infosem_jax.benchmark.grn.cell import STORE
-
-    cells = STORE.read_all(folder)
-    if not cells:
-        sys.exit(f"{folder} holds no results of this benchmark.")
-    return cells
-
-
 def compute(arguments) -> "list[Cell]":
     """Train the embeddings, run InfoSEM with each, and return the cells."""
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
     from infosem_jax.benchmark.grn.infosem import embedding_methods
     from infosem_jax.benchmark.grn.methods import methods
     from infosem_jax.benchmark.grn.references import (
@@ -72,8 +56,10 @@ def compute(arguments) -> "list[Cell]":
         find_references,
         load,
     )
-    from infosem_jax.benchmark.grn.runner import Grid, reduce, run_grid
-    from infosem_jax.cli._common import choose_methods, words
+    from infosem_jax.benchmark.grn.runner import Grid, reduce
+    from infosem_jax.benchmark.registry import choose
+    from infosem_jax.benchmark.runner import run_grid
+    from infosem_jax.cli._common import words
 
     folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
     if not folder.is_dir():
@@ -96,40 +82,34 @@ def compute(arguments) -> "list[Cell]":
     loaded = [_with_vectors(each, vectors) for each in loaded if each.reference.dataset in targets]
     covered += [text for each in loaded for text in _coverage(each)]
     known = methods(quick=arguments.quick)
-    wanted = choose_methods(("infosem_none", *CONTROLS), known)
+    wanted = choose("method", ("infosem_none", *CONTROLS), known)
     grid = Grid(
         loaded,
         wanted | embedding_methods(VECTORS, quick=arguments.quick),
         ("all",),
         1 if arguments.quick else arguments.seeds,
         arguments.quick,
-        (*notes, *covered),
+        notes=(*notes, *covered),
     )
 
-    def tell(done: int, total: int, text: str) -> None:
-        print(f"{done} of {total} cells; {text}", file=sys.stderr)
-
-    return run_grid(grid, arguments.out, resume=arguments.resume, on_progress=tell).cells
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=tell).cells
 
 
 def trained(
     loaded: "Sequence[Loaded]", targets: Sequence[str], epochs: int, folder: Path
 ) -> "dict[str, Embedding]":
     """Train MuSe-GNN on each target alone, and on all others; what is there is not made again."""
+    from infosem_jax import embedding
     from infosem_jax.data import read_embedding, write_embedding
-    from infosem_jax.embedding import model
-    from infosem_jax.embedding.function import gene_vectors
-    from infosem_jax.embedding.graph import study_graph
-    from infosem_jax.embedding.network import Config
-    from infosem_jax.embedding.studies import make_study
 
     folder.mkdir(exist_ok=True)
     graphs = {
-        each.reference.dataset: study_graph(
-            make_study(each.data.x, each.data.genes, name=each.reference.dataset)
+        each.reference.dataset: embedding.study_graph(
+            embedding.make_study(each.data.x, each.data.genes, name=each.reference.dataset)
         )
         for each in loaded
     }
+    config = embedding.Config(settings=embedding.MuSeGNNConfig(epochs=epochs))
     found = {}
     for target in targets:
         others = [graph for name, graph in graphs.items() if name != target]
@@ -137,16 +117,15 @@ def trained(
             path = folder / f"{target}_{kind}_{epochs}.npz"
             if not path.exists():
                 print(f"training MuSe-GNN for {target}: {kind}", file=sys.stderr)
-                z = model.embed(own, 0, Config(epochs=epochs))
-                names, values = gene_vectors([graph.genes for graph in own], z)
-                write_embedding(path, _embedding(names, values))
+                fitted = embedding.fit(own, config=config)
+                write_embedding(path, embedding.one_per_gene(embedding.predict(fitted)))
             found[f"{target}_{kind}"] = read_embedding(path)
     return found
 
 
 def comparisons(cells: "list[Cell]") -> Iterator[tuple[str, str, Row]]:
     """Yield each prior against no prior, against its shuffle, and against texts."""
-    from infosem_jax.benchmark.grn.compare import paired
+    from infosem_jax.grn.paired import paired
 
     there = {cell.at.method for cell in cells}
     for metric in METRICS:
@@ -179,12 +158,6 @@ def _coverage(each: "Loaded") -> list[str]:
         known = len(genes & set(each.embeddings[name].names))
         said.append(f"{each.reference.dataset}: {name} covers {known} of {len(genes)} genes")
     return said
-
-
-def _embedding(names: Sequence[str], values: Any) -> "Embedding":
-    from infosem_jax.data import Embedding
-
-    return Embedding(tuple(names), values.astype("float32"))
 
 
 def _line(own: str, other: str, row: Row) -> tuple[str, ...]:

@@ -140,13 +140,13 @@ def measure(size: Size, file: Path, arguments: argparse.Namespace) -> None:
         normalisation="log1p_cpm_zscore",
         precision=arguments.precision,
     )
-    stream = open_stream(file, normalisation="log1p_cpm_zscore", drop_constant=True)
+    stream = open_stream(file, normalisation="log1p_cpm_zscore")
     ticks: list[tuple[float, float]] = []
     fits = fit_many(
         [stream],
         {"": Normal(0.05)},
         configs=config,
-        on_chunk=lambda progress: ticks.append((time.perf_counter(), progress.epochs)),
+        on_chunk=lambda progress: ticks.append((time.perf_counter(), progress.done)),
     )
     _, fitted = next(fits)
     if (fitted.diverged >= 0).any():

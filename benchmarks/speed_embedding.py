@@ -19,7 +19,6 @@ its cores instead of what the clock says; give it one core then (taskset), as wa
 
 # pyright: reportMissingImports=false
 
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -31,10 +30,8 @@ import numpy as np
 from _record import Figure, check_agreement, installed, parser, print_table, report
 from jax import random
 
-from infosem_jax.embedding import losses, model, network
+from infosem_jax.embedding import MuSeGNNConfig, StudyGraph, losses, model, network
 from infosem_jax.embedding.coexpression import cscore
-from infosem_jax.embedding.graph import StudyGraph
-from infosem_jax.embedding.network import Config
 
 STUDIES, GENES, CELLS, NEIGHBOURS = 4, 1000, 1000, 30
 EPOCHS = 2000
@@ -94,7 +91,7 @@ def time_attention(genes: int, repeats: int, clock: Clock) -> list[Figure]:
         studies = simulate(genes, 256, degree)[:1]
         seconds = {}
         for kind in ("dense", "sparse"):
-            config = Config(attention=kind)
+            config = MuSeGNNConfig(attention=kind)
             groups = jax.tree.map(jnp.asarray, network.group_studies(studies, config).groups)
             params = network.init(random.key(0), groups, 1, config)
             step = jax.jit(jax.grad(partial(_encoded, groups=groups, config=config)))
@@ -115,7 +112,7 @@ def time_step(studies: list[StudyGraph], repeats: int, clock: Clock) -> list[Fig
     from _musegnn_torch import MuSeGNN, load
     from _musegnn_torch import loss as torch_loss
 
-    config = Config()
+    config = MuSeGNNConfig()
     pool, params = start(studies, config)
     data, pairs = _for_torch(studies)
     theirs = MuSeGNN(data)
@@ -164,20 +161,19 @@ def time_fit(studies: list[StudyGraph], repeats: int, clock: Clock) -> list[Figu
 
 
 def epoch_seconds(studies: list[StudyGraph], repeats: int, clock: Clock) -> float:
-    """Return the time of an epoch in training as `model.fit` runs it, after compilation."""
+    """Return the time of an epoch in training as `model.train` runs it, after compilation."""
     ends: list[tuple[int, float]] = []
 
     def tell(progress) -> None:
-        jax.block_until_ready(progress.state.params)
         ends.append((progress.done, clock()))
 
-    model.fit(studies, Config(epochs=3 * repeats + 2), on_chunk=tell)
+    model.train(studies, MuSeGNNConfig(epochs=3 * repeats + 2), on_chunk=tell)
     # The first chunk includes compilation.
     (first, began), (last, ended) = ends[0], ends[-1]
     return (ended - began) / (last - first)
 
 
-def start(studies: list[StudyGraph], config: Config) -> tuple[model.Pool, Any]:
+def start(studies: list[StudyGraph], config: MuSeGNNConfig) -> tuple[model.Pool, Any]:
     """Return the data of a fit, and starting parameters."""
     grouped = network.group_studies(studies, config)
     weights = np.array([config.similarity, config.contrast], np.float32)
@@ -197,12 +193,12 @@ def best(run: Callable[[], Any], repeats: int, clock: Clock) -> float:
     return min(times)
 
 
-def _encoded(params: Any, groups: Any, config: Config) -> Any:
+def _encoded(params: Any, groups: Any, config: MuSeGNNConfig) -> Any:
     return sum(jnp.square(z).sum() for z in network.encode(params, groups, config))
 
 
 def _reconstruction(params: Any, pool: model.Pool) -> Any:
-    return model.terms(params, random.key(0), pool, Config())["reconstruction"]
+    return model.terms(params, random.key(0), pool, MuSeGNNConfig())["reconstruction"]
 
 
 def _differences(theirs: Any, gradient: Any) -> list[float]:
@@ -257,5 +253,7 @@ def _for_torch(studies: list[StudyGraph]) -> tuple[list[Any], dict[tuple[int, in
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+    from infosem_jax.engine.layout import usable_cores
+
+    jax.config.update("jax_num_cpu_devices", usable_cores())
     main()

@@ -33,7 +33,7 @@ from infosem_jax.engine.layout import Layout
 from infosem_jax.engine.types import Fits, Rate, Schedule
 from infosem_jax.expression import network
 from infosem_jax.expression.graph import GeneGraph, gene_graph
-from infosem_jax.expression.network import PAPER, Config
+from infosem_jax.expression.network import PAPER, GraphConfig
 from infosem_jax.expression.objective import Objective, Parts, Pool
 from infosem_jax.expression.task import Task
 
@@ -90,14 +90,8 @@ def our_seconds(size: Size, batch: int, layers: int, steps: int) -> tuple[float,
     rates = {"network": Rate(np.full(1, 1e-3, np.float32), np.ones(1, np.float32))}
     every = np.arange(batch)[None]
     fits = Fits(random.key(0)[None], rates, Parts(every, every))
-    pool = jax.device_put(
-        Pool(
-            task.x_train,
-            task.covariate_train,
-            task.y_train,
-            network.wire(graph, task.y_train.std(0), config),
-        )
-    )
+    wiring = network.wire(graph, task.y_train.std(0), config)
+    pool = jax.device_put(Pool(task.x_train, task.covariate_train, task.y_train, wiring))
     static = objective, schedule, Layout(None, 1)
     state = training.init(*static, fits, pool)
 
@@ -153,8 +147,8 @@ def torch_means(weights, offsets, rest, mask, targets, x):
     inputs[: x.shape[1]] = x.T
     h = rest["embedding"][:, None] + rest["bias"] + inputs[:, :, None] * rest["value"]
     for weight, offset in zip(weights, offsets, strict=True):
-        heard = ((weight * mask) @ h.reshape(len(mask), -1)).reshape(h.shape)
-        h = torch.relu(heard + offset[:, None])
+        received = ((weight * mask) @ h.reshape(len(mask), -1)).reshape(h.shape)
+        h = torch.relu(received + offset[:, None])
     return (h[targets] @ rest["head"][:, 0] + rest["head_bias"][:, :1]).T
 
 
@@ -206,7 +200,7 @@ def check_torch() -> tuple[float, float]:
 
 
 def adjacency(graph: GeneGraph) -> np.ndarray:
-    """Return who hears whom as a matrix of ones and zeros, receivers in rows."""
+    """Return which genes send to which as a matrix of ones and zeros, receivers in rows."""
     matrix = np.zeros((graph.n_nodes, graph.n_nodes), np.float32)
     matrix[_ends(graph)] = 1
     matrix[:, : graph.n_inputs] = 1
@@ -223,7 +217,7 @@ def simulated(size: Size, samples: int = 64) -> Task:
     return Task(inputs, targets, x, y, x, y, x, np.arange(size.inputs), none, none, none)
 
 
-def _config(**changes: Any) -> Config:
+def _config(**changes: Any) -> GraphConfig:
     """Return the network as published; its start values would make differences look large."""
     return replace(PAPER, start="fan_in", **changes)
 

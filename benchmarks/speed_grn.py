@@ -44,7 +44,6 @@ from numpyro import handlers
 from numpyro.infer import SVI, TraceMeanField_ELBO
 
 from infosem_jax import edges, fit, network
-from infosem_jax.benchmark.grn import evaluate_edges
 from infosem_jax.data import (
     Embedding,
     dataset,
@@ -55,6 +54,8 @@ from infosem_jax.data import (
 )
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.engine.types import Progress
+from infosem_jax.grn import evaluate
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, guide, model
 from infosem_jax.grn.priors import MeanAbsolute
@@ -144,7 +145,7 @@ def regdiffusion_figures(quick: bool) -> list[Figure]:
         began = time.perf_counter()
         table = run(data)
         seconds[name] = time.perf_counter() - began
-        scores[name] = evaluate_edges(table, known.loc[inside])
+        scores[name] = evaluate(table, known.loc[inside])
     head = f"speed_grn: {REAL} cut to {genes} genes,"
     pooled, each = "auprc_ratio", "auprc_ratio_per_regulator"
     return [
@@ -265,10 +266,10 @@ def epoch_seconds(seeds: int, rows: int, *, least: float) -> float:
     least
         Seconds to go on for, after the first report, which has waited for compilation.
     """
-    marks: list[tuple[int, float]] = []
+    marks: list[tuple[float, float]] = []
 
-    def mark(done: int, _losses) -> None:
-        marks.append((done, time.perf_counter()))
+    def mark(progress: Progress) -> None:
+        marks.append((progress.done, time.perf_counter()))
         epochs, seconds = (np.subtract(marks[-1], marks[0])).tolist()
         # Epochs of the two phases differ in length: only whole cycles give their mean.
         if seconds >= least and epochs % sum(CYCLE.values()) == 0:

@@ -21,7 +21,7 @@ import numpy as np
 from _record import Figure, parser, report
 from jax import random
 
-from infosem_jax.perturbation.config import DEFAULT
+from infosem_jax.perturbation.config import ADAPERT
 from infosem_jax.perturbation.selector import pool, select
 
 NODES, BATCH, MOST = 16_000, 128, 256
@@ -42,7 +42,7 @@ def main() -> None:
 def selection() -> list[Figure]:
     """Time one batch by masks against a loop over its perturbations."""
     rng = np.random.default_rng(0)
-    h = jnp.asarray(rng.normal(size=(NODES, DEFAULT.features)), jnp.float32)
+    h = jnp.asarray(rng.normal(size=(NODES, ADAPERT.features)), jnp.float32)
     logit = jnp.asarray(rng.normal(size=(BATCH, MOST)), jnp.float32)
     node = jnp.asarray(rng.integers(0, NODES, (BATCH, MOST)), jnp.int32)
     # Neighbourhoods differ in size, as those of a real graph do.
@@ -66,7 +66,7 @@ def selection() -> list[Figure]:
 
 def full_fit(data: Path, *, quick: bool) -> list[Figure]:
     """Time a fit to the whole K562 table, on the graphs of STRING, CORUM and GO."""
-    from infosem_jax.perturbation.model import fit
+    from infosem_jax.perturbation.adapert import fit_networks
     from infosem_jax.perturbation.screen import read_knowledge, read_screen
     from infosem_jax.perturbation.splits import draw_splits
     from infosem_jax.perturbation.task import make_problem
@@ -74,14 +74,13 @@ def full_fit(data: Path, *, quick: bool) -> list[Figure]:
     screen = read_screen(data / "labels" / "perturbqa_k562_de.csv.gz")
     names = {"string": "stringdb_pairs", "corum": "corum_pairs", "go": "go_bp_jaccard_top20"}
     graphs = {name: data / "kg" / f"{file}.csv.gz" for name, file in names.items()}
-    genes = {g for own in (screen.responses.genes, *screen.responses.perturbed) for g in own}
     text = data / "kg" / "gene_text_tfidf_svd128.npz"
-    knowledge = read_knowledge(graphs, text, sorted(genes))
+    knowledge = read_knowledge(graphs, text, screen.genes)
     split = draw_splits(screen.responses, "published", 0, screen.published)[0]
     task = make_problem(screen.responses, split, knowledge).task
-    config = replace(DEFAULT, epochs=2, patience=0) if quick else DEFAULT
+    config = replace(ADAPERT, epochs=2, patience=0) if quick else ADAPERT
     began = time.perf_counter()
-    fit([task], config)
+    fit_networks([task], config)
     minutes = (time.perf_counter() - began) / 60
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     name = f"fit to K562, {config.epochs} epochs at most, {len(knowledge.nodes):,} nodes"
@@ -92,8 +91,8 @@ def full_fit(data: Path, *, quick: bool) -> list[Figure]:
 
 
 def _contexts(h, logit, hop, node):
-    chosen = select(logit, hop, jnp.float32(0.1), DEFAULT, random.key(0))
-    return pool(h, node, chosen.weight, DEFAULT)
+    chosen = select(logit, hop, jnp.float32(0.1), ADAPERT, random.key(0))
+    return pool(h, node, chosen.weight, ADAPERT)
 
 
 def _seconds(call) -> float:

@@ -21,7 +21,7 @@ from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.engine.types import Cells, Params
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph, Weights
-from infosem_jax.grn.objective import Choice, FitData, InfoSEM
+from infosem_jax.grn.objective import FitData, FitIndex, InfoSEM
 from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.grn.priors.binding import GeneContext, bind
 
@@ -75,7 +75,7 @@ def simulated_data() -> FitData:
         x=jnp.asarray(cells.x)[None],
         observed=None,
         graph=Graph(effect=bind(MeanAbsolute(), context), edge=None, rows=rows),
-        choice=Choice(zero, zero, jnp.int32(len(cells.cells)), zero, Weights()),
+        own=FitIndex(zero, zero, jnp.int32(len(cells.cells)), zero, Weights()),
     )
 
 
@@ -84,7 +84,7 @@ def compiled_step(knots: int) -> Callable[[Params, FitData], tuple[jax.Array, Pa
     objective = InfoSEM(Config(rows="regulators", hidden=HIDDEN, knots=knots))
 
     def loss(params: Params, data: FitData) -> jax.Array:
-        cells = Cells(jnp.arange(BATCH), jnp.ones(BATCH, bool), data.total)
+        cells = Cells(jnp.arange(BATCH), jnp.ones(BATCH, bool), data.extent.n_train)
         return objective.loss(params, random.key(1), data, cells, jnp.int32(0))
 
     return jax.jit(jax.value_and_grad(loss))

@@ -13,19 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infosem_jax.embedding import (
-    Config,
-    Study,
-    embedded,
-    evaluate,
-    export,
-    fit,
-    function_recovery,
-    gene_vectors,
-    make_study,
-    nearest_genes,
-    study_graph,
-)
+from infosem_jax import embedding
 
 PROGRAMMES, GENES = 6, 90
 
@@ -44,36 +32,39 @@ def main() -> None:
 
 def run(out: Path) -> None:
     # 1. Two studies, each with genes that the other lacks.
-    studies = [simulate("first", range(70), 0), simulate("second", range(20, 90), 1)]
+    studies = [simulate("first", range(70), 0), simulate("second", range(20, GENES), 1)]
 
-    # 2. Who is co-expressed with whom in each: CS-CORE on counts.
-    graphs = [study_graph(study) for study in studies]
+    # 2. Which genes are co-expressed in each: CS-CORE on counts.
+    settings = embedding.MuSeGNNConfig(
+        dim=8, heads=(2, 1), epochs=300, encoder_rate=3e-3, decoder_rate=3e-3
+    )
+    config = embedding.Config(settings=settings)
+    graphs = embedding.study_graphs(studies, config=config)
     for graph in graphs:
         print(f"{graph.name}: {len(graph.genes)} genes, {graph.degree:.1f} neighbours each")
 
     # 3. Embed the genes of both together. More epochs are worth their time on real data.
-    config = Config(dim=8, heads=(2, 1), epochs=300, encoder_rate=3e-3, decoder_rate=3e-3)
-    vectors = fit(graphs, config).vectors[0]
-    measured = evaluate(graphs, vectors)
-    print(f"AUC of edges {measured['auc']:.3f}, iLISI {measured['ilisi']:.3f}")
+    fitted = embedding.fit(graphs, config=config)
+    found = embedding.predict(fitted)
 
-    # 4. Do genes of one programme lie together? Nothing was told of programmes.
-    genes, z = gene_vectors([graph.genes for graph in graphs], vectors)
+    # 4. Do genes of one programme lie together? Training knew nothing of programmes.
     sets = {
-        f"programme {p}": frozenset(g for g in genes if int(g[1:]) % PROGRAMMES == p)
+        f"programme {p}": frozenset(f"G{i}" for i in range(p, GENES, PROGRAMMES))
         for p in range(PROGRAMMES)
     }
-    print(f"AUROC of programmes {function_recovery(genes, z, sets)['function_auroc']:.3f}")
-    near = nearest_genes(genes, z, "G5", 5)
+    measured = embedding.evaluate(found, graphs, {"programmes": sets})
+    print(f"AUC of edges {measured['auc']:.3f}, iLISI {measured['ilisi']:.3f}")
+    print(f"AUROC of programmes {measured['function_auroc_programmes']:.3f}")
+    near = embedding.neighbours(fitted, "G5", 5)
     print("Nearest to G5, of programme 5:", ", ".join(f"{g} {c:.2f}" for g, c in near))
 
     # 5. As a prior: infosem fit DATA --effect gene-embedding=embedding.npz
-    export(out / "embedding.npz", embedded(graphs, vectors, "musegnn"))
-    export(out / "genes.h5ad", embedded(graphs, vectors, "musegnn"))
-    print(f"Wrote embedding.npz and genes.h5ad: {len(genes)} genes")
+    embedding.export(out / "embedding.npz", found)
+    embedding.export(out / "genes.h5ad", found)
+    print(f"Wrote embedding.npz and genes.h5ad: {len(set(found.genes.gene))} genes")
 
 
-def simulate(name: str, genes: range, seed: int) -> Study:
+def simulate(name: str, genes: range, seed: int) -> embedding.Study:
     """Return counts of genes whose programmes vary from cell to cell."""
     rng = np.random.default_rng(seed)
     cells = 300 + 100 * seed
@@ -82,7 +73,7 @@ def simulate(name: str, genes: range, seed: int) -> Study:
     depth = rng.lognormal(0.5 * seed, 0.3, cells)[:, None]
     x = rng.poisson(2 * depth * activity[:, programme])
     names = [f"G{i}" for i in genes]
-    return make_study(x, names, name=name, tissue="simulated", technique="scRNA")
+    return embedding.make_study(x, names, name=name, tissue="simulated", technique="scRNA")
 
 
 if __name__ == "__main__":

@@ -14,12 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from infosem_jax.expression import make_profiles, make_task, random_split
-from infosem_jax.expression.completed import complete, trust_table
-from infosem_jax.expression.metrics import gene_pearson
-from infosem_jax.expression.profiles import Profiles
-from infosem_jax.expression.saved import fit_model, load_model, predict, prepare, save_model
-from infosem_jax.expression.selection import select
+from infosem_jax import expression as ex
 
 PANEL = 12
 
@@ -38,26 +33,21 @@ def main() -> None:
 
 def run(out: Path) -> None:
     compendium, new = simulate()
-    candidates = compendium.genes[:60]
-    problem = make_task(
-        compendium, candidates, random_split(len(compendium.samples)), targets="rest"
-    )
+    parts = ex.random_split(len(compendium.samples))
+    candidates = ex.make_task(compendium, compendium.genes[:60], parts, targets="rest")
 
     # 1. Which genes should the panel measure, if it has room for a dozen?
     for how in ("random", "greedy"):
-        chosen = select(problem.task, PANEL, how)
+        chosen = ex.select(candidates.task, PANEL, how)
         print(f"{how} panel of {PANEL}: expected correlation {chosen.accuracy[-1]:.3f}")
-    parts = random_split(len(compendium.samples))
-    panel = make_task(compendium, chosen.genes, parts, targets=problem.task.targets)
+    panel = ex.make_task(compendium, chosen.genes, parts, targets=candidates.task.targets)
 
-    # 2. Learn the other genes. The model can be kept, without pickle.
-    model = fit_model(panel, "ridge", (compendium.name, compendium.name))
-    save_model(out / "model.npz", model)
+    # 2. Learn the other genes. The fit can be kept, without pickle.
+    fitted = ex.fit(panel, config=ex.Config(method="ridge"))
+    ex.save(out / "model.npz", fitted)
 
-    # 3. How far can each gene be trusted? Test samples, which the model has not seen, tell.
-    task, scaling = panel.task, panel.x_scaling
-    x_test = task.x_test * scaling.scale + scaling.location
-    trust = trust_table(panel, predict(model, x_test, task.covariate_test))
+    # 3. How far can each gene be trusted? Test samples, which the fit has not seen, tell.
+    trust = ex.trust_table(panel, ex.predict(fitted, panel))
     trust.to_csv(out / "genes.csv", index=False)
     print(f"\nMean correlation in test samples {trust['pearson'].mean():.3f}; the least sure:")
     print(trust.nsmallest(3, "recall")[["gene", "pearson", "recall", "sd"]].to_string(index=False))
@@ -65,26 +55,25 @@ def run(out: Path) -> None:
     # 4. Complete new samples, of which nothing but the panel is measured.
     at = [new.genes.index(gene) for gene in chosen.genes]
     measured = new._replace(x=np.ascontiguousarray(new.x[:, at]), genes=chosen.genes)
-    model = load_model(out / "model.npz")
-    adata = complete(model, measured, prepare(model, measured), trust)
+    adata = ex.complete(ex.load(out / "model.npz"), measured, trust)
     adata.write_h5ad(out / "completed.h5ad")
     print(f"\n{adata}")
 
     # 5. Here the truth is known. Genes that were said to be sure should be right.
-    inferred = adata[:, list(task.targets)]
-    truth = new.x[:, [new.genes.index(gene) for gene in task.targets]]
+    inferred = adata[:, list(fitted.targets)]
+    truth = new.x[:, [new.genes.index(gene) for gene in fitted.targets]]
     gap = np.abs(inferred.layers["inferred"] - truth)
     within = (gap < 1.64 * inferred.layers["inferred_sd"]).mean()
     print(f"\nIn new samples {within:.0%} of the values lie in their 90 % intervals.")
     sure = trust["recall"].to_numpy() >= 0.95
-    known = gene_pearson(truth, np.asarray(inferred.layers["inferred"]))
+    known = ex.gene_pearson(truth, np.asarray(inferred.layers["inferred"]))
     print(
         f"Correlation there {known[sure].mean():.2f} of sure genes, "
         f"{known[~sure].mean():.2f} of others."
     )
 
 
-def simulate() -> tuple[Profiles, Profiles]:
+def simulate() -> tuple[ex.Profiles, ex.Profiles]:
     """Return a compendium and new samples of the same tissues."""
     rng = np.random.default_rng(0)
     programmes, centres = rng.normal(size=(8, 200)), rng.normal(size=(5, 8))
@@ -95,7 +84,7 @@ def simulate() -> tuple[Profiles, Profiles]:
     x = 7 + activity @ programmes * 0.6 + 0.4 * rng.normal(size=(450, 200))
     genes = [f"GENE{i}" for i in range(200)]
     both = [
-        make_profiles(x[part].clip(0.01), genes, labels={"tissue": tissue[part]}, name=name)
+        ex.make_profiles(x[part].clip(0.01), genes, labels={"tissue": tissue[part]}, name=name)
         for name, part in (("compendium", slice(400)), ("new", slice(400, None)))
     ]
     return both[0], both[1]

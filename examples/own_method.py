@@ -15,26 +15,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn import Universe
-from infosem_jax.benchmark.grn.methods import methods, register
-from infosem_jax.benchmark.grn.references import find_references, load
-from infosem_jax.benchmark.grn.runner import Grid, run_grid
-from infosem_jax.data import normalise
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.benchmark.grn import Problem, make_grid, register, run_grid
 from infosem_jax.data.simulate import SimulationConfig, simulate
 
 CONTROLS = ("random", "target_mean", "correlation", "partial_correlation_ridge", "one_hot")
 
 
-def ridge(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> np.ndarray:
+def ridge(problem: Problem) -> np.ndarray:
     """Predict each gene from the regulators; score pairs by the size of the coefficient."""
     from sklearn.linear_model import Ridge
 
-    z = normalise(data, "zscore").x
+    data = problem.data
+    z = (data.x - data.x.mean(0)) / data.x.std(0)
     place = {gene: i for i, gene in enumerate(data.genes)}
-    rows = [place[regulator] for regulator in universe.regulators]
-    columns = [place[gene] for gene in universe.genes]
-    scores = np.full(labels.shape, np.nan)
+    rows = [place[regulator] for regulator in problem.regulators]
+    columns = [place[gene] for gene in problem.genes]
+    scores = np.full(problem.labels.shape, np.nan)
     for j, column in enumerate(columns):
         others = [i for i, row in enumerate(rows) if row != column]
         fitted = Ridge(alpha=len(z)).fit(z[:, [rows[i] for i in others]], z[:, column])
@@ -42,18 +38,18 @@ def ridge(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> n
     return scores
 
 
-def regdiffusion(data: Dataset, universe: Universe, labels: np.ndarray, seed: int) -> np.ndarray:
+def regdiffusion(problem: Problem) -> np.ndarray:
     """Score pairs by the size of RegDiffusion's weights."""
     import torch  # pyright: ignore[reportMissingImports]
     from regdiffusion import RegDiffusionTrainer  # pyright: ignore[reportMissingImports]
 
-    torch.manual_seed(seed)
-    trainer = RegDiffusionTrainer(data.x, device="cpu", n_steps=200, compile=False)
+    torch.manual_seed(problem.seed)
+    trainer = RegDiffusionTrainer(problem.data.x, device="cpu", n_steps=200, compile=False)
     trainer.train()
     weights = np.abs(trainer.get_adj().astype(float))
-    place = {gene: i for i, gene in enumerate(data.genes)}
-    rows = [place[regulator] for regulator in universe.regulators]
-    return weights[np.ix_(rows, [place[gene] for gene in universe.genes])]
+    place = {gene: i for i, gene in enumerate(problem.data.genes)}
+    rows = [place[regulator] for regulator in problem.regulators]
+    return weights[np.ix_(rows, [place[gene] for gene in problem.genes])]
 
 
 def main() -> None:
@@ -69,13 +65,8 @@ def main() -> None:
         register("regdiffusion", regdiffusion, about="RegDiffusion, 200 steps.")
         own.append("regdiffusion")
 
-    references, _ = find_references(arguments.data or simulated(work / "data"))
-    known = methods()
-    grid = Grid(
-        [load(reference) for reference in references],
-        {name: known[name] for name in (*own, *CONTROLS)},
-        seeds=1,
-    )
+    data = arguments.data or simulated(work / "data")
+    grid = make_grid(data, methods=(*own, *CONTROLS), seeds=1)
     out = arguments.out or work / "results"
     outcome = run_grid(grid, out)
     for cell in outcome.cells:

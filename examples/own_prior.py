@@ -14,18 +14,16 @@ import numpyro
 import numpyro.distributions as dist
 from sklearn.metrics import roc_auc_score
 
-from infosem_jax import converged, fit, knockout
-from infosem_jax.benchmark.grn import score_matrix
-from infosem_jax.data import Dataset
-from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.priors import MeanAbsolute
-from infosem_jax.grn.priors.binding import GeneContext, Prior
+from infosem_jax import grn
+from infosem_jax.data import Dataset, simulate
 
-SIZES = SimulationConfig(genes=80, regulators=10, cells=400, out_degree_exponent=3, dropout=0.1)
+SIZES = simulate.SimulationConfig(
+    genes=80, regulators=10, cells=400, out_degree_exponent=3, dropout=0.1
+)
 REPEATS = 3
 
 # The guide has to be ``normal``: a point estimate would shrink scale and effects to zero together.
-SETTINGS = converged(
+SETTINGS = grn.converged(
     guide="normal",
     latent_prior="standard",
     absorbed="location",
@@ -35,21 +33,21 @@ SETTINGS = converged(
 )
 
 
-def learned_scale(context: GeneContext) -> dist.Distribution:
+def learned_scale(context: grn.GeneContext) -> dist.Distribution:
     """Laplace effects; their scale, log-normal around 0.1 a priori, has a posterior of its own."""
     size = numpyro.sample("size", dist.Normal(0.0, 1.0))
     return dist.Laplace(0.0, 0.1 * jnp.exp(size)).expand(context.shape).to_event(2)
 
 
 def main() -> None:
-    truths = [simulate(SIZES, seed=i) for i in range(REPEATS)]
-    candidates: dict[str, Prior | None] = {
-        "DeepSEM": MeanAbsolute(rows=None),
+    truths = [simulate.simulate(SIZES, seed=i) for i in range(REPEATS)]
+    candidates: dict[str, grn.priors.Prior | None] = {
+        "DeepSEM": grn.priors.MeanAbsolute(rows=None),
         "default": None,
         "learned scale": learned_scale,
     }
     fits = {
-        name: [fit(truth.data, effect=prior, config=SETTINGS) for truth in truths]
+        name: [grn.fit(truth.data, effect=prior, config=SETTINGS) for truth in truths]
         for name, prior in candidates.items()
     }
     weights = {name: [fitted.weight[0] for fitted in of_name] for name, of_name in fits.items()}
@@ -68,7 +66,7 @@ def main() -> None:
     print("\nKnock-outs, mean |shift| of predicted expression in standard deviations:")
     busiest = Counter(truth.network["source"]).most_common(3)
     for gene, _ in busiest:
-        table = knockout(fitted, gene, truth.data)
+        table = grn.knockout(fitted, gene, truth.data)
         print_knock_out(gene, dict(zip(table["gene"], table["shift"], strict=True)), truth)
 
 
@@ -78,15 +76,15 @@ def correlation(data: Dataset) -> np.ndarray:
     return np.corrcoef(data.x, rowvar=False)[rows]
 
 
-def score(weight: np.ndarray, truth: Simulation) -> tuple[float, float]:
+def score(weight: np.ndarray, truth: simulate.Simulation) -> tuple[float, float]:
     """Return the AUPRC ratio per regulator of ``|weight|``, and that of an order at random."""
     genes, regulators = np.asarray(truth.data.genes), np.asarray(truth.data.regulators)
     true_edge = truth.effect[np.isin(genes, regulators)] != 0
-    metrics = score_matrix(np.abs(weight), true_edge, regulators[:, None] != genes)
+    metrics = grn.score_matrix(np.abs(weight), true_edge, regulators[:, None] != genes)
     return metrics["auprc_ratio_per_regulator"], metrics["auprc_ratio_per_regulator_chance"]
 
 
-def print_knock_out(gene: str, shift: dict[str, float], truth: Simulation) -> None:
+def print_knock_out(gene: str, shift: dict[str, float], truth: simulate.Simulation) -> None:
     """Compare the shifts of the true targets with those of the other genes."""
     own = truth.network[truth.network["source"] == gene]
     sign = dict(zip(own["target"], own["sign"], strict=True))

@@ -17,14 +17,11 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
-from infosem_jax import Network, converged, edges, fit, network, priors, to_anndata
-from infosem_jax.benchmark.grn import evaluate_edges
-from infosem_jax.data import normalise, read_expression
-from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.networks import to_decoupler, write_edges
+from infosem_jax import grn
+from infosem_jax.data import normalise, read_expression, simulate
 
 # A small problem, trained to convergence, with as simple a model of the noise as there is.
-SETTINGS = converged(
+SETTINGS = grn.converged(
     normalisation="log1p_cpm_zscore",
     latent_prior="standard",
     absorbed="location",
@@ -47,24 +44,26 @@ def main() -> None:
 
 
 def run(out: Path) -> None:
-    truth = simulate(SimulationConfig(genes=100, regulators=12, as_counts=True), seed=0)
+    truth = simulate.simulate(
+        simulate.SimulationConfig(genes=100, regulators=12, as_counts=True), seed=0
+    )
     write_counts(out / "counts.h5ad", truth)
 
     # From here on as with your own data: counts in X, regulators marked in var["is_tf"].
     data = read_expression(out / "counts.h5ad")
-    prior = priors.GeneEmbedding(truth.embedding, scale=0.05)
-    net = network(fit(data, effect=prior, config=SETTINGS, seeds=2))
+    prior = grn.priors.GeneEmbedding(truth.embedding, scale=0.05)
+    net = grn.network(grn.fit(data, effect=prior, config=SETTINGS, seeds=2))
 
     record = {"prior": "GeneEmbedding", "seeds": 2, "normalisation": SETTINGS.normalisation}
-    adata = to_anndata(net, anndata.read_h5ad(out / "counts.h5ad"), record=record)
+    adata = grn.to_anndata(net, anndata.read_h5ad(out / "counts.h5ad"), record=record)
     adata.write_h5ad(out / "network.h5ad")
-    write_edges(out / "edges.csv", net)
+    grn.write_edges(out / "edges.csv", net)
 
     stored = anndata.read_h5ad(out / "network.h5ad")
     print(stored)
     print("\nStrongest edges:")
-    print(edges(net, top=10).to_string(index=False, float_format="%.3f"))
-    agreement = evaluate_edges(edges(net), truth.network)
+    print(grn.edges(net, top=10).to_string(index=False, float_format="%.3f"))
+    agreement = grn.evaluate(net, truth.network)
     print(
         f"\nAUPRC ratio per regulator {agreement['auprc_ratio_per_regulator']:.2f}, "
         f"at random {agreement['auprc_ratio_per_regulator_chance']:.2f}"
@@ -72,7 +71,7 @@ def run(out: Path) -> None:
     use_regulons(out / "regulons.csv", net, stored)
 
 
-def write_counts(path: Path, truth: Simulation) -> None:
+def write_counts(path: Path, truth: simulate.Simulation) -> None:
     """Lay simulated counts out as AnnData, with sparse counts and the regulators marked."""
     data = truth.data
     anndata.AnnData(
@@ -84,9 +83,9 @@ def write_counts(path: Path, truth: Simulation) -> None:
     ).write_h5ad(path)
 
 
-def use_regulons(path: Path, net: Network, adata: anndata.AnnData) -> None:
+def use_regulons(path: Path, net: grn.Network, adata: anndata.AnnData) -> None:
     """Write regulons, and estimate the activity of each regulator in each cell with decoupler."""
-    regulons = to_decoupler(net, top=200)
+    regulons = grn.to_decoupler(net, top=200)
     regulons.to_csv(path, index=False)
     if find_spec("decoupler") is None:
         print(

@@ -8,37 +8,27 @@ your own, ``infosem check`` does the parts that need no truth.
 
 import numpy as np
 
-from infosem_jax import Network, converged, fit, knockout, network
-from infosem_jax.calibration.check import Run, check
-from infosem_jax.calibration.recalibrate import (
-    Fitted,
-    candidates,
-    fit_simulations,
-    learn,
-    recalibrate,
-    truth_of,
+from infosem_jax import data, grn
+from infosem_jax.calibration import check, recalibrate, reliability
+
+SIZES = data.simulate.SimulationConfig(
+    genes=60, regulators=10, cells=150, dropout=0.1, known_fraction=0.2
 )
-from infosem_jax.calibration.reliability import reliability_scores, reliability_table
-from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.prepare import Priors
-from infosem_jax.grn.priors import KnownEdges, Normal
-
-SIZES = SimulationConfig(genes=60, regulators=10, cells=150, dropout=0.1, known_fraction=0.2)
 # The guide ``normal`` gives every edge a posterior; a point estimate would have none.
-SETTINGS = converged(guide="normal", epochs=60, hidden=32)
+SETTINGS = grn.converged(guide="normal", epochs=60, hidden=32)
 
 
-def priors(simulation: Simulation) -> Priors:
+def priors(simulation: data.simulate.Simulation) -> grn.Priors:
     """A fifth of the pairs is labelled; effects are small a priori."""
-    return Priors(Normal(0.1), KnownEdges(simulation.known))
+    return grn.Priors(grn.priors.Normal(0.1), grn.priors.KnownEdges(simulation.known))
 
 
 def main() -> None:
-    truth = simulate(SIZES, seed=0)
-    fitted = fit(truth.data, *priors(truth), config=SETTINGS, seeds=2)
-    found = network(fitted)
-    pairs = candidates(found)
-    edge = truth_of(Fitted(truth, found))
+    truth = data.simulate.simulate(SIZES, seed=0)
+    fitted = grn.fit(truth.data, *priors(truth)[:2], config=SETTINGS, seeds=2)
+    found = grn.network(fitted)
+    pairs = recalibrate.candidates(found)
+    edge = recalibrate.true_edges(recalibrate.Fitted(truth, found))
 
     # 1. ``sd`` is the model's own doubt about a weight: within the posterior of each random start,
     #    and between starts. A weight that is many times its sd is sure within the model.
@@ -61,35 +51,37 @@ def main() -> None:
     # 4. Where it does not, let it be recalibrated: data are simulated like these, fitted with the
     #    same priors and settings, and the map from what fits say to the truth is learned there. For
     #    data of your own, `recalibration_for` matches the simulations to them.
-    simulated = fit_simulations(SIZES, priors, model=SETTINGS, simulations=2, seeds=2, first=1)
-    learned = learn(simulated, SIZES)
+    simulated = recalibrate.fit_simulations(
+        SIZES, priors, model=SETTINGS, simulations=2, seeds=2, first=1
+    )
+    learned = recalibrate.learn(simulated, SIZES)
     print("\nRecalibrated probabilities:")
-    print_reliability(recalibrate(found, learned), edge)
+    print_reliability(recalibrate.recalibrate(found, learned), edge)
     print(learned.note)
 
     # 5. What the model says of the cells: does it bring forth data like those it was given? These
     #    checks need no truth.
     print("\nWhat infosem check says:")
-    for finding in check(Run(fitted, truth.data, {})).findings:
+    for finding in check.check(check.Run(fitted, truth.data, {})).findings:
         print(f"  {finding}")
 
     # 6. A knock-out is a prediction with an uncertainty of its own.
     print("\nSilencing the regulator with the strongest edge:")
     first = found.regulators[np.abs(found.weight).max(1).argmax()]
-    print(knockout(fitted, first, truth.data, draws=8).head(6).round(3).to_string(index=False))
+    print(grn.knockout(fitted, first, truth.data, draws=8).head(6).round(3).to_string(index=False))
 
 
-def effects_of(truth: Simulation, found: Network) -> np.ndarray:
+def effects_of(truth: data.simulate.Simulation, found: grn.Network) -> np.ndarray:
     """True effects in the order of a network, [regulators, genes]."""
     place = {gene: i for i, gene in enumerate(truth.data.genes)}
     rows, columns = ([place[name] for name in names] for names in (found.regulators, found.genes))
     return truth.effect[np.ix_(rows, columns)]
 
 
-def print_reliability(found: Network, edge: np.ndarray) -> None:
-    probability = np.asarray(found.probability)[candidates(found)]
-    scores = reliability_scores(probability, edge)
-    table = reliability_table(probability, edge, bins=5, adaptive=True)
+def print_reliability(found: grn.Network, edge: np.ndarray) -> None:
+    probability = np.asarray(found.probability)[recalibrate.candidates(found)]
+    scores = reliability.reliability_scores(probability, edge)
+    table = reliability.reliability_table(probability, edge, bins=5, adaptive=True)
     print(table.round(3).to_string(index=False))
     print(
         f"calibration error {scores['ece_adaptive']:.3f}, among the strongest "

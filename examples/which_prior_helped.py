@@ -3,32 +3,29 @@
 Three priors on simulated data: none that knows genes, a graph that holds the true edges, and one
 of wrong edges. Each is judged by the density that its fit gives to cells kept out of training. A
 prior helps where it beats the plain one and also its own control, the same knowledge with the names
-of the genes dealt anew. The network is known here, so that the verdict can be looked up. On data of
+of the genes permuted. The network is known here, so that the verdict can be looked up. On data of
 your own, ``infosem compare`` does this from files.
 """
 
-from infosem_jax.compare import compare
-from infosem_jax.data.simulate import SimulationConfig, simulate
-from infosem_jax.grn import converged
-from infosem_jax.grn.priors import GraphPrior, Normal
+from infosem_jax import compare, data, grn
 
-SIZES = SimulationConfig(genes=60, regulators=30, cells=120, dropout=0.1)
+SIZES = data.simulate.SimulationConfig(genes=60, regulators=30, cells=120, dropout=0.1)
 # Noise of about the size that these data have. With the default's, which is a squared error's,
 # little is ever overfitted, and no prior is worth much.
-SETTINGS = converged(epochs=200, hidden=16, knots=64, held_out=0.4, observation_sd=0.35)
+SETTINGS = grn.converged(epochs=200, hidden=16, knots=64, held_out=0.4, observation_sd=0.35)
 
 
 def main() -> None:
-    truth = simulate(SIZES, seed=0)
+    truth = data.simulate.simulate(SIZES, seed=0)
     # The wrong graph is as plausible as the right one: it comes from other data of the same kind.
-    wrong = simulate(SIZES, seed=1).network
+    wrong = data.simulate.simulate(SIZES, seed=1).network
     # Edges of a graph may be strong, and all others are held to a tenth of that.
     candidates = {
-        "plain": Normal(0.05),
-        "true graph": GraphPrior(truth.network, scale=0.4, elsewhere=0.1),
-        "wrong graph": GraphPrior(wrong, scale=0.4, elsewhere=0.1),
+        "plain": grn.priors.Normal(0.05),
+        "true graph": grn.priors.GraphPrior(truth.network, scale=0.4, elsewhere=0.1),
+        "wrong graph": grn.priors.GraphPrior(wrong, scale=0.4, elsewhere=0.1),
     }
-    found = compare(
+    found = compare.compare(
         truth.data, candidates, truth=truth.network, config=SETTINGS, seeds=3, halves=False
     )
 

@@ -1,8 +1,8 @@
 """Knowledge and co-expression graphs of genes, as jraph's `GraphsTuple`, padded to a fixed size.
 
-A graph says who sends to whom; features of nodes are given to layers beside it. A padded graph has
-one more node than there are genes, after them; padding edges go from that node to itself, so that
-no layer has to know of them. Edges are sorted by their receivers.
+A graph holds senders and receivers; features of nodes are given to layers beside it. A padded graph
+has one more node than there are genes, after them; padding edges go from that node to itself, so
+that layers need no mask. Edges are sorted by their receivers.
 """
 
 from collections.abc import Sequence

@@ -227,7 +227,8 @@ def test_bad_input_is_refused_before_the_first_fit(solve, change, message):
 
 
 def test_published_split_of_hesc(real_data):
-    from infosem_jax.benchmark.grn import candidates, read_split, score_matrix, training_labels
+    from infosem_jax.grn.metrics import score_matrix
+    from infosem_jax.grn.splits import candidates, read_split, training_labels
 
     folder = real_data / "beeline" / "hESC" / "TFs+500"
     data = read_expression(folder)

@@ -13,15 +13,15 @@ from hypothesis import strategies as st
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.engine.interrupts import Interrupted
-from infosem_jax.grn import batch
-from infosem_jax.grn.batch import Grid, checkpoint_folder, folder_of, run_grid
+from infosem_jax.grn import batch, run_folder
+from infosem_jax.grn.batch import checkpoint_folder, folders_of, identity
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.prepare import Job
-from infosem_jax.grn.priors.registry import build
+from infosem_jax.grn.priors.binding import Priors
+from infosem_jax.grn.priors.registry import from_record, read_priors
 from infosem_jax.grn.result import Fit, network
-from infosem_jax.grn.run_folder import NamedPrior
 
 CONFIG = Config(rows="regulators", epochs=2, hidden=8, knots=16)
 DATA = simulate(SimulationConfig(genes=8, regulators=4, cells=30), 0).data
@@ -53,24 +53,16 @@ def trained(fitted: Fit, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     return done
 
 
-def prior(name: str, file: str | Path = "", site: str = "effect", **settings) -> NamedPrior:
-    recorded = {"prior": name, **({"file": str(file)} if file else {}), **settings}
-    return NamedPrior(site, name, "What it is.", build(name, file or None, site, {}), recorded)
+LAPLACE = read_priors(["laplace"], ["none"])
 
 
-def of_file(name: str, file: str) -> NamedPrior:
-    return prior("laplace")._replace(name=name, settings={"prior": name, "file": file})
-
-
-def grid(datasets: dict[str, Dataset], effects=None, edges=(None,), **changed) -> Grid:
-    effects = [prior("laplace")] if effects is None else effects
-    record = {"command": "a test"}
-    return Grid(datasets, effects, list(edges), CONFIG, 2, 0, record)._replace(**changed)
+def run_grid(datasets: dict[str, Dataset], out: Path, priors=LAPLACE, **options) -> pd.DataFrame:
+    options = {"config": CONFIG, "seeds": 2, "record": {"command": "a test"}} | options
+    return batch.run_grid(datasets, priors, out, **options)
 
 
 def inside(out: Path, name: str) -> Path:
-    both = grid(dict.fromkeys((name, f"{name} other"), DATA))
-    return folder_of(out, both, Job(name, "laplace", ""))
+    return folders_of(out, [name, f"{name} other"], LAPLACE)[Job(name, "laplace", "")]
 
 
 @given(name=st.text() | st.sampled_from(HOSTILE))
@@ -92,7 +84,7 @@ def test_names_that_would_share_a_folder_are_refused(
     data: Dataset, trained: list[Job], tmp_path: Path, names: tuple[str, ...]
 ):
     with pytest.raises(ValueError, match="names that make different folders"):
-        run_grid(grid(dict.fromkeys(names, data)), tmp_path / "out")
+        run_grid(dict.fromkeys(names, data), tmp_path / "out")
     assert not trained and not list(tmp_path.iterdir())
 
 
@@ -105,9 +97,9 @@ def test_nothing_is_written_outside_out(
         return network(fitted)
 
     # Only where files go matters here.
-    monkeypatch.setattr(run, "write_run", write_run)
+    monkeypatch.setattr(run_folder, "write_run", write_run)
     out = tmp_path / "deep" / "out"
-    table = run_grid(grid({name: data, "other": data}), out)
+    table = run_grid({name: data, "other": data}, out)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert len(list(out.iterdir())) == 3
@@ -125,14 +117,14 @@ def test_names_that_no_folder_can_have_are_refused(
     data: Dataset, trained: list[Job], tmp_path: Path, name: str
 ):
     with pytest.raises(ValueError, match="rename the data"):
-        run_grid(grid({name: data, "other": data}), tmp_path / "out")
+        run_grid({name: data, "other": data}, tmp_path / "out")
     assert not trained and not list(tmp_path.iterdir())
 
 
 def test_one_job_fills_out_itself(data: Dataset, trained: list[Job], tmp_path: Path):
     out = tmp_path / "out"
     told = []
-    table = run_grid(grid({"../x": data}), out, on_result=told.append)
+    table = run_grid({"../x": data}, out, on_result=told.append)
     assert list(table["folder"]) == [str(out)]
     assert (out / "edges.csv").exists() and not (out / "summary.csv").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -140,49 +132,53 @@ def test_one_job_fills_out_itself(data: Dataset, trained: list[Job], tmp_path: P
 
 
 def test_only_the_strongest_edges_are_listed(data: Dataset, trained: list[Job], tmp_path: Path):
-    run_grid(grid({"a": data}, top=4), tmp_path / "out")
+    run_grid({"a": data}, tmp_path / "out", top=4)
     assert len(pd.read_csv(tmp_path / "out" / "edges.csv")) == 4
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """Return a folder of known edges under several names."""
+    for name in ("e.csv", "f.csv", "a/e.csv"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"source,target\n{DATA.genes[0]},{DATA.genes[1]}\n")
+    return tmp_path
 
 
 @pytest.mark.parametrize(
     ("effects", "edges", "names"),
     [
-        ([prior("laplace"), prior("normal")], [None], ["laplace", "normal"]),
-        ([prior("laplace")], [None, of_file("k", "e.csv")], ["laplace", "laplace+k"]),
-        (
-            [prior("laplace"), of_file("g", "a/x.npz"), of_file("g", "y.npz")],
-            [None],
-            ["laplace", "g=x", "g=y"],
-        ),
-        ([of_file("g", "a/x.npz"), of_file("g", "b/x.npz")], [None], ["g=a/x.npz", "g=b/x.npz"]),
-        (
-            [prior("laplace")],
-            [of_file("k", "e.csv"), of_file("k", "f.csv")],
-            ["laplace+k=e", "laplace+k=f"],
-        ),
+        (["laplace", "normal"], ["none"], ["laplace", "normal"]),
+        (["laplace"], ["none", "known-edges=e.csv"], ["laplace", "laplace+known-edges"]),
+        (["laplace", "graph=e.csv", "graph=f.csv"], ["none"], ["laplace", "graph=e", "graph=f"]),
+        (["graph=e.csv", "graph=a/e.csv"], ["none"], ["graph=e.csv", "graph=a/e.csv"]),
+        (["laplace"], ["graph=e.csv", "graph=f.csv"], ["laplace+graph=e", "laplace+graph=f"]),
     ],
 )
-def test_priors_are_called_by_what_tells_them_apart(data: Dataset, effects, edges, names):
-    found = grid({"a": data}, effects, edges).priors()
+def test_priors_are_called_by_what_tells_them_apart(
+    files: Path, monkeypatch, effects, edges, names
+):
+    monkeypatch.chdir(files)
+    found = read_priors(effects, edges)
     assert list(found) == names
-    wanted = [[part for part in (e, k) if part is not None] for e in effects for k in edges]
-    assert [list(map(id, parts)) for parts in found.values()] == [
-        list(map(id, parts)) for parts in wanted
-    ]
+    specs = [(effect, edge) for effect in effects for edge in edges]
+    for priors, (effect, edge) in zip(found.values(), specs, strict=True):
+        name, _, file = effect.partition("=")
+        assert priors.record["effect"] == {"prior": name, **({"file": file} if file else {})}
+        assert (priors.edge is None) == (edge == "none") == ("edge" not in priors.record)
 
 
 @pytest.mark.parametrize(
     ("effects", "edges", "word"),
     [
-        ([prior("laplace"), prior("laplace")], [None], "laplace"),
-        ([of_file("g", "x"), of_file("g", "x")], [None], "g=x"),
-        ([prior("laplace")], [None, None], "none"),
+        (["laplace", "laplace"], ["none"], "laplace"),
+        (["graph=e.csv", "graph=e.csv"], ["none"], "graph=e.csv"),
+        (["laplace"], ["none", "none"], "none"),
     ],
 )
-def test_equal_priors_are_refused(data: Dataset, tmp_path: Path, effects, edges, word):
+def test_equal_priors_are_refused(effects, edges, word):
     with pytest.raises(ValueError, match=f"differ, found {word} more than once"):
-        run_grid(grid({"a": data}, effects, edges), tmp_path / "out")
-    assert not list(tmp_path.iterdir())
+        read_priors(effects, edges)
 
 
 def test_a_fit_that_diverged_is_told_and_not_written(
@@ -199,7 +195,7 @@ def test_a_fit_that_diverged_is_told_and_not_written(
     out = tmp_path / "out"
     networks = []
     table = run_grid(
-        grid({"good": data, "bad": data}), out, on_result=lambda o: networks.append(o.network)
+        {"good": data, "bad": data}, out, on_result=lambda o: networks.append(o.network)
     )
     assert list(table["sound_seeds"]) == [1, 0]
     assert list(table["folder"]) == [str(out / "good" / "laplace"), ""]
@@ -208,14 +204,14 @@ def test_a_fit_that_diverged_is_told_and_not_written(
     assert networks[0] is not None and networks[1] is None
     assert {path.name for path in out.iterdir()} == {"good", "summary.csv"}
     with pytest.raises(FloatingPointError, match="Every seed of every fit"):
-        run_grid(grid({"bad": data}), tmp_path / "other")
+        run_grid({"bad": data}, tmp_path / "other")
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
 
 
 def test_what_is_finished_is_not_trained_again(
     data: Dataset, trained: list[Job], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    out, both = tmp_path / "out", grid({"a": data, "b": data})
+    out, both = tmp_path / "out", {"a": data, "b": data}
     whole = batch.fit_many
 
     def cut(*arguments, **options):
@@ -233,9 +229,9 @@ def test_what_is_finished_is_not_trained_again(
     with pytest.raises(ValueError, match=r"--resume.*--overwrite"):
         run_grid(both, out)
     with pytest.raises(ValueError, match=r"key \(saved 0, now 5\)"):
-        run_grid(both._replace(key=5), out, resume=True)
+        run_grid(both, out, key=5, resume=True)
     with pytest.raises(ValueError, match="cannot resume"):
-        run_grid(grid({"a": data, "c": data}), out, resume=True)
+        run_grid({"a": data, "c": data}, out, resume=True)
     assert len(trained) == 1
 
     table = run_grid(both, out, resume=True)
@@ -254,7 +250,7 @@ def test_a_run_that_saved_nothing_leaves_nothing(
 
     monkeypatch.setattr(batch, "fit_many", fail)
     with pytest.raises(ValueError, match="do not fit"):
-        run_grid(grid({"a": data}), tmp_path / "out")
+        run_grid({"a": data}, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
@@ -266,11 +262,11 @@ def test_overwriting_drops_what_was_saved(data: Dataset, trained: list[Job], tmp
     out.mkdir()
     (out / "old.txt").write_text("old")
     with pytest.raises(ValueError, match="interrupted run"):
-        run_grid(grid({"a": data}), out)
-    run_grid(grid({"a": data}), out, overwrite=True)
+        run_grid({"a": data}, out)
+    run_grid({"a": data}, out, overwrite=True)
     assert not saved.exists() and not (out / "old.txt").exists()
     with pytest.raises(ValueError, match="not empty"):
-        run_grid(grid({"a": data}), out)
+        run_grid({"a": data}, out)
     assert len(trained) == 1
 
 
@@ -279,39 +275,46 @@ def test_folders_that_cannot_be_written_are_refused(
 ):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="expected a folder to write to, found a file"):
-        run_grid(grid({"a": data}), tmp_path / "file")
+        run_grid({"a": data}, tmp_path / "file")
     with pytest.raises(ValueError, match="cannot write to"):
-        run_grid(grid({"a": data}), tmp_path / "file" / "out")
+        run_grid({"a": data}, tmp_path / "file" / "out")
 
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
     with pytest.raises(ValueError, match=r"cannot write to .*Permission denied"):
-        run_grid(grid({"a": data}), tmp_path / "out")
+        run_grid({"a": data}, tmp_path / "out")
     assert not trained and [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_identity_holds_all_that_results_depend_on(data: Dataset, tmp_path: Path):
     known = tmp_path / "known.csv"
 
-    def identity(label: int = 1, **changed):
+    def of(label: int = 1, effect: str = "laplace", **changed):
         known.write_text(f"source,target,label\n{data.genes[0]},{data.genes[1]},{label}\n")
-        edge = prior("known-edges", known, "logit")
-        return batch._identity(grid({"a": data}, edges=[edge])._replace(**changed))
+        priors = read_priors([effect], [f"known-edges={known}"])
+        given = {"datasets": {"a": data}, "priors": priors, "config": CONFIG, "seeds": 2, "key": 0}
+        return identity(**given | changed)
 
-    first = identity()
-    assert identity() == first
+    first = of()
+    assert of() == first
     moved = data._replace(x=np.asarray(data.x) + np.eye(*data.x.shape, dtype=data.x.dtype))
     others = [
-        identity(label=0),
-        identity(key=1),
-        identity(seeds=3),
-        identity(config=Config(rows="regulators", epochs=3)),
-        identity(effects=[prior("normal")]),
-        batch._identity(grid({"a": data})),
-        identity(datasets={"a": moved}),
-        identity(datasets={"b": data}),
+        of(label=0),
+        of(key=1),
+        of(seeds=3),
+        of(config=Config(rows="regulators", epochs=3)),
+        of(effect="normal"),
+        of(priors=LAPLACE),
+        of(datasets={"a": moved}),
+        of(datasets={"b": data}),
     ]
     assert all(other != first for other in others)
-    assert identity(record={"command": "elsewhere"}, top=3) == first
+
+
+def test_priors_are_built_again_from_their_record(files: Path):
+    edge = {"prior": "known-edges", "file": str(files / "e.csv"), "unknown": 0.2}
+    priors = from_record({"effect": {"prior": "normal", "scale": 0.3}, "edge": edge})
+    assert isinstance(priors, Priors) and priors.effect.scale == 0.3 and priors.edge.unknown == 0.2
+    assert priors.record["edge"] == edge

@@ -87,7 +87,7 @@ def test_anything_else_is_a_value_error(tmp_path, text):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("from,to\na,b\n", "inferelator prior .targets in rows"),
+        ("cause,effect\na,b\n", "inferelator prior .targets in rows"),
         ("gene_short_name,A\nx,2\n", "expected 0 and 1 in column A, found '2'"),
         ("gene_short_name,A,chromosome\nx,1,chr1\n", "column chromosome, found 'chr1'"),
         ("gene_short_name,A\nx,1,1\n", "names 2 columns, the rows have 3"),

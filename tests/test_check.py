@@ -21,7 +21,8 @@ from infosem_jax.engine.types import Losses
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.priors import Normal
-from infosem_jax.grn.run_folder import NamedPrior, write_run
+from infosem_jax.grn.priors.binding import Priors
+from infosem_jax.grn.run_folder import write_run
 
 GENES = tuple(f"g{i:02d}" for i in range(20))
 ROWS = GENES[:8]
@@ -187,14 +188,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (out / "run").mkdir()
     prior = Normal(0.1)
     fitted = fit(data, prior, config=TINY, seeds=2)
-    named = [NamedPrior("effect", "normal", "Small.", prior, {"prior": "normal", "scale": 0.1})]
+    priors = Priors(prior, record={"effect": {"prior": "normal", "scale": 0.1}})
     record = {
         "command": "infosem fit",
         "expression": [str(out / "x.csv")],
         "regulators": str(out / "regulators.txt"),
         "orientation": "genes_in_columns",
     }
-    write_run(out / "run", data, fitted, named, record=record, title="A run")
+    write_run(out / "run", data, fitted, priors, record=record, title="A run")
     return out
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +23,6 @@ from hypothesis.extra import numpy as hnp
 from test_priors import NAMES, context_of, embedding, make_bound
 
 from infosem_jax.data.dataset import dataset
-from infosem_jax.engine import checkpoint
 from infosem_jax.engine.checkpoint import check_writable, load, read_record, save
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted, interrupts
@@ -131,7 +131,7 @@ def test_shapes_are_enough_to_load(tmp_path: Path):
 def test_no_second_copy_is_made(tmp_path: Path):
     code = """
 import resource, sys, numpy as np
-from infosem_jax.checkpoint import load, save
+from infosem_jax.engine.checkpoint import load, save
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 tree = [np.ones(25 * 2**18, np.float32)] * 4
 before = peak()
@@ -285,7 +285,7 @@ def test_other_states_are_refused(tmp_path: Path, like, words: str):
 KILLER = """
 import os, random, signal, sys, time
 import numpy as np
-from infosem_jax.checkpoint import save
+from infosem_jax.engine.checkpoint import save
 chance = random.Random(0)
 for i in range(20):
     folder = f"{sys.argv[1]}/{i}"
@@ -333,7 +333,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path):
     before = (tmp_path / "a.npz").read_bytes()
     code = """
 import resource, signal, sys, numpy as np
-from infosem_jax.checkpoint import save
+from infosem_jax.engine.checkpoint import save
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 for name in ("a.npz", "new.npz"):
@@ -345,7 +345,7 @@ for name in ("a.npz", "new.npz"):
     done = run(code, tmp_path)
     assert done.returncode == 0, done.stderr
     first, second = done.stdout.splitlines()
-    assert "cannot save a checkpoint (File too large), the last one is as it was; make" in first
+    assert "cannot save (File too large), the last one is as it was; make" in first
     assert "a.npz" in first
     assert "nothing was saved; make room" in second
     assert (tmp_path / "a.npz").read_bytes() == before
@@ -357,7 +357,7 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path):
     tmp_path.chmod(0o555)
     code = """
 import os
-from infosem_jax.checkpoint import check_writable, load, save
+from infosem_jax.engine.checkpoint import check_writable, load, save
 # The superuser may write anywhere.
 if os.geteuid() == 0:
     os.setuid(65534)
@@ -384,7 +384,7 @@ def test_a_file_in_place_of_the_folder(tmp_path: Path):
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(ValueError, match=r"cannot save checkpoints there .*choose another"):
             check_writable(folder, 1)
-        with pytest.raises(OSError, match=r"cannot save a checkpoint .*, nothing was saved"):
+        with pytest.raises(OSError, match=r"cannot save .*, nothing was saved"):
             save(folder / "a.npz", example(), {})
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(OSError, match="Is a directory"):
@@ -409,7 +409,8 @@ def test_what_is_no_record_leaves_nothing_behind(tmp_path: Path):
 
 STOPPING = """
 import signal, sys, time
-from infosem_jax.checkpoint import interrupts, save
+from infosem_jax.engine.checkpoint import save
+from infosem_jax.engine.interrupts import interrupts
 own = lambda *_: None
 signal.signal(signal.SIGTERM, own)
 with interrupts() as asked:
@@ -510,7 +511,7 @@ def test_a_saver_forgets_one_group(tmp_path: Path):
 
 def test_a_saver_waits_its_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     now = 100.0
-    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     saver = Saver(tmp_path, {}, every=10.0)
     saver.open(0, SHAPES, identity())
     saved = []
@@ -697,6 +698,44 @@ def test_equal_things_have_equal_fingerprints_in_every_process():
 
 def marks() -> dict[str, str]:
     return {name: fingerprint(value) for name, value in things().items()}
+
+
+MOVED = """
+from dataclasses import dataclass
+from typing import NamedTuple
+
+@dataclass(frozen=True)
+class Prior:
+    scale: float
+
+    def __call__(self, context):
+        return half(self.scale)
+
+class State(NamedTuple):
+    prior: Prior
+
+class Plain:
+    def __init__(self):
+        self.prior = Prior(0.1)
+
+def half(x):
+    return x / 2
+
+things = [State(Prior(0.1)), Plain(), half, Prior(0.2).__call__, lambda x: half(x)]
+"""
+
+
+def test_the_module_of_a_class_or_function_does_not_matter():
+    marks = []
+    for name in ("before", "after.the.move"):
+        module = {"__name__": name}
+        # Dataclasses look their module up.
+        sys.modules[name] = sys.modules[__name__]
+        exec(MOVED, module)
+        del sys.modules[name]
+        marks.append([fingerprint(each) for each in module["things"]])
+    assert marks[0] == marks[1]
+    assert len(set(marks[0])) == len(marks[0])
 
 
 def test_where_an_array_lies_does_not_matter():

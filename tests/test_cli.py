@@ -1,6 +1,7 @@
 """Every command as a user runs it, and what it says when the input is bad."""
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -18,6 +19,7 @@ import pytest
 import scipy.sparse as sp
 from typer.testing import CliRunner
 
+from infosem_jax import __version__
 from infosem_jax.cli import _common as cli_common
 from infosem_jax.cli.app import app
 from infosem_jax.data import write_embedding
@@ -181,7 +183,7 @@ def test_bad_input_is_refused_before_the_fit(
 def test_counts_where_logs_are_expected(inputs: Path):
     counts = pd.read_csv(inputs / "x.csv", index_col=0).mul(3).round()
     counts.to_csv(inputs / "counts.csv")
-    done = quick_fit(inputs, "--drop-constant", expression="counts.csv")
+    done = quick_fit(inputs, expression="counts.csv")
     assert done.returncode == 2 and "log1p_cpm_zscore" in done.stderr
 
 
@@ -302,7 +304,7 @@ def test_cells_are_streamed_from_both_kinds_of_store(inputs: Path, cache: Path):
     (inputs / "quick.toml").write_text(f'{settings}normalisation = "log1p_cpm_zscore"\n')
     edges = []
     for kind in ("h5ad", "zarr"):
-        more = ("--stream", "--drop-constant", "--seeds", 1, "--overwrite")
+        more = ("--stream", "--seeds", 1, "--overwrite")
         done = quick_fit(inputs, *more, "--compile-cache", cache, expression=f"counts.{kind}")
         assert done.returncode == 0, done.stderr
         assert {path.name for path in (inputs / "out").iterdir()} == FILES
@@ -479,6 +481,33 @@ def test_progress_is_lines_of_their_own_where_no_terminal_redraws(monkeypatch, c
         for done in range(4):
             update(done, f"loss {done}")
     assert capsys.readouterr().err.splitlines() == [
-        "1/8 fits, 427 s left, loss 1",
-        "3/8 fits, 217 s left, loss 3",
+        "1/8 fits, ? left, loss 1",
+        "3/8 fits, 172 s left, loss 3",
     ]
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (["--quiet"], ["a warning"]),
+        ([], ["a note", "a warning", "2/2 fits, 0 s left, loss 1"]),
+        (["--verbose"], ["a detail", "a note", "a warning", "2/2 fits, 0 s left, loss 1"]),
+    ],
+)
+def test_how_much_is_shown_beside_results(options: list[str], shown: list[str], capsys):
+    listed = CliRunner().invoke(app, [*options, "data", "list"])
+    assert listed.exit_code == 0 and "licence" in listed.stdout
+    logger = logging.getLogger("infosem_jax")
+    with cli_common.plain_errors(), cli_common.progress(2, "fits") as update:
+        logger.debug("a detail")
+        cli_common.note("a note")
+        logger.warning("a warning")
+        update(2, "loss 1")
+    told = capsys.readouterr()
+    assert told.err.splitlines() == shown and told.out == ""
+
+
+def test_version_and_options_that_exclude_each_other():
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"infosem {__version__}\n"
+    refused = CliRunner().invoke(app, ["--quiet", "--verbose", "data", "list"])
+    assert refused.exit_code == 2 and "found both" in refused.output

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy.stats import norm
 
-from infosem_jax.benchmark.grn.cell import At, Cell
-from infosem_jax.benchmark.grn.compare import HEADLINE, METRICS, Group, best, paired, summary, table
+from infosem_jax.grn.accuracy import At, Cell
+from infosem_jax.grn.paired import HEADLINE, METRICS, Group, best, paired, summary, table
 
 GROUP = Group("string", "TFs+500", "seen")
 

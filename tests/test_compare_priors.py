@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from infosem_jax.cli import compare as cli_compare
 from infosem_jax.compare import RECIPE, compare, edge_changes
 from infosem_jax.compare._figures import is_scan
-from infosem_jax.compare.experiment import _split, identity, make_plan, run
+from infosem_jax.compare.experiment import identity, make_plan, run, split_cells
 from infosem_jax.compare.measures import Outcome, Settings, agreement, measure_halves, moved
-from infosem_jax.compare.page import _figures, write_comparison
+from infosem_jax.compare.page import _pictures, write_comparison
 from infosem_jax.compare.summary import paired_density, summarise
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn import fit, fit_many, priors
@@ -93,14 +93,14 @@ def test_tables_have_means_over_seeds_and_data_sets():
 
 def test_halves_share_no_cell_and_lose_none():
     data = simulation().data
-    first, second = _split(data, 0)
+    first, second = split_cells(data, 0)
     assert {*first.cells, *second.cells} == set(data.cells)
     assert len(first.cells) == len(second.cells) == 20
     place = data.cells.index(first.cells[3])
     np.testing.assert_array_equal(first.x[3], data.x[place])
     order = np.random.default_rng(0).permutation(40)
     turned = data._replace(x=data.x[order], cells=tuple(data.cells[i] for i in order))
-    assert _split(turned, 0)[0].cells == first.cells
+    assert split_cells(turned, 0)[0].cells == first.cells
 
 
 def test_share_moved_counts_edges():
@@ -270,8 +270,8 @@ def test_scan_of_strengths_is_drawn():
         for name, value in zip(scan, (-2.0, -1.0, -3.0), strict=True)
     ]
     found = summarise(rows, list(scan), "1")
-    drawn = _figures(found)
-    (ax,) = drawn["strengths"].axes
+    drawn = _pictures(found)
+    (ax,) = drawn["strengths"].figure.axes
     assert np.asarray(ax.lines[0].get_xydata()).tolist() == [[0.1, -2.0], [1.0, -1.0], [10.0, -3.0]]
     assert np.asarray(ax.lines[1].get_xydata()).tolist() == [[1.0, -1.0]]
 

@@ -13,12 +13,12 @@ def as_users_run_it(monkeypatch):
 
 
 def test_unknown_setting_names_the_nearest():
-    with pytest.raises(ValueError, match=r"'epoch'.*Did you mean 'epochs'"):
+    with pytest.raises(ValueError, match=r"'epoch'.*did you mean 'epochs'"):
         from_dict({"epoch": 3})
 
 
 def test_unknown_setting_without_a_neighbour_lists_the_known():
-    with pytest.raises(ValueError, match=r"'qqqq'.*Known: rows, guide"):
+    with pytest.raises(ValueError, match=r"'qqqq'.*choose from rows, guide"):
         from_dict({"qqqq": 3})
 
 

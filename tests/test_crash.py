@@ -13,7 +13,6 @@ import tomli_w
 
 from infosem_jax.data.simulate import SimulationConfig, simulate
 
-KILLS = 20
 MODEL = {
     "rows": "regulators",
     "epochs": 120,
@@ -60,14 +59,14 @@ def finish(command: list[str], out: Path, *more: str) -> dict[str, bytes]:
     return results(out)
 
 
-@pytest.mark.slow
-def test_many_kills_change_nothing(command: list[str], tmp_path: Path):
+@pytest.mark.parametrize("kills", [6, pytest.param(20, marks=pytest.mark.slow)])
+def test_many_kills_change_nothing(command: list[str], tmp_path: Path, kills: int):
     began = time.monotonic()
     whole = finish(command, tmp_path / "whole")
     seconds = time.monotonic() - began
     assert len(whole) == 12
-    moments, out = random.Random(0), tmp_path / "killed"
-    for _ in range(KILLS):
+    moments, out = random.Random(kills), tmp_path / "killed"
+    for _ in range(kills):
         # Early enough that the job does not end between kills, late enough to hit every stage.
         with subprocess.Popen(
             [*command, "--out", str(out), "--resume"], stderr=subprocess.DEVNULL

@@ -43,11 +43,16 @@ def test_horseshoe_draws_follow_the_density():
     assert test.pvalue > 1e-4
 
 
-def test_horseshoe_is_finite_and_has_a_finite_slope_everywhere():
+def test_horseshoe_falls_from_its_peak_to_its_tail():
     b = jnp.array([0.0, 1e-30, 1e-8, 1.0, 1e6])
     value, slope = jax.vmap(jax.value_and_grad(Horseshoe(0.01).log_prob))(b)
     assert bool(jnp.isfinite(value).all() and jnp.isfinite(slope).all())
     assert bool((jnp.diff(value) <= 0).all())
+    # The density has a peak without a top at zero, and a tail like that of a Cauchy density.
+    assert value[1] > value[2] + 0.5
+    np.testing.assert_allclose(slope[3:] * b[3:], -2, rtol=1e-3)
+    both = Horseshoe(0.01).log_prob(b[2] * jnp.array([0.999, 1.001]))
+    np.testing.assert_allclose(slope[2], jnp.diff(both)[0] / (2e-3 * b[2]), rtol=0.1)
 
 
 def test_horseshoe_shapes_and_mean():

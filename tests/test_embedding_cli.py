@@ -12,11 +12,11 @@ import pytest
 from typer.testing import CliRunner
 
 from infosem_jax.benchmark.embedding import cells, runner, sources
+from infosem_jax.benchmark.runner import run_grid
 from infosem_jax.cli.app import app
 from infosem_jax.data.io import read_candidates, read_embedding
-from infosem_jax.embedding.graph import GraphSettings
-from infosem_jax.embedding.methods import Method, methods
-from infosem_jax.embedding.saved import load, one_per_gene
+from infosem_jax.embedding import GraphSettings, Method, load, one_per_gene, predict
+from infosem_jax.embedding.methods import methods
 
 
 def write_studies(folder, species=("human", "human")):
@@ -71,7 +71,7 @@ def test_fit_leaves_vectors_clusters_measures_and_a_page(fitted):
 
 
 def test_export_and_neighbours_tell_what_was_saved(fitted, tmp_path):
-    found = load(fitted / "run/rows.npz")
+    found = predict(load(fitted / "run/fitted.npz"))
     out = tmp_path / "genes.csv"
     assert call("embed", "export", fitted / "run", "--out", out).exit_code == 0
     assert call("embed", "export", fitted / "run", "--out", tmp_path / "genes.npz").exit_code == 0
@@ -116,7 +116,7 @@ def test_an_exported_embedding_is_a_prior_of_a_network(fitted):
         (["s0.h5ad", "--method", "pcb"], "did you mean 'pca'"),
         (["s0.h5ad", "--edges", "all"], "edges: expected one of"),
         (["s0.h5ad", "none.h5ad"], "none.h5ad"),
-        (["s0.h5ad", "--species", "s7=mouse"], "--species: expected names of studies (s0)"),
+        (["s0.h5ad", "--species", "s7=mouse"], "species: expected names of studies (s0)"),
         (["s0.h5ad", "--out", "run"], "is not empty"),
     ],
 )
@@ -140,8 +140,8 @@ def test_several_species_are_embedded_with_a_table(fitted):
         "--method", "pca", "--orthologues", f"mouse={table}", "--plane", "pca",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    found = load(fitted / "species/rows.npz")
-    assert len(set(found.gene)) == 40 and found.species == ("human", "mouse")
+    found = load(fitted / "species/fitted.npz")
+    assert len(set(found.genes.gene)) == 40 and found.genes.species == ("human", "mouse")
 
 
 def test_benchmark_writes_a_leaderboard_and_goes_on(tmp_path):
@@ -175,18 +175,18 @@ def test_a_run_goes_on_with_what_is_missing_and_keeps_failures_apart(tmp_path):
 
     chosen = {"mine": Method(embed, "Mine."), "fails": Method(fails, "Fails.")}
     grid = runner.Grid(found, chosen, {}, GraphSettings(edges="knn"), seeds=2)
-    outcome = runner.run_grid(grid, tmp_path / "out")
+    outcome = run_grid(grid, tmp_path / "out")
     assert len(outcome.cells) == 2 and calls == [0, 1]
     assert {f.reason for f in outcome.failures} == {"RuntimeError: no"}
     assert (tmp_path / "out/failures.csv").exists()
     cells.STORE.path_of(tmp_path / "out", outcome.cells[0].at).unlink()
     grid = grid._replace(methods={"mine": chosen["mine"]})
-    outcome = runner.run_grid(grid, tmp_path / "out", resume=True)
+    outcome = run_grid(grid, tmp_path / "out", resume=True)
     assert calls == [0, 1, 0] and len(outcome.cells) == 2
     assert outcome.cells[0].metrics["orthologue_pairs"] > 0
     with pytest.raises(ValueError, match="differs in"):
         other = grid._replace(graphs=GraphSettings(edges="knn", neighbours=3))
-        runner.run_grid(other, tmp_path / "out", resume=True)
+        run_grid(other, tmp_path / "out", resume=True)
 
 
 def test_groups_are_named_and_refused_as_told(tmp_path):

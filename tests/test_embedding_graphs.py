@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from infosem_jax.embedding import coexpression
+from infosem_jax.embedding import (
+    GraphSettings,
+    coexpression,
+    harmonise,
+    make_study,
+    read_study,
+    study_graph,
+)
 from infosem_jax.embedding.coexpression import correlate, cosine, cscore, nearest, significant
-from infosem_jax.embedding.function import withhold
 from infosem_jax.embedding.genes import choose_genes, features, pearson_residuals, spatial_test
-from infosem_jax.embedding.graph import GraphSettings, common, study_graph
-from infosem_jax.embedding.studies import harmonise, make_study, read_study
+from infosem_jax.embedding.graph import common
+from infosem_jax.embedding.orthologues import withhold
 
 
 def counts(cells=120, genes=30, seed=0, joined=10):

@@ -6,25 +6,28 @@ from test_embedding_model import graph
 
 from infosem_jax.benchmark.embedding.compare import (
     average_ranks,
-    estimate,
     rank_estimates,
     undefined,
 )
 from infosem_jax.benchmark.embedding.sources import Source, rename
-from infosem_jax.embedding import metrics
-from infosem_jax.embedding.function import (
+from infosem_jax.embedding import (
+    GraphSettings,
+    clustering,
+    embedded,
     enrichment,
+    evaluate,
     function_recovery,
     gene_vectors,
+    make_study,
+    metrics,
     nearest_genes,
     read_gene_sets,
-    retrieval_scores,
     retrieve_orthologues,
-    withhold,
+    study_graph,
 )
-from infosem_jax.embedding.graph import GraphSettings, study_graph
-from infosem_jax.embedding.metrics import SIX, evaluate
-from infosem_jax.embedding.studies import make_study
+from infosem_jax.embedding.metrics import SIX
+from infosem_jax.embedding.orthologues import retrieval_scores, withhold
+from infosem_jax.scores import mean_interval
 
 
 def vectors(graphs, seed=0, joined=True):
@@ -39,12 +42,16 @@ def vectors(graphs, seed=0, joined=True):
     return found
 
 
+def measures(graphs, vectors, sets=None):
+    return evaluate(embedded(graphs, vectors, "made by hand"), graphs, sets)
+
+
 STUDIES = [graph(60), graph(60, first=20, seed=1), graph(50, first=10, seed=2)]
 
 
 def test_joined_studies_measure_above_studies_apart():
-    joined = evaluate(STUDIES, vectors(STUDIES))
-    apart = evaluate(STUDIES, [z + 20 * i for i, z in enumerate(vectors(STUDIES, joined=False))])
+    joined = measures(STUDIES, vectors(STUDIES))
+    apart = measures(STUDIES, [z + 20 * i for i, z in enumerate(vectors(STUDIES, joined=False))])
     for name in ("ilisi", "common_ratio"):
         assert joined[name] > apart[name] + 0.2
     assert joined["common_genes"] == 40
@@ -55,7 +62,7 @@ def test_joined_studies_measure_above_studies_apart():
 def test_measures_do_not_depend_on_the_order_of_genes_or_turns():
     z = vectors(STUDIES)
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0].astype(np.float32)
-    found, turned = evaluate(STUDIES, z), evaluate(STUDIES, [own @ turn for own in z])
+    found, turned = measures(STUDIES, z), measures(STUDIES, [own @ turn for own in z])
     for name in ("auc", "ilisi"):
         assert turned[name] == pytest.approx(found[name], abs=1e-4)
 
@@ -110,15 +117,13 @@ def test_connectivity_and_common_ratio_have_known_answers():
     z = far + np.random.default_rng(0).normal(size=far.shape)
     assert metrics.connectivity(z, np.repeat([0, 1], 20)) == 1
     assert metrics.connectivity(z, np.zeros(40, int)) == 0.5
-    assert metrics.common_ratio(np.array([0, 1, 0, 1]), np.array([0, 0, 0, 1])) == 0.25
-    assert metrics.common_ratio(np.array([0, 1, 0, 1]), np.array([0, 1, 0, 1])) == 0.5
+    assert metrics.common_ratio("ABAB", np.array([0, 0, 0, 1])) == 0.25
+    assert metrics.common_ratio("ABAB", np.array([0, 1, 0, 1])) == 0.5
 
 
 def test_shared_neighbours_of_clusters_are_counted_pair_by_pair():
     studies = [graph(12), graph(12, first=4, seed=1)]
-    rows = metrics.stack(studies, vectors(studies))
-    cluster = np.arange(24) % 3
-    names = [gene for own in studies for gene in own.genes]
+    cluster, study = np.arange(24) % 3, np.repeat([0, 1], 12)
     near = [
         {own.genes[k] for k in np.flatnonzero(own.adjacency[i])}
         for own in studies
@@ -131,32 +136,41 @@ def test_shared_neighbours_of_clusters_are_counted_pair_by_pair():
             len(near[i] & near[j]) / len(near[i] | near[j])
             for i in at
             for j in at
-            if rows.study[i] < rows.study[j]
+            if study[i] < study[j]
         ]
         total += len(at) / 24 * np.mean(found)
-    assert len(names) == 24
-    assert metrics.overlap(studies, rows, cluster) == pytest.approx(total)
+    assert metrics.overlap(studies, [cluster[:12], cluster[12:]]) == pytest.approx(total)
 
 
 def test_clusters_are_groups_that_lie_apart_and_follow_the_seed():
     centres = 30 * np.eye(4)[np.arange(120) % 4]
     z = centres + np.random.default_rng(0).normal(size=(120, 4))
-    cluster = metrics.clusters(z)
+    cluster = clustering.clusters(z)
     assert len(np.unique(cluster)) == 4
     assert all(len(np.unique(cluster[np.arange(120) % 4 == i])) == 1 for i in range(4))
-    assert (metrics.clusters(z) == cluster).all()
+    assert (clustering.clusters(z) == cluster).all()
 
 
 def test_measures_that_need_several_studies_are_not_made_up():
-    one = evaluate(STUDIES[:1], vectors(STUDIES[:1]))
+    one = measures(STUDIES[:1], vectors(STUDIES[:1]))
     assert np.isfinite(one["auc"]) and np.isnan(one["asw"]) and np.isnan(one["common_ratio"])
     strangers = [graph(30), graph(30, first=90, seed=1)]
-    apart = evaluate(strangers, vectors(strangers))
+    apart = measures(strangers, vectors(strangers))
     assert np.isnan(apart["ilisi"]) and apart["common_genes"] == 0
     bad = vectors(STUDIES)
     bad[1][3] = np.nan
     with pytest.raises(ValueError, match="1 of them not finite"):
-        evaluate(STUDIES, bad)
+        measures(STUDIES, bad)
+    with pytest.raises(ValueError, match="graphs that were embedded, of s0; found others"):
+        evaluate(embedded(STUDIES[:1], vectors(STUDIES[:1]), "pca"), STUDIES[1:2])
+
+
+def test_gene_sets_are_measured_by_collection():
+    rng = np.random.default_rng(0)
+    z = [np.eye(2)[np.arange(60) % 2] + 0.1 * rng.normal(size=(60, 2)) for _ in range(2)]
+    sets = {"even": frozenset(f"G{i}" for i in range(0, 80, 2))}
+    found = measures(STUDIES[:2], z, {"parity": sets})
+    assert found["function_auroc_parity"] > 0.99 and found["function_sets_parity"] == 1
 
 
 def test_functions_are_found_where_they_are_and_not_elsewhere():
@@ -294,5 +308,5 @@ def test_ranks_are_averaged_over_metrics_that_all_methods_have():
     with_control = average_ranks(pd.concat([table, control]))
     pd.testing.assert_frame_equal(with_control, average_ranks(table))
     assert undefined(pd.concat([table, control.assign(ilisi=1.0)])) == ["ilisi"]
-    mean, low, high, n = estimate([1.0, 2.0, 3.0, np.nan])
+    mean, low, high, n, _ = mean_interval([1.0, 2.0, 3.0, np.nan])
     assert (mean, n) == (2, 3) and low == pytest.approx(2 - 4.302653 / 3**0.5) and high > mean

@@ -11,17 +11,31 @@ from jax import random
 
 from infosem_jax import graphs as gene_graphs
 from infosem_jax import nn
-from infosem_jax.embedding import baselines, losses, model, network
-from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
-from infosem_jax.embedding.methods import CONTROLS, METHODS, configured, methods, settings_of
-from infosem_jax.embedding.metrics import evaluate
-from infosem_jax.embedding.network import Config
-from infosem_jax.embedding.studies import read_study
+from infosem_jax.embedding import (
+    METHODS,
+    Config,
+    GraphSettings,
+    MuSeGNNConfig,
+    StudyGraph,
+    baselines,
+    configured,
+    evaluate,
+    fit,
+    losses,
+    model,
+    network,
+    predict,
+    read_study,
+    study_graph,
+)
+from infosem_jax.embedding.methods import CONTROLS, methods
+from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.saver import Saver
 
 ENCODE = jax.jit(network.encode, static_argnames="config")
 INIT = jax.jit(network.init, static_argnames=("n_labels", "config"))
 # Of the size of quick methods, so that tests of both share a compilation.
-SMALL = Config(dim=8, heads=(2, 1), epochs=15, encoder_rate=1e-2, decoder_rate=1e-2)
+SMALL = MuSeGNNConfig(dim=8, heads=(2, 1), epochs=15, encoder_rate=1e-2, decoder_rate=1e-2)
 
 
 def graph(n=24, cells=30, first=0, seed=0, label="rna blood", name=None):
@@ -212,26 +226,46 @@ def test_layers_are_shared_by_label_alone():
 
 def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     studies = [graph(20), graph(24, 40, first=8, seed=1)]
-    both = model.fit(studies, SMALL, seeds=(3, 4))
+    told = []
+    both = fit(studies, config=Config(settings=SMALL), seeds=2, key=3, on_chunk=told.append)
     assert both.losses.shape == (2, 15) and (both.losses[:, -1] < both.losses[:, 0]).all()
     # As many, so that both share a compilation.
-    other = model.fit(studies, SMALL, seeds=(4, 5))
-    for a, b in zip(both.vectors[1], other.vectors[0], strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-4)
-    assert [v.shape for v in both.vectors[0]] == [(20, 8), (24, 8)]
-    assert not np.allclose(both.vectors[0][0], both.vectors[1][0])
+    other = fit(studies, config=Config(settings=SMALL), seeds=2, key=4)
+    np.testing.assert_allclose(both.vectors[1], other.vectors[0], atol=1e-4)
+    assert both.vectors.shape == (2, 44, 8) and both.genes.gene[20:] == studies[1].genes
+    assert not np.allclose(both.vectors[0], both.vectors[1])
+    assert (predict(both, seed=1).vectors == both.vectors[1]).all()
+    assert (told[-1].done, told[-1].total, told[-1].unit) == (15, 15, "epochs")
+    assert f"{both.losses[:, -1].mean():.4f}" in told[-1].text
+
+
+def test_training_that_was_stopped_goes_on_to_the_same_embedding(tmp_path):
+    studies = [graph(20), graph(24, 40, first=8, seed=1)]
+    options = {"config": Config(settings=SMALL), "seeds": 2}
+    with pytest.raises(Interrupted):
+        fit(studies, saver=Saver(tmp_path, {}, stop=lambda: True), **options)
+    saved = Saver(tmp_path, {}, resume=True)
+    with pytest.raises(ValueError, match=r"differs in settings\.temperature"):
+        other = Config(settings=replace(SMALL, temperature=0.1))
+        fit(studies, saver=saved, config=other, seeds=2)
+    epochs = []
+    resumed = fit(studies, saver=saved, on_chunk=lambda p: epochs.append(p.done), **options)
+    straight = fit(studies, **options)
+    assert epochs[0] > 1 and resumed.losses.shape == (2, 15)
+    np.testing.assert_array_equal(resumed.vectors, straight.vectors)
+    np.testing.assert_array_equal(resumed.losses, straight.losses)
 
 
 def test_genes_that_studies_share_come_together():
     studies = [graph(24), graph(24, first=8, seed=1)]
     config = replace(SMALL, epochs=150, contrast=0.0)
-    joined = model.fit(studies, config).vectors[0]
-    apart = model.fit(studies, replace(config, similarity=0.0)).vectors[0]
+    joined = model.embed(studies, 0, config)
+    apart = model.embed(studies, 0, replace(config, similarity=0.0))
     assert cosines(joined) > 0.8 and cosines(joined) > cosines(apart) + 0.1
 
 
 def test_odd_studies_are_embedded_as_said():
-    alone = model.fit([graph(20)], SMALL)
+    alone = fit([graph(20)], config=Config(settings=SMALL))
     assert np.isfinite(alone.losses).all()
     join = jax.jit(partial(losses.join, i=jnp.int32(0), samples=6, temperature=0.1))
     z = random.normal(random.key(0), (2, 20, 4))
@@ -243,13 +277,17 @@ def test_odd_studies_are_embedded_as_said():
 
 def test_settings_and_empty_input_are_refused():
     with pytest.raises(ValueError, match="at least one study"):
-        model.fit([], SMALL)
+        fit([])
     with pytest.raises(ValueError, match="attention"):
-        Config(attention="both")
+        MuSeGNNConfig(attention="both")
     with pytest.raises(ValueError, match="temperature"):
-        Config(temperature=0.0)
+        MuSeGNNConfig(temperature=0.0)
     with pytest.raises(ValueError, match="did you mean 'musegnn'"):
-        configured("muse_gnn")
+        configured("muse_gnn", {})
+    with pytest.raises(ValueError, match="did you mean 'musegnn'"):
+        Config("muse_gnn")
+    with pytest.raises(ValueError, match="expected Components for pca, found MuSeGNNConfig"):
+        Config("pca", SMALL)
     with pytest.raises(ValueError, match="no setting 'epoch'; did you mean 'epochs'"):
         configured("gae", {"epoch": 3})
     with pytest.raises(ValueError, match="expected a value like"):
@@ -258,20 +296,19 @@ def test_settings_and_empty_input_are_refused():
         configured("pca", {"epochs": 3})
     with pytest.raises(ValueError, match="degree has no settings"):
         configured("degree", {"dim": 3})
-    assert settings_of("musegnn", {"heads": [2, 1]})["heads"] == (2, 1)
-    assert settings_of("degree") == {}
+    assert configured("musegnn", {"heads": [2, 1]}).settings.heads == (2, 1)
+    assert Config().settings == MuSeGNNConfig() and Config("degree").settings is None
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_embeds_every_study_alike(name):
     # Of one size, so that both share a compilation.
     studies = [graph(24), graph(24, first=8, seed=1)]
-    found = methods(quick=True)[name].embed(studies, 1)
-    dim = 2 if name in CONTROLS else 8
-    assert [z.shape for z in found] == [(24, dim), (24, dim)]
-    assert all(np.isfinite(z).all() for z in found)
-    again = methods(quick=True)[name].embed(studies, 1)
-    assert all((a == b).all() for a, b in zip(found, again, strict=True))
+    config = Config(name, methods(quick=True)[name].settings)
+    found = fit(studies, config=config, key=1)
+    assert found.vectors.shape == (1, 48, 2 if name in CONTROLS else 8)
+    again = fit(studies, config=config, key=1)
+    assert (found.vectors == again.vectors).all() and (found.cluster == again.cluster).all()
 
 
 def test_principal_components_are_those_of_numpy():
@@ -308,8 +345,7 @@ def test_the_control_knows_the_number_of_neighbours_alone():
 def test_graph_baselines_learn_their_graph(name):
     own = graph(40, 30)
     settings = {"gene2vec": {"epochs": 2000}, "gae": {"epochs": 300, "rate": 1e-2}}[name]
-    method, _ = configured(name, {"dim": 8, **settings})
-    (z,) = method.embed([own], 0)
+    (z,) = configured(name, {"dim": 8, **settings}).embed([own], 0)
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)
     cosine = unit @ unit.T
     group = np.arange(40) % 2
@@ -337,12 +373,13 @@ def test_real_slices_are_joined_and_their_graphs_told_better_than_by_components(
                     GraphSettings(genes=100))
         for i in (1, 2)
     ]  # fmt: skip
-    config = Config(epochs=150, encoder_rate=1e-3)
-    found = evaluate(graphs, model.embed(graphs, 0, config))
-    # Both share a compilation.
+    config = MuSeGNNConfig(epochs=150, encoder_rate=1e-3)
+    # The first two share a compilation.
     apart = replace(config, similarity=0.0, contrast=0.0)
-    alone = evaluate(graphs, model.embed(graphs, 0, apart))
-    components = evaluate(graphs, METHODS["pca"].embed(graphs, 0))
+    found, alone, components = (
+        evaluate(predict(fit(graphs, config=own)), graphs)
+        for own in (Config(settings=config), Config(settings=apart), Config("pca"))
+    )
     assert found["auc"] > components["auc"] + 0.1
     assert found["common_ratio"] > components["common_ratio"]
     # Not asked to lie above components in iLISI: the leading ones of two slices are alike anyway.

@@ -10,12 +10,24 @@ import pytest
 from typer.testing import CliRunner
 
 from infosem_jax.cli.app import app
-from infosem_jax.expression import saved
-from infosem_jax.expression.completed import trust_table
-from infosem_jax.expression.methods import METHODS, configured
-from infosem_jax.expression.profiles import make_profiles
-from infosem_jax.expression.splits import random_split
-from infosem_jax.expression.task import make_task, unscale
+from infosem_jax.expression import (
+    METHODS,
+    Config,
+    fit,
+    load,
+    make_problem,
+    make_profiles,
+    make_task,
+    predict,
+    random_split,
+    save,
+    select,
+    trust_table,
+    unscale,
+)
+from infosem_jax.expression.fitting import Refitted
+from infosem_jax.expression.methods import configured
+from infosem_jax.expression.profiles import take_samples
 
 GENES = tuple(f"G{i}" for i in range(24))
 TISSUES = np.array(["liver", "skin", "lung", "brain", "eye"])
@@ -54,70 +66,86 @@ def files(tmp_path):
 
 @pytest.mark.parametrize("scaling", ["standard", "max"])
 @pytest.mark.parametrize("method", ["mean", "least_squares", "ridge", "knn"])
-def test_kept_models_infer_as_their_methods(method, scaling, tmp_path):
+def test_kept_fits_infer_as_their_methods(method, scaling, tmp_path):
     own = problem("tissue", scaling)
-    model = saved.fit_model(own, method, ("a", "a"), seeds=3)
-    saved.save_model(tmp_path / "model.npz", model)
-    again = saved.load_model(tmp_path / "model.npz")
-    x_test = own.task.x_test * own.x_scaling.scale + own.x_scaling.location
+    fitted = fit(own, config=Config(method=method), seeds=3)
+    save(tmp_path / "model.npz", fitted)
+    again = load(tmp_path / "model.npz")
     expected = unscale(METHODS[method].predict(own.task, 0), own.y_scaling)
-    for each in (model, again):
-        found = saved.predict(each, x_test, own.task.covariate_test)
+    for each in (fitted, again):
+        found = predict(each, own)
         np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-3, atol=2e-3)
         np.testing.assert_allclose(found.sd, expected.sd, rtol=1e-3, atol=2e-3)
     # Only methods that learn from single samples need keep them.
-    assert isinstance(again.members[0], saved.Examples) == (method == "knn")
+    assert isinstance(again.members[0], Refitted) == (method == "knn")
 
 
 @pytest.mark.parametrize("changes", [{}, {"skip": "ridge", "covariate": "feature"}])
 def test_kept_networks_infer_as_before(changes, tmp_path):
-    own = problem("tissue")
-    model = saved.fit_model(own, "graph", ("a", "a"), settings=SMALL | changes, seeds=2)
-    saved.save_model(tmp_path / "model.npz", model)
-    again = saved.load_model(tmp_path / "model.npz")
-    assert again.settings == model.settings and again.levels == model.levels
-    x_test = own.task.x_test * own.x_scaling.scale + own.x_scaling.location
-    before, after = (saved.predict(m, x_test, own.task.covariate_test) for m in (model, again))
+    own, told = problem("tissue"), []
+    config = Config(method="graph", settings=SMALL | changes)
+    fitted = fit(own, config=config, seeds=2, on_chunk=told.append)
+    assert [each.done for each in told] == [0.5, 1, 1, 1.5, 2, 2]
+    save(tmp_path / "model.npz", fitted)
+    again = load(tmp_path / "model.npz")
+    assert again.settings == fitted.settings and again.levels == fitted.levels
+    before, after = (predict(each, own) for each in (fitted, again))
     np.testing.assert_array_equal(before.mean, after.mean)
     np.testing.assert_array_equal(before.sd, after.sd)
     # Two seeds: the mean of both, and a deviation that holds how far they differ.
-    singles = [saved.predict(model._replace(members=(m,)), x_test, own.task.covariate_test)
-               for m in model.members]  # fmt: skip
+    singles = [predict(fitted._replace(members=(m,)), own) for m in fitted.members]
     np.testing.assert_allclose(before.mean, np.mean([s.mean for s in singles], 0), rtol=1e-5)
     variance = np.mean([s.sd**2 for s in singles], 0) + np.var([s.mean for s in singles], 0)
     np.testing.assert_allclose(before.sd**2, variance, rtol=1e-4)
 
 
 def test_random_methods_that_keep_samples_come_back(tmp_path):
-    own = problem()
-    model = saved.fit_model(own, "mlp", ("a", "a"), settings={"hidden": [4], "epochs": 3})
-    saved.save_model(tmp_path / "model.npz", model)
-    again = saved.load_model(tmp_path / "model.npz")
-    x_test = own.task.x_test * own.x_scaling.scale + own.x_scaling.location
-    method, _ = configured("mlp", {"hidden": [4], "epochs": 3})
-    expected = unscale(method.predict(own.task, 0), own.y_scaling)
-    found = saved.predict(again, x_test, own.task.covariate_test)
+    own, settings = problem(), {"hidden": [4], "epochs": 3}
+    save(tmp_path / "model.npz", fit(own, config=Config(method="mlp", settings=settings)))
+    expected = unscale(configured("mlp", settings).predict(own.task, 0), own.y_scaling)
+    found = predict(load(tmp_path / "model.npz"), own)
     np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-4, atol=1e-4)
 
 
-def test_damaged_models_are_refused(tmp_path):
-    model = saved.fit_model(problem(), "ridge", ("a", "a"))
+def test_fit_chooses_genes_and_splits_samples_as_settings_say():
+    p = profiles()
+    config = Config(method="ridge", inputs=4, split="random")
+    fitted = fit(p, config=config, key=3)
+    parts = random_split(len(p.samples), seed=3)
+    candidates = make_task(p, p.genes, parts).task
+    assert fitted.inputs == select(candidates, 4, "greedy", 3).genes
+    by_hand = make_task(p, fitted.inputs, parts, targets="rest")
+    expected = unscale(METHODS["ridge"].predict(by_hand.task, 3), by_hand.y_scaling)
+    found = predict(fitted, take_samples(p, parts.test))
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-3, atol=2e-3)
+    landmarks = (*GENES[:3], "GENE")
+    own = make_problem(p, landmarks, config=Config(split="random"))
+    assert own.task.inputs == GENES[:3] and own.notes[1] == "The data hold 3 of 4 landmark genes."
+    # Of two platforms, the samples that both have are kept, and all genes are inferred.
+    other = take_samples(p, np.arange(40)[::-1])._replace(name="other")
+    pair = make_problem((p, other), config=Config(inputs=GENES[:2]))
+    assert pair.platforms == (p.name, "other") and pair.task.targets == GENES
+    with pytest.raises(ValueError, match="names of landmark genes, found none"):
+        fit(p)
+    with pytest.raises(ValueError, match="inputs: expected landmarks, all, a number"):
+        Config(inputs="hallmarks")
+
+
+def test_damaged_files_are_refused(tmp_path):
     path = tmp_path / "model.npz"
-    saved.save_model(path, model)
+    save(path, fit(problem(), config=Config(method="ridge")))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.npz"):
-        saved.load_model(path)
+        load(path)
     with pytest.raises(FileNotFoundError):
-        saved.load_model(tmp_path / "none.npz")
+        load(tmp_path / "none.npz")
 
 
 def test_trust_is_that_of_the_test_samples():
     own = problem()
-    model = saved.fit_model(own, "ridge", ("a", "a"))
-    x_test = own.task.x_test * own.x_scaling.scale + own.x_scaling.location
-    found = saved.predict(model, x_test, own.task.covariate_test)
+    found = predict(fit(own, config=Config(method="ridge")), own)
     table = trust_table(own, found)
     truth = own.y_test * own.y_scaling.scale + own.y_scaling.location
     expected = [np.corrcoef(truth[:, i], found.mean[:, i])[0, 1] for i in range(16)]

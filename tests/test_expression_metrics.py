@@ -71,7 +71,7 @@ def test_constant_genes_are_never_recalled():
     assert whole.recall[3] == whole.recall[5] == 0 and np.isnan(whole.own[[3, 5]]).all()
     np.testing.assert_array_equal(whole.recall[kept], part.recall)
     np.testing.assert_array_equal(whole.thresholds, part.thresholds)
-    flat = evaluate(truth, np.tile(truth.mean(0), (len(truth), 1)))
+    flat = evaluate(np.tile(truth.mean(0), (len(truth), 1)), truth)
     assert flat["r95"] == flat["r99"] == flat["gene_recall"] == flat["gene_pearson"] == 0
     assert np.isnan([flat["threshold95"], flat["rank_correlation"]]).all()
 
@@ -79,7 +79,7 @@ def test_constant_genes_are_never_recalled():
 @pytest.mark.parametrize("ties", [False, True])
 def test_metrics_equal_loops(ties):
     truth, predicted = pair(ties=ties)
-    result = evaluate(truth, predicted)
+    result = evaluate(predicted, truth)
     rows = list(zip(truth, predicted, strict=True))
     z_truth, z_predicted = (
         np.stack(
@@ -130,7 +130,7 @@ def test_metrics_equal_loops(ties):
 
 def test_a_perfect_inference():
     truth, _ = pair(30, 200)
-    result = evaluate(truth, truth.copy())
+    result = evaluate(truth.copy(), truth)
     for name in ("spearman", "pearson", "auroc", "r2", "rank_correlation", "gene_pearson"):
         assert result[name] == pytest.approx(1)
     assert result["error"] == result["smape"] == result["mae"] == 0
@@ -140,7 +140,7 @@ def test_a_perfect_inference():
 def test_noise_is_recalled_by_chance():
     rng = np.random.default_rng(0)
     truth, noise = rng.normal(size=(2, 25, 1500))
-    result = evaluate(truth, noise)
+    result = evaluate(noise, truth)
     # Binomial standard deviations are 0.56, 0.26 and 0.75 per cent (recall is uniform).
     assert result["r95_percent"] == pytest.approx(5, abs=2.3)
     assert result["r99_percent"] == pytest.approx(1, abs=1.1)
@@ -150,14 +150,14 @@ def test_noise_is_recalled_by_chance():
 def test_training_means_are_what_r2_compares_with():
     truth, predicted = pair()
     train = pair(50, seed=3)[0]
-    table = gene_table(truth, predicted, [f"G{i}" for i in range(40)], train)
+    table = gene_table(predicted, truth, [f"G{i}" for i in range(40)], train)
     middle = train.mean(0)
     expected = 1 - ((truth - predicted) ** 2).sum(0) / ((truth - middle) ** 2).sum(0)
     np.testing.assert_allclose(table["r2"], expected)
-    assert table["best"].sum() == evaluate(truth, predicted, train)["r95"]
+    assert table["best"].sum() == evaluate(predicted, truth, train)["r95"]
     assert list(table) == ["gene", "pearson", "spearman", "r2", "mae", "recall", "best"]
     with pytest.raises(ValueError, match="Expected 40 names of genes, found 2"):
-        gene_table(truth, predicted, ["A", "B"])
+        gene_table(predicted, truth, ["A", "B"])
 
 
 def test_the_floor_of_robust_z_and_constant_truths():
@@ -173,7 +173,7 @@ def test_the_floor_of_robust_z_and_constant_truths():
 def test_what_cannot_be_compared_is_refused():
     truth, predicted = pair()
     with pytest.raises(ValueError, match="of one shape"):
-        evaluate(truth[:2], predicted[:2])
+        evaluate(predicted[:2], truth[:2])
     predicted[2, 1] = np.nan
     with pytest.raises(ValueError, match="found 1 others in the inference; did the method"):
-        evaluate(truth, predicted)
+        evaluate(predicted, truth)

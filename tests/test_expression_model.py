@@ -10,13 +10,14 @@ from jax import random
 from scipy.stats import spearmanr
 
 from infosem_jax.engine import training
-from infosem_jax.expression import model, network
+from infosem_jax.expression import graph_model, network
 from infosem_jax.expression.gate import GateConfig, learned_order
 from infosem_jax.expression.graph import gene_graph
-from infosem_jax.expression.model import Config, fit, predict
+from infosem_jax.expression.graph_model import fit_graph, predict_graph
+from infosem_jax.expression.network import GraphConfig
 from infosem_jax.expression.task import Task
 
-SMALL = Config(
+SMALL = GraphConfig(
     layers=2,
     channels=4,
     neighbours=2,
@@ -85,15 +86,15 @@ def by_hand(params, config, graph, x):
         for layer in params["layers"]:
             if config.messages == "edge":
                 matrix = jnp.zeros((n, n)).at[ends].set(layer["edge"])
-                heard = matrix.at[:, :n_inputs].set(layer["block"]) @ h
-                heard = heard @ layer["mixing"] if config.mixing else heard
+                received = matrix.at[:, :n_inputs].set(layer["block"]) @ h
+                received = received @ layer["mixing"] if config.mixing else received
             else:
                 mixed, (a, b) = h @ layer["mixing"], layer["attend"]
                 linked = jnp.zeros((n, n)).at[ends].set(1.0).at[:, :n_inputs].set(1.0)
                 logit = (mixed @ a)[:, None] + mixed @ b
                 weight = linked * jnp.exp(jnp.where(logit > 0, logit, 0.2 * logit))
-                heard = weight / weight.sum(1, keepdims=True) @ mixed
-            new = jnp.maximum(heard + layer["offset"], 0)
+                received = weight / weight.sum(1, keepdims=True) @ mixed
+            new = jnp.maximum(received + layer["offset"], 0)
             h = h + new if config.residual else new
         outputs.append(h[graph.targets] @ params["head"][:, 0] + params["head_bias"][:, 0])
     return jnp.stack(outputs)
@@ -171,42 +172,43 @@ def test_start_values_keep_their_size_through_layers_except_those_of_the_paper()
 
 
 def test_members_equal_networks_fitted_alone_and_seeds_repeat():
-    looks = []
-    both = fit(TASK, FLAT, seed=3, on_look=lambda done, loss: looks.append((done, loss)))
-    again = fit(TASK, FLAT, seed=3)
+    told = []
+    both = fit_graph(TASK, FLAT, seed=3, on_chunk=told.append)
+    again = fit_graph(TASK, FLAT, seed=3)
     jax.tree.map(np.testing.assert_array_equal, both.params, again.params)
-    np.testing.assert_array_equal(np.stack([loss for _, loss in looks], 1), both.looks)
-    assert [done for done, _ in looks] == list(range(5, 35, 5))
-    other = fit(TASK, replace(FLAT, epochs=5), seed=4)
+    assert [(each.done, each.total, each.unit) for each in told] == [
+        (done, 30, "epochs") for done in range(5, 35, 5)
+    ]
+    jax.tree.map(np.testing.assert_array_equal, told[-1].losses, both.losses)
+    evaluated = np.flatnonzero(np.isfinite(both.losses.held_out).all(0))
+    np.testing.assert_array_equal(evaluated + 1, range(5, 35, 5))
+    other = fit_graph(TASK, replace(FLAT, epochs=5), seed=4)
     assert not np.allclose(both.params["head"], other.params["head"])
-    pieces = [
-        predict(both._replace(params=jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], both.params)),
-                TASK.x_test)
-        for i in range(2)
-    ]  # fmt: skip
-    joint = predict(both, TASK.x_test)
+    singles = [jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], both.params) for i in range(2)]
+    pieces = [predict_graph(both._replace(params=params), TASK.x_test) for params in singles]
+    joint = predict_graph(both, TASK.x_test)
     np.testing.assert_allclose(joint.mean, np.mean([p.mean for p in pieces], 0), atol=1e-5)
     means, sds = (np.stack([part[i] for part in pieces]) for i in range(2))
     expected = np.square(sds).mean(0) + both.calibration**2 * means.var(0)
     np.testing.assert_allclose(np.square(joint.sd), expected, rtol=1e-3)
 
 
-def test_a_look_compares_what_was_asked_for():
+def test_held_out_samples_are_judged_by_what_was_asked_for():
     alone = replace(FLAT, epochs=5, members=1)
-    fitted = fit(TASK, alone)
-    error = np.abs(predict(fitted, TASK.x_valid).mean - TASK.y_valid).mean()
-    assert fitted.looks[0, 0] == pytest.approx(error, rel=1e-4)
-    fitted = fit(TASK, replace(alone, judge="spearman"))
-    found = predict(fitted, TASK.x_valid).mean
+    fitted = fit_graph(TASK, alone)
+    error = np.abs(predict_graph(fitted, TASK.x_valid).mean - TASK.y_valid).mean()
+    assert fitted.losses.held_out[0, -1] == pytest.approx(error, rel=1e-4)
+    fitted = fit_graph(TASK, replace(alone, judge="spearman"))
+    found = predict_graph(fitted, TASK.x_valid).mean
     ranks = [spearmanr(a, b).statistic for a, b in zip(found, TASK.y_valid, strict=True)]
-    assert fitted.looks[0, 0] == pytest.approx(1 - np.mean(ranks), abs=1e-4)
+    assert fitted.losses.held_out[0, -1] == pytest.approx(1 - np.mean(ranks), abs=1e-4)
 
 
-def test_fits_that_differ_in_rates_looks_and_samples_share_a_program():
-    fit(TASK, FLAT)
-    programs = training.init, training.run_chunk, training.score, model._predict_members
+def test_fits_that_differ_in_rates_stopping_and_samples_share_a_program():
+    fit_graph(TASK, FLAT)
+    programs = training.init, training.run_chunk, training.score, graph_model._predict_members
     before = [program._cache_size() for program in programs]
-    fit(simulate(seed=1)[0], replace(FLAT, rate=1e-3, halve_after=1), seed=2)
+    fit_graph(simulate(seed=1)[0], replace(FLAT, rate=1e-3, halve_after=1), seed=2)
     assert [program._cache_size() for program in programs] == before
 
 
@@ -214,8 +216,8 @@ def test_fits_that_differ_in_rates_looks_and_samples_share_a_program():
 @pytest.mark.parametrize("changes", [{"members": 3}, {"messages": "attention"}])
 def test_hidden_factors_are_recovered_with_deviations_that_fit(changes):
     task, truth = simulate(samples=250)
-    fitted = fit(task, replace(SMALL, channels=8, epochs=80, dropout=0.0, **changes))
-    found = predict(fitted, task.x_test)
+    fitted = fit_graph(task, replace(SMALL, channels=8, epochs=80, dropout=0.0, **changes))
+    found = predict_graph(fitted, task.x_test)
     of_mean = np.square(truth).mean()
     assert np.square(found.mean - truth).mean() < 0.35 * of_mean
     assert found.sd is not None
@@ -225,14 +227,14 @@ def test_hidden_factors_are_recovered_with_deviations_that_fit(changes):
 def test_the_residual_of_ridge_is_that_of_unseen_samples():
     x = np.concatenate([TASK.x_train, TASK.x_valid])
     y = np.concatenate([TASK.y_train, TASK.y_valid])
-    line, left = model._left_over(x, y, 0)
+    line, left = graph_model._left_over(x, y, 0)
     seen = y - x @ line.slope - line.offset
     assert np.square(left).mean() > np.square(seen).mean()
-    untouched = fit(TASK, replace(FLAT, skip="ridge", epochs=5))
+    untouched = fit_graph(TASK, replace(FLAT, skip="ridge", epochs=5))
     params = jax.tree.map(jnp.zeros_like, untouched.params)
     with pytest.raises(ValueError, match="the 6 inputs of the fit, found 5"):
-        predict(untouched, TASK.x_test[:, 1:])
-    found = predict(untouched._replace(params=params), TASK.x_test)
+        predict_graph(untouched, TASK.x_test[:, 1:])
+    found = predict_graph(untouched._replace(params=params), TASK.x_test)
     np.testing.assert_allclose(found.mean, TASK.x_test @ line.slope + line.offset, atol=1e-5)
 
 
@@ -242,23 +244,23 @@ def test_organs_help_where_they_shift_expression():
     config = replace(SMALL, layers=1, channels=8, epochs=60, dropout=0.0)
     errors = {}
     for covariate in ("nodes", "feature", "none"):
-        fitted = fit(task, replace(config, covariate=covariate))
-        found = predict(fitted, task.x_test, task.covariate_test)
+        fitted = fit_graph(task, replace(config, covariate=covariate))
+        found = predict_graph(fitted, task.x_test, task.covariate_test)
         errors[covariate] = np.square(found.mean - truth).mean()
         if covariate != "none":
             with pytest.raises(ValueError, match="the 3 covariates of the fit, found 0"):
-                predict(fitted, task.x_test)
+                predict_graph(fitted, task.x_test)
     assert max(errors["nodes"], errors["feature"]) < 0.7 * errors["none"]
 
 
 def test_networks_that_diverge_are_no_result():
     with pytest.raises(FloatingPointError, match="Every member of the graph network diverged"):
-        fit(TASK, replace(FLAT, rate=1e30, epochs=5))
+        fit_graph(TASK, replace(FLAT, rate=1e30, epochs=5))
 
 
 def test_more_members_than_samples_are_refused():
     with pytest.raises(ValueError, match="at most one member per sample, 80, found 81"):
-        fit(TASK, replace(SMALL, members=81))
+        fit_graph(TASK, replace(SMALL, members=81))
 
 
 @pytest.mark.slow

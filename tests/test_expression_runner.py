@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from infosem_jax.benchmark.expression import compare, runner
 from infosem_jax.benchmark.expression.cells import STORE, At, Cell
-from infosem_jax.benchmark.expression.compare import against_best, difference, gains_of_labels
-from infosem_jax.benchmark.expression.runner import Grid, run_grid
+from infosem_jax.benchmark.expression.compare import against_best, gains_of_labels
+from infosem_jax.benchmark.expression.runner import Grid
 from infosem_jax.benchmark.expression.sources import draw_problem, find_sources, reduce
+from infosem_jax.benchmark.runner import run_grid
+from infosem_jax.benchmark.table import difference
 from infosem_jax.cli.app import app
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.expression.choices import (
@@ -201,7 +203,7 @@ def test_difference_is_the_corrected_interval():
     gaps = np.array([0.1, 0.2, 0.0])
     reach = stats.t.ppf(0.975, 2) * gaps.std(ddof=1) * np.sqrt(1 / 3 + 20 / 80)
     np.testing.assert_allclose([gap.mean, gap.low, gap.high], [0.1, 0.1 - reach, 0.1 + reach])
-    assert (gap.seeds, gap.won, gap.verdict) == (3, 2, "open")
+    assert (gap.n, gap.won, gap.verdict) == (3, 2, "open")
     assert difference(a[:1], b, "rank_correlation").verdict == "–"
     lower = [cell("b", i, each.metrics["rank_correlation"] - 0.3) for i, each in enumerate(a)]
     certain = difference(a, lower, "rank_correlation")
@@ -248,8 +250,9 @@ def test_splits_in_words():
 
 
 def test_settings_from_tables():
-    method, config = configured("mlp", {"hidden": [5, 4], "learning_rate": 1})
-    assert config.hidden == (5, 4) and config.learning_rate == 1.0 and method.random
+    method = configured("mlp", {"hidden": [5, 4], "learning_rate": 1})
+    assert method.settings.hidden == (5, 4) and method.settings.learning_rate == 1.0
+    assert method.random
     with pytest.raises(ValueError, match="did you mean 'ridge'"):
         configured("rigde")
     with pytest.raises(ValueError, match="did you mean 'layers'"):
@@ -273,7 +276,7 @@ def test_command_and_its_refusals(data, tmp_path):
     assert "jax" in versions
     start[-1] = tmp_path / "no"
     for words, message in (
-        (["--datasets", "none"], "choose from one, other, second"),
+        (["--datasets", "zzz"], "choose from one, other, second"),
         (["--datasets", "one", "--methods", "rigde"], "did you mean 'ridge'"),
         (["--datasets", "one", "--inputs", "greedy"], "Expected inputs"),
         (["--datasets", "one", "--pool", "random:100"], "up to 40"),

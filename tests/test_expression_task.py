@@ -153,7 +153,7 @@ def test_units_are_told_apart():
     log2 = np.log2(1 + linear)
     z = rng.normal(size=(20, 200))
     kinds = [describe_units(x).kind for x in (counts, linear, log2, z)]
-    assert kinds == ["counts", "linear", "log", "z-scores"]
+    assert kinds == ["counts", "linear", "log", "differences"]
     sets = [counts, linear, log2, z, np.log10(1 + linear), log2 / 20]
     for i, found in enumerate(sets):
         for j, expected in enumerate(sets):
@@ -184,7 +184,7 @@ def test_log_counts_by_hand():
     expected = np.log2(1 + np.array([[25e4, 75e4], [0, 1e6]]))
     np.testing.assert_allclose(log_counts(data).x, expected, rtol=1e-6)
     assert log_counts(data).unit == "log2 CPM"
-    for x, message in (([[0.5, 1]], "found values such as 0.5"), ([[0, 0]], "has no counts")):
+    for x, message in (([[0.5, 1.5]], "looks like logarithms"), ([[0, 0]], "has no counts")):
         with pytest.raises(ValueError, match=message):
             log_counts(make_profiles(np.array(x), ["A", "B"]))
 

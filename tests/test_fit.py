@@ -13,7 +13,7 @@ from infosem_jax.data.dataset import Dataset, dataset
 from infosem_jax.data.io import read_expression, read_network
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit
-from infosem_jax.grn.metrics import evaluate_edges
+from infosem_jax.grn.metrics import evaluate
 from infosem_jax.grn.networks import edges
 from infosem_jax.grn.priors import GeneEmbedding, GraphPrior, KnownEdges, Normal
 from infosem_jax.grn.result import loss_table, network
@@ -168,7 +168,8 @@ def test_knowledge_enters_through_the_priors_only():
     assert {"data", "effect", "edge"} <= parameters
     assert not {name for name in parameters if "network" in name or "label" in name}
     held = set(SIMULATED.data._fields)
-    assert held == {"x", "observed", "genes", "cells", "regulators", "name", "normalisation"}
+    described = {"name", "normalisation", "totals", "notes"}
+    assert held == {"x", "observed", "genes", "cells", "regulators"} | described
 
 
 def test_weight_zero_makes_a_fit_deaf_to_the_prior():
@@ -191,10 +192,19 @@ def test_start_at_the_prior_is_near_its_mean():
 def test_embedding_with_edges_is_fitted_and_reported():
     config = replace(TINY, epochs=2)
     effect = GeneEmbedding(SIMULATED.embedding, hidden=4, rank=2)
-    result = fit(SIMULATED.data, effect, KnownEdges(SIMULATED.known), config=config)
-    assert np.isfinite(result.weight).all()
-    assert np.abs(result.prior_mean).max() > 0
+    known = KnownEdges(SIMULATED.known)
+    result = fit(SIMULATED.data, effect, known, config=config)
     assert "effect_prior/regulator_role$params" in result.params
+    # The mean of W a priori is that of the networks of embeddings times the gate's, and the fit
+    # has moved on from it; without an embedding it is zero.
+    own = np.asarray(result.regulators)[:, None] == np.asarray(result.genes)
+    assert (np.abs(result.prior_mean[:, ~own]) > 0).all() and (result.prior_mean[:, own] == 0).all()
+    assert (result.weight[:, ~own] != result.prior_mean[:, ~own]).all()
+    plain = fit(SIMULATED.data, Normal(effect.scale), known, config=config)
+    assert (plain.prior_mean == 0).all()
+    assert np.abs(plain.weight - result.weight).max() > 1e-4
+    assert result.coverage["effect"]["genes with an embedding"] == "10 of 10"
+    assert result.coverage["edge"]["pairs labelled present"] > 0
 
 
 def test_a_prior_may_have_unknowns_of_its_own():
@@ -204,8 +214,12 @@ def test_a_prior_may_have_unknowns_of_its_own():
         return dist.Normal(0.0, scale * local + 1e-3)
 
     result = fit(SIMULATED.data, horseshoe, config=replace(TINY, guide="normal"))
-    assert np.isfinite(result.weight).all()
     assert result.params["effect_prior/local_loc"].shape == (1, 4, 10)
+    # Scales are learned: each pair has its own, and all have moved with their effects.
+    assert len(np.unique(result.params["effect_prior/local_loc"])) == 40
+    own = np.asarray(result.regulators)[:, None] == np.asarray(result.genes)
+    assert (result.sd[:, ~own] > 0).all() and (result.prior_mean == 0).all()
+    assert len(np.unique(np.abs(result.weight[:, ~own]))) == 36
 
 
 def test_network_leaves_diverged_seeds_out(fitted):
@@ -261,7 +275,7 @@ def test_an_easy_network_is_recovered():
         TINY, hidden=16, knots=64, epochs=150, batch_size=100, rate_networks=3e-3, rate_edges=3e-3
     )
     result = fit(easy.data, Normal(0.1), config=config)
-    metrics = evaluate_edges(edges(network(result)), easy.network)
+    metrics = evaluate(edges(network(result)), easy.network)
     assert result.losses.train[0, -1] < result.losses.train[0, 0]
     assert metrics["auprc_ratio"] > 2
     assert metrics["auroc"] > 0.75

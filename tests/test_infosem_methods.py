@@ -10,17 +10,18 @@ import pytest
 from scipy.special import expit, logit
 
 from infosem_jax.benchmark.grn import infosem, methods
-from infosem_jax.benchmark.grn.infosem import _averaged
+from infosem_jax.benchmark.grn.infosem import label_priors, neighbour_priors
 from infosem_jax.benchmark.grn.leaks import check
 from infosem_jax.benchmark.grn.method import Method
 from infosem_jax.benchmark.grn.methods import METHODS, register
 from infosem_jax.benchmark.grn.problems import labelled, unlabelled
 from infosem_jax.benchmark.grn.references import find_references, load
-from infosem_jax.benchmark.grn.splits import candidates, split
+from infosem_jax.benchmark.grn.stacking import stack
 from infosem_jax.data.dataset import dataset
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.baselines.problem import Problem
 from infosem_jax.grn.priors import GraphPrior
+from infosem_jax.grn.splits import candidates, split
 
 CHEAP = ("regulator_positive_rate", "target_positive_rate", "one_hot", "matrix_completion")
 QUICK = methods.methods(quick=True)
@@ -76,10 +77,9 @@ def solve(name: str, problems: list[Problem]) -> list[dict]:
 
 
 def test_labels_of_the_test_change_nothing_and_those_of_validation_weights_only(monkeypatch):
-    seen: list[list[dict]] = []
-    averaged = infosem._averaged
+    seen: list[list[np.ndarray]] = []
     monkeypatch.setattr(
-        infosem, "_averaged", lambda fits, problem: seen.append(fits) or averaged(fits, problem)
+        infosem, "stack", lambda fits, known: seen.append(fits) or stack(fits, known)
     )
     found = solve("infosem_C", problems())
     base, tested, validated = ({k: v.copy() for k, v in each.items()} for each in found)
@@ -93,15 +93,15 @@ def test_labels_of_the_test_change_nothing_and_those_of_validation_weights_only(
     assert [len(fits) for fits in seen] == [2, 2, 2]
     for one, *others in zip(*seen, strict=True):
         for other in others:
-            np.testing.assert_array_equal(one[""], other[""])
-    assert all((a[""] != b[""]).any() for a, b in zip(seen[0], seen[0][1:], strict=False))
+            np.testing.assert_array_equal(one, other)
+    assert all((a != b).any() for a, b in zip(seen[0], seen[0][1:], strict=False))
 
 
 def test_priors_hold_training_labels_only():
     one, outside, other = problems()
     _, of, drawn, _ = made()
     for problem in (one, outside, other):
-        for _, edge in infosem._labelled(problem, "given"):
+        for _, edge in label_priors(problem, "given"):
             pairs = edge.table[["source", "target"]].itertuples(index=False, name=None)
             at = [(of.regulators.index(a), of.genes.index(b)) for a, b in pairs]
             assert all(drawn.train[i, j] for i, j in at)
@@ -124,19 +124,11 @@ def test_each_problem_of_a_program_has_its_own_seed_and_pairs():
         np.testing.assert_allclose(part[key], scores[:, :4:-1], rtol=1e-4, atol=1e-7)
 
 
-def read_outs(*log_odds) -> list[dict]:
-    return [{"": expit(each), "weight": np.full(each.shape, i)} for i, each in enumerate(log_odds)]
-
-
-def stacked(validation, *log_odds) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights, and the intercept first: the average is linear in the log-odds."""
-    data, of, _, _ = made()
-    blank = np.full(validation.shape, np.nan)
-    problem = Problem(data, of.regulators, of.genes, blank, validation)
-    found = _averaged(read_outs(*log_odds), problem)
-    np.testing.assert_array_equal(found["weight"], len(log_odds) - 1)
+def weights_of(validation, *log_odds) -> tuple[np.ndarray, np.ndarray]:
+    """Return weights, and the intercept: what is stacked is linear in the log-odds."""
+    found = stack([expit(each) for each in log_odds], validation)
     columns = [np.ones(validation.size), *(each.ravel() for each in log_odds)]
-    weights, *_ = np.linalg.lstsq(np.stack(columns, 1), logit(found[""]).ravel(), rcond=None)
+    weights, *_ = np.linalg.lstsq(np.stack(columns, 1), logit(found).ravel(), rcond=None)
     return weights[1:], weights[:1]
 
 
@@ -145,12 +137,12 @@ def test_weights_favour_what_predicts_the_validation_labels():
     informative, noise = rng.normal(size=(2, 8, 30))
     labels = (rng.uniform(size=(8, 30)) < expit(2 * informative)).astype(float)
     labels[:, 20:] = np.nan
-    weights, intercept = stacked(labels, informative, noise)
+    weights, intercept = weights_of(labels, informative, noise)
     assert weights[0] > 1.2 and abs(weights[1]) < 0.35
-    swapped, _ = stacked(labels, noise, informative)
+    swapped, _ = weights_of(labels, noise, informative)
     np.testing.assert_allclose(swapped[::-1], weights, atol=1e-3)
     # Where labels are fewer edges than the log-odds say, the intercept is lower; no order changes.
-    _, lower = stacked(
+    _, lower = weights_of(
         np.where(rng.uniform(size=labels.shape) < 0.5, 0, labels), informative, noise
     )
     assert lower < intercept - 0.3
@@ -160,10 +152,10 @@ def test_no_weight_is_negative():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 8, 30))
     against = (rng.uniform(size=(8, 30)) < expit(2 * other - 3 * one)).astype(float)
-    weights, _ = stacked(against, one, other)
+    weights, _ = weights_of(against, one, other)
     assert abs(weights[0]) < 1e-6 and weights[1] > 0.2
     # Where all would be negative they are equal, so that scores still say something.
-    both, _ = stacked(against, one, one - 0.5 * other)
+    both, _ = weights_of(against, one, one - 0.5 * other)
     np.testing.assert_allclose(both, 0.5, atol=1e-6)
 
 
@@ -172,37 +164,34 @@ def test_without_both_kinds_of_validation_labels_weights_are_equal(value):
     rng = np.random.default_rng(0)
     validation = np.full((8, 30), np.nan)
     validation[:, :5] = value
-    weights, intercept = stacked(validation, *rng.normal(size=(3, 8, 30)))
+    weights, intercept = weights_of(validation, *rng.normal(size=(3, 8, 30)))
     np.testing.assert_allclose(weights, 1 / 3, atol=1e-5)
     np.testing.assert_allclose(intercept, 0, atol=1e-5)
 
 
 def test_gates_that_are_closed_or_open_for_sure_are_finite():
-    data, of, _, _ = made()
-    sure = [{"": np.tile([0.0, 1.0, 0.5], (8, 10))}] * 2
-    blank = np.full((8, 30), np.nan)
-    found = _averaged(sure, Problem(data, of.regulators, of.genes, blank, blank))
-    assert np.isfinite(found[""]).all()
+    sure = [np.tile([0.0, 1.0, 0.5], (8, 10))] * 2
+    assert np.isfinite(logit(stack(sure, np.full((8, 30), np.nan)))).all()
 
 
 @pytest.mark.parametrize("name", ["random", "infosem_BC", "one_hot", "mine"])
 def test_names_that_are_taken_are_refused(name, monkeypatch):
     monkeypatch.setitem(METHODS, "mine", Method(lambda problems: []))
     with pytest.raises(ValueError, match=f"There is a method '{name}' already"):
-        register(name, lambda data, universe, labels, seed: labels)
+        register(name, lambda problem: problem.labels)
     assert list(METHODS) == ["mine"]
 
 
 @pytest.mark.parametrize("name", ["", "my method", "a/b", "../x", "a,b", "a\n"])
 def test_names_that_are_no_names_are_refused(name):
     with pytest.raises(ValueError, match="Expected a name of letters, digits"):
-        register(name, lambda data, universe, labels, seed: labels)
+        register(name, lambda problem: problem.labels)
     assert not METHODS
 
 
 def test_registered_methods_are_solved_as_others(monkeypatch):
     monkeypatch.setattr(methods, "METHODS", {})
-    register("B+mine", lambda data, universe, labels, seed: labels + seed, uses="labels")
+    register("B+mine", lambda problem: problem.labels + problem.seed, uses="labels")
     one = problems()[0]
     method = methods.methods()["B+mine"]
     assert (method.uses, method.tested) == ("labels", False)
@@ -252,7 +241,7 @@ def test_any_embedding_is_a_prior_and_a_graph_and_each_has_its_control():
     data, of, _, vectors = made()
     problem = unlabelled(data, [of], 3, vectors)
     prior, other = (
-        infosem._neighbours(problem, name="text", control=control)[0].effect
+        neighbour_priors(problem, name="text", control=control)[0].effect
         for control in (False, True)
     )
     assert isinstance(prior, GraphPrior) and isinstance(other, GraphPrior)

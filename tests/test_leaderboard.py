@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from infosem_jax.benchmark.grn import leaderboard
-from infosem_jax.benchmark.grn.cell import At, Cell
-from infosem_jax.benchmark.grn.compare import HEADLINE, METRICS
+from infosem_jax.grn.accuracy import At, Cell
+from infosem_jax.grn.paired import HEADLINE, METRICS
+from infosem_jax.outputs.page import write_board
 from infosem_jax.outputs.style import INK
 
 NASTY = ("<script>alert('x')</script>", "$x_{$", 'A"onload="x', "a|b", "_hidden", "../../up")
@@ -45,7 +46,8 @@ def grid():
 
 
 def write(out, cells, about=ABOUT, notes=("A note.",)):
-    leaderboard.write(out, cells, notes=list(notes), about=dict(about), versions={"jax": "9.8"})
+    page = leaderboard.make_page(cells, notes=notes, about=about, versions={"jax": "9.8"})
+    write_board(out, page)
     return (out / "table.md").read_text("utf-8"), (out / "report.html").read_text("utf-8")
 
 
@@ -94,8 +96,8 @@ def methods(text):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("board")
-    (out / "plots").mkdir()
-    (out / "plots" / "bars_gone_TFs+500_all.png").touch()
+    write(out, [cell("model", 2.0, network="gone")])
+    assert len(list((out / "plots").iterdir())) == 3
     (out / "plots" / "mine.png").touch()
     return out, *write(out, grid())
 
@@ -117,8 +119,8 @@ def test_every_file_is_there_and_whole(written):
 
 def test_table_leads_with_the_score_per_regulator(written):
     _, text, _ = written
-    board = section(text, "Leaderboard")
-    assert text.index("## Rules") < text.index("- A note.") < text.index("## Leaderboard")
+    board = section(text, "All metrics")
+    assert text.index("- A note.") < text.index("## Leaderboard") < text.index("## Rules")
     assert methods(board) == [
         *("Method", "---", "model", "*chance*"),
         *("Method", "---", "labels", "model", "*chance*"),
@@ -130,7 +132,7 @@ def test_table_leads_with_the_score_per_regulator(written):
     # The luck of the draws is around 2.0 and 2.1 in the two seeds.
     assert f"| 2.05 [{low:.2f}, {high:.2f}] | 0.07 | 1.05 | 2.05 | 2.05 | 2.05 |" in model
     assert "| 1.5 | 4 of 4 |" in model
-    assert "jax: 9.8" in text and "absent from the known network" in text
+    assert "**jax**: 9.8" in text and "absent from the known network" in text
 
 
 def test_comparison_with_the_best_control(written):
@@ -152,7 +154,7 @@ def test_page_is_complete_and_needs_nothing_else(written):
     assert page.tags.count("svg") == 10
     assert INK not in text.split("</style>", 1)[1]
     order = ["Leaderboard", "Where pooled scores come from", "What is left on unseen genes"]
-    order += ["Do methods beat", "Each data set", "Precision and recall", "Rules", "versions"]
+    order += ["Do methods beat", "Each data set", "Precision and recall", "Rules", "Versions"]
     places = [page.text.index(heading) for heading in order]
     assert places == sorted(places)
 
@@ -179,9 +181,8 @@ def test_incomplete_methods_come_last_and_are_marked(tmp_path):
     cells = [c for c in grid() if c.at.split == "seen"]
     cells.append(cell("partial", 9.0, "seen"))
     text, page = write(tmp_path, cells)
-    board = section(text, "Leaderboard")
-    assert methods(board)[2:] == ["labels", "model", "*chance*", "partial"]
-    assert "1 of 4 †" in board and "9.00 †" in page
+    assert methods(section(text, "All metrics"))[2:] == ["labels", "model", "*chance*", "partial"]
+    assert "1 of 4 †" in text and "9.00 †" in page
     assert "partial: d seed 1, e seed 0, e seed 1" in text
 
 

@@ -1,9 +1,6 @@
 """Grids: every fit is the one that `fit` makes alone, in as few programs as promised."""
 
 import logging
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 
@@ -12,16 +9,19 @@ import jax
 import numpy as np
 import pandas as pd
 import pytest
+from compilations import compilations
 
 from infosem_jax.data import simulate as simulation
 from infosem_jax.data.dataset import Dataset, dataset, normalise
 from infosem_jax.data.stream import open_stream
 from infosem_jax.engine import training
+from infosem_jax.engine.types import Progress
 from infosem_jax.grn import prepare
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fitting import GridProgress, fit, fit_many
-from infosem_jax.grn.prepare import Job, Priors
+from infosem_jax.grn.fitting import fit, fit_many
+from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors import GraphPrior, KnownEdges, Normal
+from infosem_jax.grn.priors.binding import Priors, as_priors
 from infosem_jax.grn.result import Fit
 
 SLOW = Config(
@@ -78,26 +78,6 @@ def priors(known: pd.DataFrame = KNOWN) -> dict:
 SKIPPED = [Job(data, prior, "static") for data in DATA for prior in ("known", "flipped")]
 
 
-@contextmanager
-def compilations() -> Iterator[list[str]]:
-    """Note the names of the functions that are compiled meanwhile."""
-    names: list[str] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            found = re.match(r"Compiling (?:jit\()?(\w+)", record.getMessage())
-            if found:
-                names.append(found[1])
-
-    handler, logger = Handler(), logging.getLogger("jax")
-    logger.addHandler(handler)
-    try:
-        with jax.log_compiles():
-            yield names
-    finally:
-        logger.removeHandler(handler)
-
-
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation():
     """Trade fast programs for fast compilation: these fits take milliseconds."""
@@ -111,7 +91,7 @@ class Grid:
     """All that a run of the whole grid gave and did."""
 
     def __init__(self, datasets=DATA, given=None, configs=CONFIGS, **options):
-        self.progress: list[GridProgress] = []
+        self.progress: list[Progress] = []
         options = {"seeds": SEEDS, "on_chunk": self.progress.append, "skip": SKIPPED} | options
         with compilations() as self.compiled:
             made = list(fit_many(datasets, given or priors(), configs=configs, **options))
@@ -145,7 +125,7 @@ ALONE = [
 @pytest.mark.parametrize("job", ALONE, ids="/".join)
 def test_every_fit_is_the_one_made_alone(grid, job):
     data, prior, setting = job
-    effect, edge = prepare.as_priors(priors()[prior])
+    effect, edge, _ = as_priors(priors()[prior])
     alone = fit(DATA[data], effect, edge, config=CONFIGS[setting], seeds=SEEDS)
     fitted = grid.fits[Job(*job)]
     # A CPU computes one fit at a time, whatever follows; elsewhere products are shared, and summed
@@ -194,7 +174,7 @@ def test_a_group_is_one_program_and_the_next_grid_needs_none(grid):
 
 
 def members(made) -> list[set[tuple[str, ...]]]:
-    return [{tuple(member.job) for member in group.members} for group in made]
+    return [set(map(tuple, group.jobs)) for group in made]
 
 
 def test_what_shares_a_program():
@@ -311,38 +291,41 @@ def test_skipped_jobs_are_left_out_and_their_groups_not_trained(grid):
     one = Job("small", "normal", "slow")
     assert tuple(one) in jobs[0]
     other = Grid(skip=[*(job for job in grid.order if job.setting != "static"), *SKIPPED])
-    assert {progress.group for progress in other.progress} == {number_of(jobs, "static")}
+    assert {progress.total for progress in other.progress} == {SLOW.epochs * static(jobs)}
     other = Grid(skip=[*(Job(*job) for part in jobs[1:] for job in part), one])
     assert other.compiled == []
     assert other.order == [job for job in grid.order if tuple(job) in jobs[0] and job != one]
     assert all(same(fitted, grid.fits[job]) for job, fitted in other.fits.items())
-    assert {progress.group for progress in other.progress} == {0}
+    assert {progress.total for progress in other.progress} == {SLOW.epochs * len(jobs[0])}
     assert Grid(skip=[*grid.order, *SKIPPED]).progress == []
 
 
-def number_of(jobs: list[set[tuple[str, ...]]], setting: str) -> int:
-    return next(i for i, part in enumerate(jobs) if ("small", "normal", setting) in part)
+def static(jobs: list[set[tuple[str, ...]]]) -> int:
+    return next(len(part) for part in jobs if ("small", "normal", "static") in part)
 
 
 def test_progress_tells_where_the_grid_stands(grid):
-    made = prepare.groups(DATA, priors(), CONFIGS)
-    numbers = [progress.group for progress in grid.progress]
-    assert numbers == sorted(numbers)
-    trained = [i for i, group in enumerate(made) if group.members[0].job not in SKIPPED]
-    assert sorted(set(numbers)) == trained
-    for number in trained:
-        own = [progress for progress in grid.progress if progress.group == number]
-        jobs = tuple(member.job for member in made[number].members)
-        epochs = [progress.epochs for progress in own]
-        assert epochs == sorted(set(epochs))
-        assert epochs[0] > 0 and epochs[-1] <= SLOW.epochs
+    """Epochs are counted as often as a group has jobs; groups follow each other."""
+    trained = [
+        group for group in prepare.groups(DATA, priors(), CONFIGS) if group.jobs[0] not in SKIPPED
+    ]
+    total = sum(len(group.jobs) for group in trained) * SLOW.epochs
+    done = [progress.done for progress in grid.progress]
+    assert done == sorted(set(done)) and done[0] > 0 and done[-1] <= total
+    assert {(p.total, p.unit) for p in grid.progress} == {(total, "epochs")}
+    begun = 0
+    for number, group in enumerate(trained, 1):
+        n = len(group.jobs)
+        own = [p for p in grid.progress if p.text.startswith(f"group {number} of {len(trained)}")]
         for progress in own:
-            assert (progress.n_groups, progress.n_epochs, progress.jobs) == (4, SLOW.epochs, jobs)
-            assert progress.losses.train.shape == (len(jobs) * SEEDS, progress.epochs)
-        # The jobs of a group come in the order in which progress named them.
-        at = grid.order.index(jobs[0])
-        assert tuple(grid.order[at : at + len(jobs)]) == jobs
-        last = np.concatenate([grid.fits[job].losses.train for job in jobs])
+            epochs = (progress.done - begun) / n
+            assert 0 < epochs <= SLOW.epochs and f"epoch {epochs:.0f} of 40" in progress.text
+            assert progress.losses.train.shape == (n * SEEDS, epochs)
+        begun += n * SLOW.epochs
+        # The results of a group come in the order of its jobs, whose losses were told last.
+        at = grid.order.index(group.jobs[0])
+        assert tuple(grid.order[at : at + n]) == group.jobs
+        last = np.concatenate([grid.fits[job].losses.train for job in group.jobs])
         np.testing.assert_array_equal(own[-1].losses.train, last)
 
 
@@ -408,7 +391,7 @@ def test_priors_may_have_keys_of_their_own(grid):
     assert mixed.compiled == []
     for data, prior in (("small", "normal"), ("large", "known"), ("other", "flipped")):
         one, key = Job(data, prior, "fast"), keys[prior]
-        effect, edge = prepare.as_priors(priors()[prior])
+        effect, edge, _ = as_priors(priors()[prior])
         alone = fit(DATA[data], effect, edge, config=FAST, seeds=SEEDS, key=key)
         if jax.devices()[0].platform == "cpu":
             assert same(mixed.fits[one], alone)

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from infosem_jax.benchmark.grn import evaluate_edges, score_matrix
+from infosem_jax.grn.metrics import evaluate, score_matrix
 
 METRICS = ("auprc", "auprc_ratio", "auroc", "epr", "hit_at_1pct")
 
@@ -174,7 +174,7 @@ def test_tables_agree_with_matrices():
     genes = np.flatnonzero(truth.any(0) | np.isin(np.arange(truth.shape[1]), regulators))
     block = np.ix_(regulators, genes)
     expected = score_matrix(scores[block], truth[block], candidate[block])
-    result = evaluate_edges(edges, known, absolute=False)
+    result = evaluate(edges, known, absolute=False)
     assert {key: result[key] for key in expected} == expected
     assert (result["regulators"], result["genes"]) == (len(regulators), len(genes))
     for word in ("without self pairs", "last", "seed", "average precision", "signed weight"):
@@ -183,37 +183,37 @@ def test_tables_agree_with_matrices():
 
 def test_weights_are_ranked_by_size_unless_told():
     edges, known = tables()
-    result = evaluate_edges(edges, known)
+    result = evaluate(edges, known)
     negated = edges.assign(weight=-edges["weight"])
-    assert evaluate_edges(negated, known) == result
-    assert evaluate_edges(negated, known, absolute=False)["auprc"] < result["auprc"]
+    assert evaluate(negated, known) == result
+    assert evaluate(negated, known, absolute=False)["auprc"] < result["auprc"]
 
 
 @pytest.mark.parametrize("digits", [0, 6])
 def test_order_of_rows_does_not_matter_even_among_ties(digits):
     edges, known = tables()
     edges["weight"] = edges["weight"].round(digits)
-    result = evaluate_edges(edges, known, seed=5)
-    shuffled = evaluate_edges(edges.sample(frac=1, random_state=0), known[::-1], seed=5)
+    result = evaluate(edges, known, seed=5)
+    shuffled = evaluate(edges.sample(frac=1, random_state=0), known[::-1], seed=5)
     assert result == shuffled
 
 
 def test_what_is_outside_the_known_network_is_left_aside():
     edges, known = tables()
-    result = evaluate_edges(edges, known)
+    result = evaluate(edges, known)
     extra = pd.DataFrame(
         {"source": ["G00", "new", "G01"], "target": ["new", "G00", "G01"], "weight": 99.0}
     )
-    assert evaluate_edges(pd.concat([edges, extra]), known) == result
+    assert evaluate(pd.concat([edges, extra]), known) == result
     loops = pd.DataFrame({"source": ["G00"], "target": ["G00"]})
-    assert evaluate_edges(edges, pd.concat([known, known[:5], loops])) == result
+    assert evaluate(edges, pd.concat([known, known[:5], loops])) == result
 
 
 def test_labels_tell_edges_from_other_pairs():
     edges, known = tables()
     pairs = edges[["source", "target"]].merge(known, how="left", indicator=True)
     labelled = pairs.assign(label=(pairs["_merge"] == "both").astype(int))
-    result = evaluate_edges(edges, labelled)
+    result = evaluate(edges, labelled)
     assert result["positives"] == len(known) and result["genes"] == 90
 
 
@@ -230,13 +230,13 @@ def test_tables_that_cannot_be_scored_are_refused():
         (edges[:0], "None of the 0 scored pairs"),
     ):
         with pytest.raises(ValueError, match=message):
-            evaluate_edges(bad, known)
+            evaluate(bad, known)
     with pytest.raises(ValueError, match="known network lacks source"):
-        evaluate_edges(edges, known[["target"]])
+        evaluate(edges, known[["target"]])
     with pytest.raises(ValueError, match="holds no edge"):
-        evaluate_edges(edges, known[:0])
+        evaluate(edges, known[:0])
     with pytest.raises(ValueError, match="holds no edge"):
-        evaluate_edges(edges, known.assign(label=0))
+        evaluate(edges, known.assign(label=0))
 
 
 def test_correlation_on_embryonic_stem_cells(real_data):
@@ -247,11 +247,11 @@ def test_correlation_on_embryonic_stem_cells(real_data):
     row, column = np.nonzero(~np.eye(len(genes), dtype=bool))
     weight = np.corrcoef(x.T)[row, column]
     edges = pd.DataFrame({"source": genes[row], "target": genes[column], "weight": weight})
-    size = evaluate_edges(edges, known)
+    size = evaluate(edges, known)
     assert (size["candidates"], size["positives"], size["regulators_scored"]) == (27676, 4545, 28)
     assert size["auprc_ratio"] == pytest.approx(1.08, abs=0.005)
     assert size["auprc_ratio_per_regulator"] == pytest.approx(1.05, abs=0.005)
     assert size["auprc_ratio_target_mean"] == pytest.approx(0.94, abs=0.005)
     assert size["auprc_ratio_regulator_mean"] == pytest.approx(1.30, abs=0.01)
-    signed = evaluate_edges(edges, known, absolute=False)
+    signed = evaluate(edges, known, absolute=False)
     assert signed["auprc_ratio_per_regulator"] == pytest.approx(1.12, abs=0.005)

@@ -227,35 +227,35 @@ def without_sites(bound):
     # Weights of parts are drawn by place, not by gene: at zero there is no density left.
     [name for name in (*EFFECT, *LOGIT) if not name.startswith(("Mixture", "Sum", "Weakened"))],
 )
-def test_a_relabelled_prior_is_the_prior_with_its_genes_dealt(name):
+def test_a_relabelled_prior_is_the_prior_with_its_genes_permuted(name):
     at = context("effect" if name in EFFECT else "logit")
     control = priors.Relabelled(make(name), 3)
-    new = control.dealt(at)
+    new = control.permuted(at)
     row = [ROWS.index(gene) for gene in new.rows]
     gene = [GENES.index(other) for other in new.genes]
     assert sorted(row) == [0, 1, 2]
     assert not any(i == j for i, j in enumerate(gene))
     value = values()
-    dealt = jnp.zeros((3, 8)).at[jnp.ix_(jnp.array(row), jnp.array(gene))].set(value)
+    permuted = jnp.zeros((3, 8)).at[jnp.ix_(jnp.array(row), jnp.array(gene))].set(value)
     mine, other = (without_sites(bind(prior, at)) for prior in (control, make(name)))
-    np.testing.assert_allclose(mine.log_prob(value), other.log_prob(dealt), rtol=1e-4)
+    np.testing.assert_allclose(mine.log_prob(value), other.log_prob(permuted), rtol=1e-4)
     observed = [bind(prior, at).observe for prior in (control, make(name))]
     if observed[0] is not None:
         sums = []
-        for observe, logit in zip(observed, (value, dealt), strict=True):
+        for observe, logit in zip(observed, (value, permuted), strict=True):
             trace = handlers.trace(observe).get_trace(logit)
             sums.append(sum(s["fn"].log_prob(s["value"]).sum() for s in trace.values()))
         np.testing.assert_allclose(*sums, rtol=1e-5)
 
 
-def test_names_are_dealt_among_those_that_are_named():
+def test_names_are_permuted_among_those_that_are_named():
     genes = tuple(map(str, range(50)))
     at = GeneContext(genes, genes, 9)
     some = genes[:7]
-    new = priors.Relabelled(priors.Normal(), 0, among=some).dealt(at)
+    new = priors.Relabelled(priors.Normal(), 0, among=some).permuted(at)
     assert set(new.genes[:7]) == set(some)
-    assert new == priors.Relabelled(priors.Normal(), 0, among=some[::-1]).dealt(at)
-    assert new != priors.Relabelled(priors.Normal(), 1, among=some).dealt(at)
+    assert new == priors.Relabelled(priors.Normal(), 0, among=some[::-1]).permuted(at)
+    assert new != priors.Relabelled(priors.Normal(), 1, among=some).permuted(at)
 
 
 def by_name(context: GeneContext) -> dist.Distribution:
@@ -266,7 +266,7 @@ def by_name(context: GeneContext) -> dist.Distribution:
 
 def test_a_function_of_the_user_is_relabelled_by_name():
     control = priors.Relabelled(by_name, 1)
-    expected = [float(gene[1:]) for gene in control.dealt(context()).genes]
+    expected = [float(gene[1:]) for gene in control.permuted(context()).genes]
     np.testing.assert_array_equal(prior_of(bind(control, context())).mean[0], expected)
 
 
@@ -423,8 +423,16 @@ def by_gene(context: GeneContext, size: float = 0.1) -> dist.Distribution:
 def test_every_prior_is_fitted(small, guide, name):
     config = converged(epochs=2, batch_size=30, guide=guide, **SIMPLE)
     fitted = fit(small.data, **crowd(small)[name], config=config)
+    own = np.asarray(fitted.regulators)[:, None] == np.asarray(fitted.genes)
     for found in (fitted.losses.train, fitted.weight, fitted.prior_mean):
         assert np.isfinite(found).all()
+    # Each of the pairs has an effect of its own, no gene acts on itself, and what is known a priori
+    # of pairs is in the mean: of a horseshoe, nothing.
+    assert (fitted.weight[:, ~own] != 0).all() and (fitted.weight[:, own] == 0).all()
+    assert len(np.unique(fitted.weight[:, ~own])) > 0.9 * (~own).sum()
+    assert (np.ptp(fitted.prior_mean) > 0) == (name == "sum")
+    assert (fitted.probability is None) == (name == "horseshoe")
+    assert set(fitted.coverage) == ({"effect"} if name == "horseshoe" else {"effect", "edge"})
     if name != "sum":
         return
     # Sums nest to the left, so the first of them has come deepest.
@@ -578,7 +586,7 @@ def test_a_prior_of_the_user_is_imported(own):
         ("no_such_priors:a", {}, "cannot import 'no_such_priors'.*is it in this folder"),
         ("broken_priors_of_mine:a", {}, "no_such_module_at_all"),
         (":a", {}, "cannot import"),
-        ("own_priors_of_mine:shiftet", {}, "has no 'shiftet'. Did you mean 'shifted'"),
+        ("own_priors_of_mine:shiftet", {}, "has no 'shiftet'; did you mean 'shifted'"),
         ("own_priors_of_mine:", {}, "has no ''"),
         ("own_priors_of_mine:number", {}, "found int"),
         ("own_priors_of_mine:number", {"a": 1}, "found an object of int"),
@@ -618,7 +626,7 @@ def test_registered_priors_are_built_from_files(tmp_path, small):
     for name in ("regularised-horseshoe", "gene-scales"):
         assert build(name, None, "effect", {"scale": 0.3}).scale == 0.3
     for name in ("mixture", "graph-smooth", "relaxed-gate"):
-        with pytest.raises(ValueError, match="has no setting 'nonsense'; known: "):
+        with pytest.raises(ValueError, match="has no setting 'nonsense'; choose from "):
             build(
                 name,
                 None if name == "relaxed-gate" else "x",
@@ -654,7 +662,7 @@ def test_the_command_line_fits_a_prior_of_the_user(tmp_path, small):
     assert f"{mine}:shifted" in report
     wrong = infosem(tmp_path, "--effect", f"{mine}:shiftet", "--overwrite")
     assert wrong.returncode == 2
-    assert "Did you mean 'shifted'?" in " ".join(wrong.stderr.split())
+    assert "did you mean 'shifted'?" in " ".join(wrong.stderr.split())
     assert "Traceback" not in wrong.stderr
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "benchmarks"
@@ -51,14 +52,152 @@ def test_screens_and_methods_of_adapert_are_there(script, real_data, monkeypatch
     assert all(len(own.graphs) for own in knowledge.values())
 
 
+def expression_cells():
+    from infosem_jax.benchmark.expression.cells import STORE, At, Cell
+
+    few, none = np.zeros(3, np.float32), np.zeros((20, 1), np.float32)
+    cells = [
+        Cell(
+            At("a", "a", genes, method, "random", seed),
+            {"rank_correlation": score + 0.01 * seed, "gene_pearson": score / 2, "n_inputs": 5.0,
+             "r95_percent": 1.0, "r99_percent": 1.0},
+            1.0, (80, 5, 20, 3), ("G",), ("H",), few, few, none, none, none,
+        )
+        for genes, by in (("all", {"graph": 0.7, "ridge": 0.6, "knn": 0.5}),
+                          ("all+tissue", {"graph": 0.75}))
+        for method, score in by.items()
+        for seed in range(3)
+    ]  # fmt: skip
+    return (
+        STORE,
+        cells,
+        {
+            "graph, all minus ridge, a, split: random, gene ranks": 0.1,
+            "graph, all minus ridge, a, split: random, per gene": 0.05,
+            "graph, all+tissue minus graph, no organ, a, split: random, gene ranks": 0.05,
+        },
+    )
+
+
+def perturbation_cells():
+    from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell
+    from infosem_jax.benchmark.perturbation.compare import OF_VALUES
+
+    none = np.zeros((0, 4), np.float32)
+    cells = [
+        Cell(
+            At("a", "string", method, "leave_one_out", seed),
+            dict.fromkeys(OF_VALUES, score + 0.01 * seed),
+            1.0, (9, 10, 4), ("p", "q"), np.array([6, 7]), ("wr2",),
+            np.zeros((1, 2), np.float32), (), none, none,
+        )
+        for method, score in {"adapert": 0.3, "neighbours": 0.4, "adapert_no_graph": 0.1}.items()
+        for seed in range(2)
+    ]  # fmt: skip
+    where = "a, knowledge: string, split: leave_one_out, wr2_affected"
+    return (
+        STORE,
+        cells,
+        {
+            f"adapert minus neighbours, {where}": -0.1,
+            f"adapert minus adapert_no_graph, {where}": 0.2,
+        },
+    )
+
+
+def embedding_cells():
+    from infosem_jax.benchmark.embedding.cells import STORE, At, Cell
+    from infosem_jax.embedding.metrics import SIX
+
+    cells = [
+        Cell(
+            At("a", "auto 100", method, seed),
+            {**dict.fromkeys(SIX, score), "function_auroc": score + 0.01 * seed},
+            1.0, (("s", 10, 20, 3.0),),
+        )
+        for method, score in {"musegnn": 0.6, "pca": 0.7, "gae": 0.5}.items()
+        for seed in range(3)
+    ]  # fmt: skip
+    return (
+        STORE,
+        cells,
+        {
+            "average rank minus pca, a": 1.0,
+            "function_auroc minus pca, a": -0.1,
+            "function_auroc minus chance, a": 0.11,
+        },
+    )
+
+
+def network_cells():
+    from infosem_jax.benchmark.grn.cells import STORE
+    from infosem_jax.grn.accuracy import At, Cell
+    from infosem_jax.grn.paired import METRICS
+
+    cells = [
+        Cell(
+            At(dataset, "string", "TFs+500", method, "seen", 0),
+            dict.fromkeys(METRICS, score * size), 1.0, ("A",), np.ones(1),
+            np.full(40, score * size), np.full(40, score * size), np.linspace(1, 0, 101),
+        )
+        for dataset, size in (("d", 1.0), ("e", 3.0))
+        for method, score in {
+            "infosem_none": 1.0, "infosem_B": 1.2, "infosem_B_shuffled": 0.9, "correlation": 1.5,
+        }.items()
+    ]  # fmt: skip
+    return (
+        STORE,
+        cells,
+        {
+            "B against none, string, seen, pooled": 1.2,
+            "B against shuffled B, string, seen, per regulator": 1.2 / 0.9,
+            "B against best control, string, seen, pooled": 0.8,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("paper_l1000", expression_cells),
+        ("paper_adapert", perturbation_cells),
+        ("paper_musegnn", embedding_cells),
+        ("paper_infosem", network_cells),
+    ],
+)
+def test_claims_are_what_the_cells_say(name, make, script, tmp_path, monkeypatch):
+    store, cells, wanted = make()
+    folder = tmp_path / "run"
+    for cell in cells:
+        store.write(folder / "part" if name == "paper_adapert" else folder, cell)
+    for place in ("l1000", "perturb"):
+        (tmp_path / place).mkdir()
+    monkeypatch.setenv("INFOSEM_DATA", str(tmp_path))
+    record = tmp_path / "claims.json"
+    monkeypatch.setattr(sys, "argv", [name, "--from", str(folder), "--json", str(record)])
+    script(name).main()
+    found = {each["name"]: each["value"] for each in json.loads(record.read_text())}
+    for claim, value in wanted.items():
+        assert found[f"{name}: {claim}"] == pytest.approx(value), claim
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["paper_musegnn", "paper_adapert", "paper_l1000"])
-def test_quick_run_tests_the_claims(name, real_data, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "claim", "low", "high"),
+    [
+        ("paper_musegnn", "function_auroc minus chance, pbmc", -0.2, 0.2),
+        ("paper_adapert", "adapert minus neighbours", -1, 1),
+        ("paper_l1000", "ridge, all+tissue minus ridge, no organ", -0.2, 0.2),
+        ("paper_infosem", "B against none", 0.3, 3),
+    ],
+)
+def test_quick_run_tests_the_claims(name, claim, low, high, real_data, tmp_path):
     record = tmp_path / "claims.json"
     found = run(name, "--quick", "--out", tmp_path / "run", "--json", record, data=real_data)
     assert found.returncode == 0, found.stderr
     figures = json.loads(record.read_text())
-    assert figures and all(each["target"] is not None for each in figures)
+    values = [each["value"] for each in figures if each["name"].startswith(f"{name}: {claim}")]
+    assert values and all(low < value < high for value in values), figures
     again = run(name, "--from", tmp_path / "run", "--json", record, data=real_data)
     assert again.returncode == 0, again.stderr
     again = [(each["name"], each["value"]) for each in json.loads(record.read_text())]

@@ -9,26 +9,33 @@ import perturbed as made
 import pytest
 from jax import random
 
-from infosem_jax import graphs
+from infosem_jax import graphs, perturbation
 from infosem_jax.nn import GATv2
-from infosem_jax.perturbation import saved
+from infosem_jax.perturbation import AdaPertConfig, Config, Screen, Split, make_problem
+from infosem_jax.perturbation.adapert import (
+    ADDED,
+    default_shares,
+    fit_networks,
+    predict_network,
+    predict_tasks,
+)
 from infosem_jax.perturbation.baselines import METHODS as BASELINES
 from infosem_jax.perturbation.baselines import mean_response
-from infosem_jax.perturbation.config import Config
-from infosem_jax.perturbation.counting import near_genes
-from infosem_jax.perturbation.explain import agreement, contexts, explain
-from infosem_jax.perturbation.likeness import graph_likeness, likeness, text_likeness
+from infosem_jax.perturbation.counting import gene_similarity
+from infosem_jax.perturbation.explanation import agreement, contexts
 from infosem_jax.perturbation.methods import METHODS, NETWORKS, QUICK, configured, shuffled_graph
-from infosem_jax.perturbation.metrics import auroc, evaluate
-from infosem_jax.perturbation.model import ADDED, added_of, fit, infer, predict
-from infosem_jax.perturbation.objective import ordered
-from infosem_jax.perturbation.prepare import base_of
-from infosem_jax.perturbation.recall import recalled
+from infosem_jax.perturbation.neighbour_response import neighbour_outputs
+from infosem_jax.perturbation.objective import ordered_pairs
+from infosem_jax.perturbation.prepare import mean_outputs
 from infosem_jax.perturbation.selector import pool, select
-from infosem_jax.perturbation.splits import Split
-from infosem_jax.perturbation.task import make_problem
+from infosem_jax.perturbation.similarity import (
+    graph_similarity,
+    perturbation_similarity,
+    text_similarity,
+)
+from infosem_jax.scores import auroc
 
-SMALL = Config(
+SMALL = AdaPertConfig(
     features=8, heads=2, layers=1, latent=4, hidden=16, epochs=30, members=1, rate=1e-2,
     held_out=0.2, patience=30, dropout=0.0, components=3,
 )  # fmt: skip
@@ -37,6 +44,14 @@ SETTINGS = asdict(SMALL)
 
 def problem(kind="values", split=None):
     return make_problem(getattr(made, kind)(), split or made.split(), made.knowledge())
+
+
+def screen(kind="values"):
+    """The same, held out by the screen's own parts."""
+    responses = getattr(made, kind)()
+    test = set(made.split().test.tolist())
+    parts = tuple("test" if i in test else "train" for i in range(len(responses.perturbed)))
+    return Screen(responses, {}, parts)
 
 
 def test_attention_of_the_second_kind_by_hand():
@@ -109,73 +124,80 @@ def test_fixed_contexts_are_balls():
 
 
 @pytest.mark.parametrize("kind", ["values", "signed"])
-def test_recall_is_the_neighbours_of_the_baseline_and_never_of_itself(kind):
+def test_the_response_added_to_is_the_baselines_and_never_of_itself(kind):
     own = problem(kind)
     train, known = own.task.train, own.task.knowledge
-    weight = likeness(known, own.task.perturbed, own.task.line, train.perturbed, train.line)
-    near = near_genes(known, train.genes) if kind == "signed" else None
+    weight = perturbation_similarity(
+        known, own.task.perturbed, own.task.line, train.perturbed, train.line
+    )
+    near = gene_similarity(known, train.genes) if kind == "signed" else None
     every = np.arange(len(train.perturbed))
-    found = recalled(weight, train, every, base_of(train, 1.0), 1.0, near)
+    found = neighbour_outputs(weight, train, every, mean_outputs(train, 1.0), 1.0, near)
     right = BASELINES["neighbours_genes"].predict([own.task], 0)[0]
     if kind == "values":
         np.testing.assert_allclose(found[0], right.change, rtol=1e-4, atol=1e-5)
     else:
         odds = 1 / (1 + np.exp(-found))
         np.testing.assert_allclose(odds, [right.de, right.up], rtol=1e-3, atol=2e-4)
-    # Half of the rows may be recalled: the others change nothing, but by the mean.
+    # Half of the rows may be used: the others change nothing, but by the mean.
     other = train._replace(sign=np.where(every[:, None] < 6, train.sign, 0).astype(np.int8))
     if train.delta is not None:
         other = other._replace(delta=np.where(every[:, None] < 6, train.delta, 9))
-    parts = [recalled(weight, r, every[:6], base_of(train, 1.0), 1.0, near) for r in (train, other)]
+    parts = [
+        neighbour_outputs(weight, r, every[:6], mean_outputs(train, 1.0), 1.0, near)
+        for r in (train, other)
+    ]
     np.testing.assert_array_equal(*parts)
-    itself = likeness(known, train.perturbed, train.line, train.perturbed, train.line)
+    itself = perturbation_similarity(
+        known, train.perturbed, train.line, train.perturbed, train.line
+    )
     assert not np.diag(itself).any() and itself.any()
 
 
-def test_likeness_sums_edges_texts_and_genes_in_common():
+def test_similarity_sums_edges_texts_and_genes_in_common():
     known = made.knowledge()
     asked, others = [("p00",), ("p00", "p10")], [("p01",), ("p00",), ("p20",)]
-    found = likeness(known, asked, ["l", "l"], others, ["l"] * 3)
-    parts = [*graph_likeness(known, asked, others), text_likeness(known, asked, others)]
+    found = perturbation_similarity(known, asked, ["l", "l"], others, ["l"] * 3)
+    parts = [*graph_similarity(known, asked, others), text_similarity(known, asked, others)]
     common = np.array([[0, 1, 0], [0, 2**-0.5, 0]])
     right = sum(parts) + common
     assert found[0, 1] == 0 and found[1, 1] > 2**-0.5
     right[0, 1] = 0
     np.testing.assert_allclose(found, right, rtol=1e-5)
     # In another cell line it is the same perturbation, and the nearest.
-    assert likeness(known, asked, ["k", "k"], others, ["l"] * 3)[0].argmax() == 1
+    assert perturbation_similarity(known, asked, ["k", "k"], others, ["l"] * 3)[0].argmax() == 1
 
 
 def test_pairs_in_order_are_those_of_the_auroc():
     rng = np.random.default_rng(0)
     score = rng.normal(size=(20, 5)).astype(np.float32)
     yes, known = rng.random((20, 5)) < 0.4, rng.random((20, 5)) < 0.7
-    right, pairs = ordered(*map(jnp.asarray, (score, yes, known)))
+    right, pairs = ordered_pairs(*map(jnp.asarray, (score, yes, known)))
     for g in range(5):
         own = known[:, g]
         assert float(right[g] / pairs[g]) == pytest.approx(auroc(score[own, g], yes[own, g]))
 
 
 @pytest.mark.parametrize("kind", ["values", "signed"])
-def test_what_the_network_adds_is_chosen_on_perturbations_that_it_did_not_see(kind):
+def test_the_share_added_is_chosen_on_held_out_perturbations(kind):
     own = problem(kind)
-    fitted = fit([own.task], replace(SMALL, epochs=2))[0]
+    fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
     assert set(fitted.added[:1]) <= set(np.float32(ADDED))
     assert kind == "signed" or fitted.added[1] == 1
     nothing = fitted._replace(added=np.zeros(2, np.float32), calibration=1.0)
-    found = predict(nothing, own.truth.perturbed, own.truth.line, own.truth.control)
+    found = predict_network(nothing, own.truth.perturbed, own.truth.line, own.truth.control)
     right = BASELINES["neighbours_genes"].predict([own.task], 0)[0]
     np.testing.assert_allclose(found.change, right.change, rtol=1e-3, atol=1e-3)
-    assert added_of(SMALL, True).tolist() == pytest.approx([0.2, 1.0])
-    assert added_of(replace(SMALL, base="mean"), False).tolist() == [1, 1]
+    assert default_shares(SMALL, True).tolist() == pytest.approx([0.2, 1.0])
+    assert default_shares(replace(SMALL, base="mean"), False).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize("kind", ["values", "signed"])
 def test_the_network_learns_the_groups_and_its_deviations_are_right(kind):
     own = problem(kind)
-    found = infer([own.task], 0, SMALL)[0]
+    found = predict_tasks([own.task], 0, SMALL)[0]
     usual = mean_response(own.task).change
-    scores = evaluate(own.truth, found, usual).metrics
+    scores = perturbation.evaluate(found, own.truth, usual).metrics
     if kind == "values":
         assert scores["pearson_reference"] > 0.9
         assert found.sd is not None and scores["within_90"] > 0.5
@@ -184,6 +206,7 @@ def test_the_network_learns_the_groups_and_its_deviations_are_right(kind):
     assert found.informed.all()
 
 
+@pytest.mark.slow
 def test_fits_together_are_fits_apart_and_see_no_test_response():
     full, known = made.values(), made.knowledge()
     tests = [np.array([4, 9, 14]), np.array([3, 8, 13])]
@@ -193,7 +216,7 @@ def test_fits_together_are_fits_apart_and_see_no_test_response():
 
     def predicted(responses, which=splits):
         tasks = [make_problem(responses, split, known).task for split in which]
-        return infer(tasks, 0, short)
+        return predict_tasks(tasks, 0, short)
 
     together = predicted(full)
     # A fit alone has the first one's key.
@@ -209,68 +232,109 @@ def test_fits_together_are_fits_apart_and_see_no_test_response():
     assert np.abs(other[1].change - together[1].change).max() > 0.1
 
 
-def test_predictions_do_not_depend_on_what_else_is_asked():
+def test_predictions_do_not_depend_on_other_perturbations():
     """A perturbation asked for twice, or beside others, is predicted the same."""
     own = problem()
-    fitted = fit([own.task], replace(SMALL, epochs=2))[0]
+    fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
     control = own.truth.control
-    whole = predict(fitted, own.truth.perturbed, own.truth.line, control)
+    whole = predict_network(fitted, own.truth.perturbed, own.truth.line, control)
     order = [2, 0, 1]
-    moved = predict(fitted, [own.truth.perturbed[i] for i in order], own.truth.line, control[order])
+    moved = predict_network(
+        fitted, [own.truth.perturbed[i] for i in order], own.truth.line, control[order]
+    )
     np.testing.assert_allclose(moved.change, whole.change[order], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [("adapert", "values"), ("gears", "signed")],
-)
-def test_kept_networks_come_back(name, kind, tmp_path):
-    own = problem(kind)
-    # Graph attention comes back with the first; the second has a decoder of its own.
-    small = SETTINGS if name == "adapert" else QUICK | {"context": "none"}
-    settings = small | {"epochs": 2}
-    model = saved.fit_model(own.task, name, settings=settings, seeds=2)
-    saved.save_model(tmp_path / "model.npz", model)
-    back = saved.load_model(tmp_path / "model.npz")
-    query = own.truth.perturbed, own.truth.line, own.truth.control
-    for a, b in zip(saved.predict(model, *query)[:4], saved.predict(back, *query), strict=False):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+@pytest.mark.parametrize("kind", ["values", "signed"])
+def test_fits_come_back_from_their_file(kind, tmp_path):
+    """Graph attention of values, and of signs the decoder with weights per gene."""
+    name = "adapert" if kind == "values" else "gears"
+    small = SETTINGS if kind == "values" else QUICK | {"context": "none"}
+    told = []
+    config = Config(name, "published", small | {"epochs": 2})
+    fitted = perturbation.fit(
+        screen(kind), made.knowledge(), config=config, seeds=2, on_chunk=told.append
+    )
+    assert [progress.done for progress in told] == [1, 2] and told[0].total == 2
+    assert len(fitted.networks) == 2 and fitted.settings["epochs"] == 2
+    perturbation.save(tmp_path / "model.npz", fitted)
+    back = perturbation.load(tmp_path / "model.npz")
+    assert back._replace(train=0, knowledge=0, networks=0) == fitted._replace(
+        train=0, knowledge=0, networks=0
+    )
+    before, after = (perturbation.predict(each, ["p04", "p00+p10"]) for each in (fitted, back))
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
-def test_kept_baselines_predict_as_their_methods(tmp_path):
+def test_methods_without_a_network_are_fitted_alike(tmp_path):
+    config = Config("neighbours", "published")
+    fitted = perturbation.fit(screen(), made.knowledge(), config=config)
+    perturbation.save(tmp_path / "model.npz", fitted)
+    back = perturbation.load(tmp_path / "model.npz")
     own = problem()
-    model = saved.fit_model(own.task, "neighbours")
-    saved.save_model(tmp_path / "model.npz", model)
-    back = saved.load_model(tmp_path / "model.npz")
     right = BASELINES["neighbours"].predict([own.task], 0)[0]
-    found = saved.predict(back, own.truth.perturbed, own.truth.line, own.truth.control)
-    np.testing.assert_allclose(found.change, right.change, rtol=1e-6)
+    test = perturbation.evaluate_held_out(back, screen())
+    np.testing.assert_allclose(test.predicted.change, right.change, rtol=1e-5, atol=1e-6)
+    assert test.truth.perturbed == own.truth.perturbed
+    assert test.scores.metrics["pearson_reference"] > 0.9
+    assert test.mean_scores.metrics["pearson_reference"] == 0
+    # All names of a perturbation are the same; controls of the line are taken where none are given.
+    named, listed = (perturbation.predict(back, x) for x in (["p10+p00"], [("p00", "p10")]))
+    np.testing.assert_array_equal(named.change, listed.change)
+    with pytest.raises(ValueError, match="chooses no nodes"):
+        perturbation.explain(back, "p04")
+    with pytest.raises(ValueError, match="cell lines line, found 'K562'"):
+        perturbation.predict(back, ["p04"], "K562")
+    with pytest.raises(ValueError, match="a list of perturbations"):
+        perturbation.predict(back, "p04")
+    with pytest.raises(ValueError, match="data that were given to fit"):
+        perturbation.evaluate_held_out(back, made.values()._replace(genes=tuple("abcdefghijkl")))
+    everything = perturbation.fit(made.values(), made.knowledge(), config=Config("mean", "none"))
+    assert len(everything.train.perturbed) == 15
+    with pytest.raises(ValueError, match="found one of all"):
+        perturbation.evaluate_held_out(everything, made.values())
     (tmp_path / "model.npz").write_bytes(b"something else")
     with pytest.raises(ValueError):
-        saved.load_model(tmp_path / "model.npz")
+        perturbation.load(tmp_path / "model.npz")
+
+
+def test_no_test_response_enters_a_fit():
+    config = Config("adapert", "published", SETTINGS | {"epochs": 2})
+    full = screen()
+    delta = full.responses.delta.copy()
+    delta[made.split().test] += 9
+    other = full._replace(responses=full.responses._replace(delta=delta))
+    found = [
+        perturbation.predict(perturbation.fit(data, made.knowledge(), config=config), ["p04"])
+        for data in (full, other)
+    ]
+    np.testing.assert_array_equal(found[0].change, found[1].change)
 
 
 def test_contexts_name_neighbours_and_agree_with_a_count_by_hand():
     own = problem()
-    fitted = fit([own.task], replace(SMALL, epochs=2))[0]
-    found = explain(fitted, ("p04",), "line", own.truth.control[:1])
+    config = Config("adapert", "published", SETTINGS | {"epochs": 2})
+    fitted = perturbation.fit(screen(), made.knowledge(), config=config)
+    found = perturbation.explain(fitted, "p04")
     assert found.nodes["gene"].iloc[0] == "p04" and found.nodes["hop"].iloc[0] == 0
     assert set(found.nodes["gene"]) == {f"p0{i}" for i in range(5)}
     chosen = set(found.nodes["gene"][found.nodes["selected"]])
     assert set(found.edges["source"]) | set(found.edges["target"]) <= chosen
-    near = contexts(fitted, own.truth.perturbed, own.truth.line, own.truth.control)
-    share = agreement(near, own.truth, fitted.knowledge.nodes)["selected_share"]
+    network = fitted.networks[0]
+    near = contexts(network, own.truth.perturbed, own.truth.line, own.truth.control)
+    share = agreement(near, own.truth, network.knowledge.nodes)["selected_share"]
     others = (near.hop > 0) & (near.hop < 127)
     assert share == pytest.approx(near.selected[others].mean())
-    plain = fitted._replace(config=replace(SMALL, context="none"))
+    plain = network._replace(config=replace(SMALL, context="none"))
     with pytest.raises(ValueError, match="chooses nodes"):
         contexts(plain, own.truth.perturbed, own.truth.line, own.truth.control)
 
 
 def test_genes_of_which_nothing_is_known_are_flagged_and_predicted():
     own = problem()
-    fitted = fit([own.task], replace(SMALL, epochs=2))[0]
-    odd = predict(fitted, [("nowhere",), ("p04",)], ["line"] * 2, own.truth.control[:2])
+    fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
+    odd = predict_network(fitted, [("nowhere",), ("p04",)], ["line"] * 2, own.truth.control[:2])
     assert odd.informed.tolist() == [False, True] and np.isfinite(odd.change).all()
 
 
@@ -288,15 +352,15 @@ def test_bad_settings_and_tasks_are_refused():
     with pytest.raises(ValueError, match="no settings"):
         configured("mean", {"hops": 2})
     with pytest.raises(ValueError, match="share knowledge"):
-        fit([problem().task, problem().task], SMALL)
+        fit_networks([problem().task, problem().task], SMALL)
     own = problem()
-    fitted = fit([own.task], replace(SMALL, epochs=1))[0]
+    fitted = fit_networks([own.task], replace(SMALL, epochs=1))[0]
     with pytest.raises(ValueError, match="control means"):
-        predict(fitted, [("p00",)], ["line"])
+        predict_network(fitted, [("p00",)], ["line"])
     with pytest.raises(ValueError, match="Expected controls"):
-        predict(fitted, [("p00",)], ["line"], own.truth.control)
+        predict_network(fitted, [("p00",)], ["line"], own.truth.control)
     with pytest.raises(ValueError, match="logarithms mixed"):
-        predict(fitted, [("p00",)], ["line"], np.expm1(2 * own.truth.control[:1]))
+        predict_network(fitted, [("p00",)], ["line"], np.expm1(2 * own.truth.control[:1]))
 
 
 def test_shuffled_graphs_are_a_method_of_their_own():

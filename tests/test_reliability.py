@@ -13,7 +13,7 @@ from infosem_jax.calibration.recalibrate import (
     fit_simulations,
     learn,
     recalibrate,
-    truth_of,
+    true_edges,
 )
 from infosem_jax.calibration.reliability import (
     calibration_error,
@@ -21,10 +21,10 @@ from infosem_jax.calibration.reliability import (
     reliability_scores,
     reliability_table,
 )
-from infosem_jax.cli.demo import SIMULATION
 from infosem_jax.data.dataset import normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import Network, converged
+from infosem_jax.grn.demo import SIMULATION
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges, Normal
 
 SMALL = SimulationConfig(genes=30, regulators=8, cells=60)
@@ -135,7 +135,7 @@ def test_recalibrated_probabilities_mean_what_they_say(gate):
     p = np.concatenate(
         [recalibrate(f.network, learned).probability[candidates(f.network)] for f in fresh]
     )
-    truth = np.concatenate([truth_of(f) for f in fresh])
+    truth = np.concatenate([true_edges(f) for f in fresh])
     scores = reliability_scores(p, truth)
     assert scores["ece"] < 0.03 and scores["ece_top"] < 0.12 and scores["brier_skill"] > 0.2
     assert p.min() > 0 and p.max() < 1
@@ -208,7 +208,7 @@ def test_edge_probabilities_of_the_demo_are_calibrated():
     learned = learn(run(simulations=2), SIMULATION)
     (fresh,) = run(simulations=1, first=50)
     p = recalibrate(fresh.network, learned).probability[candidates(fresh.network)]
-    scores = reliability_scores(p, truth_of(fresh))
+    scores = reliability_scores(p, true_edges(fresh))
     assert scores["ece"] < 0.05 and scores["ece_adaptive"] < 0.05
     assert scores["brier_skill"] > 0.25
     assert (

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn.config import converged
 from infosem_jax.grn.fitting import fit
-from infosem_jax.grn.metrics import evaluate_edges
+from infosem_jax.grn.metrics import evaluate
 from infosem_jax.grn.networks import edges
 from infosem_jax.grn.priors import Normal
 from infosem_jax.grn.result import network
@@ -245,7 +245,7 @@ def test_half_precision_finds_the_same_network():
         config = converged(hidden=8, knots=0, epochs=100, batch_size=50, precision=precision)
         fitted = fit(easy.data, Normal(0.1), config=config)
         weights.append(fitted.weight[0].ravel())
-        scores.append(evaluate_edges(edges(network(fitted)), easy.network)["auprc"])
+        scores.append(evaluate(edges(network(fitted)), easy.network)["auprc"])
     assert not np.array_equal(*weights)
     assert spearmanr(*np.abs(weights)).statistic > 0.95
     assert scores[0] > 0.5

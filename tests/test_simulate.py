@@ -12,9 +12,9 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold, cross_val_predict
 
-from infosem_jax.data.dataset import looks_like_counts
 from infosem_jax.data.io import read_network
 from infosem_jax.data.simulate import MAX_FEEDBACK, SimulationConfig, simulate
+from infosem_jax.data.units import describe_units
 
 CONFIG = SimulationConfig()
 CLEAN = replace(CONFIG, link="linear", shared=0.0, dropout=0.0, library_sd=0.0, cells=2000)
@@ -211,8 +211,8 @@ def test_library_size_scales_whole_cells():
 
 
 def test_counts_are_whole_numbers_and_log_expression_is_not():
-    assert looks_like_counts(simulate(replace(CONFIG, as_counts=True), 0).data.x)
-    assert not looks_like_counts(simulate(CONFIG, 0).data.x)
+    assert describe_units(simulate(replace(CONFIG, as_counts=True), 0).data.x).kind == "counts"
+    assert describe_units(simulate(CONFIG, 0).data.x).kind == "log"
 
 
 @pytest.mark.parametrize(

@@ -6,15 +6,8 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from infosem_jax.benchmark.grn import (
-    KINDS,
-    Universe,
-    candidates,
-    read_split,
-    split,
-    training_labels,
-)
 from infosem_jax.data import dataset, read_expression, read_network
+from infosem_jax.grn.splits import KINDS, Universe, candidates, read_split, split, training_labels
 
 DRAWN = tuple(kind for kind in KINDS if kind != "all")
 
@@ -173,7 +166,7 @@ def test_settings_that_leave_nothing_are_refused_before_drawing():
     of, plain = universe(), inspect.unwrap(split)
     with pytest.raises(ValueError, match="did you mean 'unseen_target'"):
         plain(of, "unseen_targets")
-    with pytest.raises(ValueError, match="choose one of all, seen"):
+    with pytest.raises(ValueError, match="choose from all, seen"):
         plain(of, "x")
     for held_out, validation in ((0.0, 0.1), (1.0, 0.0), (0.6, 0.4), (0.3, -0.1)):
         with pytest.raises(ValueError, match="leave some for training"):

@@ -25,7 +25,7 @@ from infosem_jax.grn import prepare, streaming
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit, fit_many
 from infosem_jax.grn.model import Weights
-from infosem_jax.grn.objective import Choice, InfoSEM, weights
+from infosem_jax.grn.objective import FitIndex, InfoSEM, weights
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors import Normal
 from infosem_jax.grn.result import Fit
@@ -210,12 +210,12 @@ def test_the_objective_is_that_of_data_in_memory(stream, blocks):
     groups = [
         prepare.groups({"": data}, {"": Normal(0.1)}, {"": config})[0] for data in (stream, MEMORY)
     ]
-    shared, (own,) = prepare.cohort(groups[1])
+    shared, (own,) = prepare.fit_data(groups[1])
     graphs, _ = prepare.stack_graphs(groups[0])
     feed = streaming.StreamFeed(stream, graphs, Layout(), share=0.0, seed=0)
     block = next(feed(0))
     zero = np.array(0, np.int32)
-    streamed_own = Choice(zero, zero, zero, zero, weights(config))
+    streamed_own = FitIndex(zero, zero, zero, zero, weights(config))
     which_cells = plan(stream, block_cells=BLOCK, seed=0, epoch=0)[0]
     objective = groups[0].objective
     assert objective == groups[1].objective
@@ -223,14 +223,14 @@ def test_the_objective_is_that_of_data_in_memory(stream, blocks):
         jax.tree.map(jnp.asarray, objective.view(*pair))
         for pair in ((block, streamed_own), (shared, own))
     ]
-    assert [int(view.total) for view in views] == [CELLS, CELLS]
-    assert int(views[0].segments) == 4
+    assert [int(view.extent.total) for view in views] == [CELLS, CELLS]
+    assert int(views[0].extent.segments) == 4
     params = objective.init(random.key(3), views[1])
     params["effect_loc"] += 0.1
 
     @jax.jit
     def cost(params, view, index):
-        cells = Cells(index, jnp.ones(len(index), bool), jnp.int32(view.total))
+        cells = Cells(index, jnp.ones(len(index), bool), jnp.int32(view.extent.total))
         return objective.loss(params, random.key(1), view, cells, jnp.int32(0))
 
     rows = np.arange(len(which_cells), dtype=np.int32)
@@ -288,14 +288,12 @@ def test_a_stop_inside_an_epoch_is_resumed_to_the_bit(stream, streamed, blocks, 
     options = {"config": SETTINGS, "seeds": 2}
     told = []
     with pytest.raises(Interrupted):
-        fit(stream, Normal(0.1), saver=saver, on_chunk=lambda *at: told.append(at), **options)
+        fit(stream, Normal(0.1), saver=saver, on_chunk=told.append, **options)
     # Four blocks make an epoch.
-    assert [epochs for epochs, _ in told] == [(i + 1) // 4 for i in range(chunks)]
+    assert [progress.done for progress in told] == [(i + 1) / 4 for i in range(chunks)]
     again = Saver(tmp_path, {}, resume=True)
     resumed = []
-    other = fit(
-        stream, Normal(0.1), saver=again, on_chunk=lambda *at: resumed.append(at), **options
-    )
+    other = fit(stream, Normal(0.1), saver=again, on_chunk=resumed.append, **options)
     assert identical(other, streamed)
     assert len(resumed) == 4 * streamed.losses.train.shape[1] - chunks
 
@@ -345,7 +343,7 @@ def test_the_pace_of_the_machine_does_not_matter_with_one_block(stream, monkeypa
         group.schedule, optimisers=(("networks", "adam"),), phases=((("networks",), 1),), patience=0
     )
     zero = np.zeros(1, np.int32)
-    own = Choice(zero, zero, zero, zero, weights(SETTINGS))
+    own = FitIndex(zero, zero, zero, zero, weights(SETTINGS))
     rates = {"networks": Rate(np.full(1, 0.05, np.float32), np.ones(1, np.float32))}
     fits = Fits(random.key(0)[None], rates, own._replace(weights=Weights(*np.ones((3, 1)))))
     runs = []

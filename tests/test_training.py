@@ -14,6 +14,7 @@ from infosem_jax.engine.training import by_epoch
 from infosem_jax.engine.types import (
     Cells,
     Chunk,
+    Extent,
     Fits,
     Losses,
     Rate,
@@ -41,8 +42,8 @@ class Data(NamedTuple):
     segments: Any
 
     @property
-    def n_rows(self) -> int:
-        return self.x.shape[0]
+    def extent(self) -> Extent:
+        return Extent(len(self.x), self.n_cells, self.n_held_out, self.total, self.segments)
 
 
 class Part(NamedTuple):

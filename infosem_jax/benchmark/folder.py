@@ -30,8 +30,8 @@ def check(
     out
         The folder.
     record
-        What the results depend on: tables ``run``, ``data`` and ``methods``; None where it is not
-        known yet.
+        What the results depend on: tables ``run``; ``data``, of fingerprints by data set and by
+        what they are of; and ``methods``. None where it is not known yet.
     resume
         Go on with a run there, if there is one.
     overwrite
@@ -75,7 +75,17 @@ def check(
 
 
 def start(out: Path, record: dict[str, Any], *, overwrite: bool) -> None:
-    """Make the folder, or clear it of our files, and write what its results will depend on."""
+    """Make the folder, or clear it of our files, and write what its results will depend on.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    record
+        See `check`.
+    overwrite
+        Remove what an earlier run left.
+    """
     out = FilePath(out)
     out.mkdir(parents=True, exist_ok=True)
     if overwrite:
@@ -87,12 +97,10 @@ def start(out: Path, record: dict[str, Any], *, overwrite: bool) -> None:
                 path.unlink(missing_ok=True)
     if (out / SETTINGS).exists():
         saved = _read_record(out)
-        for name, each in record["data"].items():
-            known = saved["data"].get(name, {}).get("networks", {})
-            record["data"][name] = {**each, "networks": {**known, **each["networks"]}}
+        data = {name: saved["data"].get(name, {}) | own for name, own in record["data"].items()}
         record = {
             **record,
-            "data": {**saved["data"], **record["data"]},
+            "data": {**saved["data"], **data},
             "methods": {**saved["methods"], **record["methods"]},
         }
     with atomic_write(out / SETTINGS) as draft:
@@ -108,12 +116,9 @@ def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
     for name in saved["data"].keys() & now["data"].keys():
         old, new = saved["data"][name], now["data"][name]
-        for what in ("expression", "embeddings"):
-            if old[what] != new[what]:
-                differ.append(f"the {what} of {name}")
-        for network in old["networks"].keys() & new["networks"].keys():
-            if old["networks"][network] != new["networks"][network]:
-                differ.append(f"the network {network} of {name}")
+        differ += [
+            f"the {what} of {name}" for what in old.keys() & new.keys() if old[what] != new[what]
+        ]
     differ += [
         f"the settings of {name}"
         for name in saved["methods"].keys() & now["methods"].keys()

@@ -29,9 +29,10 @@ from infosem_jax.calibration.recalibrate import (
 )
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import read_expression, read_groups, read_regulators
-from infosem_jax.grn.prepare import Priors
+from infosem_jax.grn.priors.binding import Priors
+from infosem_jax.grn.priors.registry import from_record
 from infosem_jax.grn.result import Fit, loss_table
-from infosem_jax.grn.saved import load_fit
+from infosem_jax.grn.saved import load
 
 # A check takes minutes, not hours: larger data are simulated smaller.
 MOST_GENES, MOST_CELLS = 150, 400
@@ -95,7 +96,7 @@ def read_run(folder: Path, expression: Path | None = None, data: Dataset | None 
             f"{folder}: found {there}. Runs of earlier versions, and fits above 1 GiB, were not "
             "saved whole; of a grid, give the folder of one fit. Run infosem fit again to get it."
         )
-    fitted = load_fit(folder / "fit.npz")
+    fitted = load(folder / "fit.npz")
     settings = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     if data is None:
         data = _expression(fitted, settings["run"], expression)
@@ -122,46 +123,42 @@ def check(
     ValueError
         If the priors of the run cannot be built again.
     """
-    tell = on_step or _quiet
+    report = on_step or _ignore
     fitted, data = run.fitted, run.data
     priors = _priors(run.settings) if calibrate else Priors()
-    tell("training and seeds")
+    report("training and seeds")
     findings = [*convergence(fitted), *moved(fitted), *agreement(fitted)]
     findings += [*from_prior(fitted), hubs(fitted)]
-    tell("simulated expression")
+    report("simulated expression")
     predictive = predictive_checks(fitted, data)
     findings += judge_predictive(predictive, fitted)
     recalibration = None
     if calibrate:
-        tell("fits to simulations with known networks")
+        report("fits to simulations with known networks")
         recalibration = _on_simulations(run, priors)
         findings.append(judge_calibration(recalibration))
     return Check(fitted.name, findings, predictive, recalibration, loss_table(fitted))
 
 
-def _quiet(text: str) -> None:
+def _ignore(text: str) -> None:
     pass
 
 
 def _priors(settings: dict[str, Any]) -> Priors:
     """Build the priors of a run again from its settings."""
-    from infosem_jax.grn.priors.registry import build
-
-    found = []
-    for site, table in (("effect", "effect"), ("logit", "edge")):
-        own = dict(settings.get(table, {}))
-        name, file = own.pop("prior", None), own.pop("file", None)
-        if name is not None and ":" in name:
+    tables = {site: settings.get(site, {}) for site in ("effect", "edge")}
+    record = {site: table for site, table in tables.items() if "prior" in table}
+    for table in record.values():
+        if ":" in table["prior"]:
             # What a folder names is not imported: folders are passed on, and code is not checked.
             raise ValueError(
-                f"The run used a prior of its own, {name}, which is not imported here; use "
-                "infosem_jax.calibration.recalibrate.recalibration_for in Python instead."
+                f"The run used a prior of its own, {table['prior']}, which is not imported here; "
+                "use infosem_jax.calibration.recalibrate.recalibration_for in Python instead."
             )
-        try:
-            found.append(None if name is None else build(name, file, site, own))
-        except (ValueError, OSError) as error:
-            raise ValueError(f"Cannot build the run's prior of {table} again: {error}") from error
-    return Priors(*found)
+    try:
+        return from_record(record)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"Cannot build the run's priors again: {error}") from error
 
 
 def _on_simulations(run: Run, priors: Priors) -> Recalibration:
@@ -218,8 +215,7 @@ def _expression(fitted: Fit, record: dict[str, Any], path: Path | None) -> Datas
         else:
             options = {"orientation": record.get("orientation", "auto")}
             options |= {"variant": record.get("variant") or None, "layer": layer}
-            drop = bool(record.get("drop_constant"))
-            read = [read_expression(place, regulators=regulators, drop_constant=drop, **options)]
+            read = [read_expression(place, regulators=regulators, **options)]
         seen += [data for data in read if set(data.genes) == genes]
     named = [data for data in seen if data.name == fitted.name] or seen
     if len(named) != 1:

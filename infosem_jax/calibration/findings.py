@@ -49,7 +49,17 @@ class Finding(NamedTuple):
 def judged(
     topic: str, good: bool, what: str, because: str, do: str, values: dict[str, float]
 ) -> Finding:
-    """Return a finding that is fine, or looks wrong for a reason and with a remedy."""
+    """Return a finding that is fine, or looks wrong for a reason and with a remedy.
+
+    Parameters
+    ----------
+    topic, what, values
+        See `Finding`.
+    good
+        Whether it is fine.
+    because, do
+        See `Finding`; left out where it is fine.
+    """
     if good:
         return Finding(topic, "fine", what, values=values)
     return Finding(topic, "looks wrong", what, because, do, values)

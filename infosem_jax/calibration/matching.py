@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from infosem_jax.data.dataset import Dataset, looks_like_counts
+from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.prepare import PriorLike, Priors, as_priors
+from infosem_jax.data.units import describe_units
+from infosem_jax.grn.priors.binding import PriorLike, Priors, as_priors
 
 HALVINGS = 6
 
@@ -45,7 +46,7 @@ def matched_simulation(data: Dataset, base: SimulationConfig | None = None) -> S
         regulators=regulators,
         cells=len(data.cells),
         mean_in_degree=min(base.mean_in_degree, regulators - 1),
-        as_counts=looks_like_counts(data.x),
+        as_counts=describe_units(data.x).kind == "counts",
     )
     if config.as_counts:
         log_mean = float(np.log(np.maximum(data.x.mean(0), 1e-3)).mean())
@@ -105,7 +106,7 @@ def _zeros(x: np.ndarray) -> float:
 
 
 def _logged(x: np.ndarray) -> np.ndarray:
-    return np.log1p(x) if looks_like_counts(x) else x
+    return np.log1p(x) if describe_units(x).countable else x
 
 
 def _cell_spread(x: np.ndarray) -> float:

@@ -1,16 +1,15 @@
 """The files of a check: one for programs, and one page to read."""
 
-import json
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from infosem_jax._typing import Path
 from infosem_jax.calibration.check import Check
+from infosem_jax.calibration.findings import Finding
 from infosem_jax.calibration.predictive import Predictive
 from infosem_jax.data.io import atomic_write
-from infosem_jax.outputs.render import render
+from infosem_jax.outputs.folder import to_json
+from infosem_jax.outputs.page import Page, Picture, Section, write_page
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,46 +36,53 @@ def write_check(folder: Path, found: Check) -> None:
     if found.recalibration is not None:
         record["calibration"] = found.recalibration.scores.to_dict("index")
     with atomic_write(folder / "check.json") as draft:
-        draft.write_text(json.dumps(_plain(record), indent=1, allow_nan=False) + "\n", "utf-8")
-    with atomic_write(folder / "check.html") as draft:
-        draft.write_text(_page(found), "utf-8")
+        draft.write_text(to_json(record), "utf-8")
+    write_page(folder / "check.html", _page(found))
 
 
-def _page(found: Check) -> str:
+def _page(found: Check) -> Page:
     from infosem_jax.calibration.reliability import reliability_figure
     from infosem_jax.grn import plot
-    from infosem_jax.outputs.page import svg
 
-    figures = [
-        (
-            "How training went",
-            svg(plot.losses(found.losses), "losses"),
-            "Loss over epochs, one line for each seed.",
-        ),
-        (
-            "Genes simulated and measured",
-            svg(_genes_figure(found.predictive), "genes"),
-            "Each point is a gene. On the dashed line, simulated cells are like measured ones.",
-        ),
+    verdicts = (
+        ("looks wrong", "Looks wrong", "bad"),
+        ("note", "Worth knowing", "mixed"),
+        ("fine", "Looks fine", "good"),
+    )
+    sections = []
+    for verdict, heading, tone in verdicts:
+        parts = [_finding(each) for each in found.findings if each.verdict == verdict]
+        sections += [Section(heading, parts=parts, tone=tone)] if parts else []
+    losses = Picture(plot.losses(found.losses), "Loss over epochs, one line for each seed.")
+    genes = Picture(
+        _genes_figure(found.predictive),
+        "Each point is a gene. On the dashed line, simulated cells are like measured ones.",
+    )
+    sections += [
+        Section("How training went", pictures=[losses]),
+        Section("Genes simulated and measured", pictures=[genes]),
     ]
     if found.recalibration is not None:
-        figures.append(
-            (
-                "Edge probabilities on simulations",
-                svg(reliability_figure(found.recalibration.tables), "reliability"),
-                "Share of true edges among pairs of like probability, with 95% intervals, on "
-                "simulations left out of the learning. On the dashed line, probabilities mean "
-                "what they say.",
-            )
+        reliability = Picture(
+            reliability_figure(found.recalibration.tables),
+            "Share of true edges among pairs of like probability, with 95% intervals, on "
+            "simulations left out of the learning. On the dashed line, probabilities mean what "
+            "they say.",
         )
-    order = ("looks wrong", "note", "fine")
-    return render(
-        "check.html",
-        name=found.name,
-        groups=[(v, [f for f in found.findings if f.verdict == v]) for v in order],
-        figures=figures,
-        note=found.recalibration.note if found.recalibration else "",
+        heading, note = "Edge probabilities on simulations", found.recalibration.note
+        sections.append(Section(heading, [note] if note else [], [reliability]))
+    lede = (
+        "Each judgement compares a number with a rule of thumb. It tells where to look; no check "
+        "can tell that a network is right."
     )
+    return Page(f"Check of {found.name}", lede, [], [], sections, {})
+
+
+def _finding(finding: Finding) -> Section:
+    text = [finding.what]
+    text += [f"Perhaps because {finding.because}."] if finding.because else []
+    text += [f"What helps: {finding.do}."] if finding.do else []
+    return Section(finding.topic, text)
 
 
 def _genes_figure(predictive: Predictive) -> "Figure":
@@ -107,15 +113,3 @@ def _genes_figure(predictive: Predictive) -> "Figure":
         ax.set_xlabel(f"{label}, measured", color=INK)
         ax.set_ylabel(f"{label}, simulated", color=INK)
     return figure
-
-
-def _plain(value: Any) -> Any:
-    """Turn numbers of NumPy into plain ones, and what is not finite into null."""
-    if isinstance(value, dict):
-        return {key: _plain(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, np.integer | np.floating | float):
-        number = float(value)
-        return number if np.isfinite(number) else None
-    return value

@@ -23,7 +23,7 @@ from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit_many
 from infosem_jax.grn.networks import Network
-from infosem_jax.grn.prepare import PriorLike
+from infosem_jax.grn.priors.binding import PriorLike
 from infosem_jax.grn.result import network
 
 FEATURES = ("rank", "surprise", "gate")
@@ -135,7 +135,7 @@ def learn(fits: Sequence[Fitted], config: SimulationConfig) -> Recalibration:
             f"Expected at least two simulations, to learn from one and test on another; found "
             f"{len(fits)}."
         )
-    pairs = [(features(f.network), truth_of(f)) for f in fits]
+    pairs = [(features(f.network), true_edges(f)) for f in fits]
     held_out = []
     for i, (own, _) in enumerate(pairs):
         held_out.append(_apply(_map(pairs[:i] + pairs[i + 1 :]), own))
@@ -207,7 +207,7 @@ def candidates(found: Network) -> Bool[np.ndarray, "regulators genes"]:
     return np.asarray(found.regulators)[:, None] != np.asarray(found.genes)
 
 
-def truth_of(fitted: Fitted) -> Bool[np.ndarray, " pairs"]:
+def true_edges(fitted: Fitted) -> Bool[np.ndarray, " pairs"]:
     """Return which candidate pairs are edges of the simulation."""
     place = {gene: i for i, gene in enumerate(fitted.simulation.data.genes)}
     rows = [place[name] for name in fitted.network.regulators]

@@ -136,8 +136,8 @@ def reliability_figure(tables: dict[str, pd.DataFrame]) -> "Figure":
     ax.spines[["left", "bottom"]].set_color(GREY)
     ax.tick_params(color=GREY, labelcolor=INK)
     ax.plot([0, 1], [0, 1], color=GREY, lw=1.2, ls="--")
-    looks = ((ACTIVATES, "o"), (REPRESSES, "s"), (SECOND, "^"))
-    for (name, table), (colour, marker) in zip(tables.items(), looks, strict=False):
+    markers = ((ACTIVATES, "o"), (REPRESSES, "s"), (SECOND, "^"))
+    for (name, table), (colour, marker) in zip(tables.items(), markers, strict=False):
         reach = [table["found"] - table["low"], table["high"] - table["found"]]
         ax.errorbar(
             *(table["stated"], table["found"]),

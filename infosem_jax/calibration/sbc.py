@@ -25,8 +25,7 @@ from infosem_jax.grn.fitting import fit_many
 from infosem_jax.grn.model import Batch, Graph, model, sites
 from infosem_jax.grn.objective import blank
 from infosem_jax.grn.posterior import draw_weights
-from infosem_jax.grn.prepare import Priors
-from infosem_jax.grn.priors.binding import GeneContext, Prior, bind
+from infosem_jax.grn.priors.binding import GeneContext, Prior, Priors, bind
 from infosem_jax.grn.sem import weight_matrix
 
 Shape = Literal["uniform", "overconfident", "underconfident", "biased"]

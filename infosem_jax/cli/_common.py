@@ -1,42 +1,42 @@
 """What all commands share: how errors, progress and tables are shown, and which devices compute."""
 
 import logging
+import threading
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
-T = TypeVar("T")
+from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.outputs.folder import check_file as check_file
+from infosem_jax.outputs.folder import check_folder as check_folder
+
+LOGGER = "infosem_jax"
+SLOW_COMPILATION = 30.0  # seconds
 
 CompileCache = Annotated[
     Path | None,
     typer.Option(help="Private folder for compiled programs, to start faster next time."),
-]
-# Of benchmarks, whose results are a file each.
-Quick = Annotated[
-    bool, typer.Option("--quick", help="A look within minutes: small data or networks, one seed.")
-]
-ComputeMissing = Annotated[
-    bool, typer.Option("--resume", help="Compute only what is missing in the folder.")
-]
-BeginAnew = Annotated[
-    bool, typer.Option("--overwrite", help="Remove the results of an earlier run first.")
 ]
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Show what went wrong and what to do, instead of a traceback; and log to the terminal."""
-    logger = logging.getLogger("infosem_jax")
+    logger = logging.getLogger(LOGGER)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
     try:
         yield
+    except Interrupted as error:
+        typer.echo(f"Saved in {error}; the same command with --resume goes on.", err=True)
+        raise typer.Exit(130) from error
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
         raise typer.Exit(2) from error
@@ -44,9 +44,40 @@ def plain_errors() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+def note(text: str) -> None:
+    """Show a note on the standard error, unless the user wants quiet."""
+    logging.getLogger(LOGGER).info("%s", text)
+
+
 @contextmanager
 def progress(total: int, unit: str) -> Iterator[Any]:
-    """Show a bar with the time left, or in a log a line a minute; yields ``update(done, text)``."""
+    """Show a bar with the time left, or in a log a line a minute; yields ``update(done, text)``.
+
+    Nothing is shown where the user wants quiet.
+    """
+    if logging.getLogger(LOGGER).level > logging.INFO:
+        yield lambda done, text: None
+        return
+    compiling = threading.Timer(SLOW_COMPILATION, note, [_COMPILING])
+    compiling.daemon = True
+    compiling.start()
+    try:
+        with _shown(total, unit) as update:
+
+            def told(done: float | int, text: str) -> None:
+                compiling.cancel()
+                update(done, text)
+
+            yield told
+    finally:
+        compiling.cancel()
+
+
+_COMPILING = "Still compiling, which happens once for data and settings of these sizes."
+
+
+@contextmanager
+def _shown(total: int, unit: str) -> Iterator[Callable[[float, str], None]]:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -73,7 +104,11 @@ def progress(total: int, unit: str) -> Iterator[Any]:
         return
     with Progress(*columns, console=console) as bar:
         task = bar.add_task("compiling", total=total)
-        yield lambda done, text: bar.update(task, completed=done, description=text)
+
+        def update(done: float | int, text: str) -> None:
+            bar.update(task, completed=done, description=text)
+
+        yield update
 
 
 class _Log:
@@ -81,13 +116,20 @@ class _Log:
 
     def __init__(self, total: int, unit: str, every: float = 60.0) -> None:
         self.total, self.unit, self.every = total, unit, every
-        self.began = self.last = time.monotonic()
+        self.last = time.monotonic()
+        # Time and progress of the first report: what was before went into compiling.
+        self.first: tuple[float, float] | None = None
         self.waiting = ""
 
     def update(self, done: float | int, text: str) -> None:
         """Write a line, unless one was written within the last ``every`` seconds."""
         now = time.monotonic()
-        left = "?" if done <= 0 else f"{(now - self.began) * (self.total - done) / done:.0f} s"
+        if self.first is None and done > 0:
+            self.first = now, done
+        left = "?"
+        if self.first is not None and done > self.first[1]:
+            began, before = self.first
+            left = f"{(now - began) * (self.total - done) / (done - before):.0f} s"
         self.waiting = f"{done:.0f}/{self.total} {self.unit}, {left} left, {text}"
         if now - self.last >= self.every:
             self.last = now
@@ -119,6 +161,8 @@ def start_devices(distributed: bool, compile_cache: Path | None) -> None:
 
     import jax
 
+    from infosem_jax.engine.layout import usable_cores
+
     if compile_cache is not None:
         # Whoever can write to the cache can run code here: keep others out.
         if compile_cache.exists() and not compile_cache.is_dir():
@@ -132,7 +176,7 @@ def start_devices(distributed: bool, compile_cache: Path | None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(compile_cache))
     if not distributed:
         if "JAX_NUM_CPU_DEVICES" not in os.environ:
-            jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+            jax.config.update("jax_num_cpu_devices", usable_cores())
         return
     names = {
         "coordinator_address": "JAX_COORDINATOR_ADDRESS",
@@ -166,22 +210,6 @@ def start_devices(distributed: bool, compile_cache: Path | None) -> None:
 def words(text: str) -> list[str]:
     """Return the words of an option, which commas part, each once."""
     return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
-
-
-def choose_methods(names: Sequence[str], known: Mapping[str, T]) -> dict[str, T]:
-    """Return the methods of these names; all of them where no name is given.
-
-    Raises
-    ------
-    ValueError
-        If there is no method of a name.
-    """
-    from infosem_jax._settings import hint
-
-    for name in names:
-        if name not in known:
-            raise ValueError(f"--methods: there is no method {name!r}; {hint(name, known)}")
-    return {name: known[name] for name in names or known}
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
@@ -222,25 +250,6 @@ def read_settings(path: Path | None, method: str) -> dict[str, Any]:
             f"{path}: expected a table [{method}], found {', '.join(other) or 'a value'}."
         )
     return tables.get(method, {})
-
-
-def check_folder(out: Path, files: Collection[str], *, overwrite: bool) -> None:
-    """Refuse a folder that results cannot go to, and make the one that it lies in.
-
-    Raises
-    ------
-    ValueError
-        If it is a file, holds something and is not to be replaced, or holds other files than ours.
-    """
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out}: expected a folder to write to, found a file.")
-    content = {path.name for path in out.glob("*") if not path.name.startswith(".")}
-    if content and not overwrite:
-        raise ValueError(f"{out}: is not empty; choose another folder, or pass --overwrite.")
-    foreign = sorted(content - set(files))
-    if foreign:
-        raise ValueError(f"{out}: holds other files ({', '.join(foreign[:3])}); choose another.")
-    out.absolute().parent.mkdir(parents=True, exist_ok=True)
 
 
 def write_record(folder: Path, tables: dict[str, Any], versions: dict[str, str]) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infosem_jax.cli._common import plain_errors
+from infosem_jax.cli._common import note, plain_errors
 
 if TYPE_CHECKING:
     from infosem_jax.calibration.findings import Finding
@@ -17,7 +17,8 @@ COLOURS = {"looks wrong": typer.colors.RED, "note": typer.colors.YELLOW, "fine":
 def check(
     run: Annotated[Path, typer.Argument(help="Folder that infosem fit wrote.")],
     expression: Annotated[
-        Path | None, typer.Option(help="Where the expression is now, if it was moved.")
+        Path | None,
+        typer.Option(help="Where the expression is now. Default: where it was."),
     ] = None,
     calibrate: Annotated[
         bool,
@@ -26,7 +27,8 @@ def check(
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for check.json and check.html.")
+        Path | None,
+        typer.Option("--out", help="Folder for check.json and check.html. Default: none."),
     ] = None,
 ) -> None:
     """Say in words what looks wrong with a fit, and what looks fine."""
@@ -37,19 +39,17 @@ def check(
         if out is not None and out.is_file():
             raise ValueError(f"--out: expected a folder, found the file {out}.")
         read = checks.read_run(run, expression, _simulated(run) if expression is None else None)
-        found = checks.check(
-            read, calibrate=calibrate, on_step=lambda text: typer.echo(f"{text} ...", err=True)
-        )
+        found = checks.check(read, calibrate=calibrate, on_step=lambda text: note(f"{text} ..."))
         for verdict in COLOURS:
             for finding in found.findings:
                 if finding.verdict == verdict:
-                    _tell(finding)
+                    _print(finding)
         if out is not None:
             write_check(out, found)
             typer.echo(f"Wrote {out}: open {out / 'check.html'}.")
 
 
-def _tell(finding: "Finding") -> None:
+def _print(finding: "Finding") -> None:
     typer.secho(f"{finding.verdict}: {finding.topic}", fg=COLOURS[finding.verdict], bold=True)
     typer.echo(f"  {finding.what}")
     if finding.because:
@@ -68,7 +68,7 @@ def _simulated(run: Path) -> "Dataset | None":
     record = tomllib.loads(settings.read_text(encoding="utf-8")).get("run", {})
     if record.get("command") != "infosem demo":
         return None
-    from infosem_jax.cli.demo import SIMULATION
     from infosem_jax.data.simulate import simulate
+    from infosem_jax.grn.demo import SIMULATION
 
     return simulate(SIMULATION, 0).data

@@ -1,91 +1,58 @@
-"""The demonstration: what each kind of prior is worth on data whose network is known."""
+"""The command ``infosem demo``."""
 
-from collections.abc import Callable
+import math
+from itertools import count
+from typing import TYPE_CHECKING, Annotated
 
-import numpy as np
-import pandas as pd
+import typer
 
-from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
-from infosem_jax.grn.config import Config, converged
-from infosem_jax.grn.fitting import fit
-from infosem_jax.grn.metrics import score_matrix
-from infosem_jax.grn.priors import GeneEmbedding, KnownEdges, Normal, shuffled
-from infosem_jax.grn.result import Fit
-from infosem_jax.grn.run_folder import NamedPrior
+from infosem_jax.cli._common import plain_errors, print_table, progress
+from infosem_jax.cli._inputs import Out, Overwrite
 
-SIMULATION = SimulationConfig(genes=200, cells=100, embedding_information=0.9, known_fraction=0.3)
-SCALE = 0.05
-VARIANTS = ("none", "B", "BC", "B-shuffled")
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-def run_demo(
-    seeds: int, tell: Callable[[str, int, float], None] | None = None
-) -> tuple[pd.DataFrame, Simulation, Fit, list[NamedPrior]]:
-    """Fit every variant to one simulated data set per seed.
+def demo(
+    out: Out,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of simulated data sets.")] = 3,
+    overwrite: Overwrite = False,
+) -> None:
+    """Fit simulated data with and without priors, and compare with the known network."""
+    with plain_errors():
+        from infosem_jax.data.simulate import simulate
+        from infosem_jax.grn import run_folder
+        from infosem_jax.grn.demo import SIMULATION, VARIANTS, demonstrate
+        from infosem_jax.outputs.folder import whole_folder
 
-    All variants see the same data, recipe and prior scale: ``none`` has the prior of B with mean 0.
-
-    Parameters
-    ----------
-    seeds
-        Number of data sets.
-    tell
-        Called after each fit with the variant, the seed and its average precision.
-
-    Returns
-    -------
-    The table ``variant, seed, auprc``; the first data set; its BC fit; and the priors of that fit.
-    """
-    rows, kept = [], None
-    config: Config = converged()
-    simulations = [simulate(SIMULATION, seed) for seed in range(seeds)]
-    for name in VARIANTS:
-        for seed, simulation in enumerate(simulations):
-            effect, edge = _priors(name, simulation, seed)
-            fitted = fit(simulation.data, effect, edge, config=config, key=seed)
-            auprc = average_precision(simulation, fitted)
-            rows.append((name, seed, auprc))
-            if tell is not None:
-                tell(name, seed, auprc)
-            if name == "BC" and seed == 0:
-                kept = (
-                    fitted,
-                    [
-                        NamedPrior(
-                            "effect",
-                            "gene-embedding",
-                            "Simulated embeddings that carry information about the network.",
-                            effect,
-                            {"prior": "gene-embedding", "scale": SCALE},
-                        ),
-                        NamedPrior(
-                            "logit",
-                            "known-edges",
-                            "A share of the true edges, and of the absent ones, is labelled.",
-                            edge,
-                            {"prior": "known-edges"},
-                        ),
-                    ],
-                )
-    if kept is None:
-        raise ValueError(f"Expected at least one seed, found {seeds}.")
-    return pd.DataFrame(rows, columns=pd.Index(["variant", "seed", "auprc"])), simulations[0], *kept
+        run_folder.check_output(out, simulate(SIMULATION, 0).data, overwrite=overwrite)
+        with progress(len(VARIANTS) * seeds, "fits") as update:
+            done = count(1)
+            found = demonstrate(
+                seeds,
+                lambda variant, seed, auprc: update(
+                    next(done), f"{variant}, data set {seed}: {auprc:.3f}"
+                ),
+            )
+        with whole_folder(out) as folder:
+            run_folder.write_run(
+                folder,
+                found.simulation.data,
+                found.fitted,
+                found.priors,
+                record={"command": "infosem demo", "seeds": seeds},
+                title="InfoSEM demonstration",
+                comparison=found.table,
+            )
+        _print_comparison(found.table)
+        typer.echo(f"Wrote {out}: open {out / 'report.html'} in a browser.")
 
 
-def average_precision(simulation: Simulation, fitted: Fit) -> float:
-    """Score a fit's mean |W| against the true network, regulators x genes without self pairs."""
-    genes = simulation.data.genes
-    rows = [genes.index(regulator) for regulator in fitted.regulators]
-    candidate = np.ones((len(rows), len(genes)), bool)
-    candidate[np.arange(len(rows)), rows] = False
-    scores = np.abs(fitted.weight.mean(0))
-    return float(score_matrix(scores, simulation.effect[rows] != 0, candidate)["auprc"])
-
-
-def _priors(name: str, simulation: Simulation, seed: int):
-    embedding = GeneEmbedding(simulation.embedding, scale=SCALE)
-    if name == "none":
-        return Normal(SCALE), None
-    if name == "B-shuffled":
-        return shuffled(embedding, seed), None
-    return embedding, KnownEdges(simulation.known) if name == "BC" else None
+def _print_comparison(table: "pd.DataFrame") -> None:
+    summary = table.groupby("variant", sort=False)["auprc"].agg(["mean", "std"])
+    rows = []
+    for variant, row in summary.iterrows():
+        ratio = row["mean"] / summary.loc["none", "mean"]
+        sd = "" if math.isnan(row["std"]) else f"{row['std']:.3f}"
+        rows.append((str(variant), f"{row['mean']:.3f}", sd, f"{ratio:.2f}"))
+    print_table(("variant", "average precision", "sd over data sets", "ratio to none"), rows)

@@ -1,8 +1,9 @@
 """The commands ``infosem embed``."""
 
-import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,25 +18,11 @@ from infosem_jax.cli._common import (
 )
 
 if TYPE_CHECKING:
-    from infosem_jax.embedding.function import GeneSets
-    from infosem_jax.embedding.studies import Study
+    from infosem_jax.embedding import Fitted
 
 embed_app = typer.Typer(
     help="Genes of several studies embedded together, like beside like.", no_args_is_help=True
 )
-
-FILES = {
-    "embedding.npz": "one vector for each gene: infosem fit --effect gene-embedding=embedding.npz",
-    "genes.h5ad": "all rows as AnnData, genes of studies as observations",
-    "rows.npz": "the same, for infosem embed export and neighbours",
-    "genes.csv": "cluster of each gene of each study",
-    "clusters.csv": "gene sets over-represented in clusters, where gene sets were given",
-    "metrics.json": "measures of the embedding",
-    "losses.csv": "training loss of each epoch, where something was trained",
-    "config.toml": "all settings",
-    "versions.json": "versions of the software, and the device",
-    "report.html": "figures and how to read them",
-}
 
 Run = Annotated[Path, typer.Argument(help="Folder that infosem embed fit wrote.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
@@ -50,7 +37,7 @@ def fit(
         list[Path], typer.Argument(help="Expression: h5ad, npz, or folders with expression.npz.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
-    method: Annotated[str, typer.Option(help="musegnn, pca, gae, wsmae, ...")] = "musegnn",
+    method: Annotated[str, typer.Option(help="Method: musegnn, pca, gae, wsmae, ...")] = "musegnn",
     orthologues: Annotated[
         list[str] | None,
         typer.Option(help="SPECIES=FILE: orthologues to the target species; again for more."),
@@ -58,7 +45,7 @@ def fit(
     target: Annotated[str, typer.Option(help="Species whose symbols name genes.")] = "human",
     species: Annotated[
         list[str] | None,
-        typer.Option(help="STUDY=SPECIES where a file does not say it; again for more."),
+        typer.Option(help="STUDY=SPECIES where a file lacks it; again for more."),
     ] = None,
     label: Annotated[
         list[str] | None,
@@ -66,9 +53,12 @@ def fit(
     ] = None,
     genes: Annotated[int, typer.Option(min=20, help="Most genes of a study.")] = 1000,
     edges: Annotated[
-        str, typer.Option(help="auto, cscore (counts), correlation, cosine or knn.")
+        str,
+        typer.Option(help="Edges by cscore (counts), correlation, cosine, knn or auto."),
     ] = "auto",
-    alpha: Annotated[float, typer.Option(help="p-value below which CS-CORE sees an edge.")] = 0.005,
+    alpha: Annotated[
+        float, typer.Option(help="Two-sided p-value of CS-CORE below which two genes are joined.")
+    ] = 0.005,
     correct: Annotated[
         bool, typer.Option("--correct", help="Correct p-values for the number of pairs.")
     ] = False,
@@ -80,11 +70,14 @@ def fit(
     ] = None,
     sets: Annotated[
         list[Path] | None,
-        typer.Option(help="Gene sets (GMT) to look for in clusters; again for more."),
+        typer.Option(help="Gene sets (GMT) to test for in clusters; again for more."),
     ] = None,
     plane: Annotated[
         str, typer.Option(help="How genes are drawn: umap (if installed), pca or auto.")
     ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with training that was stopped.")
+    ] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Embed the genes of several studies together.
@@ -94,80 +87,55 @@ def fit(
     """
     with plain_errors():
         start_devices(False, None)
+        from infosem_jax import embedding
+        from infosem_jax.data.io import read_orthologues
         from infosem_jax.embedding import reports
-        from infosem_jax.embedding.function import function_recovery, gene_vectors
-        from infosem_jax.embedding.graph import GraphSettings, common, study_graph
-        from infosem_jax.embedding.methods import configured, settings_of
-        from infosem_jax.embedding.metrics import evaluate
-        from infosem_jax.embedding.saved import embedded, export, save
-        from infosem_jax.embedding.studies import harmonise
+        from infosem_jax.embedding.graph import common, isolated
         from infosem_jax.outputs.folder import software_versions, whole_folder
-        from infosem_jax.outputs.page import write_page
 
-        check_folder(out, FILES, overwrite=overwrite)
+        check_folder(out, reports.FILES, overwrite=overwrite)
+        saved = out.absolute().with_name(f".{out.name}.training")
         reports.check_plane(plane)
         settings = read_settings(config, method) | ({} if epochs is None else {"epochs": epochs})
-        chosen, _ = configured(method, settings)
-        graph_settings = GraphSettings(
-            genes=genes,
-            edges=edges,
-            alpha=alpha,
-            correct=correct,
-            threshold=threshold,
+        own = embedding.configured(method, settings).settings
+        graph = embedding.GraphSettings(genes, edges, alpha, correct, threshold)
+        chosen = embedding.Config(method, own, graph, target)
+        tables = {
+            name: read_orthologues(Path(file), source=name, target=target)
+            for name, file in _pairs(orthologues, "--orthologues").items()
+        }
+        gene_sets = {
+            path.name.split(".symbols")[0].split(".gmt")[0]: embedding.read_gene_sets(path)
+            for path in sets or ()
+        }
+        of_study = {"species": _pairs(species, "--species"), "labels": _pairs(label, "--label")}
+        graphs = embedding.study_graphs(
+            embedding.read_studies(studies, **of_study), tables, config=chosen
         )
-        tables = _orthologues(orthologues or [], target)
-        collections = _gene_sets(sets or [])
-        read = _read(studies, _pairs(species or [], "--species"), _pairs(label or [], "--label"))
-        graphs = [
-            study_graph(study, graph_settings) for study in harmonise(read, tables, target=target)
-        ]
-        notes = _notes(graphs)
-        for note in notes:
+        for note in isolated(graphs):
             typer.echo(note, err=True)
-        losses = None
-        if method.startswith("musegnn"):
-            vectors, losses = _train(graphs, settings, method, key)
-        else:
-            vectors = chosen.embed(graphs, key)
-        found = embedded(graphs, vectors, method, seed=key)
-        metrics = evaluate(graphs, vectors, seed=key)
-        names, z = gene_vectors([graph.genes for graph in graphs], vectors)
-        for name, own in collections.items():
-            scores = function_recovery(names, z, own)
-            metrics |= {f"{measure}_{name}": value for measure, value in scores.items()}
-        enriched = reports.enrichment_table(found, collections) if collections else None
+        with progress(getattr(chosen.settings, "epochs", 1), "epochs") as update:
+            told = {"config": chosen, "key": key, "on_chunk": lambda p: update(p.done, p.text)}
+            fitted = embedding.fit_and_save(saved, graphs, resume=resume, **told)
+        metrics = embedding.evaluate(embedding.predict(fitted), graphs, gene_sets)
         record = {
             "command": "infosem embed fit",
             "studies": [str(path) for path in studies],
             "method": method,
             "orthologues": orthologues or [],
             "target": target,
-            "genes": genes,
-            "edges": edges,
-            "alpha": alpha,
-            "correct": correct,
-            "threshold": threshold,
+            **asdict(chosen.graph),
             "key": key,
         }
-        versions = software_versions()
-        own = settings_of(method, settings)
-        facts = {"Settings": record | own, "Files": FILES, "Versions": versions}
-        page = reports.fit_page(
-            graphs, found, metrics, losses, enriched, plane=plane, notes=notes, facts=facts
-        )
+        options = {"sets": gene_sets, "plane": plane, "record": record}
+        versions, table = software_versions(), {} if own is None else asdict(own)
         with whole_folder(out) as folder:
-            save(folder / "rows.npz", found)
-            export(folder / "embedding.npz", found)
-            export(folder / "genes.h5ad", found)
-            reports.cluster_table(found).to_csv(folder / "genes.csv", index=False)
-            if enriched is not None:
-                enriched.to_csv(folder / "clusters.csv", index=False)
-            _write_losses(folder, losses)
-            _write_json(folder / "metrics.json", metrics)
-            write_record(folder, {"run": record, method: own}, versions)
-            write_page(folder / "report.html", page)
+            reports.write_results(folder, fitted, graphs, metrics, versions=versions, **options)
+            write_record(folder, {"run": record, method: table}, versions)
+        shutil.rmtree(saved, ignore_errors=True)
         rows = [(k.replace("_", " "), reports.measured_text(k, v)) for k, v in metrics.items()]
-        title = f"{len(set(found.gene)):,} genes, {len(common(graphs)):,} of them in all studies"
+        n_genes = len(set(fitted.genes.gene))
+        title = f"{n_genes:,} genes, {len(common(graphs)):,} of them in all studies"
         print_table(("measure", "value"), rows, title)
         typer.echo(f"Wrote {out}: open {out / 'report.html'}.")
 
@@ -186,22 +154,14 @@ def export_command(
 ) -> None:
     """Write an embedding, or the graph of like genes, for other software and as a prior."""
     with plain_errors():
-        from infosem_jax.data.io import atomic_write
-        from infosem_jax.embedding.function import nearest_pairs
-        from infosem_jax.embedding.saved import export, one_per_gene
+        from infosem_jax import embedding
 
         if out.exists() and not overwrite:
             raise ValueError(f"{out}: the file exists; choose another, or pass --overwrite.")
         if not out.absolute().parent.is_dir():
             raise ValueError(f"{out}: the folder does not exist; create it first.")
-        if graph and out.suffix != ".csv":
-            raise ValueError(f"--graph: expected a file that ends in .csv, found {out}.")
-        if graph:
-            genes = one_per_gene(_load(folder), study)
-            with atomic_write(out) as draft:
-                nearest_pairs(genes.names, genes.vectors, graph).to_csv(draft, index=False)
-        else:
-            export(out, _load(folder), study=study)
+        found = embedding.predict(_load(folder))
+        embedding.export(out, found, study=study, nearest=graph)
         typer.echo(f"Wrote {out}.")
 
 
@@ -209,126 +169,30 @@ def export_command(
 def neighbours(
     folder: Run,
     gene: Annotated[str, typer.Argument(help="Symbol of the gene.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 10,
+    n: Annotated[int, typer.Option("-n", min=1, help="Number of genes to list.")] = 10,
     study: OneStudy = None,
 ) -> None:
     """List the genes that lie nearest to one, by the cosine of their vectors."""
     with plain_errors():
-        from infosem_jax.embedding.function import nearest_genes
-        from infosem_jax.embedding.saved import one_per_gene
+        from infosem_jax import embedding
 
-        found = one_per_gene(_load(folder), study)
-        near = nearest_genes(found.names, found.vectors, gene, n)
+        near = embedding.neighbours(_load(folder), gene, n, study=study)
         print_table(("gene", "cosine"), [(name, f"{cosine:.3f}") for name, cosine in near], gene)
 
 
-def _load(folder: Path) -> Any:
-    from infosem_jax.embedding.saved import load
+def _load(folder: Path) -> "Fitted":
+    from infosem_jax import embedding
 
-    if not (folder / "rows.npz").is_file():
+    if not (folder / "fitted.npz").is_file():
         raise ValueError(f"{folder}: expected a folder of infosem embed fit.")
-    return load(folder / "rows.npz")
+    return embedding.load(folder / "fitted.npz")
 
 
-def _train(graphs: Any, settings: dict[str, Any], method: str, key: int) -> tuple[Any, Any]:
-    """Train MuSe-GNN with a bar that shows how far it is."""
-    from infosem_jax.embedding import model
-    from infosem_jax.embedding.methods import configured
-
-    _, config = configured(method, settings)
-    with progress(config.epochs, "epochs") as update:
-        fitted = model.fit(
-            graphs,
-            config,
-            seeds=(key,),
-            on_chunk=lambda p: update(p.done, f"loss {float(p.losses.train[0, -1]):.4f}"),
-        )
-    return fitted.vectors[0], fitted.losses
-
-
-def _notes(graphs: Any) -> list[str]:
-    """Say where studies have little to say to each other."""
-    from infosem_jax.embedding.graph import common
-
-    notes = []
-    if len(graphs) == 1:
-        notes.append("One study alone: nothing is joined, and the embedding tells its graph only.")
-    for i, a in enumerate(graphs):
-        for b in graphs[:i]:
-            if not common([a, b]):
-                notes.append(
-                    f"{b.name} and {a.name} share no gene, so that nothing joins them; are their "
-                    "names of one kind, and of one species?"
-                )
-    return notes
-
-
-def _read(paths: list[Path], species: dict[str, str], labels: dict[str, str]) -> "list[Study]":
-    from infosem_jax.embedding.studies import read_study
-
-    names = _names(paths)
-    for what, given in (("--species", species), ("--label", labels)):
-        unknown = sorted(given.keys() - set(names))
-        if unknown:
-            raise ValueError(
-                f"{what}: expected names of studies ({', '.join(names)}), found "
-                f"{', '.join(unknown)}."
-            )
-    found = []
-    for path, name in zip(paths, names, strict=True):
-        known = {"species": species[name]} if name in species else {}
-        if name in labels:
-            known |= {"technique": labels[name], "tissue": ""}
-        found.append(read_study(path, name=name, **known))
-    return found
-
-
-def _names(paths: list[Path]) -> list[str]:
-    """Name studies by their files; where these are alike, by their folders too."""
-    short = [path.name.split(".")[0] for path in paths]
-    if len(set(short)) == len(short):
-        return short
-    return [
-        f"{path.absolute().parent.name}/{name}" for path, name in zip(paths, short, strict=True)
-    ]
-
-
-def _pairs(given: list[str], option: str) -> dict[str, str]:
+def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
     found = {}
-    for text in given:
+    for text in given or ():
         name, sign, value = text.partition("=")
         if not (name and sign and value):
             raise ValueError(f"{option}: expected NAME=VALUE, found {text!r}.")
         found[name] = value
     return found
-
-
-def _orthologues(given: list[str], target: str) -> dict[str, Any]:
-    from infosem_jax.data.io import read_orthologues
-
-    return {
-        species: read_orthologues(Path(file), source=species, target=target)
-        for species, file in _pairs(given, "--orthologues").items()
-    }
-
-
-def _gene_sets(paths: list[Path]) -> "dict[str, GeneSets]":
-    from infosem_jax.embedding.function import read_gene_sets
-
-    return {path.name.split(".symbols")[0].split(".gmt")[0]: read_gene_sets(path) for path in paths}
-
-
-def _write_losses(folder: Path, losses: Any) -> None:
-    if losses is None:
-        return
-    import pandas as pd
-
-    table = pd.DataFrame({"epoch": range(1, losses.shape[1] + 1), "loss": losses[0]})
-    table.to_csv(folder / "losses.csv", index=False)
-
-
-def _write_json(path: Path, values: dict[str, float]) -> None:
-    import math
-
-    known = {k: float(v) if math.isfinite(v) else None for k, v in values.items()}
-    path.write_text(json.dumps(known, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -74,7 +74,7 @@ def scores(summary: pd.DataFrame, measure: str, label: str) -> Figure:
                 str(name), (x, y), fontstyle="italic" if control else "normal", **style, **place
             )
         if len(of):
-            what = "genes dealt anew" if control else "prior"
+            what = "genes permuted" if control else "prior"
             handles[what] = Line2D([], [], ls="none", color=colour, marker=marker)
     ax.margins(x=0.25, y=0.12)
     ax.set(xlabel="Held-out density (nats per value)", ylabel=label)

@@ -15,8 +15,6 @@ import numpyro.distributions as dist
 import pandas as pd
 
 from infosem_jax import _typing
-from infosem_jax.benchmark.grn.cell import At, Cell
-from infosem_jax.benchmark.grn.splits import Universe, candidates
 from infosem_jax.compare.measures import (
     PRIOR_ONLY,
     SHUFFLED,
@@ -31,19 +29,22 @@ from infosem_jax.data.io import atomic_write
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
+from infosem_jax.engine.types import Progress
+from infosem_jax.grn.accuracy import At, Cell
 from infosem_jax.grn.config import Config, converged
 from infosem_jax.grn.evidence import MOST_GENES, held_out_cells
-from infosem_jax.grn.fitting import GridProgress, fit_many
-from infosem_jax.grn.prepare import Job, PriorLike, Priors, as_priors, context, named
-from infosem_jax.grn.priors.binding import Bindable, coverage
+from infosem_jax.grn.fitting import fit_many
+from infosem_jax.grn.prepare import Job, context, named
+from infosem_jax.grn.priors.binding import Bindable, PriorLike, Priors, as_priors, coverage
 from infosem_jax.grn.priors.relabelled import Relabelled
 from infosem_jax.grn.result import Fit
+from infosem_jax.grn.splits import Universe, candidates
 
 RECIPE = converged(epochs=40, start="prior", held_out=0.1)
 # Share of the time of a job that its training takes; the rest is scoring.
 TRAINING = 0.7
 
-Tell = Callable[[float, str], None]
+Report = Callable[[float, str], None]
 
 
 class Plan(NamedTuple):
@@ -89,7 +90,7 @@ def compare(
     samples: int = 64,
     changes: int = 0,
     reference: str | None = None,
-    on_progress: Tell = lambda share, text: None,
+    on_progress: Report = lambda share, text: None,
 ) -> Comparison:
     """Fit data sets with several priors and compare what they predict, and what they find.
 
@@ -107,7 +108,7 @@ def compare(
         Fits of each that differ by random numbers, and what seeds these. The held-out cells of a
         seed are the same for all priors.
     controls
-        Fit each prior that knows genes by name also with its genes dealt anew.
+        Fit each prior that knows genes by name also with its genes permuted.
     halves
         Fit each prior also to two halves of the cells.
     cells, samples
@@ -195,17 +196,17 @@ def make_plan(
                 f"{name}: expected at least {2 * MIN_CELLS} cells to fit halves of them, found "
                 f"{len(each.cells)}; compare without halves."
             )
-    dealt = {}
+    permuted = {}
     if controls:
         among = tuple(sorted(set().union(*(each.regulators for each in data.values()))))
         known = {name: _knows_genes(prior, data, config) for name, prior in chosen.items()}
-        dealt = {
-            name: Priors(*(_dealt(part, knows, among, how.key) for part, knows in known[name]))
+        permuted = {
+            name: Priors(*(_permuted(part, knows, among, how.key) for part, knows in known[name]))
             for name in chosen
             if any(knows for _, knows in known[name])
         }
     universes = _universes(data, truth)
-    return Plan(data, chosen, dealt, universes, config, seeds, halves, how)
+    return Plan(data, chosen, permuted, universes, config, seeds, halves, how)
 
 
 def check_reference(plan: Plan, reference: str | None) -> str:
@@ -229,9 +230,9 @@ def run(
     folder: _typing.Path | None = None,
     savers: tuple[Saver, Saver] | None = None,
     stop: Callable[[], bool] = lambda: False,
-    on_progress: Tell = lambda share, text: None,
+    on_progress: Report = lambda share, text: None,
 ) -> Iterator[Outcome]:
-    """Fit and measure all that is in a plan, in two goes: all cells first, halves of them then.
+    """Fit and measure all that is in a plan: all cells first, halves of them then.
 
     Parameters
     ----------
@@ -241,7 +242,7 @@ def run(
         Where outcomes are written as soon as they are known, and read from on resuming; None
         writes none.
     savers
-        Save the training of the two goes.
+        Save the training of all cells, and of halves.
     stop
         Asked after every outcome: whether to stop.
     on_progress
@@ -266,15 +267,16 @@ def run(
         if path is not None and path.exists():
             done.add(job)
             yield _read(path)
-    tell = _Teller(len(jobs), len(done), on_progress)
-    goes = [_wholes(plan, done, savers and savers[0], tell)]
+    share = _Share(len(jobs), len(done), plan.config.epochs, on_progress)
+    parts = [(1, _wholes(plan, done, savers and savers[0], share))]
     if plan.halves:
-        goes.append(_halves(plan, done, savers and savers[1], tell))
-    for go in goes:
-        for outcome in go:
+        parts.append((2, _halves(plan, done, savers and savers[1], share)))
+    for fits, outcomes in parts:
+        share.begin(fits)
+        for outcome in outcomes:
             if folder is not None:
                 _write(_path(folder, outcome.data, outcome.prior, outcome.part), outcome)
-            tell.measured(f"{outcome.data}, {outcome.prior}, {outcome.part}")
+            share.measure(f"{outcome.data}, {outcome.prior}, {outcome.part}")
             yield outcome
             if stop():
                 raise Interrupted(str(folder))
@@ -294,26 +296,31 @@ def identity(plan: Plan) -> dict[str, Any]:
     }
 
 
-class _Teller:
-    """Turns the progress of groups of fits, and outcomes, into a share of all jobs."""
+class _Share:
+    """Turns the progress of training, and outcomes, into a share of all outcomes."""
 
-    def __init__(self, total: int, done: int, on_progress: Tell):
-        self.total, self.done, self.on_progress = total, float(done), on_progress
-        self.training = 0.0
+    def __init__(self, total: int, done: int, epochs: int, report: Report):
+        self.total, self.done, self.epochs, self.report = total, done, epochs, report
+        self.fits, self.trained, self.measured = 1, 0.0, 0
 
-    def trained(self, progress: GridProgress) -> None:
-        self.training = TRAINING * len(progress.jobs) * progress.epochs / progress.n_epochs
-        where = f"group {progress.group + 1} of {progress.n_groups}"
-        text = f"{where}, epoch {progress.epochs:.0f} of {progress.n_epochs}"
-        self.on_progress(min((self.done + self.training) / self.total, 1.0), text)
+    def begin(self, fits: int) -> None:
+        """Begin a part of which each outcome takes so many fits."""
+        self.fits, self.trained, self.measured = fits, 0.0, 0
 
-    def measured(self, text: str) -> None:
-        self.done += 1.0
-        self.training = max(self.training - TRAINING, 0.0)
-        self.on_progress(min((self.done + self.training) / self.total, 1.0), text)
+    def train(self, progress: Progress) -> None:
+        self.trained = progress.done / self.epochs / self.fits
+        self._report(progress.text)
+
+    def measure(self, text: str) -> None:
+        self.done, self.measured = self.done + 1, self.measured + 1
+        self._report(text)
+
+    def _report(self, text: str) -> None:
+        waiting = TRAINING * max(self.trained - self.measured, 0.0)
+        self.report(min((self.done + waiting) / self.total, 1.0), text)
 
 
-def _wholes(plan: Plan, done: set, saver: Saver | None, tell: _Teller) -> Iterator[Outcome]:
+def _wholes(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterator[Outcome]:
     names = {name: (name, "whole") for name in plan.priors}
     names |= {name + SHUFFLED: (name, "control") for name in plan.controls}
     priors = plan.priors | {name + SHUFFLED: prior for name, prior in plan.controls.items()}
@@ -323,15 +330,15 @@ def _wholes(plan: Plan, done: set, saver: Saver | None, tell: _Teller) -> Iterat
         for name, (prior, part) in names.items()
         if (data, prior, part) in done
     }
-    for job, fitted in _fits(plan, plan.datasets, priors, skip, saver, tell):
+    for job, fitted in _fits(plan, plan.datasets, priors, skip, saver, share):
         data, universe = plan.datasets[job.data], plan.universes.get(job.data)
         yield measure(fitted, data, *names[job.prior], universe, plan.how)
 
 
-def _halves(plan: Plan, done: set, saver: Saver | None, tell: _Teller) -> Iterator[Outcome]:
+def _halves(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterator[Outcome]:
     parts, of = {}, {}
     for name, data in plan.datasets.items():
-        for i, half in enumerate(_split(data, plan.how.key)):
+        for i, half in enumerate(split_cells(data, plan.how.key)):
             parts[half.name], of[half.name] = half, (name, i)
     skip = {
         Job(half, prior, "")
@@ -340,7 +347,7 @@ def _halves(plan: Plan, done: set, saver: Saver | None, tell: _Teller) -> Iterat
         if (data, prior, "halves") in done
     }
     waiting: dict[tuple[str, str], tuple[int, Fit]] = {}
-    for job, fitted in _fits(plan, parts, plan.priors, skip, saver, tell):
+    for job, fitted in _fits(plan, parts, plan.priors, skip, saver, share):
         data, i = of[job.data]
         if (data, job.prior) not in waiting:
             waiting[data, job.prior] = i, fitted._replace(params={})
@@ -355,7 +362,7 @@ def _fits(
     priors: Mapping[str, Priors],
     skip: set[Job],
     saver: Saver | None,
-    tell: _Teller,
+    share: _Share,
 ) -> Iterator[tuple[Job, Fit]]:
     return fit_many(
         datasets,
@@ -363,14 +370,14 @@ def _fits(
         configs={"": plan.config},
         seeds=plan.seeds,
         key=plan.how.key,
-        on_chunk=tell.trained,
+        on_chunk=share.train,
         saver=saver,
         skip=skip,
     )
 
 
-def _split(data: Dataset, key: int) -> list[Dataset]:
-    """Deal the cells to two halves, at random and whatever their order."""
+def split_cells(data: Dataset, key: int) -> list[Dataset]:
+    """Return two data sets of half the cells each, drawn by name, at random."""
     by_name = np.argsort(np.asarray(data.cells))
     order = by_name[np.random.default_rng(key).permutation(len(by_name))]
     return [
@@ -387,9 +394,9 @@ def _split(data: Dataset, key: int) -> list[Dataset]:
 def _knows_genes(
     priors: Priors, datasets: Mapping[str, Dataset], config: Config
 ) -> list[tuple[Any, bool]]:
-    """Tell of both priors whether they know genes by name; user-written functions may."""
+    """Return both priors, and whether they know genes by name; user-written functions may."""
     found = []
-    for site, prior in zip(("effect", "logit"), priors, strict=True):
+    for site, prior in zip(("effect", "logit"), priors[:2], strict=True):
         contexts = [context(data, config, site) for data in datasets.values()]
         user_written = callable(prior) and not isinstance(prior, Bindable | dist.Distribution)
         knows = prior is not None and (
@@ -399,7 +406,7 @@ def _knows_genes(
     return found
 
 
-def _dealt(prior: Any, knows: bool, among: tuple[str, ...], seed: int) -> Any:
+def _permuted(prior: Any, knows: bool, among: tuple[str, ...], seed: int) -> Any:
     return Relabelled(prior, seed=seed, among=among) if knows else prior
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
-from infosem_jax.benchmark.grn.cell import At, Cell
-from infosem_jax.benchmark.grn.cell import measure as measure_cell
-from infosem_jax.benchmark.grn.splits import Split, Universe
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn.accuracy import At, Cell
+from infosem_jax.grn.accuracy import measure as measure_cell
 from infosem_jax.grn.evidence import density, held_out_cells
 from infosem_jax.grn.result import Fit
+from infosem_jax.grn.splits import Universe
 
 ACCURACY = (
     *("auprc", "auprc_ratio", "auroc", "epr", "auprc_ratio_per_regulator"),
@@ -249,8 +249,6 @@ def _between_seeds(fitted: Fit) -> dict[int, dict[str, float]]:
 
 def _accuracy(fitted: Fit, seed: int, prior: str, part: str, universe: Universe) -> list[Cell]:
     """Score |W| against the known edges, and |prior mean| where it tells pairs apart."""
-    nothing = np.zeros_like(universe.candidate)
-    every = Split(nothing, nothing, universe.candidate, "all")
     method = prior + SHUFFLED * (part == "control")
     read_outs = {method: fitted.weight[seed]}
     if np.ptp(fitted.prior_mean[seed][_pairs(fitted)]) > 0:
@@ -262,5 +260,5 @@ def _accuracy(fitted: Fit, seed: int, prior: str, part: str, universe: Universe)
         scores = np.abs(values[np.ix_(rows, columns)]).astype(np.float64)
         scores[rows < 0] = np.nan
         at = At(fitted.name, "truth", "", name, "all", seed)
-        cells.append(measure_cell(at, scores, universe, every, 0.0))
+        cells.append(measure_cell(at, scores, universe, universe.candidate, 0.0))
     return cells

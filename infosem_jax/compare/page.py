@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import tomli_w
 
 from infosem_jax import _typing
-from infosem_jax.benchmark.grn.compare import HEADLINE
 from infosem_jax.compare import _figures as draw
 from infosem_jax.compare.experiment import Plan, identity, run
 from infosem_jax.compare.measures import SHUFFLED
@@ -31,14 +29,18 @@ from infosem_jax.engine.saver import Saver
 from infosem_jax.grn import run_folder
 from infosem_jax.grn.batch import checkpoint_folder
 from infosem_jax.grn.metrics import UNIVERSE
+from infosem_jax.grn.paired import HEADLINE
 from infosem_jax.outputs.folder import software_versions, whole_folder
-from infosem_jax.outputs.page import svg
-from infosem_jax.outputs.render import render
+from infosem_jax.outputs.page import Page, Picture, Section, Table, counted, number, write_board
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STATUS = "comparison.npz"
+FILES = (
+    *("comparison.csv", "summary.csv", "paired.csv", "changes.csv", "versions.json"),
+    *("config.toml", "table.md", "report.html", "plots"),
+)
 LABELS = {
     DENSITY: "held-out density, nats per value",
     HEADLINE: "AUPRC ratio per regulator",
@@ -79,7 +81,7 @@ RULES = {
         "whether it is right or wrong."
     ),
     "Controls": (
-        "Shuffled: the same prior with the names of the genes dealt anew, regulators among "
+        "Shuffled: the same prior with the names of the genes permuted, regulators among "
         "themselves. What a prior knows of genes is what it is better by than this control. Priors "
         "that know no genes have none. The prior alone: edges ranked by their prior mean."
     ),
@@ -134,7 +136,7 @@ def write_comparison(
     """
     saved, own = checkpoint_folder(out), identity(plan) | {"versions": software_versions()}
     for data in plan.datasets.values():
-        run_folder.check_output(out, data, overwrite=overwrite or resume, networks=0)
+        run_folder.check_output(out, data, files=FILES, overwrite=overwrite or resume, networks=0)
     if resume and (saved / STATUS).exists():
         load(saved / STATUS, {}, own)
     elif saved.exists() and not (resume or overwrite):
@@ -215,103 +217,109 @@ def _write(
     versions = software_versions()
     (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n")
     (folder / "config.toml").write_text(tomli_w.dumps(record), encoding="utf-8")
-    plots = {name: svg(figure, name) for name, figure in _figures(comparison).items()}
-    (folder / "plots").mkdir()
-    for name, text in plots.items():
-        (folder / "plots" / f"{name}.svg").write_text(
-            text.replace("currentColor", "#20262e"), encoding="utf-8"
-        )
-    (folder / "table.md").write_text(_markdown(comparison), encoding="utf-8")
-    page = _page(comparison, plan, plots, about, versions)
-    (folder / "report.html").write_text(page, encoding="utf-8")
-
-
-def _figures(comparison: Comparison) -> "dict[str, Figure]":
-    summary, paired = comparison.summary, comparison.paired
-    accuracy = next((name for name in (HEADLINE, "auprc_ratio") if name in summary), None)
-    found = {}
-    if (paired["measure"] == DENSITY).any():
-        label = "Difference of held-out density (nats per value)"
-        found["density"] = draw.differences(paired, DENSITY, label, comparison.reference)
-    if (paired["measure"] == HEADLINE).any():
-        label = f"Difference of {LABELS[HEADLINE]}"
-        found["accuracy"] = draw.differences(paired, HEADLINE, label, comparison.reference)
-    if accuracy and np.isfinite(np.asarray(summary[accuracy], float)).any():
-        found["scores"] = draw.scores(summary, accuracy, SHOWN[accuracy])
-    else:
-        accuracy = None
-    if summary.columns.isin(["seeds_spearman", "halves_spearman"]).any():
-        found["agreement"] = draw.agreement(summary)
-    if draw.is_scan(list(dict.fromkeys(summary["prior"]))):
-        label = SHOWN[accuracy] if accuracy else ""
-        found["strengths"] = draw.strengths(summary, accuracy, label)
-    return found
-
-
-def _tables(comparison: Comparison) -> dict[str, tuple[list[str], list[list[str]]]]:
-    """Return a table of means for all data sets together, and one for each, as texts."""
-    shown = [name for name in SHOWN if name in comparison.summary]
-    tables = {}
-    for dataset, rows in comparison.summary.groupby("dataset", sort=False):
-        texts = [
-            [str(row["prior"]) + SHUFFLED * bool(row["control"]), *(_text(row[n]) for n in shown)]
-            for row in rows.to_dict("records")
-        ]
-        tables[str(dataset)] = (["prior", *(SHOWN[name] for name in shown)], texts)
-    if len(tables) == 2:
-        del tables[""]
-    return tables
-
-
-def _text(value: Any) -> str:
-    return f"{value:.3f}" if pd.notna(value) else "-"
-
-
-def _markdown(comparison: Comparison) -> str:
-    parts = ["# Comparison of priors", *overview(comparison)]
-    for dataset, (columns, rows) in _tables(comparison).items():
-        parts.append(f"## {dataset or 'Mean over data sets'}")
-        parts.append(_grid(columns, rows))
-    columns = ["prior", "against", "measure", "difference [95 %]", "verdict"]
-    rows = [cells_of(row) for row in comparison.paired.to_dict("records")]
-    parts += ["## In pairs", _grid(columns, rows), "## What the columns mean"]
-    parts += [f"**{name}.** {text}" for name, text in RULES.items()]
-    return "\n\n".join(parts) + "\n"
-
-
-def _grid(columns: list[str], rows: list[list[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    escaped = [[text.replace("|", "\\|").replace("<", "&lt;") for text in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in escaped)
+    write_board(folder, _page(comparison, plan, about, versions), plots="svg")
 
 
 def _page(
-    comparison: Comparison,
-    plan: Plan,
-    plots: dict[str, str],
-    about: dict[str, str],
-    versions: dict[str, str],
-) -> str:
-    kinds = {REFERENCE: [], CONTROL: [], READ_OUT: []}
+    comparison: Comparison, plan: Plan, about: dict[str, str], versions: dict[str, str]
+) -> Page:
+    pictures = _pictures(comparison)
+
+    def drawn(*names: str) -> list[Picture]:
+        return [pictures[name] for name in names if name in pictures]
+
+    sizes = [
+        f"{name}: {len(d.cells)} cells, {len(d.genes)} genes." for name, d in plan.datasets.items()
+    ]
+    seeds = f"{counted({'seed': plan.seeds})} of each fit; reference: {comparison.reference}."
+    sections = [
+        Section("In pairs", pictures=drawn("density", "accuracy"), tables=_pairs(comparison))
+    ]
+    if "strengths" in pictures:
+        sections.append(Section("How strong should the prior be?", pictures=drawn("strengths")))
+    tables = _tables(comparison)
+    sections.append(Section("All measures", pictures=drawn("scores", "agreement"), tables=tables))
+    if changes := _changes(comparison):
+        sections.append(Section("What data made of the priors", parts=changes))
+    sections.append(Section("What the columns mean", facts=RULES))
+    return Page(
+        "Comparison of priors",
+        "Which prior knowledge helps the model to predict cells that it has not seen, and is it "
+        "more than a shuffled copy of itself?",
+        [*overview(comparison), " ".join([*sizes, seeds])],
+        _notes(comparison),
+        sections,
+        {"Priors": about, "Versions": versions},
+        frozenset(name for table in tables for name, _ in table.rows if name.endswith(SHUFFLED)),
+    )
+
+
+def _pictures(comparison: Comparison) -> dict[str, Picture]:
+    summary, paired = comparison.summary, comparison.paired
+    accuracy = next((name for name in (HEADLINE, "auprc_ratio") if name in summary), None)
+    found = {}
+
+    def add(name: str, figure: "Figure", caption: str) -> None:
+        found[name] = Picture(figure, caption, name=name)
+
+    if (paired["measure"] == DENSITY).any():
+        label = "Difference of held-out density (nats per value)"
+        add(
+            "density",
+            draw.differences(paired, DENSITY, label, comparison.reference),
+            "Held-out density: right of the dotted line is better. Lines are 95 % intervals. A "
+            "prior that helps is better than the reference and than its own shuffled control.",
+        )
+    if (paired["measure"] == HEADLINE).any():
+        label = f"Difference of {LABELS[HEADLINE]}"
+        figure = draw.differences(paired, HEADLINE, label, comparison.reference)
+        add("accuracy", figure, "Accuracy against the known network, in the same way.")
+    if accuracy and np.isfinite(np.asarray(summary[accuracy], float)).any():
+        add(
+            "scores",
+            draw.scores(summary, accuracy, SHOWN[accuracy]),
+            "Does held-out density, which needs no labels, order priors as accuracy does?",
+        )
+    else:
+        accuracy = None
+    if summary.columns.isin(["seeds_spearman", "halves_spearman"]).any():
+        text = "What seeds, and halves of the cells, agree on."
+        add("agreement", draw.agreement(summary), text)
+    if draw.is_scan(list(dict.fromkeys(summary["prior"]))):
+        add(
+            "strengths",
+            draw.strengths(summary, accuracy, SHOWN[accuracy] if accuracy else ""),
+            "Means over data sets and seeds at every strength; dashed lines are the other priors.",
+        )
+    return found
+
+
+def _pairs(comparison: Comparison) -> list[Table]:
+    kinds: dict[str, list[tuple[str, list[str]]]] = {REFERENCE: [], CONTROL: [], READ_OUT: []}
     for row in comparison.paired.to_dict("records"):
-        kinds[row["kind"]].append((cells_of(row), verdict(row)))
-    return render(
-        "compare.html",
-        overview=overview(comparison),
-        reference=comparison.reference,
-        seeds=plan.seeds,
-        datasets={name: f"{len(d.cells)} cells, {len(d.genes)} genes"
-                  for name, d in plan.datasets.items()},
-        notes=_notes(comparison),
-        tables=_tables(comparison),
-        shuffled=SHUFFLED,
-        kinds={kind: rows for kind, rows in kinds.items() if rows},
-        plots=plots,
-        changes=_changes(comparison),
-        rules=RULES,
-        about=about,
-        versions=versions,
-    )  # fmt: skip
+        name, *texts = cells_of(row)
+        kinds[row["kind"]].append((name, texts))
+    columns = ["Against", "Measure", "Difference [95 %]", "Verdict"]
+    return [
+        Table("Prior", columns, rows, f"Against {'the ' * (kind == REFERENCE)}{kind}", words=2)
+        for kind, rows in kinds.items()
+        if rows
+    ]
+
+
+def _tables(comparison: Comparison) -> list[Table]:
+    """Return a table of means for all data sets together, and one for each, as texts."""
+    shown = [name for name in SHOWN if name in comparison.summary]
+    tables = []
+    for dataset, rows in comparison.summary.groupby("dataset", sort=False):
+        texts = [
+            (f"{row['prior']}{SHUFFLED * bool(row['control'])}", [number(row[n]) for n in shown])
+            for row in rows.to_dict("records")
+        ]
+        title = str(dataset) or "Mean over data sets"
+        tables.append(Table("Prior", [SHOWN[name] for name in shown], texts, title))
+    # Of one data set, its table is the mean.
+    return tables[1:] if len(tables) == 2 else tables
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -330,20 +338,23 @@ def _notes(comparison: Comparison) -> list[str]:
     return notes
 
 
-def _changes(comparison: Comparison) -> list[tuple[str, list[list[str]]]]:
+def _changes(comparison: Comparison) -> list[Section]:
+    """Return a table of the edges that data moved most, for each data set and prior."""
     if not len(comparison.changes):
         return []
-    return [
-        (
-            ", ".join(map(str, names)) if isinstance(names, tuple) else str(names),
-            [
+    sections = []
+    for names, rows in comparison.changes.groupby(["dataset", "prior"], sort=False):
+        moved = [
+            (
+                r["source"],
                 [
-                    r["source"],
                     r["target"],
-                    *(f"{r[c]:+.4f}" for c in ("prior_mean", "weight", "change")),
-                ]
-                for r in rows.head(20).to_dict("records")
-            ],
-        )
-        for names, rows in comparison.changes.groupby(["dataset", "prior"], sort=False)
-    ]
+                    *(number(r[c], 4, sign=True) for c in ("prior_mean", "weight", "change")),
+                ],
+            )
+            for r in rows.head(20).to_dict("records")
+        ]
+        table = Table("Regulator", ["target", "prior mean", "weight", "change"], moved, words=1)
+        name = ", ".join(map(str, names)) if isinstance(names, tuple) else str(names)
+        sections.append(Section(name, tables=[table], folded=True))
+    return sections

@@ -3,7 +3,7 @@
 Means are over seeds first and over data sets then. A difference of held-out density is taken cell
 by cell, since both fits of a pair have seen, and not seen, the same cells; its 95 % interval is a
 bootstrap over cells and seeds within each data set, whose means are averaged over data sets.
-Differences of accuracy are those of `infosem_jax.benchmark.grn.compare.paired`, over regulators and
+Differences of accuracy are those of `infosem_jax.grn.paired.paired`, over regulators and
 seeds. Data sets are not resampled.
 """
 
@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax.benchmark.grn.compare import HEADLINE, paired
 from infosem_jax.compare.measures import PRIOR_ONLY, SHUFFLED, Outcome
+from infosem_jax.grn.paired import HEADLINE, paired
+from infosem_jax.scores import draws_interval
 
 DENSITY = "density"
 PAIRED = (
@@ -39,7 +40,7 @@ class Comparison(NamedTuple):
         empty ``dataset`` are means over data sets.
     paired
         Columns ``prior, against, kind, measure, difference, low, high, data_sets, pairs, won``:
-        priors against the ``reference``, their ``own control`` (genes dealt anew) and, by accuracy,
+        priors against the ``reference``, their ``own control`` (genes permuted) and, by accuracy,
         ``its prior alone``. Differences of ``density`` are in nats per measured value.
     changes
         Columns ``dataset, prior, source, target, prior_mean, weight, change``.
@@ -110,11 +111,11 @@ def paired_density(
             draws.append(_bootstrap(table, rng))
             pairs += int(np.isfinite(table).sum())
             won += int((table > 0).sum())
-    ends = np.percentile(np.mean(draws, axis=0), [2.5, 97.5]) if draws else (np.nan, np.nan)
+    low, high = draws_interval(np.mean(draws, axis=0) if draws else np.empty(0))
     return {
         "difference": float(np.mean(means)) if means else np.nan,
-        "low": float(ends[0]),
-        "high": float(ends[1]),
+        "low": low,
+        "high": high,
         "data_sets": len(means),
         "pairs": pairs,
         "won": won,

@@ -1,5 +1,6 @@
 """Data: expression, networks, embeddings and gene texts, read safely and validated once."""
 
+from infosem_jax.data import simulate
 from infosem_jax.data.catalog import CATALOG, Entry, fetch
 from infosem_jax.data.dataset import NORMALISATIONS, Dataset, Normalisation, dataset, normalise
 from infosem_jax.data.gene_text import embed_genes, embed_text, read_gene_text
@@ -60,6 +61,7 @@ __all__ = [
     "read_orthologues",
     "read_regulators",
     "read_signed_edges",
+    "simulate",
     "write_embedding",
     "write_sparse_simulation",
 ]

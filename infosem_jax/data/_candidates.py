@@ -10,21 +10,14 @@ from pathlib import Path as FilePath
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
 
 from infosem_jax._typing import Path
+from infosem_jax.data._edge_table import REGULATOR, TARGET, edge_signs, read_edge_table
 from infosem_jax.data._files import reading
 from infosem_jax.data._networks import read_network
-from infosem_jax.data._tables import delimiter, open_text, pick, read_matrix, read_table
+from infosem_jax.data._tables import delimiter, open_text, pick, read_matrix
 
 _GENE, _PEAK = "gene_short_name", "peak_id"
-_SOURCE = ("source", "tf", "gene1", "regulator")
-_TARGET = ("target", "gene2", "gene")
-_MODE = ("sign", "mode", "mor", "type", "effect", "interaction")
-_UP = ("+", "activator", "activation", "activates", "activating", "positive", "up")
-_DOWN = ("-", "repressor", "repression", "represses", "repressing", "inhibition", "negative")
-_SIGNS = dict.fromkeys(_UP, 1.0) | dict.fromkeys((*_DOWN, "inhibitor", "down"), -1.0)
-_SIGNS |= dict.fromkeys(("", "?", "unknown", "nan", "none"), 0.0)
 
 FORMS = (
     "expected a CellOracle base network (gene_short_name and one 0/1 column per regulator), an "
@@ -64,7 +57,7 @@ def read_candidates(path: Path) -> pd.DataFrame:
     names = [name.lower() for name in header]
     if _GENE in names:
         return _edges(file, _read_base_network(file, header))
-    if pick(names, *_SOURCE) and pick(names, *_TARGET):
+    if pick(names, *REGULATOR) and pick(names, *TARGET):
         return read_network(file)
     try:
         x, targets, regulators = read_matrix(file, "table of candidate edges")
@@ -86,53 +79,13 @@ def read_signed_edges(path: Path) -> pd.DataFrame:
     ValueError
         If a column is missing, a sign cannot be read, or none is known.
     """
-    frame = read_table(path, "table of signed edges")
-    columns = [pick(frame.columns, *names) for names in (_SOURCE, _TARGET, _MODE)]
-    if None in columns:
-        raise ValueError(
-            f"{path}: expected columns source, target and sign (or mode, mor, type), found "
-            f"{', '.join(filter(None, frame.columns))}."
-        )
-    edges = frame[columns].set_axis(["source", "target", "sign"], axis=1)
-    edges = edges.assign(sign=edge_signs(edges, str(path)))
+    table = read_edge_table(path, "table of signed edges")
+    edges = table.frame[["source", "target"]].assign(sign=edge_signs(table.frame, str(path)))
     edges = edges[(edges["sign"] != 0) & (edges["source"] != edges["target"])].drop_duplicates()
     edges = edges.drop_duplicates(["source", "target"], keep=False).reset_index(drop=True)
     if edges.empty:
         raise ValueError(f"{path}: no edge with one known sign.")
     return edges.astype({"sign": np.int8})
-
-
-def edge_signs(table: pd.DataFrame, what: str) -> Float[np.ndarray, " pairs"]:
-    """Read the column ``sign`` or ``mode`` of a table of edges as 1, -1 and 0 (unknown).
-
-    Numbers count by their sign; words are activator, repressor and their like, in any case.
-
-    Parameters
-    ----------
-    table
-        Edges.
-    what
-        What the table is called in messages.
-
-    Raises
-    ------
-    ValueError
-        If there is no such column, or it holds something else.
-    """
-    column = pick(table.columns, "sign", "mode")
-    if column is None:
-        raise ValueError(
-            f"{what}: expected a column sign (1, -1) or mode (activator, repressor), found "
-            f"{', '.join(map(str, table))}."
-        )
-    text = table[column].astype(str).str.strip().str.lower()
-    signs = np.sign(pd.to_numeric(text, errors="coerce")).fillna(text.map(_SIGNS))
-    if signs.isna().any():
-        raise ValueError(
-            f"{what}: expected 1, -1, activator or repressor in column {column}, found "
-            f"{table.loc[signs.isna().to_numpy(), column].iloc[0]!r}."
-        )
-    return signs.to_numpy(np.float64)
 
 
 def _header(file: FilePath) -> list[str]:

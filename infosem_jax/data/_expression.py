@@ -20,7 +20,6 @@ def read_expression(
     layer: str | None = None,
     orientation: Orientation = "auto",
     variant: str | None = None,
-    drop_constant: bool = False,
     name: str | None = None,
 ) -> Dataset:
     """Read expression and candidate regulators from a file or a benchmark folder.
@@ -54,9 +53,6 @@ def read_expression(
         Where the genes are.
     variant
         Matrix of an npz file with several.
-    drop_constant
-        Leave out genes with the same value in every cell, and log how many, instead of refusing
-        the data.
     name
         What the data are called in reports; the file's name where None.
 
@@ -72,10 +68,6 @@ def read_expression(
     source = read_source(path, layer, variant)
     regulators = source.regulators if regulators is None else tuple(regulators)
     values, cells, genes = _orient(path, source, regulators, orientation)
-    if drop_constant and len(values):
-        varies = values.min(0) != values.max(0)
-        _log.info("%s: left out %d constant genes", path, (~varies).sum())
-        values, genes = values[:, varies], tuple(np.asarray(genes, object)[varies])
     return dataset(values, genes, regulators, cells=cells, name=name or _name(path))
 
 

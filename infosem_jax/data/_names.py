@@ -1,37 +1,40 @@
 """Matching of gene names: regulators to genes, tables to genes, with messages that help."""
 
 import difflib
+import re
 
 from infosem_jax._typing import Names
 
 
-def match_regulators(genes: Names, regulators: Names) -> tuple[str, ...]:
-    """Return the regulators that are among the genes, in the order of the genes.
+def match_regulators(genes: Names, regulators: Names) -> tuple[tuple[str, ...], list[str]]:
+    """Return the regulators that are among the genes, in their order, and how many those are.
 
     Raises
     ------
     ValueError
-        If none is, naming the nearest symbols and whether only the case differs.
+        If none is, or fewer than a tenth of them that are also fewer than a fiftieth of the genes;
+        naming the nearest symbols and whether only the case or a version differs.
     """
     wanted = set(regulators)
     found = tuple(gene for gene in genes if gene in wanted)
-    if found:
-        return found
+    if 10 * len(found) >= len(wanted) or 50 * len(found) >= len(genes) > 0 < len(found):
+        text = f"{len(found)} of {len(wanted)} candidate regulators are among the genes"
+        return found, [text] if len(found) < len(wanted) else []
+    count = f"Only {len(found)}" if found else "None"
     raise ValueError(
-        f"None of the {len(wanted)} regulators is among the {len(genes)} genes. "
-        + _hint(genes, regulators)
+        f"{count} of the {len(wanted)} regulators is among the {len(genes)} genes. "
+        + near_misses(genes, [name for name in regulators if name not in set(found)])
     )
 
 
-def _hint(genes: Names, names: Names) -> str:
-    upper = {gene.upper(): gene for gene in genes}
-    same = [(name, upper[name.upper()]) for name in names if name.upper() in upper]
-    if same:
-        shown = ", ".join(f"{a} / {b}" for a, b in same[:3])
-        return (
-            f"{len(same)} match when case is ignored ({shown}): is one list human (upper case) "
-            "and the other mouse (capitalised)?"
-        )
+def near_misses(genes: Names, names: Names) -> str:
+    """Say what names that are not among the genes may be meant for."""
+    for what, key in _LOOSER.items():
+        there = {key(gene): gene for gene in genes}
+        same = [(name, there[key(name)]) for name in names if key(name) in there]
+        if same:
+            shown = ", ".join(f"{a} / {b}" for a, b in same[:3])
+            return f"{len(same)} match when {what[0]} ({shown}){what[1]}"
     near = []
     for name in list(names)[:20]:
         near += [(name, gene) for gene in difflib.get_close_matches(name, genes, n=1, cutoff=0.75)]
@@ -41,3 +44,17 @@ def _hint(genes: Names, names: Names) -> str:
         f"Regulators look like {', '.join(list(names)[:3])}; genes look like "
         f"{', '.join(list(genes)[:3])}: check for Ensembl identifiers, and the matrix orientation."
     )
+
+
+def without_version(name: str) -> str:
+    """Return an Ensembl identifier without its version; other names as they are."""
+    return re.sub(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$", r"\1", name)
+
+
+_LOOSER = {
+    (
+        "case is ignored",
+        ": is one list human (upper case) and the other mouse (capitalised)?",
+    ): str.upper,
+    ("versions are left out", "; leave them out of both."): without_version,
+}

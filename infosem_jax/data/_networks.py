@@ -6,20 +6,17 @@
 
 import csv
 import logging
+import re
 from pathlib import Path as FilePath
 
 import numpy as np
 import pandas as pd
 
 from infosem_jax._typing import Path
+from infosem_jax.data._edge_table import edge_signs, edge_weights, read_edge_table
 from infosem_jax.data._tables import delimiter, open_text, pick, read_table
 
-_REGULATOR = ("regulator", "tf", "symbol", "gene", "gene_symbol")
-_SOURCE = ("source", "tf", "gene1", "regulator")
-_TARGET = ("target", "gene2", "gene")
-_WEIGHT = ("weight", "edgeweight", "importance", "score")
-_SIGN = ("sign", "type")
-_SIGNS = {"+": 1, "1": 1, "1.0": 1, "+1": 1, "-": -1, "-1": -1, "-1.0": -1, "0": 0, "?": 0, "": 0}
+_REGULATOR = ("regulator", "tf", "symbol", "hgncsymbol", "genesymbol", "genename", "gene")
 
 _log = logging.getLogger("infosem_jax")
 
@@ -28,8 +25,9 @@ def read_regulators(path: Path) -> tuple[str, ...]:
     """Read gene symbols from a list or table, plain or gzipped, each once and in order.
 
     One symbol per line, or a CSV or TSV file whose column ``regulator``, ``TF``, ``symbol`` or
-    ``gene`` holds them (any case); the first column where no header has such a name. Blank lines
-    and lines that start with ``#`` are skipped.
+    ``gene`` holds them (any case); the first column where no header has such a name. A column
+    ``is_tf`` (also ``Is TF?``) tells which of the genes count. Blank lines and lines that start
+    with ``#`` are skipped.
 
     Raises
     ------
@@ -41,27 +39,40 @@ def read_regulators(path: Path) -> tuple[str, ...]:
     with open_text(path, "list of regulators") as stream:
         lines = [line for line in stream if line.strip() and not line.lstrip().startswith("#")]
         rows = list(csv.reader(lines, delimiter=delimiter(lines[0]))) if lines else []
-        header = [cell.strip().lower() for cell in rows[0]] if rows else []
+        header = [re.sub(r"\W|_", "", cell).lower() for cell in rows[0]] if rows else []
         column = pick(header, *_REGULATOR)
-        index = header.index(column) if column else 0
-        cells = [row[index].strip() for row in rows[column is not None :] if len(row) > index]
+        # What R and pandas save beside a list is a row number.
+        index = header.index(column) if column else int(len(header) > 1 and not header[0])
+        body = rows[column is not None or (len(header) > 1 and not header[0]) :]
+        if column and "istf" in header:
+            flag = header.index("istf")
+            yes = ("1", "1.0", "true", "yes", "y", "t")
+            body = [row for row in body if len(row) > flag and row[flag].strip().lower() in yes]
+        cells = [row[index].strip() for row in body if len(row) > index]
         found = tuple(dict.fromkeys(cell for cell in cells if cell))
         if not found:
             raise ValueError("it lists no regulator; expected one gene symbol per line.")
         return found
 
 
-def read_network(path: Path) -> pd.DataFrame:
+def read_network(path: Path, *, weight: str | None = None) -> pd.DataFrame:
     """Read directed edges into the columns ``source`` and ``target``, and what else is there.
 
-    Headers, in any case: ``source,target``, ``TF,Target`` or ``Gene1,Gene2``. Optional columns
-    become ``weight`` (also ``EdgeWeight``, ``importance``, ``score``), ``label`` (1 present,
-    0 absent), ``sign`` (also ``Type``: ``+``, ``-``) and ``split`` (kept as it is). Self pairs and
-    repeated rows are dropped; a pair listed with both signs gets the sign 0.
+    Columns may be called as by any tool that `read_edge_table` knows. Optional ones become
+    ``weight`` (also ``EdgeWeight``, ``importance``, ``score``, ``coef_mean``, ...), ``label``
+    (1 present, 0 absent), ``sign`` (also ``Type``: ``+``, ``-``) and ``split`` (kept as it is).
+    Self pairs and repeated rows are dropped; a pair listed with both signs gets the sign 0.
 
     GENELink's ``Label.csv``, or the folder that holds it, gives genes by number. The numbers count
     along ``Target.csv`` of the same folder and mean other genes in any other, so symbols are looked
     up there, and ``TF.csv`` has to agree.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    weight
+        Column to take as ``weight``; the first of a usual name where None.
 
     Raises
     ------
@@ -72,22 +83,18 @@ def read_network(path: Path) -> pd.DataFrame:
         with two labels, weights or splits, and if no edge is left.
     """
     file = _network_file(FilePath(path))
-    frame = read_table(file, "network")
-    source, target = pick(frame.columns, *_SOURCE), pick(frame.columns, *_TARGET)
-    if source is None or target is None:
-        raise ValueError(
-            f"{file}: expected a header with source,target or TF,Target or Gene1,Gene2, found "
-            f"{', '.join(filter(None, frame.columns))}; add one of them as the first line."
-        )
-    edges = pd.DataFrame({"source": frame[source], "target": frame[target]})
-    if column := pick(frame.columns, *_WEIGHT):
-        edges["weight"] = _numbers(file, frame[column])
+    table = read_edge_table(file, "network", weight=weight)
+    frame = table.frame
+    edges = frame[["source", "target"]]
+    if table.weight:
+        edges = edges.assign(weight=edge_weights(table, str(file)))
     if "label" in frame:
-        edges["label"] = _labels(file, frame["label"])
-    if column := pick(frame.columns, *_SIGN):
-        edges["sign"] = _signs(file, frame[column])
+        edges = edges.assign(label=_labels(file, frame["label"]))
+    if table.sign:
+        signs = edge_signs(frame[[table.sign]], str(file))
+        edges = edges.assign(sign=signs.astype(np.int8))
     if "split" in frame:
-        edges["split"] = frame["split"]
+        edges = edges.assign(split=frame["split"])
     edges = _resolve(file, edges)
     if (edges[["source", "target"]] == "").any(axis=None):
         raise ValueError(f"{file}: some rows lack the source or target; remove them.")
@@ -183,15 +190,5 @@ def _labels(file: FilePath, column: pd.Series) -> pd.Series:
         raise ValueError(
             f"{file}: expected labels 1 (present) and 0 (absent), found "
             f"{values[~values.isin((0, 1))].iloc[0]:g}."
-        )
-    return values.astype(np.int8)
-
-
-def _signs(file: FilePath, column: pd.Series) -> pd.Series:
-    values = column.map(_SIGNS)
-    if values.isna().any():
-        raise ValueError(
-            f"{file}: expected + or - in column {column.name}, found "
-            f"{column[values.isna()].iloc[0]!r}."
         )
     return values.astype(np.int8)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import h5py
 import numpy as np
@@ -20,6 +20,8 @@ from infosem_jax._typing import Path
 from infosem_jax.data._files import LIMITS, Limits, check_h5, reading
 from infosem_jax.data._sources import _marked
 from infosem_jax.data._tables import pick
+from infosem_jax.data.dataset import check_scale
+from infosem_jax.data.units import Facts, decide, look_at, merge
 
 KIND = "AnnData store"
 
@@ -234,7 +236,7 @@ def measure(
     n_cells, size = matrix.shape[0], len(kept)
     weight, n, same = (np.zeros(size, int) for _ in range(3))
     mean, squares, first = (np.zeros(size) for _ in range(3))
-    slots, largest, fraction = 0, 0.0, None
+    slots, facts = 0, None
     # Lengths, columns and values apart, so that the digest does not depend on the chunks.
     digests = [hashlib.sha256() for _ in range(3)]
     for start in range(0, n_cells, chunk_cells):
@@ -249,10 +251,9 @@ def measure(
         ):
             digest.update(part.astype(dtype).tobytes())
         rows = keep(rows, kept)
-        fraction = _first_fraction(rows.data) if fraction is None else fraction
-        largest = max(largest, float(rows.data.max(initial=0)))
-        if fraction is not None:
-            _check_scale(how, name, fraction, counts=False)
+        facts = look_at(rows, 64) if facts is None else merge(facts, look_at(rows, 64))
+        if start == 0 and len(cells) >= 1000:  # enough to tell, before the rest is read
+            check_scale(how, decide(facts), name)
         if start == 0:
             first = rows[[0]].toarray()[0]
         columns = rows.indices.astype(np.intp)
@@ -272,8 +273,7 @@ def measure(
         weight += add
         if on_chunk is not None:
             on_chunk(int(cells[-1]) + 1, n_cells)
-    counts = fraction is None and largest >= 2
-    _check_scale(how, name, largest if fraction is None else fraction, counts)
+    check_scale(how, decide(cast(Facts, facts)), name)
     constant = np.where(first == 0, n == 0, same == n_cells)
     digest = hashlib.sha256(b"".join(part.digest() for part in digests)).hexdigest()
     return Moments(kept, n, mean, squares, constant, slots, digest)
@@ -439,21 +439,3 @@ def _check_values(rows: sp.csr_array, start: int, names: tuple[str, ...], name: 
                 f"{name}: values are {what} (first: row {row}, gene "
                 f"{names[rows.indices[entry]]}); {remedy}."
             )
-
-
-def _check_scale(how: str, name: str, example: float, counts: bool) -> None:
-    if how.startswith("log1p_cpm") and not counts:
-        raise ValueError(
-            f"{name}: {how} expects raw counts (whole numbers), found values such as "
-            f"{example:.4g}. For log expression use 'zscore' or 'zscore_nonzero'."
-        )
-    if how.startswith(("zscore", "cell_range")) and counts:
-        raise ValueError(
-            f"{name}: {how} expects log expression, found whole numbers up to "
-            f"{example:.0f}, which look like counts. Use 'log1p_cpm_zscore' for counts."
-        )
-
-
-def _first_fraction(values: np.ndarray) -> float | None:
-    fractions = values != np.round(values)
-    return float(values[fractions.argmax()]) if fractions.any() else None

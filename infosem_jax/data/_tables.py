@@ -28,11 +28,28 @@ class Matrix(NamedTuple):
     columns: tuple[str, ...]
 
 
-def read_table(path: Path, kind: str = "table", limits: Limits = LIMITS) -> pd.DataFrame:
+def read_table(
+    path: Path,
+    kind: str = "table",
+    limits: Limits = LIMITS,
+    *,
+    header: list[str] | None = None,
+) -> pd.DataFrame:
     """Read a CSV or TSV file with a header, plain or gzipped, as strings.
 
     Column names are lower-cased and stripped; a first column without a name is called ``""``, and
     cells that a short row lacks are ``""``.
+
+    Parameters
+    ----------
+    path
+        The file.
+    kind
+        What the file is called in messages.
+    limits
+        What it may hold.
+    header
+        Names of the columns, for a file whose first line holds none.
 
     Raises
     ------
@@ -42,7 +59,7 @@ def read_table(path: Path, kind: str = "table", limits: Limits = LIMITS) -> pd.D
         On text that is not UTF-8, rows longer than the header, or no rows.
     """
     with open_text(path, kind, limits) as stream:
-        header, frame = _split(stream, dtype=str)
+        header, frame = _split(stream, dtype=str, header=header)
         header = [name.lower() for name in header]
         if len(set(header)) < len(header):
             raise ValueError(f"the header names a column twice: {', '.join(header)}.")
@@ -107,8 +124,12 @@ def open_text(path: Path, kind: str, limits: Limits = LIMITS) -> Iterator[io.Tex
 
 
 def delimiter(line: str) -> str:
-    """Return the delimiter of a header line: a tab where it has one, else a comma."""
-    return "\t" if "\t" in line else ","
+    """Return the delimiter of a header line: a tab, comma or semicolon, or else spaces.
+
+    Two words may be one name, so that spaces part columns from three words on.
+    """
+    found = next((sep for sep in "\t,;" if sep in line), None)
+    return found or (" " if len(line.split()) > 2 else ",")
 
 
 def pick(columns: Collection, *wanted: str) -> str | None:
@@ -116,18 +137,22 @@ def pick(columns: Collection, *wanted: str) -> str | None:
     return next((name for name in wanted if name in columns), None)
 
 
-def _split(stream: io.TextIOWrapper, dtype: object) -> tuple[list[str], pd.DataFrame]:
+def _split(
+    stream: io.TextIOWrapper, dtype: object, header: list[str] | None = None
+) -> tuple[list[str], pd.DataFrame]:
     line = next((line for line in stream if line.strip()), "")
     if not line:
         raise ValueError("the file is blank; was it written or downloaded completely?")
     sep = delimiter(line)
-    header = [name.strip() for name in next(csv.reader([line], delimiter=sep))]
+    body = _Joined(line, stream) if header is not None else stream
+    header = header or [name.strip() for name in next(csv.reader([line], delimiter=sep))]
     try:
         # Header and body apart: pandas would rename duplicates and read "NA" or "nan", which are
         # also gene symbols, as missing.
         frame = pd.read_csv(
-            stream, sep=sep, header=None, dtype=dtype, na_filter=False, low_memory=False
-        )
+            body, sep=sep, header=None, dtype=dtype, na_filter=False, low_memory=False,
+            decimal="," if sep == ";" else ".",
+        )  # fmt: skip
     except pd.errors.EmptyDataError:
         raise ValueError(
             f"expected rows below the header {line.strip()[:80]!r}, found none."
@@ -148,6 +173,20 @@ def _looks_like_data(columns: Names) -> bool:
         return not all(number.is_integer() for number in [float(name) for name in columns])
     except ValueError:
         return False
+
+
+class _Joined:
+    """A line that was read already, and the text after it."""
+
+    def __init__(self, line: str, stream: io.TextIOWrapper):
+        self.line, self.stream = line, stream
+
+    def read(self, size: int = -1) -> str:
+        line, self.line = self.line, ""
+        return line or self.stream.read(size)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.line, *self.stream))
 
 
 class _Capped(io.RawIOBase):

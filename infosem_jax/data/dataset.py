@@ -1,18 +1,22 @@
 """The expression data of one fit: a matrix with names, validated and normalised once."""
 
+import logging
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from infosem_jax._typing import Names
+from infosem_jax.data.units import MISSING, Units, describe_units
 
 Normalisation = Literal[
-    "none", "zscore", "zscore_nonzero", "cell_range_zscore", "log1p_cpm", "log1p_cpm_zscore"
+    "auto", "none", "zscore", "zscore_nonzero", "cell_range_zscore", "log1p_cpm", "log1p_cpm_zscore"
 ]
 NORMALISATIONS: tuple[str, ...] = get_args(Normalisation)
 
 MIN_CELLS = 10
+
+_log = logging.getLogger("infosem_jax")
 
 
 class Dataset(NamedTuple):
@@ -32,6 +36,10 @@ class Dataset(NamedTuple):
         What the data are called in reports.
     normalisation
         Names of the steps that made ``x`` from the values that were read.
+    totals
+        Counts of each cell over all genes of the file, where it tells; else None, [cells].
+    notes
+        What was left out or changed on the way here, a sentence each.
     """
 
     x: Float32[np.ndarray, "cells genes"]
@@ -41,6 +49,8 @@ class Dataset(NamedTuple):
     regulators: tuple[str, ...]
     name: str = "data"
     normalisation: str = "none"
+    totals: Float32[np.ndarray, " cells"] | None = None
+    notes: tuple[str, ...] = ()
 
 
 def dataset(
@@ -50,8 +60,13 @@ def dataset(
     *,
     cells: Names | None = None,
     name: str = "data",
+    totals: np.ndarray | None = None,
 ) -> Dataset:
     """Validate expression values and names, and put them together.
+
+    Cells without any value other than zero, genes with one value in all cells, genes without a
+    name, and all but the first of several genes of one name are left out; cells of one name are
+    numbered. Each is told in ``notes`` and logged.
 
     Parameters
     ----------
@@ -65,37 +80,54 @@ def dataset(
         Cell names; numbered where None.
     name
         What the data are called in reports.
+    totals
+        Counts of each cell over more genes than these, [cells].
 
     Raises
     ------
     ValueError
-        On shapes that do not agree, duplicate names, values that are not finite or are negative,
-        constant genes, fewer than ten cells, or no regulator among the genes.
+        On shapes that do not agree, values that are not finite or are negative, fewer than ten
+        cells or two genes that are left, and if few of the regulators are among the genes.
     """
     from infosem_jax.data._names import match_regulators
 
     x = np.asarray(x)
     if x.ndim != 2:
         raise ValueError(f"Expected expression as [cells, genes], found shape {x.shape}.")
-    genes = tuple(map(str, genes))
+    genes = tuple("" if gene is None or gene != gene else str(gene) for gene in genes)
     cells = (
         tuple(map(str, cells)) if cells is not None else tuple(f"cell{i}" for i in range(len(x)))
     )
-    _check_names(x, genes, cells, name)
+    _check_shape(x, genes, cells, name)
     _check_values(x, genes, name)
+    rows, columns, notes = _usable(x, genes)
+    cells, renamed = _numbered([cells[i] for i in np.flatnonzero(rows)])
+    genes = tuple(gene for gene, kept in zip(genes, columns, strict=True) if kept)
+    x = x[np.ix_(rows, columns)] if notes else x
+    _check_size(x, name)
+    candidates, matched = genes, []
+    if regulators is not None:
+        candidates, matched = match_regulators(genes, regulators)
+    notes = (*notes, *renamed, *matched)
+    for note in notes:
+        _log.info("%s: %s", name, note)
     return Dataset(
         x=np.ascontiguousarray(x, np.float32),
         observed=x != 0,
         genes=genes,
         cells=cells,
-        regulators=genes if regulators is None else match_regulators(genes, regulators),
+        regulators=candidates,
         name=name,
+        totals=None if totals is None else np.asarray(totals, np.float32)[rows],
+        notes=notes,
     )
 
 
 def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.0) -> Dataset:
     """Bring expression to the scale that the model works on.
 
+    ``auto``
+        ``log1p_cpm_zscore`` for counts and other linear values, ``zscore`` for log expression.
     ``none``
         Leave the values alone.
     ``zscore``
@@ -109,9 +141,10 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
         by all genes of a cell does not tie them together (RegDiffusion's choice). Log expression
         expected.
     ``log1p_cpm``
-        Per cell, ``log(1 + 1e6 x / sum(x))``. Counts expected.
+        Per cell, ``log(1 + 1e6 x / sum(x))``, or over ``totals`` where the data have them. Counts
+        expected, or other linear values.
     ``log1p_cpm_zscore``
-        ``log1p_cpm``, then ``zscore``. Counts expected.
+        ``log1p_cpm``, then ``zscore``. Counts expected, or other linear values.
 
     Parameters
     ----------
@@ -140,17 +173,9 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
         raise ValueError(
             f"{data.name}: already normalised ({data.normalisation}); give the values as read."
         )
-    counts = looks_like_counts(data.x)
-    if how.startswith("log1p_cpm") and not counts:
-        raise ValueError(
-            f"{data.name}: {how} expects raw counts (whole numbers), found values such as "
-            f"{_first_fraction(data.x):.4g}. For log expression use 'zscore' or 'zscore_nonzero'."
-        )
-    if how.startswith(("zscore", "cell_range")) and counts:
-        raise ValueError(
-            f"{data.name}: {how} expects log expression, found whole numbers up to "
-            f"{data.x.max():.0f}, which look like counts. Use 'log1p_cpm_zscore' for counts."
-        )
+    units = describe_units(data.x)
+    how = usual_normalisation(units) if how == "auto" else how
+    check_scale(how, units, data.name)
     x = data.x.astype(np.float64)
     if how.startswith("log1p_cpm"):
         x = _log1p_cpm(x, data)
@@ -163,40 +188,115 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
     return data._replace(x=x.astype(np.float32), normalisation=how)
 
 
-def looks_like_counts(x: np.ndarray) -> bool:
-    """Tell whether every value is a whole number and some exceed what log expression reaches."""
-    return bool(x.size and np.all(x == np.round(x)) and x.max() >= 2)
+def usual_normalisation(units: Units) -> Normalisation:
+    """Return what ``auto`` stands for."""
+    return "log1p_cpm_zscore" if units.countable else "zscore"
 
 
-def _check_names(x: np.ndarray, genes: tuple[str, ...], cells: tuple[str, ...], name: str) -> None:
+def check_scale(how: str, units: Units, name: str) -> None:
+    """Refuse values that a normalisation is not meant for, and say which one is.
+
+    Parameters
+    ----------
+    how
+        Name of the normalisation.
+    units
+        What the values are.
+    name
+        What the data are called in messages.
+
+    Raises
+    ------
+    ValueError
+        On counts and linear values where log expression is expected, or the reverse.
+    """
+    if how.startswith("log1p_cpm") and not units.countable:
+        raise ValueError(
+            f"{name}: {how} expects raw counts or other linear values, found what looks like "
+            f"{units} ({units.why}). For log expression use 'zscore' or 'zscore_nonzero'."
+        )
+    if how.startswith(("zscore", "cell_range")) and units.countable:
+        raise ValueError(
+            f"{name}: {how} expects log expression, found values up to {units.most:.4g}, which "
+            f"look like {units} ({units.why}). Use 'log1p_cpm_zscore', which takes logarithms."
+        )
+
+
+def _check_shape(x: np.ndarray, genes: tuple[str, ...], cells: tuple[str, ...], name: str) -> None:
     if x.shape != (len(cells), len(genes)):
         hint = " The matrix looks transposed." if x.shape == (len(genes), len(cells)) else ""
         raise ValueError(
             f"{name}: expected one column per gene and one row per cell, "
             f"{len(cells)} x {len(genes)}, found {x.shape[0]} x {x.shape[1]}.{hint}"
         )
-    if len(cells) < MIN_CELLS:
+
+
+def _check_size(x: np.ndarray, name: str) -> None:
+    if len(x) < MIN_CELLS:
         raise ValueError(
-            f"{name}: {len(cells)} cells, at least {MIN_CELLS} are needed to estimate effects. "
+            f"{name}: {len(x)} cells, at least {MIN_CELLS} are needed to estimate effects. "
             "If these are genes, transpose the matrix."
         )
-    if len(genes) < 2:
-        raise ValueError(f"{name}: found {len(genes)} genes; a network needs at least two.")
-    for kind, names in (("gene", genes), ("cell", cells)):
-        if len(set(names)) < len(names):
-            values, counts = np.unique(np.asarray(names, str), return_counts=True)
-            twice = values[counts > 1]
-            raise ValueError(
-                f"{name}: {len(twice)} {kind} names occur more than once ({_some(twice)}); "
-                "merge or rename them."
-            )
+    if x.shape[1] < 2:
+        raise ValueError(
+            f"{name}: found {x.shape[1]} genes that vary; a network needs at least two."
+        )
+
+
+def _usable(
+    x: np.ndarray, genes: tuple[str, ...]
+) -> tuple[Bool[np.ndarray, " cells"], Bool[np.ndarray, " genes"], tuple[str, ...]]:
+    """Return which cells and genes can be used, and what is said of the others."""
+    unnamed = np.array([not gene for gene in genes], bool)
+    first = np.zeros(len(genes), bool)
+    first[np.unique(np.asarray(genes, str), return_index=True)[1]] = True
+    columns = first & ~unnamed
+    rows = np.asarray(x.any(1))
+    constant = np.zeros(len(genes), bool)
+    if rows.any():
+        while True:  # a cell may be empty once genes are gone, and a gene constant
+            constant = columns & (x[rows].min(0) == x[rows].max(0))
+            left = rows & x[:, columns & ~constant].any(1)
+            if not left.any() or (left == rows).all():
+                break
+            rows = left
+    names = np.asarray(genes, object)
+    notes = (
+        ((~rows).sum(), "cells without any value other than 0", ""),
+        (constant.sum(), "genes that have the same value in every cell", names[constant]),
+        (unnamed.sum(), "genes without a name", ""),
+        ((~first & ~unnamed).sum(), "genes whose name others have as well, of which the first of "
+         "each name is kept", names[~first & ~unnamed]),
+    )  # fmt: skip
+    told = [f"left out {n} {text}" + (f" ({_some(of)})" if len(of) else "") for n, text, of in notes
+            if n]  # fmt: skip
+    return rows, columns & ~constant, tuple(told)
+
+
+def _numbered(cells: list[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Tell cells of one name apart."""
+    if len(set(cells)) == len(cells):
+        return tuple(cells), []
+    seen: dict[str, int] = {}
+    taken, named = set(cells), []
+    for cell in cells:
+        times = seen.get(cell, 0)
+        name = cell
+        while times and (name := f"{cell}-{times}") in taken:
+            times += 1
+        seen[cell] = times + 1
+        taken.add(name)
+        named.append(name)
+    twice = len(cells) - len(set(cells))
+    return tuple(named), [f"numbered {twice} cells whose name others have as well"]
 
 
 def _check_values(x: np.ndarray, genes: tuple[str, ...], name: str) -> None:
     if not (np.issubdtype(x.dtype, np.number) and np.isrealobj(x)):
         raise ValueError(f"{name}: expected real numbers, found values of type {x.dtype}.")
     columns = np.asarray(genes, str)
-    for what, bad in (("NaN or infinite", ~np.isfinite(x)), ("negative", x < 0)):
+    missing = ("-666, which marks missing ones", x == MISSING)
+    for what, bad in (("NaN or infinite", ~np.isfinite(x)), missing, ("negative", x < 0)):
         if bad.any():
             cell, gene = np.argwhere(bad)[0]
             remedy = (
@@ -208,16 +308,12 @@ def _check_values(x: np.ndarray, genes: tuple[str, ...], name: str) -> None:
                 f"{name}: {bad.sum()} values are {what} (first: row {cell}, gene "
                 f"{columns[gene]}); {remedy}."
             )
-    constant = x.min(0) == x.max(0)
-    if constant.any():
-        raise ValueError(
-            f"{name}: {constant.sum()} genes have the same value in every cell "
-            f"({_some(columns[constant])}); a constant gene has no regulators, leave it out."
-        )
 
 
 def _log1p_cpm(x: np.ndarray, data: Dataset) -> np.ndarray:
     total = x.sum(1, keepdims=True)
+    if data.totals is not None:
+        total = np.maximum(total, data.totals[:, None])
     empty = np.flatnonzero(total == 0)
     if len(empty):
         names = [data.cells[i] for i in empty]
@@ -248,10 +344,6 @@ def _zscore_nonzero(x: np.ndarray, observed: np.ndarray, clip: float) -> np.ndar
 
 def _positive(sd: np.ndarray) -> np.ndarray:
     return np.where(sd > 1e-12, sd, 1.0)
-
-
-def _first_fraction(x: np.ndarray) -> float:
-    return float(x[x != np.round(x)][0]) if np.any(x != np.round(x)) else float(x.flat[0])
 
 
 def _some(names: Names | np.ndarray, n: int = 5) -> str:

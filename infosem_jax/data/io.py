@@ -1,6 +1,7 @@
 """Every reader and writer of data, in one place."""
 
-from infosem_jax.data._candidates import edge_signs, read_candidates, read_signed_edges
+from infosem_jax.data._candidates import read_candidates, read_signed_edges
+from infosem_jax.data._edge_table import edge_signs
 from infosem_jax.data._embeddings import (
     Embedding,
     align_embedding,

@@ -29,7 +29,14 @@ from infosem_jax.data._sparse import (
     read_rows,
     transform,
 )
-from infosem_jax.data.dataset import MIN_CELLS, NORMALISATIONS, Normalisation, _some
+from infosem_jax.data.dataset import (
+    MIN_CELLS,
+    NORMALISATIONS,
+    Normalisation,
+    _some,
+    usual_normalisation,
+)
+from infosem_jax.data.units import describe_units
 
 Item = TypeVar("Item")
 Index = TypeVar("Index")
@@ -64,6 +71,8 @@ class Stream(NamedTuple):
     fingerprint
         Digest of all values, names and settings above: streams with equal fingerprints give equal
         blocks, so an interrupted fit may go on.
+    notes
+        What was left out, a sentence each.
     """
 
     path: str
@@ -79,6 +88,7 @@ class Stream(NamedTuple):
     slots: int
     kept: Int[np.ndarray, " genes"]
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 class CellBlock(NamedTuple):
@@ -107,7 +117,6 @@ def open_stream(
     layer: str | None = None,
     normalisation: Normalisation = "zscore",
     clip: float = 10.0,
-    drop_constant: bool = False,
     chunk_cells: int = 1024,
     name: str | None = None,
     on_chunk: Callable[[int, int], object] | None = None,
@@ -115,8 +124,8 @@ def open_stream(
     """Validate expression in an AnnData file and measure each gene, in one pass over the file.
 
     Means and standard deviations are those of ``normalise``, gathered in float64 by merging the
-    moments of chunks. Memory holds a chunk of cells and the index of the rows. The file is passed
-    over a second time if a gene is dropped that has the same value other than zero in every cell.
+    moments of chunks. Memory holds a chunk of cells and the index of the rows. Genes with one
+    value in all cells are left out; the file is passed over a second time if that is not zero.
 
     Parameters
     ----------
@@ -129,8 +138,6 @@ def open_stream(
         Layer to read instead of ``X``.
     normalisation, clip
         As ``normalise``.
-    drop_constant
-        Leave out genes with the same value in every cell instead of refusing the data.
     chunk_cells
         Cells read at a time.
     name
@@ -157,18 +164,24 @@ def open_stream(
         matrix = find_matrix(store, path, layer)
         regulators = marked if regulators is None else tuple(regulators)
         _check_names(matrix, names, regulators, name)
+        named, notes = _named_once(names)
+        if normalisation == "auto":
+            first = read_rows(matrix, 0, min(matrix.shape[0], 1024))
+            normalisation = usual_normalisation(describe_units(first))
         look = partial(measure, matrix, names, normalisation, name, chunk_cells, on_chunk)
-        found = look(np.arange(len(names)))
+        found = look(named)
         if found.constant.any():
             varies = ~found.constant
-            _check_constant(varies, names, name, drop_constant)
+            notes += _left_out(varies, [names[column] for column in found.kept], name)
             # Only what is other than zero counts in the totals of the cells that it is left out of.
             again = found.n[found.constant].any()
-            found = look(np.flatnonzero(varies)) if again else _select(found, varies)
+            found = look(found.kept[varies]) if again else _select(found, varies)
     _check_zeros(found, normalisation, name)
     genes = tuple(names[column] for column in found.kept)
     mean, sd, clip = _scale(found, matrix.shape[0], normalisation, clip)
-    candidates = genes if regulators is None else match_regulators(genes, regulators)
+    candidates, matched = genes, []
+    if regulators is not None:
+        candidates, matched = match_regulators(genes, regulators)
     record = json.dumps([genes, candidates, matrix.shape, normalisation, clip, found.digest])
     return Stream(
         path=str(FilePath(path).resolve()),
@@ -184,6 +197,7 @@ def open_stream(
         slots=found.slots,
         kept=found.kept,
         fingerprint=hashlib.sha256(record.encode()).hexdigest(),
+        notes=(*notes, *matched),
     )
 
 
@@ -450,29 +464,26 @@ def _check_names(
         )
     if len(genes) < 2:
         raise ValueError(f"{name}: found {len(genes)} genes; a network needs at least two.")
-    values, counts = np.unique(np.asarray(genes, str), return_counts=True)
-    if len(values) < len(genes):
-        raise ValueError(
-            f"{name}: {(counts > 1).sum()} gene names occur more than once "
-            f"({_some(values[counts > 1])}); merge or rename them."
-        )
     if regulators is not None:
         match_regulators(genes, regulators)
 
 
-def _check_constant(
-    varies: Bool[np.ndarray, " genes"], names: tuple[str, ...], name: str, drop: bool
-) -> None:
-    if not drop:
-        raise ValueError(
-            f"{name}: {(~varies).sum()} genes have the same value in every cell "
-            f"({_some(np.asarray(names, object)[~varies])}); a constant gene has no regulators, "
-            "leave it out, or give drop_constant=True."
-        )
+def _named_once(names: tuple[str, ...]) -> tuple[Int[np.ndarray, " genes"], tuple[str, ...]]:
+    """Return the first column of each name, and what is said of the others."""
+    _, first = np.unique(np.asarray(names, str), return_index=True)
+    named = np.sort([i for i in first if names[i]]).astype(int)
+    left = len(names) - len(named)
+    text = f"left out {left} genes without a name, or of a name that an earlier one has"
+    return named, (text,) * (left > 0)
+
+
+def _left_out(varies: Bool[np.ndarray, " genes"], names: list[str], name: str) -> tuple[str, ...]:
     if varies.sum() < 2:
         raise ValueError(
             f"{name}: {varies.sum()} genes vary between cells; a network needs at least two."
         )
+    gone = np.asarray(names, object)[~varies]
+    return (f"left out {len(gone)} genes that have the same value in every cell ({_some(gone)})",)
 
 
 def _check_zeros(found: Moments, how: str, name: str) -> None:

@@ -1,48 +1,68 @@
-"""Which genes act alike, across studies, tissues, species and techniques."""
+"""Which genes act alike, across studies, tissues, species and techniques.
 
-from infosem_jax.embedding.function import (
-    enrichment,
-    function_recovery,
-    gene_vectors,
-    nearest_genes,
-    nearest_pairs,
-    read_gene_sets,
-    retrieve_orthologues,
+``graphs = study_graphs(studies)`` makes a graph of co-expressed genes of each study,
+``fitted = fit(graphs)`` embeds their genes, ``predict(fitted)`` gives the vectors,
+``neighbours(fitted, gene)`` the genes nearest to one, ``evaluate(predict(fitted), graphs)``
+measures an embedding, and ``export`` writes it for other software, or as a prior of a network.
+"""
+
+from infosem_jax.embedding.baselines import Components
+from infosem_jax.embedding.baselines import Settings as NetworkSettings
+from infosem_jax.embedding.fitting import (
+    Config,
+    Fitted,
+    fit,
+    fit_and_save,
+    neighbours,
+    predict,
+    study_graphs,
 )
+from infosem_jax.embedding.gene_sets import enrichment, function_recovery, read_gene_sets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
-from infosem_jax.embedding.methods import METHODS, Method, methods
+from infosem_jax.embedding.methods import METHODS, Method, configured
 from infosem_jax.embedding.metrics import evaluate
-from infosem_jax.embedding.model import Fitted, fit
-from infosem_jax.embedding.network import Config
-from infosem_jax.embedding.saved import Embedded, embedded, export, load, one_per_gene, save
-from infosem_jax.embedding.studies import Study, harmonise, make_study, read_study
+from infosem_jax.embedding.network import MuSeGNNConfig
+from infosem_jax.embedding.orthologues import retrieve_orthologues
+from infosem_jax.embedding.result import Embedded, Genes, embedded, export, one_per_gene
+from infosem_jax.embedding.saved import load, save
+from infosem_jax.embedding.studies import Study, harmonise, make_study, read_studies, read_study
+from infosem_jax.embedding.vectors import gene_vectors, nearest_genes, nearest_pairs
 
 __all__ = [
     "METHODS",
+    "Components",
     "Config",
     "Embedded",
     "Fitted",
+    "Genes",
     "GraphSettings",
     "Method",
+    "MuSeGNNConfig",
+    "NetworkSettings",
     "Study",
     "StudyGraph",
+    "configured",
     "embedded",
     "enrichment",
     "evaluate",
     "export",
     "fit",
+    "fit_and_save",
     "function_recovery",
     "gene_vectors",
     "harmonise",
     "load",
     "make_study",
-    "methods",
     "nearest_genes",
     "nearest_pairs",
+    "neighbours",
     "one_per_gene",
+    "predict",
     "read_gene_sets",
+    "read_studies",
     "read_study",
     "retrieve_orthologues",
     "save",
     "study_graph",
+    "study_graphs",
 ]

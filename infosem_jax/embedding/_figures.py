@@ -1,4 +1,4 @@
-"""Figures of gene embeddings. Each function returns a Figure that nothing else knows of."""
+"""Figures of gene embeddings. Each function returns a Figure, outside pyplot's state."""
 
 from collections.abc import Mapping, Sequence
 
@@ -10,7 +10,7 @@ from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND
 
 _COLOURS = (ACTIVATES, REPRESSES, SECOND, "#e69f00", "#56b4e9", "#cc79a7", "#8c6d31", "#808890")
 _MARKERS = "osD^vPX*"
-# Clusters beyond these share the look of the smallest.
+# Clusters beyond these are drawn as the smallest.
 _MOST = 16
 
 

@@ -21,7 +21,7 @@ from infosem_jax.embedding.losses import reconstruction
 from infosem_jax.embedding.model import Vectors
 from infosem_jax.engine import training
 from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Cells, Fits, Rate, Resident, Schedule
+from infosem_jax.engine.types import Fits, Rate, Resident, Schedule
 from infosem_jax.nn import mish
 
 MASKED = 0.25
@@ -90,10 +90,6 @@ class Pool(NamedTuple):
 
     studies: tuple[Data, ...]
 
-    # To the engine a step on everything is an epoch of one cell.
-    n_rows = n_cells = total = segments = 1
-    n_held_out = 0
-
 
 class Objective(NamedTuple):
     """A network by name; equal ones share a compilation."""
@@ -109,7 +105,7 @@ class Objective(NamedTuple):
         """Return starting parameters."""
         return _NETWORKS[self.name].start(self.dim, key, data)
 
-    def loss(self, params, key: Array, data: Pool, cells: Cells, epoch: Array) -> Array:
+    def loss(self, params, key: Array, data: Pool, cells: None, epoch: Array) -> Array:
         """Return the cost."""
         return _NETWORKS[self.name].cost(params, key, data)
 
@@ -119,7 +115,17 @@ class Objective(NamedTuple):
 
 
 def pca(graphs: Sequence[StudyGraph], seed: int, settings: Components = COMPONENTS) -> Vectors:
-    """Take the leading principal components of the genes of each study."""
+    """Take the leading principal components of the genes of each study.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Not used; nothing is drawn.
+    settings
+        How many components.
+    """
     return tuple(_components(_scaled(graph.features), settings.dim) for graph in graphs)
 
 
@@ -131,6 +137,15 @@ def pca_aligned(
     Of the rotations and reflections R, that with the least ``|Z R - M|^2`` over genes of one name,
     where Z are the components of a study, of mean square 1, and M sums of those before it
     (orthogonal Procrustes). The least that can be done to join spaces.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Not used; nothing is drawn.
+    settings
+        How many components.
     """
     from scipy.linalg import orthogonal_procrustes
 
@@ -151,7 +166,7 @@ def pca_aligned(
 def degree(graphs: Sequence[StudyGraph], seed: int) -> Vectors:
     """Place genes on a quarter of a circle by the rank of their number of neighbours.
 
-    A control: it knows nothing else of a gene, and whatever it reaches tells nothing of function.
+    A control that uses nothing else of a gene: whatever it scores is no evidence of function.
     """
     found = []
     for graph in graphs:
@@ -168,6 +183,15 @@ def gene2vec(
 
     For pairs (i, j) of neighbours and five genes k drawn for each, the cost is
     ``- log s(u_i.v_j) - sum_k log s(-u_i.v_k)`` with the logistic function s; u is the embedding.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
     """
     found = []
     for i, graph in enumerate(graphs):
@@ -177,7 +201,7 @@ def gene2vec(
         steps = max(1, settings.epochs * len(pairs) // PAIRS)
         pool = Pool((_data(graph)._replace(edges=pairs.astype(np.int32)),))
         params = _train("gene2vec", pool, (seed, i), settings, steps)
-        found.append(params["words"])
+        found.append(params["genes"])
     return tuple(found)
 
 
@@ -185,6 +209,15 @@ def gae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["
     """Embed by a graph autoencoder: three graph convolutions, products as log-odds of edges.
 
     Kipf and Welling (2016).
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
     """
     return _each("gae", graphs, seed, settings)
 
@@ -194,19 +227,48 @@ def vgae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS[
 
     The divergence from a standard normal counts as in Kipf and Welling (2016): its mean over genes,
     divided by their number.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
     """
     return _each("vgae", graphs, seed, settings)
 
 
 def mae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["mae"]) -> Vectors:
-    """Embed by an autoencoder that restores features of which a quarter is masked."""
+    """Embed by an autoencoder that restores features of which a quarter is masked.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
+    """
     return _each("mae", graphs, seed, settings)
 
 
 def wsmae(
     graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["wsmae"]
 ) -> Vectors:
-    """Embed by masked autoencoders with shared inner layers, which tell edges too."""
+    """Embed by masked autoencoders with shared inner layers, which predict edges too.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    seed
+        Seeds starting parameters and draws.
+    settings
+        Features of an embedding, epochs and learning rate.
+    """
     pool = Pool(tuple(_data(graph) for graph in graphs))
     params = _train("wsmae", pool, (seed,), settings, settings.epochs)
     return tuple(
@@ -234,7 +296,7 @@ def _train(
     schedule = Schedule(
         optimisers=(("network", "adam"),),
         phases=((("network",), 1),),
-        batch_size=1,
+        batch_size=0,  # all data at each step
         steps=1,
         chunk=100,
     )
@@ -283,15 +345,15 @@ def _wsmae_cost(params: Any, key: Array, pool: Pool) -> Array:
     return cost
 
 
-def _skip_gram(params: Any, key: Array, pool: Pool) -> Array:
+def _skip_gram_cost(params: Any, key: Array, pool: Pool) -> Array:
     (data,) = pool.studies
     at_pair, at_negative = random.split(key)
     pairs = data.edges[random.randint(at_pair, (PAIRS,), 0, len(data.edges))]
     others = random.randint(at_negative, (PAIRS, NEGATIVES), 0, len(data.x))
-    word, context = params["words"][pairs[:, 0]], params["contexts"]
-    near = (word * context[pairs[:, 1]]).sum(1)
-    far = jnp.einsum("pf,pnf->pn", word, context[others])
-    return -(jax.nn.log_sigmoid(near) + jax.nn.log_sigmoid(-far).sum(1)).mean()
+    gene, context = params["genes"][pairs[:, 0]], params["contexts"]
+    positive = (gene * context[pairs[:, 1]]).sum(1)
+    negative = jnp.einsum("pf,pnf->pn", gene, context[others])
+    return -(jax.nn.log_sigmoid(positive) + jax.nn.log_sigmoid(-negative).sum(1)).mean()
 
 
 def _convolve(params: Any, data: Data) -> Array:
@@ -314,10 +376,10 @@ def _restore(params: Any, data: Data, kept: Array, z: Array) -> Array:
     return (jnp.square(restored - data.x) * ~kept).sum() / jnp.maximum((~kept).sum(), 1)
 
 
-def _start_words(dim: int, key: Array, pool: Pool) -> training.Params:
+def _start_skip_gram(dim: int, key: Array, pool: Pool) -> training.Params:
     n = len(pool.studies[0].x)
-    words = random.uniform(key, (n, dim), jnp.float32, -0.5 / dim, 0.5 / dim)
-    return {"words": words, "contexts": jnp.zeros((n, dim))}
+    genes = random.uniform(key, (n, dim), jnp.float32, -0.5 / dim, 0.5 / dim)
+    return {"genes": genes, "contexts": jnp.zeros((n, dim))}
 
 
 def _start_graph(dim: int, key: Array, pool: Pool) -> training.Params:
@@ -394,12 +456,12 @@ class _Network(NamedTuple):
     encode: Callable[[Any, Data], Array]
 
 
-def _words(params: Any, data: Data) -> Array:
-    return params["words"]
+def _gene_vectors(params: Any, data: Data) -> Array:
+    return params["genes"]
 
 
 _NETWORKS = {
-    "gene2vec": _Network(_start_words, _skip_gram, _words),
+    "gene2vec": _Network(_start_skip_gram, _skip_gram_cost, _gene_vectors),
     "gae": _Network(_start_graph, _gae_cost, _convolve),
     "vgae": _Network(_start_variational, _vgae_cost, _convolve),
     "mae": _Network(_start_masked, _mae_cost, _compress),

@@ -72,7 +72,7 @@ def cscore(
     counts
         Counts, [cells, genes].
     depth
-        Sequencing depth of each cell over all genes, also those that are not asked for, [cells].
+        Sequencing depth of each cell over all measured genes, [cells].
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Which genes of a study say most, and their features: analytic Pearson residuals.
+"""Variable genes of a study, and their features: analytic Pearson residuals.
 
 With ``m[i, j] = (total of cell i) (total of gene j) / total`` and an overdispersion of ``1 / t``,
 the residual of a count is ``(x - m) / sqrt(m + m^2 / t)``, clipped at the root of the number of
@@ -50,7 +50,7 @@ def pearson_residuals(
 def choose_genes(
     study: Study, residuals: Float32[np.ndarray, "cells genes"], n: int
 ) -> Int[np.ndarray, " chosen"]:
-    """Return the genes that say most, in the order of the study.
+    """Return the most variable genes, in the order of the study.
 
     Those that vary with place in spatial studies, by the p-value and, of equals, the strength of
     the strongest pattern; in others those whose residuals vary most. Genes that fewer than three

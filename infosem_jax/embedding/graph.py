@@ -1,4 +1,4 @@
-"""The graph of a study: genes that say most, their features, and edges of co-expression."""
+"""The graph of a study: its variable genes, their features, and edges of co-expression."""
 
 import logging
 from collections.abc import Sequence
@@ -105,7 +105,7 @@ def study_graph(study: Study, settings: GraphSettings = GraphSettings()) -> Stud
     Raises
     ------
     ValueError
-        If CS-CORE is asked of values that are no counts, or fewer than 20 genes are expressed by
+        If CS-CORE is chosen for values that are no counts, or fewer than 20 genes are expressed by
         three cells.
     """
     residuals = features(study)
@@ -142,6 +142,19 @@ def common(graphs: Sequence[StudyGraph]) -> list[str]:
     """Return the genes that all graphs have, in the order of the first."""
     shared = set.intersection(*(set(graph.genes) for graph in graphs))
     return [gene for gene in graphs[0].genes if gene in shared]
+
+
+def isolated(graphs: Sequence[StudyGraph]) -> list[str]:
+    """Return sentences about studies that nothing joins to others."""
+    if len(graphs) == 1:
+        return ["One study alone: nothing is joined, and the embedding reflects its graph only."]
+    return [
+        f"{b.name} and {a.name} share no gene, so that nothing joins them; are their names of one "
+        "kind, and of one species?"
+        for i, a in enumerate(graphs)
+        for b in graphs[:i]
+        if not common([a, b])
+    ]
 
 
 def _edges(

@@ -1,4 +1,4 @@
-"""What MuSe-GNN minimises: graphs told from embeddings, and studies joined by their genes.
+"""What MuSe-GNN minimises: reconstruction of graphs, and losses that join studies by genes.
 
 For each study i and another one j, drawn at every step, the loss is
 ``reconstruction + a similarity + b contrast`` (a = 1, b = 0.01), summed over studies. Without
@@ -66,6 +66,15 @@ def similarity(
 
     The weight of a gene is the Jaccard index of its neighbours, itself among them, in both
     studies, ``|N_a & N_b| / |N_a | N_b|``.
+
+    Parameters
+    ----------
+    a, b
+        Embeddings of the genes of two studies.
+    here, there
+        Place of each common gene in the first and the second study, padded.
+    weight, count
+        Weights of the common genes, 0 where padding, and their number.
     """
     cosine = (_unit(a)[here] * _unit(b)[there]).sum(1)
     return -(weight * cosine).sum() / jnp.maximum(count, 1)

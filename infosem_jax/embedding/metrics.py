@@ -1,19 +1,23 @@
 """How good an embedding of genes is: the six metrics of MuSe-GNN, higher better in all.
 
-Rows are genes of studies. ASW, iLISI and graph connectivity look at genes that all studies have;
-clusters are of all rows.
+Rows are genes of studies. ASW, iLISI and graph connectivity are of genes that all studies have,
+clusters of all rows.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
-from scipy import sparse, stats
+from jaxtyping import Float, Int
+from scipy import sparse
+from sklearn.metrics import silhouette_samples
 
+from infosem_jax.embedding.clustering import NEIGHBOURS, knn, nearest
+from infosem_jax.embedding.gene_sets import GeneSets, function_recovery
 from infosem_jax.embedding.graph import StudyGraph, common
+from infosem_jax.embedding.result import Embedded
+from infosem_jax.embedding.vectors import gene_vectors, unit_vectors
+from infosem_jax.scores import auroc
 
-NEIGHBOURS = 15
 # Of local inverse Simpson indices (Korsunsky et al. 2019): 3 neighbours for one of perplexity.
 PERPLEXITY = 30.0
 SIX = {
@@ -26,123 +30,62 @@ SIX = {
 }
 
 
-class Rows(NamedTuple):
-    """Genes of all studies, one below the other.
-
-    Attributes
-    ----------
-    z
-        Embeddings, [rows, dim].
-    gene
-        Number of each gene, [rows].
-    study
-        Number of each study, [rows].
-    place
-        Place of each gene in its study, [rows].
-    """
-
-    z: Float[np.ndarray, "rows dim"]
-    gene: Int[np.ndarray, " rows"]
-    study: Int[np.ndarray, " rows"]
-    place: Int[np.ndarray, " rows"]
-
-
-def stack(graphs: Sequence[StudyGraph], vectors: Sequence[Float[np.ndarray, "_ dim"]]) -> Rows:
-    """Put the embeddings of all studies below each other.
+def evaluate(
+    predicted: Embedded,
+    truth: Sequence[StudyGraph],
+    sets: Mapping[str, GeneSets] | None = None,
+) -> dict[str, float]:
+    """Measure an embedding.
 
     Parameters
     ----------
-    graphs
-        The studies.
-    vectors
-        An embedding for each, [genes, dim].
+    predicted
+        The embedding, of `predict` or `embedded`.
+    truth
+        The graphs of its studies, of `study_graphs`.
+    sets
+        Collections of gene sets by name, which took no part in training.
+
+    Returns
+    -------
+    The six metrics (see `SIX`; those that compare studies are NaN where no gene is common),
+    ``clusters`` and ``common_genes``, and for each collection those of `function_recovery`, their
+    names followed by that of the collection.
 
     Raises
     ------
     ValueError
-        If embeddings do not go with the studies, or are not finite.
+        If the embedding is not one of these graphs.
     """
-    for graph, z in zip(graphs, vectors, strict=True):
-        if len(z) != len(graph.genes) or not np.isfinite(z).all():
-            raise ValueError(
-                f"{graph.name}: expected finite vectors of {len(graph.genes)} genes, found "
-                f"{len(z)} vectors, {int((~np.isfinite(z)).any(1).sum())} of them not finite."
-            )
-    number: dict[str, int] = {}
-    gene = [number.setdefault(name, len(number)) for graph in graphs for name in graph.genes]
-    sizes = [len(graph.genes) for graph in graphs]
-    return Rows(
-        np.concatenate(vectors).astype(np.float64),
-        np.array(gene),
-        np.repeat(np.arange(len(graphs)), sizes),
-        np.concatenate([np.arange(n) for n in sizes]),
-    )
-
-
-def evaluate(
-    graphs: Sequence[StudyGraph],
-    vectors: Sequence[Float[np.ndarray, "_ dim"]],
-    *,
-    seed: int = 0,
-) -> dict[str, float]:
-    """Measure an embedding; metrics that compare studies are NaN where no gene is common.
-
-    Parameters
-    ----------
-    graphs
-        The studies.
-    vectors
-        An embedding for each.
-    seed
-        Of the clusters.
-    """
-    rows = stack(graphs, vectors)
-    cluster = clusters(rows.z, seed)
-    shared = set(common(graphs)) if len(graphs) > 1 else set()
-    names = [gene for graph in graphs for gene in graph.genes]
-    at = np.array([name in shared for name in names])
+    z, cluster, genes, _ = predicted
+    if genes.gene != tuple(gene for graph in truth for gene in graph.genes):
+        raise ValueError(
+            f"Expected the graphs that were embedded, of {', '.join(genes.studies)}; found others "
+            f"({', '.join(graph.name for graph in truth)})."
+        )
+    parts = [genes.study == i for i in range(len(truth))]
+    shared = set(common(truth)) if len(truth) > 1 else set()
+    at = np.array([name in shared for name in genes.gene])
+    edges = [edge_auc(graph, z[part]) for graph, part in zip(truth, parts, strict=True)]
     found = dict.fromkeys(SIX, np.nan) | {
-        "auc": float(np.mean([edge_auc(g, z) for g, z in zip(graphs, vectors, strict=True)])),
+        "auc": float(np.mean(edges)),
         "clusters": float(len(np.unique(cluster))),
         "common_genes": float(len(shared)),
     }
-    if len(graphs) > 1:
-        found["common_ratio"] = common_ratio(rows.gene, cluster)
-        found["neighbour_overlap"] = overlap(graphs, rows, cluster)
+    if len(truth) > 1:
+        found["common_ratio"] = common_ratio(genes.gene, cluster)
+        found["neighbour_overlap"] = overlap(truth, [cluster[part] for part in parts])
     # Fewer rows have no neighbourhoods to speak of.
     if at.sum() > NEIGHBOURS:
-        z, study = rows.z[at], rows.study[at]
-        found["asw"] = silhouette_of_studies(z, study, cluster[at])
-        found["ilisi"] = ilisi(z, study)
-        found["connectivity"] = connectivity(z, cluster[at])
+        rows, study = z[at].astype(np.float64), genes.study[at]
+        found["asw"] = silhouette_of_studies(rows, study, cluster[at])
+        found["ilisi"] = ilisi(rows, study)
+        found["connectivity"] = connectivity(rows, cluster[at])
+    names, means = gene_vectors([graph.genes for graph in truth], [z[part] for part in parts])
+    for collection, own in (sets or {}).items():
+        scores = function_recovery(names, means, own)
+        found |= {f"{measure}_{collection}": value for measure, value in scores.items()}
     return found
-
-
-def clusters(z: Float[np.ndarray, "rows dim"], seed: int = 0) -> Int[np.ndarray, " rows"]:
-    """Group rows by Louvain's method on the graph of their 15 nearest neighbours.
-
-    Edges weigh by the share of neighbours that their ends have in common (Xu and Su 2015); clusters
-    are numbered from the largest.
-    """
-    import networkx as nx
-
-    near = knn(z)
-    shared = (near @ near.T).tocsr()
-    weight = near.maximum(near.T).multiply(shared)
-    graph = nx.from_scipy_sparse_array(weight.tocoo())
-    graph.remove_edges_from(list(nx.selfloop_edges(graph)))
-    found = nx.community.louvain_communities(graph, seed=seed)
-    cluster = np.empty(len(z), int)
-    for i, members in enumerate(sorted(found, key=lambda own: (-len(own), min(own)))):
-        cluster[list(members)] = i
-    return cluster
-
-
-def knn(z: Float[np.ndarray, "rows dim"], k: int = NEIGHBOURS) -> sparse.csr_array:
-    """Return the table of the k nearest neighbours of each row, itself among them."""
-    near, _ = _nearest(z, min(k, len(z)))
-    n, k = near.shape
-    return sparse.csr_array((np.ones(n * k), near.ravel(), np.arange(0, n * k + 1, k)), (n, n))
 
 
 def silhouette_of_studies(
@@ -154,9 +97,14 @@ def silhouette_of_studies(
 
     Clusters with one study, or with one row of each, are left out; NaN if no other is there. As
     the batch silhouette of scib (Luecken et al. 2022).
-    """
-    from sklearn.metrics import silhouette_samples
 
+    Parameters
+    ----------
+    z
+        Vectors.
+    study, cluster
+        Of each row.
+    """
     found = []
     for c in np.unique(cluster):
         own = cluster == c
@@ -166,11 +114,12 @@ def silhouette_of_studies(
 
 
 def edge_auc(graph: StudyGraph, z: Float[np.ndarray, "genes dim"]) -> float:
-    """Return the area under the ROC curve of cosines as scores of all pairs of different genes."""
-    length = np.linalg.norm(z, axis=1, keepdims=True)
-    unit = np.divide(z, length, out=np.zeros_like(z), where=length > 0)
-    above = np.triu_indices(len(z), 1)
-    return auroc((unit @ unit.T)[above], graph.adjacency[above])
+    """Return the area under the ROC curve of cosines as scores of all pairs of different genes.
+
+    NaN where no pair, or every pair, is an edge.
+    """
+    unit, above = unit_vectors(z), np.triu_indices(len(z), 1)
+    return float(auroc((unit @ unit.T)[above], graph.adjacency[above]))
 
 
 def ilisi(
@@ -183,9 +132,18 @@ def ilisi(
     The index of a row is ``1 / sum_s (weight of study s)^2``, over three neighbours for each unit
     of perplexity, with weights ``exp(-b distance)`` whose b gives them that perplexity (Korsunsky
     et al. 2019). Neighbours are those of the embedding.
+
+    Parameters
+    ----------
+    z
+        Vectors.
+    study
+        Of each row.
+    perplexity
+        Effective number of neighbours.
     """
     k = min(int(3 * perplexity), len(z) - 1)
-    near, distance = _nearest(z, k + 1)
+    near, distance = nearest(z, k + 1)
     weight = _weights(distance[:, 1:], min(perplexity, k / 3))
     names = np.unique(study)
     share = np.stack([(weight * (study[near[:, 1:]] == s)).sum(1) for s in names], 1)
@@ -205,17 +163,23 @@ def connectivity(z: Float[np.ndarray, "rows dim"], cluster: Int[np.ndarray, " ro
     return float(np.mean(shares))
 
 
-def common_ratio(gene: Int[np.ndarray, " rows"], cluster: Int[np.ndarray, " rows"]) -> float:
+def common_ratio(gene: Sequence[str], cluster: Int[np.ndarray, " rows"]) -> float:
     """Return ``sum_c (n_c / n) (1 - unique genes in c / n_c)``: rows of a gene in one cluster."""
-    unique = len(np.unique(np.stack([cluster, gene]), axis=1).T)
-    return 1 - unique / len(gene)
+    return 1 - len(set(zip(gene, cluster.tolist(), strict=True))) / len(gene)
 
 
-def overlap(graphs: Sequence[StudyGraph], rows: Rows, cluster: Int[np.ndarray, " rows"]) -> float:
+def overlap(graphs: Sequence[StudyGraph], clusters: Sequence[Int[np.ndarray, " _"]]) -> float:
     """Return how much genes of different studies in one cluster share their neighbours.
 
     The mean Jaccard index of co-expression neighbours, by name, over pairs of rows of one cluster
     and different studies; clusters weigh by their rows, and those of one study count 0.
+
+    Parameters
+    ----------
+    graphs
+        The studies.
+    clusters
+        Cluster of each gene, for each study.
     """
     number: dict[str, int] = {}
     for graph in graphs:
@@ -227,10 +191,9 @@ def overlap(graphs: Sequence[StudyGraph], rows: Rows, cluster: Int[np.ndarray, "
         names = np.array([number[name] for name in graph.genes])
         shape = (len(graph.genes), len(number))
         tables.append(sparse.csr_array((np.ones(len(own)), (own, names[other])), shape))
-    total = 0.0
-    for c in np.unique(cluster):
-        at = cluster == c
-        own = [table[rows.place[at & (rows.study == s)]] for s, table in enumerate(tables)]
+    total, n = 0.0, sum(map(len, clusters))
+    for c in np.unique(np.concatenate(clusters)):
+        own = [table[of == c] for table, of in zip(tables, clusters, strict=True)]
         jaccards, pairs = 0.0, 0
         for i, a in enumerate(own):
             for b in own[:i]:
@@ -239,33 +202,8 @@ def overlap(graphs: Sequence[StudyGraph], rows: Rows, cluster: Int[np.ndarray, "
                     either = a.sum(1)[:, None] + b.sum(1)[None] - both
                     jaccards += float((both / either).sum())
                     pairs += both.size
-        total += at.sum() * (jaccards / pairs if pairs else 0.0)
-    return total / len(cluster)
-
-
-def auroc(score: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"]) -> float:
-    """Return the area under the ROC curve, ties counting half; NaN if one class is missing."""
-    n = int(positive.sum())
-    if n in (0, len(score)):
-        return np.nan
-    ranks = stats.rankdata(score)
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
-
-
-def _nearest(
-    z: Float[np.ndarray, "rows dim"], k: int
-) -> tuple[Int[np.ndarray, "rows k"], Float[np.ndarray, "rows k"]]:
-    """Return the nearest rows and their distances; each row comes first in its own."""
-    from sklearn.neighbors import NearestNeighbors
-
-    distance, near = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(z).kneighbors(z)
-    # Of rows at one place any may come first, and a row may be missing among its own.
-    own = np.arange(len(z))
-    found = near == own[:, None]
-    at = np.where(found.any(1), found.argmax(1), k - 1)
-    near[own, at], near[:, 0] = near[:, 0], own
-    distance[own, at], distance[:, 0] = distance[:, 0], 0.0
-    return near, distance
+        total += sum(table.shape[0] for table in own) * (jaccards / pairs if pairs else 0.0)
+    return total / n
 
 
 def _weights(

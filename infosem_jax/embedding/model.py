@@ -1,7 +1,8 @@
 """Fit MuSe-GNN to the graphs of several studies."""
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,13 +15,15 @@ from jaxtyping import Array, Float, Float32
 from infosem_jax.embedding import losses, network
 from infosem_jax.embedding.graph import StudyGraph
 from infosem_jax.embedding.losses import Pairs
-from infosem_jax.embedding.network import Config, Group
+from infosem_jax.embedding.network import Group, MuSeGNNConfig
 from infosem_jax.engine import training
+from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.layout import choose, place
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Cells, Chunk, Fits, Rate, Resident, Schedule
+from infosem_jax.engine.types import Chunk, Fits, Progress, Rate, Resident, Schedule
 
-DEFAULT = Config()
+DEFAULT = MuSeGNNConfig()
 Vectors = tuple[Float32[np.ndarray, "_ dim"], ...]
 
 
@@ -41,15 +44,11 @@ class Pool(NamedTuple):
     pairs: Pairs | None
     weights: Float[Array | np.ndarray, " 2"]
 
-    # To the engine a step of all studies is an epoch of one cell.
-    n_rows = n_cells = total = segments = 1
-    n_held_out = 0
-
 
 class Objective(NamedTuple):
     """The loss of all studies at once."""
 
-    config: Config
+    config: MuSeGNNConfig
     n_labels: int
 
     def view(self, shared: Pool, own: Any) -> Pool:
@@ -60,16 +59,16 @@ class Objective(NamedTuple):
         """Return starting parameters."""
         return network.init(key, data.groups, self.n_labels, self.config)
 
-    def loss(self, params, key: Array, data: Pool, cells: Cells, epoch: Array) -> Array:
+    def loss(self, params, key: Array, data: Pool, cells: None, epoch: Array) -> Array:
         """Return the loss of `losses`, summed over studies."""
         return sum(terms(params, key, data, self.config).values(), jnp.float32(0.0))
 
     def group(self, name: str) -> str:
-        """Tell decoders from encoders, whose learning rate is another."""
+        """Part decoders from encoders, whose learning rate is another."""
         return "decoder" if name.startswith("decoder") else "encoder"
 
 
-class Fitted(NamedTuple):
+class Trained(NamedTuple):
     """What training gave.
 
     Attributes
@@ -84,13 +83,14 @@ class Fitted(NamedTuple):
     losses: Float[np.ndarray, "seeds epochs"]
 
 
-def fit(
+def train(
     graphs: Sequence[StudyGraph],
-    config: Config = DEFAULT,
+    config: MuSeGNNConfig = DEFAULT,
     *,
     seeds: Sequence[int] = (0,),
-    on_chunk: Callable[[Chunk], None] | None = None,
-) -> Fitted:
+    on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
+) -> Trained:
     """Train MuSe-GNN, several seeds in one program.
 
     Every epoch is one step of Adam on the loss of all studies, each with another study that the
@@ -105,14 +105,18 @@ def fit(
     seeds
         Seeds of the random numbers, a fit for each.
     on_chunk
-        Told of progress, see `training.run`.
+        Called between chunks of epochs.
+    saver
+        Saves training, and goes on from what was saved.
 
     Raises
     ------
     ValueError
-        If there is no study or no seed.
+        If there is no study or no seed, or what was saved is of other graphs or settings.
     FloatingPointError
         If a fit diverged.
+    Interrupted
+        If the saver was told to stop; training has been saved.
 
     References
     ----------
@@ -125,7 +129,7 @@ def fit(
     pairs = losses.pair_studies(ordered) if len(graphs) > 1 else None
     weights = np.array([config.similarity, config.contrast], np.float32)
     pool = Pool(grouped.groups, pairs, weights)
-    # Settings that no program depends on, so that fits that differ in them share it.
+    # Without the settings that no program depends on, so that fits that differ in them share it.
     compiled = replace(
         config,
         epochs=1,
@@ -139,7 +143,7 @@ def fit(
     schedule = Schedule(
         optimisers=(("encoder", "adam"), ("decoder", "adam")),
         phases=((("encoder", "decoder"), 1),),
-        batch_size=1,
+        batch_size=0,  # all data at each step
         steps=1,
         chunk=50,
     )
@@ -154,14 +158,33 @@ def fit(
         np.tile(weights, (len(own), 1)),
     )  # fmt: skip
     feed: Any = Resident(place(pool, layout))
+    fits = place(fits, layout, fits=True)
+    began, earlier, resume = time.perf_counter(), 0.0, None
+    if saver is not None:
+        example = training.init.eval_shape(objective, schedule, layout, fits, feed.shared)
+        saved = saver.open(0, example, partial(_identity, graphs, config, seeds))
+        if saved is not None:
+            (state, found), earlier = saved
+            resume = place(state, layout, fits=True), found
+
+    def report(chunk: Chunk) -> None:
+        if on_chunk is not None:
+            loss = float(chunk.losses.train[:, -1].mean())
+            text = f"loss {loss:.4f}"
+            on_chunk(Progress(chunk.done, chunk.segments, "epochs", text, chunk.losses))
+        if saver is not None:
+            seconds = earlier + time.perf_counter() - began
+            saver.update((chunk.state, chunk.losses), seconds, chunk.done)
+
     state, found = training.run(
         objective,
         schedule,
-        place(fits, layout, fits=True),
+        fits,
         feed,
         epochs=config.epochs,
         layout=layout,
-        on_chunk=on_chunk,
+        on_chunk=report,
+        resume=resume,
     )
     diverged = to_host(state.diverged)[: len(seeds)]
     if (diverged >= 0).any():
@@ -173,11 +196,11 @@ def fit(
     for i in range(len(seeds)):
         own_params = jax.tree.map(lambda leaf, i=i: to_host(leaf)[i], encoders)
         vectors.append(_in_order(_embed(own_params, pool.groups, compiled), grouped.order))
-    return Fitted(vectors, to_host(found.train)[: len(seeds)])
+    return Trained(vectors, to_host(found.train)[: len(seeds)])
 
 
 def terms(
-    params: training.Params, key: Array, pool: Pool, config: Config
+    params: training.Params, key: Array, pool: Pool, config: MuSeGNNConfig
 ) -> dict[str, Float[Array, ""]]:
     """Return the parts of the loss, weighted: reconstruction, similarity, contrast.
 
@@ -212,9 +235,26 @@ def terms(
     return parts
 
 
-def embed(graphs: Sequence[StudyGraph], seed: int, config: Config = DEFAULT) -> Vectors:
-    """Embed the genes of every study by MuSe-GNN."""
-    return fit(graphs, config, seeds=(seed,)).vectors[0]
+def embed(graphs: Sequence[StudyGraph], seed: int, config: MuSeGNNConfig = DEFAULT) -> Vectors:
+    """Embed the genes of every study by MuSe-GNN.
+
+    Parameters
+    ----------
+    graphs
+        One for each study.
+    seed
+        Seeds the random numbers.
+    config
+        Settings.
+    """
+    return train(graphs, config, seeds=(seed,)).vectors[0]
+
+
+def _identity(
+    graphs: Sequence[StudyGraph], config: MuSeGNNConfig, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """Return all that training depends on, to compare what was saved with what is to go on."""
+    return {"settings": asdict(config), "seeds": list(seeds), "graphs": fingerprint(list(graphs))}
 
 
 def _reconstruct(params: Any, z: Array, adjacency: Any) -> Array:
@@ -222,7 +262,7 @@ def _reconstruct(params: Any, z: Array, adjacency: Any) -> Array:
 
 
 @partial(jax.jit, static_argnames="config")
-def _embed(params: Any, groups: tuple[Group, ...], config: Config) -> list[Array]:
+def _embed(params: Any, groups: tuple[Group, ...], config: MuSeGNNConfig) -> list[Array]:
     return network.encode(params, groups, config)
 
 

@@ -2,8 +2,9 @@
 
 Of a study with features X and graph A, ``h = mish(GraphNorm(conv_study(X, A)))`` and
 ``z = conv_2(mish(GraphNorm(conv_1(h, A))), A) + conv_3(h, A)``, with `nn.TransformerConv` of 4, 2,
-1 and 1 heads; conv_1 to conv_3 are shared. A decoder of each study tells its graph from ``z z^T``.
-Studies with graphs of one size are computed side by side, their cells padded with zeros.
+1 and 1 heads; conv_1 to conv_3 are shared. A decoder of each study predicts its graph from
+``z z^T``. Studies with graphs of one size are computed side by side, their cells padded with
+zeros.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ DENSE_FROM = 0.025
 
 
 @dataclass(frozen=True)
-class Config:
-    """Settings, those of the authors' code where nothing else is said.
+class MuSeGNNConfig:
+    """Settings of MuSe-GNN, those of the authors' code unless noted.
 
     Attributes
     ----------
@@ -106,7 +107,7 @@ class Grouped(NamedTuple):
     n_labels: int
 
 
-def group_studies(graphs: Sequence[StudyGraph], config: Config) -> Grouped:
+def group_studies(graphs: Sequence[StudyGraph], config: MuSeGNNConfig) -> Grouped:
     """Put studies with as many genes, and about as many cells, together.
 
     Parameters
@@ -141,7 +142,9 @@ def group_studies(graphs: Sequence[StudyGraph], config: Config) -> Grouped:
     return Grouped(tuple(groups), tuple(order), len(labels))
 
 
-def init(key: Array, groups: Sequence[Group], n_labels: int, config: Config) -> dict[str, Any]:
+def init(
+    key: Array, groups: Sequence[Group], n_labels: int, config: MuSeGNNConfig
+) -> dict[str, Any]:
     """Return starting parameters: layers of each study, shared layers, and decoders.
 
     Parameters
@@ -173,7 +176,7 @@ def init(key: Array, groups: Sequence[Group], n_labels: int, config: Config) -> 
 
 
 def encode(
-    params: dict[str, Any], groups: Sequence[Group], config: Config
+    params: dict[str, Any], groups: Sequence[Group], config: MuSeGNNConfig
 ) -> list[Float[Array, "studies genes dim"]]:
     """Embed the genes of every study.
 
@@ -230,7 +233,7 @@ class _First(flax_nn.Module):
         return nn.mish(nn.GraphNorm()(nn.TransformerConv(self.dim, self.heads)(edges, x)))
 
 
-def _modules(config: Config) -> tuple[_First, _Inner]:
+def _modules(config: MuSeGNNConfig) -> tuple[_First, _Inner]:
     return _First(config.dim, config.heads[0]), _Inner(config.dim, config.heads[1])
 
 
@@ -238,7 +241,7 @@ def _start(module: flax_nn.Module, edges: Any, x: Any, key: Array) -> Any:
     return module.init(key, edges, x)["params"]
 
 
-def _encode(config: Config, own: Any, shared: Any, edges: Any, x: Any) -> Array:
+def _encode(config: MuSeGNNConfig, own: Any, shared: Any, edges: Any, x: Any) -> Array:
     first, inner = _modules(config)
     h = first.apply({"params": own}, edges, x)
     return inner.apply({"params": shared}, edges, h)  # pyright: ignore[reportReturnType]

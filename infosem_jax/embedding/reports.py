@@ -2,25 +2,42 @@
 
 import importlib.util
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax.embedding.function import GeneSets, enrichment
-from infosem_jax.embedding.graph import StudyGraph
+from infosem_jax.embedding.fitting import Fitted, predict
+from infosem_jax.embedding.gene_sets import GeneSets, enrichment
+from infosem_jax.embedding.graph import StudyGraph, isolated
 from infosem_jax.embedding.metrics import SIX
-from infosem_jax.embedding.saved import Embedded
-from infosem_jax.outputs.page import Page, Picture, Section, Table, number
+from infosem_jax.embedding.result import Embedded, export
+from infosem_jax.embedding.saved import save
+from infosem_jax.outputs.folder import to_json
+from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
 
+FILES = {
+    "embedding.npz": "one vector for each gene: infosem fit --effect gene-embedding=embedding.npz",
+    "genes.h5ad": "all rows as AnnData, genes of studies as observations",
+    "fitted.npz": "the same, for infosem embed export and neighbours",
+    "genes.csv": "cluster of each gene of each study",
+    "clusters.csv": "gene sets over-represented in clusters, where gene sets were given",
+    "metrics.json": "measures of the embedding",
+    "losses.csv": "training loss of each epoch, where something was trained",
+    "config.toml": "all settings",
+    "versions.json": "versions of the software, and the device",
+    "report.html": "figures and how to read them",
+}
 SHOWN = 25
 READING = {
     "Rows": "A gene of a study; a gene that several studies have is there as often.",
     "Clusters": "Louvain's method on the 15 nearest neighbours of all rows; 0 is the largest.",
     "AUC of edges": "Of cosines, as scores of which genes are co-expressed in a study.",
     "Silhouette, iLISI, connectivity": (
-        "How well studies mix, for genes that all have; 1 is the best. They say nothing of "
+        "How well studies mix, for genes that all have; 1 is the best. They do not measure "
         "function."
     ),
     "Common genes together": "How often rows of one gene share a cluster.",
@@ -31,13 +48,59 @@ READING = {
 }
 
 
+def write_results(
+    folder: FilePath,
+    fitted: Fitted,
+    graphs: Sequence[StudyGraph],
+    metrics: Mapping[str, float],
+    *,
+    sets: Mapping[str, GeneSets],
+    plane: str,
+    record: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> None:
+    """Write an embedding, its tables and its page into a folder, see `FILES`.
+
+    Parameters
+    ----------
+    folder
+        The folder; its settings and versions are written by the caller.
+    fitted, graphs
+        The embedding, of which the first seed is reported, and the graphs it was made from.
+    metrics
+        Of `evaluate`.
+    sets
+        Collections of gene sets by name.
+    plane
+        How genes are drawn, see `places`.
+    record, versions
+        Settings of the run, and of the software, for the page.
+    """
+    found, own = predict(fitted), fitted.config.settings
+    facts = {"Settings": {**record, **(asdict(own) if own else {})}, "Versions": versions}
+    enriched = enrichment_table(found, sets) if sets else None
+    save(folder / "fitted.npz", fitted)
+    export(folder / "embedding.npz", found)
+    export(folder / "genes.h5ad", found)
+    cluster_table(found).to_csv(folder / "genes.csv", index=False)
+    if enriched is not None:
+        enriched.to_csv(folder / "clusters.csv", index=False)
+    if fitted.losses.size:
+        epoch = range(1, fitted.losses.shape[1] + 1)
+        table = pd.DataFrame({"epoch": epoch, "loss": fitted.losses[0]})
+        table.to_csv(folder / "losses.csv", index=False)
+    (folder / "metrics.json").write_text(to_json(dict(metrics)), encoding="utf-8")
+    page = _page(graphs, found, metrics, fitted.losses, enriched, plane=plane, facts=facts)
+    write_page(folder / "report.html", page)
+
+
 def cluster_table(found: Embedded) -> pd.DataFrame:
     """List every row's place: ``gene, symbol, study, cluster``."""
     return pd.DataFrame(
         {
-            "gene": list(found.gene),
-            "symbol": list(found.symbol),
-            "study": [found.studies[i] for i in found.study],
+            "gene": list(found.genes.gene),
+            "symbol": list(found.genes.symbol),
+            "study": [found.genes.studies[i] for i in found.genes.study],
             "cluster": found.cluster,
         }
     )
@@ -45,7 +108,7 @@ def cluster_table(found: Embedded) -> pd.DataFrame:
 
 def enrichment_table(found: Embedded, sets: Mapping[str, GeneSets]) -> pd.DataFrame:
     """List over-represented gene sets: ``cluster, collection, set, genes, of, p_adjusted``."""
-    votes = pd.DataFrame({"gene": list(found.gene), "cluster": found.cluster})
+    votes = pd.DataFrame({"gene": list(found.genes.gene), "cluster": found.cluster})
     cluster = votes.groupby("gene", sort=False)["cluster"].agg(lambda own: int(own.mode()[0]))
     rows = [
         (c, collection, name, hits, size, q)
@@ -106,36 +169,16 @@ def check_plane(how: str) -> None:
         raise ValueError("UMAP needs umap-learn: pip install infosem_jax[umap]; or choose pca.")
 
 
-def fit_page(
+def _page(
     graphs: Sequence[StudyGraph],
     found: Embedded,
     metrics: Mapping[str, float],
-    losses: Float[np.ndarray, "seeds epochs"] | None,
+    losses: Float[np.ndarray, "seeds epochs"],
     enriched: pd.DataFrame | None,
     *,
-    plane: str = "auto",
-    notes: Sequence[str] = (),
+    plane: str,
     facts: Mapping[str, Mapping[str, Any]],
 ) -> Page:
-    """Tell what was embedded, and what it looks like.
-
-    Parameters
-    ----------
-    graphs, found
-        Studies and their embedding.
-    metrics
-        Of `metrics.evaluate` and others, by name.
-    losses
-        Of training; None where there was none.
-    enriched
-        Of `enrichment_table`; None without gene sets.
-    plane
-        How genes are drawn, see `places`.
-    notes
-        Warnings.
-    facts
-        Settings and versions.
-    """
     from infosem_jax.embedding import _figures
 
     xy, axes = places(found, plane)
@@ -155,6 +198,7 @@ def fit_page(
         )
         for graph in graphs
     ]
+    by_study = _figures.scatter(xy, found.genes.study, found.genes.studies, axes)
     named = {**SIX, **{k: k.replace("_", " ") for k in metrics if k not in SIX}}
     measured = [(named[k], [measured_text(k, float(v))]) for k, v in metrics.items()]
     sections = [
@@ -162,7 +206,7 @@ def fit_page(
             "Genes in the plane",
             [f"{axes[0][:-2]} of all rows: distances are only roughly kept."],
             [
-                Picture(_figures.scatter(xy, found.study, found.studies, axes), "By study."),
+                Picture(by_study, "By study."),
                 Picture(_figures.scatter(xy, found.cluster, clusters, axes), "By cluster."),
             ],
         ),
@@ -172,19 +216,20 @@ def fit_page(
     ]
     if enriched is not None:
         sections.append(_enriched(enriched))
-    if losses is not None:
+    if losses.size:
         picture = Picture(_figures.losses(losses), "Loss of each epoch.")
         sections.append(Section("Training", pictures=[picture], folded=True))
     return Page(
         "Gene embedding",
         "Which genes act alike, across studies?",
         [
-            f"{len(set(found.gene)):,} genes of {len(graphs)} studies, {len(found.gene):,} rows, "
+            f"{len(set(found.genes.gene)):,} genes of {len(graphs)} studies, "
+            f"{len(found.vectors):,} rows, "
             f"in {found.vectors.shape[1]} dimensions by {found.method}; {n_clusters} clusters."
         ],
-        notes,
+        isolated(graphs),
         sections,
-        {"How to read this page": READING, **facts},
+        {"How to read this page": READING, "Files": FILES, **facts},
     )
 
 
@@ -194,13 +239,13 @@ _STUDY = ("Technique and tissue", "Species", "Genes", "Cells", "Neighbours", "Ed
 
 def _clusters(found: Embedded) -> Table:
     rows = []
-    genes = np.asarray(found.gene, object)
+    genes = np.asarray(found.genes.gene, object)
     for c in range(min(SHOWN, int(found.cluster.max()) + 1)):
         own = found.cluster == c
         centre = found.vectors[own].mean(0)
         order = np.argsort(np.square(found.vectors[own] - centre).sum(1), kind="stable")
         middle = list(dict.fromkeys(genes[own][order].tolist()))[:8]
-        per_study = np.bincount(found.study[own], minlength=len(found.studies))
+        per_study = np.bincount(found.genes.study[own], minlength=len(found.genes.studies))
         rows.append((f"{c}", [f"{own.sum()}", " / ".join(map(str, per_study)), ", ".join(middle)]))
     return Table("Cluster", ["Rows", "By study", "Genes near its middle"], rows)
 

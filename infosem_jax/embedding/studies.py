@@ -95,7 +95,7 @@ def make_study(
     if len(x) < MIN_CELLS:
         raise ValueError(
             f"{name}: expected at least {MIN_CELLS} cells, found {len(x)}; co-expression cannot be "
-            "told from fewer, so join samples or leave the study out."
+            "estimated from fewer, so join samples or leave the study out."
         )
     if not np.isfinite(x).all() or x.min() < 0:
         raise ValueError(
@@ -136,7 +136,7 @@ def read_study(
 ) -> Study:
     """Read a study from a file.
 
-    Of an h5ad file, ``uns`` may say ``tissue``, ``species`` and ``modality`` (or ``technique``),
+    Of an h5ad file, ``uns`` may hold ``tissue``, ``species`` and ``modality`` (or ``technique``),
     and ``obsm["spatial"]`` where spots lie. Other files are read as `infosem_jax.data` reads them,
     and must have cells in rows.
 
@@ -149,7 +149,7 @@ def read_study(
     layer
         Layer of an h5ad file to read instead of ``X``.
     known
-        ``tissue``, ``species`` or ``technique``, in place of what the file says.
+        ``tissue``, ``species`` or ``technique``, in place of those of the file.
 
     Raises
     ------
@@ -163,16 +163,55 @@ def read_study(
         raise ValueError(
             f"{path}: expected an h5ad or npz file, which say where genes are, found a text table."
         )
-    says: dict[str, str] = {}
+    annotated: dict[str, str] = {}
     places = None
     if FilePath(path).suffix == ".h5ad":
-        says, places = _annotation(path)
+        annotated, places = _annotation(path)
     x, genes = source.x, source.columns
     if source.usual == "genes_in_rows":
         x, genes = x.T, source.rows
-    return make_study(
-        x, genes, name=name or FilePath(path).name.split(".")[0], places=places, **{**says, **known}
-    )
+    name = name or FilePath(path).name.split(".")[0]
+    return make_study(x, genes, name=name, places=places, **{**annotated, **known})
+
+
+def read_studies(
+    paths: Sequence[Path],
+    *,
+    species: Mapping[str, str] | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> list[Study]:
+    """Read several studies, which are named by their files, or by their folders too if need be.
+
+    Parameters
+    ----------
+    paths
+        A file or folder for each, as `read_study` reads them.
+    species
+        Species by name of study, in place of that of its file.
+    labels
+        The same for technique and tissue, which decide about shared layers.
+
+    Raises
+    ------
+    ValueError
+        On names that no study has, and as `read_study`.
+    """
+    names = _names([FilePath(path) for path in paths])
+    species, labels = species or {}, labels or {}
+    for what, given in (("species", species), ("label", labels)):
+        unknown = sorted(given.keys() - set(names))
+        if unknown:
+            raise ValueError(
+                f"{what}: expected names of studies ({', '.join(names)}), found "
+                f"{', '.join(unknown)}."
+            )
+    found = []
+    for path, name in zip(paths, names, strict=True):
+        known = {"species": species[name]} if name in species else {}
+        if name in labels:
+            known |= {"technique": labels[name], "tissue": ""}
+        found.append(read_study(path, name=name, **known))
+    return found
 
 
 def harmonise(
@@ -185,9 +224,9 @@ def harmonise(
     """Give genes names that studies share: symbols of one species.
 
     A gene of another species takes the name of its counterpart; one without is called
-    ``Symbol (species)``, so that no two genes are one because their symbols look alike. Letter case
-    does not matter where a symbol is looked up. Of several genes with one counterpart that with
-    most expression takes its name.
+    ``Symbol (species)``, so that genes of two species with one symbol stay apart. Letter case does
+    not matter where a symbol is looked up. Of several genes with one counterpart that with most
+    expression takes its name.
 
     Parameters
     ----------
@@ -198,7 +237,7 @@ def harmonise(
     target
         Species whose symbols name genes.
     withheld
-        For each other species, symbols whose counterparts are not to be told, for a test of
+        For each other species, symbols whose counterparts are withheld, for a test of
         whether an embedding finds them.
 
     Raises
@@ -230,6 +269,15 @@ def harmonise(
     ]
 
 
+def _names(paths: Sequence[FilePath]) -> list[str]:
+    short = [path.name.split(".")[0] for path in paths]
+    if len(set(short)) == len(short):
+        return short
+    return [
+        f"{path.absolute().parent.name}/{name}" for path, name in zip(paths, short, strict=True)
+    ]
+
+
 def _renamed(study: Study, table: Orthologues, hidden: frozenset[str]) -> Study:
     lowered = {symbol.lower(): other for symbol, other in table.items()}
     withheld = {symbol.lower() for symbol in hidden}
@@ -255,7 +303,7 @@ def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
         places = None
         if "obsm/spatial" in file:
             places = np.asarray(read_element(file, "obsm/spatial"))[:, :2]
-    says = {}
+    annotated = {}
     for key, names in (
         ("tissue", ("tissue",)),
         ("species", ("species",)),
@@ -263,5 +311,5 @@ def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
     ):
         found = next((uns[each] for each in names if isinstance(uns.get(each), str)), None)
         if found is not None:
-            says[key] = found
-    return says, places
+            annotated[key] = found
+    return annotated, places

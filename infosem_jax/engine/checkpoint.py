@@ -1,39 +1,26 @@
 """Training saved to disk, so that a killed job goes on where it was."""
 
-import hashlib
 import json
-import os
 import shutil
-import sys
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from infosem_jax import _typing
-from infosem_jax.data._files import Limits, check_npz, reading
+from infosem_jax.data import archive
 
-FORMAT = 1
-# Nothing is compressed, so that a file can hold no more than its size.
-LIMITS = Limits(size=sys.maxsize, ratio=1.0, members=sys.maxsize)
-RECORD = "record"
 SPARE_BYTES = 50 * 2**20
 
 
 def save(path: _typing.Path, tree: Any, record: dict[str, Any]) -> None:
-    """Write arrays and a record to one file, whole or not at all.
-
-    The file is an npz without pickles: the arrays of the tree in order, and a JSON record with a
-    checksum over them. It is written beside its place, flushed to disk, and moved there, so that
-    a crash at any moment leaves the old file or the new one.
+    """Write a pytree of arrays and a record of what it belongs to, see `infosem_jax.data.archive`.
 
     Parameters
     ----------
     path
-        The file; what an earlier, killed attempt left beside it is removed.
+        The file.
     tree
         Pytree of arrays; numbers come back as arrays.
     record
@@ -44,32 +31,7 @@ def save(path: _typing.Path, tree: Any, record: dict[str, Any]) -> None:
     OSError
         If writing fails, for instance on a full disk; an older file is then as it was.
     """
-    path = Path(path)
-    arrays = _raw(tree)
-    header = {"format": FORMAT, "arrays": [_describe(leaf) for leaf in jax.tree.leaves(tree)]}
-    header |= {"record": record, "sha256": _digest(arrays, header["arrays"], record)}
-    members: dict[str, Any] = {f"a{i:05d}": array for i, array in enumerate(arrays)}
-    members[RECORD] = np.frombuffer(json.dumps(header).encode(), np.uint8)
-    # A fixed name: what an earlier, killed attempt left is overwritten.
-    draft = path.with_name(f".{path.name}.draft")
-    try:
-        with open(draft, "wb") as file:
-            np.savez(file, **members)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
-    except OSError as error:
-        kept = "the last one is as it was" if os.path.exists(path) else "nothing was saved"
-        raise OSError(
-            error.errno,
-            f"cannot save a checkpoint ({error.strerror or error}), {kept}; make room, or give a "
-            "folder that can be written to",
-            str(path),
-        ) from error
-    finally:
-        with suppress(OSError):
-            draft.unlink()
-    _sync_folder(path.parent)
+    archive.write(path, jax.tree.leaves(tree), record)
 
 
 def load(path: _typing.Path, like: Any, expected: dict[str, Any]) -> Any:
@@ -92,7 +54,28 @@ def load(path: _typing.Path, like: Any, expected: dict[str, Any]) -> Any:
         If the file is damaged, was changed, or belongs to something else; the message names the
         fields that differ.
     """
-    return _restore(path, _read(path), like, expected)
+    record, arrays = _read(path)
+    differences = [
+        difference
+        for name, value in json.loads(json.dumps(expected)).items()
+        for difference in _differences(name, record.get(name), value)
+    ]
+    if differences:
+        raise ValueError(
+            f"{path}: cannot resume, what was saved differs in {'; '.join(differences[:5])}. Start "
+            "as it was started then, or remove the checkpoint to begin anew."
+        )
+    leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
+    advice = "was it saved by another version? Remove it to begin anew."
+    if len(leaves) != len(arrays):
+        raise ValueError(f"{path}: expected {len(leaves)} arrays, found {len(arrays)}; {advice}")
+    for (at, leaf), found in zip(leaves, arrays, strict=True):
+        if archive.describe(leaf) != archive.describe(found):
+            raise ValueError(
+                f"{path}: expected {_spell(leaf)} at {jax.tree_util.keystr(at)}, found "
+                f"{_spell(found)}; {advice}"
+            )
+    return jax.tree.unflatten(treedef, arrays)
 
 
 def read_record(path: _typing.Path) -> dict[str, Any]:
@@ -138,82 +121,15 @@ def check_writable(folder: _typing.Path, n_bytes: int) -> None:
         )
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make sure that a file moved into a folder is found there after a power cut."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+def _read(path: _typing.Path) -> tuple[dict[str, Any], list[Any]]:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _raw(tree: Any) -> list[np.ndarray]:
-    """Return the bytes of each leaf, which survive for every dtype."""
-    leaves = map(np.asarray, jax.tree.leaves(tree))
-    native = (np.ascontiguousarray(leaf, leaf.dtype.newbyteorder("=")) for leaf in leaves)
-    return [leaf.reshape(-1).view(np.uint8) for leaf in native]
-
-
-def _describe(leaf: Any) -> list[Any]:
-    leaf = leaf if hasattr(leaf, "dtype") else np.asarray(leaf)
-    return [list(leaf.shape), np.dtype(leaf.dtype).name]
-
-
-def _digest(arrays: list[np.ndarray], described: list, record: dict[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps([described, record]).encode())
-    for array in arrays:
-        digest.update(array.data)
-    return digest.hexdigest()
-
-
-def _read(path: _typing.Path) -> tuple[dict[str, Any], list[tuple[Any, np.ndarray]]]:
-    """Return the record, and each array's description and bytes, all found sound."""
-    try:
-        with reading(path, "checkpoint"):
-            check_npz(path, LIMITS)
-            with np.load(path, allow_pickle=False) as file:
-                header = json.loads(file[RECORD].tobytes())
-                if header["format"] != FORMAT:
-                    raise ValueError(f"expected format {FORMAT}, found {header['format']}.")
-                arrays = [file[f"a{i:05d}"] for i in range(len(header["arrays"]))]
-            if header["sha256"] != _digest(arrays, header["arrays"], header["record"]):
-                raise ValueError("it was changed or damaged after it was written.")
+        return archive.read(path, "checkpoint")
     except ValueError as error:
         raise ValueError(f"{error} Remove it to begin anew, or restore a copy of it.") from error
-    return header["record"], list(zip(header["arrays"], arrays, strict=True))
 
 
-def _restore(path: _typing.Path, content: tuple, like: Any, expected: dict[str, Any]) -> Any:
-    record, arrays = content
-    differences = [
-        difference
-        for name, value in json.loads(json.dumps(expected)).items()
-        for difference in _differences(name, record.get(name), value)
-    ]
-    if differences:
-        raise ValueError(
-            f"{path}: cannot resume, what was saved differs in {'; '.join(differences[:5])}. Start "
-            "as it was started then, or remove the checkpoint to begin anew."
-        )
-    leaves, treedef = jax.tree_util.tree_flatten_with_path(like)
-    advice = "was it saved by another version? Remove it to begin anew."
-    if len(leaves) != len(arrays):
-        raise ValueError(f"{path}: expected {len(leaves)} arrays, found {len(arrays)}; {advice}")
-    for (at, leaf), (found, _) in zip(leaves, arrays, strict=True):
-        wanted = _describe(leaf)
-        if wanted != found:
-            raise ValueError(
-                f"{path}: expected {_spell(wanted)} at {jax.tree_util.keystr(at)}, found "
-                f"{_spell(found)}; {advice}"
-            )
-    restored = [raw.view(dtype).reshape(shape) for (shape, dtype), raw in arrays]
-    return jax.tree.unflatten(treedef, restored)
-
-
-def _spell(description: list[Any]) -> str:
-    shape, dtype = description
+def _spell(leaf: Any) -> str:
+    shape, dtype = archive.describe(leaf)
     return f"{dtype} of shape {tuple(shape)}"
 
 

@@ -9,8 +9,8 @@ MAPPINGS, LIMIT = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
 SHARE = 0.5
 
 
-def make_room(most: int | None = None) -> bool:
-    """Let go of all compiled programs once they take half of the mappings that a process may have.
+def release_programs(most: int | None = None) -> bool:
+    """Release all compiled programs once they take half of the mappings a process may have.
 
     On CPUs each program takes several mappings of memory. Linux allows a process 65,530 unless it
     is told otherwise, and one that asks for more crashes. What is needed again compiles again.
@@ -22,7 +22,7 @@ def make_room(most: int | None = None) -> bool:
 
     Returns
     -------
-    Whether programs were let go.
+    Whether programs were released.
     """
     try:
         taken = MAPPINGS.read_bytes().count(b"\n")

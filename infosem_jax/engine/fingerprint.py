@@ -64,7 +64,8 @@ def _absorb_sorted(digest: Any, kind: str, values: Any, inside: tuple[int, ...])
 
 def _parts(value: Any, *, optional: bool) -> Any:
     """Return what a function or an object is made of, without memory addresses."""
-    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    # Without its module: moving a class to another file changes nothing of what it computes.
+    name = type(value).__qualname__
     if isinstance(value, dist.Distribution):
         # By name: the order in which NumPyro flattens them differs between processes.
         fields = value.gather_pytree_data_fields() + value.gather_pytree_aux_fields()
@@ -75,7 +76,7 @@ def _parts(value: Any, *, optional: bool) -> Any:
     if isinstance(value, CodeType):
         return value.co_code, value.co_names, value.co_consts
     if callable(value) and hasattr(value, "__qualname__"):
-        name = f"{value.__module__}.{value.__qualname__}"
+        name = value.__qualname__
         value = inspect.unwrap(value)
         if not isinstance(value, FunctionType):
             return name

@@ -1,5 +1,6 @@
 """Which devices compute what: fits side by side, the cells of a batch spread out, or both."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ FITS, CELLS = "fits", "cells"
 
 
 class Layout(NamedTuple):
-    """How fits and cells are dealt to devices; fixed at compilation.
+    """How fits and cells are spread over devices; fixed at compilation.
 
     Attributes
     ----------
@@ -35,8 +36,15 @@ class Layout(NamedTuple):
         return (1, 1) if self.mesh is None else (self.mesh.shape[FITS], self.mesh.shape[CELLS])
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use; all there are where that cannot be asked."""
+    # macOS and Windows lack it.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
 def choose(n_fits: int, batch_size: int, *, cells: int | None = None) -> Layout:
-    """Deal fits to all devices at hand; what is left of them shares the cells of each batch.
+    """Spread fits over all devices at hand; what is left of them shares the cells of each batch.
 
     On a CPU each device computes one fit at a time: side by side they would only take the caches
     from each other. Accelerators compute all of theirs at once.
@@ -87,7 +95,7 @@ def over_fits(one: Callable, layout: Layout) -> Callable:
     one
         Its first argument and its result get a leading axis of fits.
     layout
-        How fits are dealt to devices; their number must be a multiple of the devices.
+        How fits are spread over devices; their number must be a multiple of the devices.
     """
 
     def local(fits, *shared):
@@ -114,7 +122,17 @@ def over_fits(one: Callable, layout: Layout) -> Callable:
 
 
 def split_cells(array: jax.Array, layout: Layout, *, axis: int) -> jax.Array:
-    """Spread an axis of cells over the devices that share a batch."""
+    """Spread an axis of cells over the devices that share a batch.
+
+    Parameters
+    ----------
+    array
+        Anything with an axis of cells.
+    layout
+        The devices.
+    axis
+        Which axis that is.
+    """
     if layout.mesh is None or layout.devices[1] == 1:
         return array
     spec = [CELLS if i == axis else None for i in range(array.ndim)]
@@ -122,7 +140,7 @@ def split_cells(array: jax.Array, layout: Layout, *, axis: int) -> jax.Array:
 
 
 def place(tree: Any, layout: Layout, *, fits: bool = False) -> Any:
-    """Put arrays that every host holds on the devices: whole, or dealt along the axis of fits.
+    """Put arrays that every host holds on the devices: whole, or split along the axis of fits.
 
     Parameters
     ----------
@@ -146,6 +164,21 @@ def place(tree: Any, layout: Layout, *, fits: bool = False) -> Any:
         return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
     return jax.tree.map(put, tree)
+
+
+def lay_out(fits: Any, layout: Layout) -> Any:
+    """Spread fits over the devices; the last one is repeated where a device would idle.
+
+    Parameters
+    ----------
+    fits
+        Arrays with a leading axis of fits, equal on all hosts.
+    layout
+        The devices.
+    """
+    n = len(jax.tree.leaves(fits)[0])
+    index = np.minimum(np.arange(n + -n % layout.devices[0]), n - 1)
+    return place(jax.tree.map(lambda leaf: leaf[index], fits), layout, fits=True)
 
 
 def _swap(one: Callable, shared: tuple, fit: Any) -> Any:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from infosem_jax import _typing
-from infosem_jax.engine.checkpoint import _read, _restore, check_writable, save
+from infosem_jax.engine.checkpoint import check_writable, load, read_record, save
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.training import to_host
 from infosem_jax.engine.types import Losses
@@ -77,15 +77,21 @@ class Saver:
         self._saved = time.monotonic()
         if not (self._resume and self._path.exists()):
             return None
-        content = _read(self._path)
-        shape = (_fits(state), content[0].get("segments", 0))
+        record = read_record(self._path)
+        shape = (jax.tree.leaves(state)[0].shape[0], record.get("segments", 0))
         losses: Any = jax.ShapeDtypeStruct(shape, np.float32)
-        like = (state, Losses(losses, losses))
-        resumed = _restore(self._path, content, like, self._identity)
-        return resumed, float(content[0]["seconds"])
+        resumed = load(self._path, (state, Losses(losses, losses)), self._identity)
+        return resumed, float(record["seconds"])
 
     def update(self, state_and_losses: tuple[Any, Any], seconds: float, segments: int) -> None:
         """Save, if it is time to, or if training is to stop.
+
+        Parameters
+        ----------
+        state_and_losses
+            Of all fits of the group.
+        seconds, segments
+            Time that training took so far, and segments trained.
 
         Raises
         ------
@@ -116,7 +122,3 @@ class Saver:
 
         gathered = np.asarray(multihost_utils.process_allgather(np.asarray(wishes)))
         return tuple(bool(wish.any()) for wish in gathered.reshape(-1, len(wishes)).T)
-
-
-def _fits(state: Any) -> int:
-    return jax.tree.leaves(state)[0].shape[0]

@@ -1,7 +1,7 @@
 """The training loop of every model here: many fits in one compiled program.
 
-An objective says how parameters start and what a batch of cells costs. Fits that share shapes run
-side by side: over the devices of a mesh, under `vmap`, or one after the other inside the program.
+An objective defines how parameters start and what a batch of cells costs. Fits that share shapes
+run side by side: over the devices of a mesh, under `vmap`, or one after the other in the program.
 Training proceeds in segments (an epoch of resident cells, or a block of streamed ones); a chunk of
 segments is one call of a compiled program, and Python reports, saves and stops between chunks.
 """
@@ -22,6 +22,7 @@ from infosem_jax.engine.layout import Layout, over_fits, split_cells
 from infosem_jax.engine.types import (
     Cells,
     Chunk,
+    Extent,
     Feed,
     Fits,
     Losses,
@@ -102,22 +103,17 @@ def run_chunk(
         data = objective.view(shared, fit.own)
 
         def go(state, segment):
-            epoch = segment // data.segments
-            order = cell_order(fit.keys, data.n_rows, data.n_cells)
-            batches = _batches(random.fold_in(fit.keys, 2), segment, order, data, schedule, layout)
+            epoch, part, held_out = _parts(fit.keys, segment, data, schedule, layout)
             phases = [
                 partial(_train_segment, objective, schedule, groups)
                 for groups, _ in schedule.phases
             ]
             phase = jnp.array(cycle)[epoch % len(cycle)]
-            state, train = lax.switch(phase, phases, state, fit, data, batches, segment, epoch)
-            if not schedule.held_out:
+            state, train = lax.switch(phase, phases, state, fit, data, part, segment, epoch)
+            if held_out is None:
                 return state, Losses(train, jnp.array(jnp.nan))
-            slots = jnp.arange(schedule.held_out)
-            rest = order[jnp.minimum(data.n_cells - data.n_held_out + slots, data.n_rows - 1)]
-            cells = Cells(rest, slots < data.n_held_out, data.n_held_out)
-            state, held_out = _score(objective, schedule, state, fit.keys, data, cells, epoch)
-            return state, Losses(train, held_out)
+            state, loss = _score(objective, schedule, state, fit.keys, data, held_out, epoch)
+            return state, Losses(train, loss)
 
         def body(segment, carried):
             state, losses = carried
@@ -159,8 +155,8 @@ def score(
     def one(state_and_fit, held_out, epoch):
         state, fit = state_and_fit
         data = objective.view(held_out, fit.own)
-        index = jnp.arange(data.n_rows)
-        cells = Cells(index, index < data.n_cells, data.n_cells)
+        index = jnp.arange(data.extent.n_rows)
+        cells = Cells(index, index < data.extent.n_cells, data.extent.n_cells)
         return _score(objective, schedule, state, fit.keys, data, cells, epoch)
 
     return over_fits(one, layout)((state, fits), held_out, epoch)
@@ -204,7 +200,7 @@ def run(
     for shared in cells:
         if state is None:
             state = init(objective, schedule, layout, fits, shared)
-        if done >= segments or _finished(state, schedule, done // feed.segments):
+        if done >= segments or finished(state, schedule, done // feed.segments):
             break
         until = min(done + pace.take(), segments)
         state, new = run_chunk(
@@ -253,6 +249,22 @@ def by_epoch(losses: Losses, segments: int) -> Losses:
     return Losses(train.mean(2), held_out[:, :, -1])
 
 
+def finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
+    """Tell whether every fit has diverged, or gained nothing for as long as its patience.
+
+    Parameters
+    ----------
+    state, schedule
+        Of all fits.
+    epoch
+        Number of epochs trained so far.
+    """
+    over = to_host(state.diverged) >= 0
+    if schedule.patience:
+        over |= epoch - 1 - to_host(state.best_epoch) >= schedule.patience
+    return bool(over.all())
+
+
 def to_host(array: Array | np.ndarray) -> np.ndarray:
     """Copy an array that may lie on several devices, or on those of several hosts, to this one."""
     if isinstance(array, jax.Array) and not array.is_fully_addressable:
@@ -283,22 +295,32 @@ class _Pace:
         self.next = int(max(1, min(self.most, wanted, 4 * self.next)))
 
 
-def _finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
-    over = to_host(state.diverged) >= 0
-    if schedule.patience:
-        over |= epoch - 1 - to_host(state.best_epoch) >= schedule.patience
-    return bool(over.all())
+def _parts(key, segment, data, schedule: Schedule, layout: Layout):
+    """Return the epoch of a segment, its batches and their number, and the held-out cells."""
+    if not schedule.batch_size:
+        return segment, (None, jnp.int32(schedule.steps)), None
+    extent: Extent = data.extent
+    order = cell_order(key, extent.n_rows, extent.n_cells)
+    batches = _batches(random.fold_in(key, 2), segment, order, extent, schedule, layout)
+    steps = jnp.minimum(-(-extent.n_train // schedule.batch_size), schedule.steps)
+    held_out = None
+    if schedule.held_out:
+        slots = jnp.arange(schedule.held_out)
+        rest = order[jnp.minimum(extent.n_train + slots, extent.n_rows - 1)]
+        held_out = Cells(rest, slots < extent.n_held_out, extent.n_held_out)
+    return segment // extent.segments, (batches, steps), held_out
 
 
-def _train_segment(objective, schedule, groups, state, fit, data, batches, segment, epoch):
+def _train_segment(objective, schedule, groups, state, fit, data, part, segment, epoch):
+    batches, steps = part
     trained = [name for name in sorted(state.params) if objective.group(name) in groups]
     optimisers = dict(schedule.optimisers)
-    steps = _steps(data, schedule)
 
     def step(state, i):
         frozen = {k: v for k, v in state.params.items() if k not in trained}
         free = {k: v for k, v in state.params.items() if k in trained}
         number = segment * steps + i
+        # None where every step takes all data.
         cells = jax.tree.map(lambda a: a[i], batches)
 
         def loss_of(free):
@@ -329,11 +351,6 @@ def _train_segment(objective, schedule, groups, state, fit, data, batches, segme
     return state, losses.sum() / steps
 
 
-def _steps(data, schedule: Schedule) -> Array:
-    n_train = data.n_cells - data.n_held_out
-    return jnp.minimum(-(-n_train // schedule.batch_size), schedule.steps)
-
-
 def _split(objective: Objective, params: Params) -> dict[str, Params]:
     groups: dict[str, Params] = {}
     for name, value in params.items():
@@ -349,16 +366,15 @@ def _transform(optimiser: str) -> optax.GradientTransformation:
     return optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False)
 
 
-def _batches(key, segment, order, data, schedule: Schedule, layout: Layout) -> Cells:
-    """Deal the training cells to the steps of a segment, some twice so that batches are full."""
-    n = len(order)
-    n_train = data.n_cells - data.n_held_out
+def _batches(key, segment, order, extent: Extent, schedule: Schedule, layout: Layout) -> Cells:
+    """Split the training cells into batches, some of them twice so that batches are full."""
+    n, n_train = len(order), extent.n_train
     draw = random.uniform(random.fold_in(key, segment), (n,))
     shuffled = order[jnp.argsort(jnp.where(jnp.arange(n) < n_train, draw, 2.0))]
     at = jnp.arange(schedule.steps * schedule.batch_size) % n_train
     index = shuffled[at].reshape(schedule.steps, schedule.batch_size)
     index = split_cells(index, layout, axis=1)
-    total = jnp.full(schedule.steps, data.total, jnp.int32)
+    total = jnp.full(schedule.steps, extent.total, jnp.int32)
     return Cells(index, jnp.ones(index.shape, bool), total)
 
 

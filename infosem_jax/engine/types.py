@@ -22,8 +22,11 @@ class Objective(Protocol):
         """Return starting parameters."""
         ...
 
-    def loss(self, params: Params, key: Array, data: Any, cells: "Cells", epoch: Array) -> Array:
-        """Return the cost of some cells, scaled so that it does not depend on how many they are."""
+    def loss(self, params: Params, key: Array, data: Any, cells: Any, epoch: Array) -> Array:
+        """Return the cost of some `Cells`, scaled so that it does not depend on how many they are.
+
+        Where a schedule has no batches, ``cells`` is None and the cost is that of all data.
+        """
         ...
 
     def group(self, name: str) -> str:
@@ -31,8 +34,8 @@ class Objective(Protocol):
         ...
 
 
-class Data(Protocol):
-    """What the engine asks of the data of one fit.
+class Extent(NamedTuple):
+    """How many cells are at hand, and which part they are of all that a fit learns from.
 
     Attributes
     ----------
@@ -40,21 +43,35 @@ class Data(Protocol):
         Number of cells at hand with padding; fixed at compilation.
     n_cells, n_held_out
         Number of real cells at hand, and of those kept out of training.
-    total
-        Number of training cells that those at hand stand for.
+    whole
+        Number of training cells of the data that those at hand are a block of; None where they are
+        all.
     segments
         Number of segments that make an epoch.
     """
 
+    n_rows: int
     n_cells: Any
-    n_held_out: Any
+    n_held_out: Any = 0
+    whole: Any = None
+    segments: Any = 1
 
     @property
-    def n_rows(self) -> int: ...  # noqa: D102
+    def n_train(self) -> Any:
+        """Number of cells at hand that train."""
+        return self.n_cells - self.n_held_out
+
     @property
-    def total(self) -> Any: ...  # noqa: D102
+    def total(self) -> Any:
+        """Number of training cells that those at hand stand for."""
+        return self.n_train if self.whole is None else self.whole
+
+
+class Data(Protocol):
+    """What the engine asks of the data of one fit, where a schedule has batches."""
+
     @property
-    def segments(self) -> Any: ...  # noqa: D102
+    def extent(self) -> Extent: ...  # noqa: D102
 
 
 class Rows(NamedTuple):
@@ -73,29 +90,9 @@ class Rows(NamedTuple):
     index: Int[Array | np.ndarray, " samples"]
 
     @property
-    def n_rows(self) -> int:
-        """Number of samples."""
-        return len(self.index)
-
-    @property
-    def n_cells(self) -> int:
-        """Number of samples."""
-        return len(self.index)
-
-    @property
-    def total(self) -> int:
-        """Number of samples."""
-        return len(self.index)
-
-    @property
-    def n_held_out(self) -> int:
-        """None of these."""
-        return 0
-
-    @property
-    def segments(self) -> int:
-        """An epoch is one segment."""
-        return 1
+    def extent(self) -> Extent:
+        """All samples."""
+        return Extent(len(self.index), len(self.index))
 
 
 class Cells(NamedTuple):
@@ -128,7 +125,7 @@ class Schedule:
     phases
         Groups trained together and for how many epochs, repeated in turn.
     batch_size
-        Cells per step.
+        Cells per step; 0 where every step takes all data.
     steps
         Steps per segment, of the fit that has most.
     held_out
@@ -166,7 +163,7 @@ class Fits(NamedTuple):
     rates
         Rate of each group of parameters.
     own
-        What the objective's `view` wants to know.
+        What the objective's `view` needs of each fit.
     """
 
     keys: Array
@@ -203,7 +200,7 @@ class Losses(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a fit stands, as ``on_chunk`` of every system is told now and then.
+    """Where a fit stands, as ``on_chunk`` of every system is given it.
 
     Attributes
     ----------
@@ -212,7 +209,7 @@ class Progress(NamedTuple):
     unit
         What is counted, such as ``epochs``.
     text
-        What a reader wants to know meanwhile, such as the loss.
+        What to show beside it, such as the loss.
     losses
         Losses so far of the fits that train now; None where a method has none.
     """
@@ -222,6 +219,11 @@ class Progress(NamedTuple):
     unit: str
     text: str = ""
     losses: Losses | None = None
+
+    def of_fit(self, i: int, n: int) -> "Progress":
+        """Count one fit, the ``i``-th of ``n``, in fits."""
+        text = f"{self.unit} {self.done:.0f}, {self.text}"
+        return Progress(i + self.done / self.total, n, "fits", text, self.losses)
 
 
 class Chunk(NamedTuple):

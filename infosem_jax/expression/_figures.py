@@ -1,19 +1,21 @@
 """Figures of inferred expression. Each function returns a Figure that nothing else knows of."""
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND
-
-_COLOURS = (ACTIVATES, REPRESSES, SECOND, "#e69f00", "#56b4e9", "#cc79a7")
-_MARKERS = "osD^vPX*<>"
-_LINES = ("-", "--", "-.", ":")
+from infosem_jax.outputs.style import (
+    ACTIVATES,
+    GREY,
+    INK,
+    axes_grid,
+    draw_legend,
+    draw_title,
+    method_styles,
+)
 
 
 class Curve(NamedTuple):
@@ -48,10 +50,10 @@ def accuracy(
     methods
         All that figures beside this one show, so that each looks alike in all.
     """
-    figure, axes = _figure(0.9 + 3.1 * max(len(panels), 1.4), 3.5, 1, len(panels), sharey=True)
+    figure, axes = axes_grid(0.9 + 3.1 * max(len(panels), 1.4), 3.5, 1, len(panels), sharey=True)
     drawn = dict.fromkeys(name for curves in panels.values() for name in curves)
     methods = list(dict.fromkeys((*methods, *drawn)))
-    styles = dict(zip(methods, _styles(len(methods)), strict=True))
+    styles = dict(zip(methods, method_styles(len(methods)), strict=True))
     handles: dict[str, Any] = {}
     for ax, (title, curves) in zip(axes.flat, panels.items(), strict=True):
         for name, curve in curves.items():
@@ -65,10 +67,10 @@ def accuracy(
         named = [s for i, s in enumerate(sizes) if not i or s > 1.3 * sizes[i - 1]]
         ax.set_xticks(named, [f"{size:g}" for size in named])
         ax.minorticks_off()
-        _title(ax, title)
+        draw_title(ax, title)
     axes.flat[0].set_ylabel(label)
     if len(handles) > 1:
-        _legend(figure, handles)
+        draw_legend(figure, handles)
     return figure
 
 
@@ -80,10 +82,10 @@ def recall(distributions: Mapping[str, Float[np.ndarray, " genes"]]) -> Figure:
     distributions
         Recall of each gene, by method.
     """
-    figure, axes = _figure(6.2, 3.6, 1, 1)
+    figure, axes = axes_grid(6.2, 3.6, 1, 1)
     ax, handles = axes[0, 0], {}
     for (name, values), style in zip(
-        distributions.items(), _styles(len(distributions)), strict=True
+        distributions.items(), method_styles(len(distributions)), strict=True
     ):
         ordered = np.sort(values)
         style = {"color": style["color"], "ls": style["ls"], "lw": 1.4}
@@ -93,7 +95,7 @@ def recall(distributions: Mapping[str, Float[np.ndarray, " genes"]]) -> Figure:
     ax.set(xlabel="Recall of a gene", ylabel="Share of genes with at least that", xlim=(0, 1))
     ax.set_ylim(0, 1.02)
     if len(handles) > 1:
-        _legend(figure, handles)
+        draw_legend(figure, handles)
     return figure
 
 
@@ -109,7 +111,7 @@ def observed(genes: Sequence[Shown], unit: str) -> Figure:
     """
     columns = min(4, len(genes))
     rows = -(-len(genes) // columns)
-    figure, axes = _figure(0.8 + 2.1 * columns, 0.5 + 2.2 * rows, rows, columns)
+    figure, axes = axes_grid(0.8 + 2.1 * columns, 0.5 + 2.2 * rows, rows, columns)
     for ax, shown in zip(axes.flat, genes, strict=False):
         if np.isfinite(shown.sd).all():
             bars = {"ecolor": GREY, "elinewidth": 0.6, "alpha": 0.5, "fmt": "none"}
@@ -118,52 +120,9 @@ def observed(genes: Sequence[Shown], unit: str) -> Figure:
         ends = np.array([shown.observed.min(), shown.observed.max()])
         ax.plot(ends, ends, color=INK, lw=0.8, ls=":")
         ax.locator_params(nbins=4)
-        _title(ax, shown.gene)
+        draw_title(ax, shown.gene)
     for ax in axes.flat[len(genes) :]:
         ax.set_visible(False)
     figure.supxlabel(f"Observed ({unit})", color=INK, fontsize=10)
     figure.supylabel(f"Inferred ({unit})", color=INK, fontsize=10)
     return figure
-
-
-def _styles(n: int) -> list[dict[str, Any]]:
-    """Return styles that differ in more than colour."""
-    looks = zip(cycle(_COLOURS), cycle(_MARKERS), range(n), strict=False)
-    return [
-        {"color": colour, "marker": marker, "ls": _LINES[i // len(_COLOURS) % len(_LINES)]}
-        for colour, marker, i in looks
-    ]
-
-
-def _figure(
-    width: float, height: float, rows: int, columns: int, *, sharey: bool = False
-) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
-    for ax in axes.flat:
-        ax.set_facecolor("none")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(GREY)
-        ax.tick_params(color=GREY, labelcolor=INK, labelsize=9)
-        ax.xaxis.label.set_color(INK)
-        ax.yaxis.label.set_color(INK)
-        ax.grid(color=GREY, alpha=0.2, lw=0.6)
-    return figure, axes
-
-
-def _title(ax: Axes, text: str) -> None:
-    ax.set_title(text, color=INK, fontsize=10, parse_math=False)
-
-
-def _legend(figure: Figure, handles: Mapping[str, Any]) -> None:
-    style = {"frameon": False, "labelcolor": INK, "fontsize": 9}
-    placeholders = [str(i) for i in range(len(handles))]
-    legend = figure.legend(
-        handles=list(handles.values()),
-        labels=placeholders,
-        loc="outside upper center",
-        ncols=min(5, len(handles)),
-        **style,
-    )
-    for text, name in zip(legend.get_texts(), handles, strict=True):
-        text.set(text=name, parse_math=False)  # as a label, a name may be hidden or a formula

@@ -1,9 +1,9 @@
 """Sums over the edges of a fixed graph with learned weights, fast on CPUs too.
 
 ``out[i] = sum over edges j -> i of weight[edge] * h[j]``. A segment sum would first lay out every
-message, and scatter them one by one. Here the edges of a node are dealt to rows of equal width, and
-all rows take their first edge, then all their second: each turn is one fused gather, product and
-sum over arrays that stay in the cache. The gradient goes the same way along edges reversed.
+message, and scatter them one by one. Here the edges of a node are laid out in rows of equal width,
+and all rows take their first edge, then all their second: each turn is one fused gather, product
+and sum over arrays that stay in the cache. The gradient goes the same way along edges reversed.
 Where many pairs of nodes have an edge, a matrix of them is faster still.
 """
 
@@ -26,7 +26,7 @@ UNROLL = 4
 
 
 class Rows(NamedTuple):
-    """Edges dealt to rows, turn by turn; those of a row meet at one node.
+    """Edges laid out in rows, turn by turn; those of a row meet at one node.
 
     Attributes
     ----------
@@ -79,15 +79,15 @@ def routes(graph: GraphsTuple, first: int = 0, *, dense: bool | None = None) -> 
     )
     if n_edges > DENSE_SHARE * n * n if dense is None else dense:
         return Dense(senders, receivers)
-    to, place = _deal(receivers, senders, n)
-    back, _ = _deal(senders, receivers, n)
+    to, place = _lay_out(receivers, senders, n)
+    back, _ = _lay_out(senders, receivers, n)
     return Sparse(to, back, place)
 
 
 def spread(
     routes: Routes, weight: Float[Array, " edges"], h: Float[Array, "nodes samples channels"]
 ) -> Float[Array, "nodes samples channels"]:
-    """Return what each node hears: the weighted sum of the features of those that send to it.
+    """Return the weighted sum of the features of the nodes that send to each node.
 
     Parameters
     ----------
@@ -109,8 +109,8 @@ def spread(
     parts = h.reshape(n, -1, at_once * channels)
     if parts.shape[1] == 1:
         return _spread(routes, weight, parts[:, 0]).reshape(h.shape)
-    heard = lax.map(lambda part: _spread(routes, weight, part), parts.swapaxes(0, 1))
-    return heard.swapaxes(0, 1).reshape(h.shape)
+    received = lax.map(lambda part: _spread(routes, weight, part), parts.swapaxes(0, 1))
+    return received.swapaxes(0, 1).reshape(h.shape)
 
 
 @jax.custom_vjp
@@ -162,10 +162,10 @@ def _rows_of(h, index):
     return h.at[index].get(mode="promise_in_bounds")
 
 
-def _deal(
+def _lay_out(
     node: Int[np.ndarray, " edges"], other: Int[np.ndarray, " edges"], n: int
 ) -> tuple[Rows, Int[np.ndarray, " edges"]]:
-    """Deal edges to rows by the node where they meet; return also the place of each edge."""
+    """Lay edges out in rows by the node where they meet; return also the place of each edge."""
     degree = np.bincount(node, minlength=n)
     # Nodes of like degree get a row each. Else narrow rows, several a node, are emptier.
     mean, most = degree.mean(), int(degree.max(initial=1))

@@ -15,12 +15,11 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from infosem_jax.expression.mlp import MLPConfig, apply_mlp, train_mlp
-from infosem_jax.expression.task import Method, Prediction, Task
+from infosem_jax.expression.task import Prediction, Task
 from infosem_jax.expression.trees import TreesConfig, boost
 
+MLP, TREES = MLPConfig(), TreesConfig()
 STRENGTHS = tuple(np.logspace(-4, 3, 29).tolist())
-MLP_SETTINGS = MLPConfig()
-TREES_SETTINGS = TreesConfig()
 NEIGHBOURS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 
 Path: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence], Iterator[np.ndarray]]
@@ -103,11 +102,18 @@ def nearest(
     return _by_validation(task, _nearest_path, usable, refit)
 
 
-def mlp(task: Task, seed: int = 0, *, config: MLPConfig = MLP_SETTINGS) -> Prediction:
+def mlp(task: Task, seed: int = 0, *, config: MLPConfig = MLP) -> Prediction:
     """Infer by a multilayer perceptron, after D-GEX.
 
     It works on centred values of typical deviation 1, so that its settings mean the same whatever
     the scaling of the task; genes keep their weights relative to each other.
+
+    Parameters
+    ----------
+    task, seed
+        As of every method.
+    config
+        Settings.
     """
     x, (y_mean, y_size) = features(task), _typical(task.y_train)
     x_mean, x_size = _typical(x.train)
@@ -118,21 +124,19 @@ def mlp(task: Task, seed: int = 0, *, config: MLPConfig = MLP_SETTINGS) -> Predi
     return _with_errors(inferred, task.y_valid - known)
 
 
-def trees(task: Task, seed: int = 0, *, config: TreesConfig = TREES_SETTINGS) -> Prediction:
-    """Infer by gradient-boosted trees on principal components of the targets."""
+def trees(task: Task, seed: int = 0, *, config: TreesConfig = TREES) -> Prediction:
+    """Infer by gradient-boosted trees on principal components of the targets.
+
+    Parameters
+    ----------
+    task, seed
+        As of every method.
+    config
+        Settings.
+    """
     x = features(task)
     found = boost(x.train, task.y_train, x.valid, task.y_valid, x.test, config, seed)
     return _with_errors(found.test, task.y_valid - found.valid)
-
-
-METHODS: dict[str, Method] = {
-    "mean": Method(mean, "The mean of each gene, whatever the inputs."),
-    "least_squares": Method(least_squares, "Linear regression without a penalty."),
-    "ridge": Method(ridge, "Linear regression, its penalty chosen on the validation samples."),
-    "knn": Method(nearest, "The mean of the nearest samples, their number chosen likewise."),
-    "mlp": Method(mlp, "A multilayer perceptron of tanh units, after D-GEX.", random=True),
-    "trees": Method(trees, "Gradient-boosted trees on components of the targets."),
-}
 
 
 def ridge_path(

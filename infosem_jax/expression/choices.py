@@ -1,4 +1,4 @@
-"""Choices that users make in words: splits, and which genes are measured."""
+"""Choices that users make in words, of splits and measured genes, and the problem they pose."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from infosem_jax.data.units import describe_units
+from infosem_jax.expression.config import DEFAULT, Config
 from infosem_jax.expression.methods import ORDERS
-from infosem_jax.expression.profiles import Profiles
-from infosem_jax.expression.selection import restrict
+from infosem_jax.expression.profiles import Profiles, pair_samples
+from infosem_jax.expression.selection import Selection, restrict, select
 from infosem_jax.expression.splits import (
     Split,
     group_folds,
@@ -17,12 +19,70 @@ from infosem_jax.expression.splits import (
     random_split,
     stratified_split,
 )
-from infosem_jax.expression.task import Task
+from infosem_jax.expression.task import Platforms, Problem, Task, make_task, platforms
 
 SPLITS = "random, stratified:LABEL, grouped:LABEL, folds:K, folds:K:LABEL or ordered:TRAIN:VALID"
 # Labels that samples are split by where nothing is asked for: whole groups, or shares of each.
 GROUPS = ("donor", "study")
 STRATA = ("tissue", "organ")
+
+
+def make_problem(
+    data: Platforms, landmarks: Sequence[str] = (), *, config: Config = DEFAULT, key: int = 0
+) -> Problem:
+    """Split samples, and choose the genes that are measured, as settings say.
+
+    What is to be inferred are all genes that are not measured; from one platform to another, or
+    where all genes are candidates, it is all genes.
+
+    Parameters
+    ----------
+    data
+        Expression; or two of them, the platform of the inputs and that of the targets, of which the
+        samples that both have are kept.
+    landmarks
+        Names of landmark genes, of which the data may hold some; for ``inputs="landmarks"``.
+    config
+        Settings.
+    key
+        Seeds the split, and a random choice of genes.
+
+    Raises
+    ------
+    ValueError
+        If genes or labels are missing, or the samples cannot be split so.
+    """
+    one_platform = isinstance(data, Profiles)
+    data = data if isinstance(data, Profiles) else pair_samples(*data)
+    source, truth = platforms(data)
+    inputs, notes = config.inputs, []
+    if isinstance(inputs, int):
+        inputs = parse_inputs(f"{config.choose}:{inputs}")
+    split = draw_split(source, config.split or usual_split(source), key)
+    if isinstance(inputs, Inputs):
+        task = make_task(data, source.genes, split, scaling=config.scaling).task
+        measured = choose_inputs(task, inputs, key).inputs
+        how = f"chosen among {len(source.genes)} genes ({config.choose})"
+        notes.append(f"The {len(measured)} inputs were {how}.")
+    elif inputs == "landmarks":
+        measured = landmark_pool(source.genes, landmarks)
+        notes.append(f"The data hold {len(measured)} of {len(landmarks)} landmark genes.")
+    else:
+        measured = source.genes if inputs == "all" else inputs
+    if (units := describe_units(truth.x)).countable:
+        notes.append(
+            f"Values of {truth.name} look like {units}: take logarithms first (--log-counts, "
+            "log_counts), as few genes outweigh all."
+        )
+    problem = make_task(
+        data,
+        measured,
+        split,
+        targets="rest" if one_platform and inputs != "all" else "all",
+        scaling=config.scaling,
+        covariates=config.labels,
+    )
+    return problem._replace(notes=(problem.notes[0], *notes, *problem.notes[1:]))
 
 
 class Inputs(NamedTuple):
@@ -74,7 +134,16 @@ def parse_inputs(text: str) -> Inputs:
 
 
 def choose_inputs(task: Task, inputs: Inputs, seed: int) -> Task:
-    """Keep the chosen inputs of a task; only its training samples are looked at.
+    """Keep the chosen inputs of a task, by its training samples alone.
+
+    Parameters
+    ----------
+    task
+        The task with all genes that can be chosen as inputs.
+    inputs
+        The choice.
+    seed
+        Of choices that draw.
 
     Raises
     ------
@@ -93,8 +162,29 @@ def choose_inputs(task: Task, inputs: Inputs, seed: int) -> Task:
     return restrict(task, [task.inputs[i] for i in order])
 
 
-def usual_split(profiles: Profiles) -> str:
+def compare_with_random(task: Task, n: int, how: str = "greedy", key: int = 0) -> list[Selection]:
+    """Choose n input genes to measure, and as many at random beside them.
+
+    Parameters
+    ----------
+    task
+        The task with all inputs that could be measured.
+    n
+        How many can be.
+    how
+        One of `methods.ORDERS`.
+    key
+        Seeds the random order, and orders that draw.
+    """
+    chosen = [select(task, n, how, key, selectors=ORDERS)]
+    if how != "random":
+        chosen.append(select(task, n, "random", key, sizes=chosen[0].sizes.tolist()))
+    return chosen
+
+
+def usual_split(data: Platforms) -> str:
     """Name the split for data with such labels: whole donors or studies, else by tissue."""
+    profiles, _ = platforms(data)
     varied = [name for name, label in profiles.labels.items() if len(np.unique(label)) > 1]
     for kind, names in (("grouped", GROUPS), ("stratified", STRATA)):
         found = [name for name in names if name in varied]
@@ -149,6 +239,11 @@ def landmark_pool(genes: Sequence[str], landmarks: Sequence[str]) -> tuple[str, 
     ValueError
         If there are none.
     """
+    if not landmarks:
+        raise ValueError(
+            "Expected names of landmark genes, found none: give them (read_landmarks reads them "
+            "from a gene table), or name the genes that are measured (inputs)."
+        )
     held = set(genes)
     found = tuple(gene for gene in landmarks if gene in held)
     if not found:

@@ -1,13 +1,13 @@
-"""What users of a model get: how far each gene can be trusted, and samples made complete."""
+"""What users of a fit get: how far each gene can be trusted, and samples made complete."""
 
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
+from infosem_jax.expression.fitting import Fitted, infer, prepare
 from infosem_jax.expression.metrics import gene_table
 from infosem_jax.expression.profiles import Profiles
-from infosem_jax.expression.saved import Model, Ready, predict
 from infosem_jax.expression.task import Prediction, Problem, unscale
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ NINETY = 1.6448536
 
 
 def trust_table(problem: Problem, prediction: Prediction) -> pd.DataFrame:
-    """Say of each gene how well it was inferred in the test samples.
+    """Score how well each gene was inferred in the test samples.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def trust_table(problem: Problem, prediction: Prediction) -> pd.DataFrame:
     """
     truth = unscale(Prediction(problem.y_test), problem.y_scaling).mean
     train = unscale(Prediction(problem.task.y_train), problem.y_scaling).mean
-    table = gene_table(truth, prediction.mean, problem.task.targets, train)
+    table = gene_table(prediction.mean, truth, problem.task.targets, train)
     if prediction.sd is None:
         return table.assign(sd=np.nan, within_90=np.nan)
     within = np.abs(truth - prediction.mean) <= NINETY * prediction.sd
@@ -45,74 +45,85 @@ def trust_table(problem: Problem, prediction: Prediction) -> pd.DataFrame:
 
 
 def complete(
-    model: Model, profiles: Profiles, ready: Ready, trust: pd.DataFrame
+    fitted: Fitted, data: Profiles, trust: pd.DataFrame, *, impute: bool = False
 ) -> "anndata.AnnData":
     """Infer what was not measured, and keep what was.
 
     Parameters
     ----------
-    model
-        The fitted model.
-    profiles
-        New samples.
-    ready
-        The same in the form that the model needs (`saved.prepare`).
+    fitted
+        The fit.
+    data
+        New samples, in units of the training data.
     trust
         Table of `trust_table`.
+    impute
+        Whether inputs that are missing stand at their training means.
 
     Returns
     -------
     Samples x (targets, then all other genes of the samples and the inputs). ``X`` holds what was
-    measured, and elsewhere what was inferred; of a model from one platform to another it holds
+    measured, and elsewhere what was inferred; of a fit from one platform to another it holds
     inferred values only, of the targets only, and the inputs are in ``obsm["inputs"]``. Layers
     ``inferred`` and ``inferred_sd`` are NaN where a gene is no target. Columns of ``var``:
     ``is_input``, ``is_target``, ``is_measured``, ``is_imputed`` (inputs at their training means)
     and those of the trust table that say how far to trust a gene.
+
+    Raises
+    ------
+    ValueError
+        If the table is that of other genes, and as of `fitting.predict`.
     """
     import anndata
 
-    found = predict(model, ready.x, ready.covariate)
-    one_platform = model.platforms[0] == model.platforms[1]
-    kept = (*profiles.genes, *model.inputs) if one_platform else ()
-    genes = list(dict.fromkeys((*model.targets, *kept)))
+    if not {"gene", *TRUST} <= set(trust) or set(trust["gene"]) != set(fitted.targets):
+        raise ValueError(
+            "The trust table does not go with the fit: expected its targets, and columns gene, "
+            f"{', '.join(TRUST)}; was it changed?"
+        )
+    ready = prepare(fitted, data, impute=impute)
+    found = infer(fitted, ready)
+    one_platform = fitted.platforms[0] == fitted.platforms[1]
+    kept = (*data.genes, *fitted.inputs) if one_platform else ()
+    genes = list(dict.fromkeys((*fitted.targets, *kept)))
     place = {gene: i for i, gene in enumerate(genes)}
-    n, n_targets = len(profiles.samples), len(model.targets)
+    n, n_targets = len(data.samples), len(fitted.targets)
     inferred, sd = (np.full((n, len(genes)), np.nan, np.float32) for _ in range(2))
     inferred[:, :n_targets] = found.mean
     if found.sd is not None:
         sd[:, :n_targets] = found.sd
     x = inferred.copy()
     if one_platform:
-        x[:, [place[gene] for gene in model.inputs]] = ready.x
-        x[:, [place[gene] for gene in profiles.genes]] = profiles.x
+        x[:, [place[gene] for gene in fitted.inputs]] = ready.x
+        x[:, [place[gene] for gene in data.genes]] = data.x
     index = pd.Index(genes)
     rated = trust.set_index("gene").reindex(index)
     var = pd.DataFrame(
         {
-            "is_input": index.isin(model.inputs),
-            "is_target": index.isin(model.targets),
-            "is_measured": index.isin(profiles.genes),
+            "is_input": index.isin(fitted.inputs),
+            "is_target": index.isin(fitted.targets),
+            "is_measured": index.isin(data.genes),
             "is_imputed": index.isin(ready.imputed),
-            **{column: rated[column].to_numpy() for column in TRUST if column in rated},
+            **{column: rated[column].to_numpy() for column in TRUST},
         },
         index=index,
     )
-    labels = {name: value.astype(str) for name, value in profiles.labels.items()}
+    labels = {name: value.astype(str) for name, value in data.labels.items()}
     adata = anndata.AnnData(
         X=x,
-        obs=pd.DataFrame(labels, index=pd.Index(profiles.samples)),
+        obs=pd.DataFrame(labels, index=pd.Index(data.samples)),
         var=var,
         layers={"inferred": inferred, "inferred_sd": sd},
         uns={
             "infosem_expression": {
-                "method": model.method,
-                "trained_on": list(model.platforms),
+                "method": fitted.method,
+                "trained_on": list(fitted.platforms),
                 "imputed_inputs": list(ready.imputed),
             }
         },
     )
     if not one_platform:
         adata.obsm["inputs"] = pd.DataFrame(
-            ready.x, index=adata.obs_names, columns=pd.Index(model.inputs)
+            ready.x, index=adata.obs_names, columns=pd.Index(fitted.inputs)
         )
     return adata

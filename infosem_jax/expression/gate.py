@@ -61,7 +61,7 @@ def learned_order(
 ) -> Int[np.ndarray, " n"]:
     """Choose n inputs by gates that are trained with a network, the most open ones first.
 
-    Only training samples are looked at. The loss is the mean absolute error plus
+    Only training samples are used. The loss is the mean absolute error plus
     ``price * max(0, expected number of open gates - m) / n``, where m falls from all inputs to n.
 
     Parameters

@@ -114,6 +114,13 @@ def read_gctx(
     ``0/META/ROW`` and those of samples in ``0/META/COL``. The rest of the matrix is not loaded, so
     that a part of a large compendium fits in memory.
 
+    Parameters
+    ----------
+    path
+        The file.
+    genes, samples
+        Ids to read; None for all.
+
     Raises
     ------
     FileNotFoundError

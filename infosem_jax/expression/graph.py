@@ -1,4 +1,4 @@
-"""Which genes hear which: inputs speak to all, every other gene to genes it resembles or opposes.
+"""The graph of genes: inputs send to all, every other gene to genes it resembles or opposes.
 
 Nodes are genes, inputs first. The inputs are linked to each other, themselves included, and send
 to every node: that part is a dense block, of which nothing need be stored. The rest is a sparse
@@ -23,7 +23,7 @@ BLOCK = 2**22
 
 
 class GeneGraph(NamedTuple):
-    """Genes as nodes, and who sends to whom beside the inputs, which send to all.
+    """Genes as nodes, and edges among those that are no inputs; inputs send to all.
 
     Attributes
     ----------
@@ -107,9 +107,9 @@ def neighbours(
         are never negative, its least similar genes are those expressed in other samples. The two
         agree on standardised genes.
     side
-        Whose neighbours send. ``receiver``: each gene hears those that it resembles or opposes
-        itself, 2 k of them. ``sender``: each gene speaks to those, as in the public code; genes
-        that resemble many hear many, and some hear none.
+        Whose neighbours send. ``receiver``: each gene receives from those that it resembles or
+        opposes itself, 2 k of them. ``sender``: each gene sends to those, as in the public code;
+        genes that resemble many receive from many, and some from none.
 
     Raises
     ------

@@ -42,13 +42,14 @@ from jaxtyping import Float
 from scipy.stats import rankdata
 
 from infosem_jax.expression.recall import Recall, gene_recall
+from infosem_jax.scores import auroc
 
 MAD_FLOOR = 0.01
 
 
 def evaluate(
-    truth: Float[np.ndarray, "samples genes"],
     predicted: Float[np.ndarray, "samples genes"],
+    truth: Float[np.ndarray, "samples genes"],
     train_truth: Float[np.ndarray, "train genes"] | None = None,
     *,
     mad_floor: float = MAD_FLOOR,
@@ -57,8 +58,8 @@ def evaluate(
 
     Parameters
     ----------
-    truth, predicted
-        Test samples, [samples, genes], on one scale.
+    predicted, truth
+        Test samples as inferred and as they are, [samples, genes], on one scale.
     train_truth
         Training samples on the same scale, [train, genes].
     mad_floor
@@ -84,7 +85,7 @@ def evaluate(
         "spearman": _correlation(_ranks(truth, 1), _ranks(predicted, 1), 1),
         "pearson": _correlation(truth, predicted, 1),
         "smape": _smape(truth, predicted),
-        "auroc": _auroc(truth, predicted),
+        "auroc": auroc(predicted, truth > np.median(truth, axis=1, keepdims=True)),
         "r2": _r2(truth, predicted, truth.mean(1, keepdims=True), 1),
         "rank_correlation": _correlation(_ranks(z_truth, 1), _ranks(z_predicted, 1), 1),
         "rank_correlation_bing": _correlation(
@@ -111,16 +112,16 @@ def evaluate(
 
 
 def gene_table(
-    truth: Float[np.ndarray, "samples genes"],
     predicted: Float[np.ndarray, "samples genes"],
+    truth: Float[np.ndarray, "samples genes"],
     genes: Sequence[str],
     train_truth: Float[np.ndarray, "train genes"] | None = None,
 ) -> pd.DataFrame:
-    """Say of each gene how far its inference can be trusted.
+    """Score each gene alone, to tell how far its inference can be trusted.
 
     Parameters
     ----------
-    truth, predicted, train_truth
+    predicted, truth, train_truth
         As in :func:`evaluate`.
     genes
         Names of the genes.
@@ -169,11 +170,11 @@ def robust_z(
 def _per_gene(
     truth: np.ndarray, predicted: np.ndarray, train_truth: np.ndarray | None, recall: Recall
 ) -> dict[str, np.ndarray]:
-    still = truth.min(0) == truth.max(0)
+    constant = truth.min(0) == truth.max(0)
     middle = truth.mean(0) if train_truth is None else train_truth.mean(0, dtype=np.float64)
     return {
         "pearson": gene_pearson(truth, predicted),
-        "spearman": np.where(still, np.nan, np.nan_to_num(recall.own)),
+        "spearman": np.where(constant, np.nan, np.nan_to_num(recall.own)),
         "r2": _r2(truth, predicted, middle, 0),
     }
 
@@ -207,25 +208,17 @@ def _correlation(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
     """Return Pearson correlations along an axis; NaN where either side is constant."""
     if a.shape[axis] < 2:
         return np.full(a.shape[1 - axis], np.nan)
-    still = (a.min(axis) == a.max(axis)) | (b.min(axis) == b.max(axis))
+    constant = (a.min(axis) == a.max(axis)) | (b.min(axis) == b.max(axis))
     a, b = a - a.mean(axis, keepdims=True), b - b.mean(axis, keepdims=True)
     size = np.sqrt((a**2).sum(axis) * (b**2).sum(axis))
-    return np.where(still, np.nan, (a * b).sum(axis) / np.where(still | (size == 0), 1.0, size))
+    together = (a * b).sum(axis) / np.where(constant | (size == 0), 1.0, size)
+    return np.where(constant, np.nan, together)
 
 
 def _smape(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     size = (np.abs(truth) + np.abs(predicted)) / 2
     share = np.abs(predicted - truth) / np.where(size == 0, 1.0, size)
     return 100 * share.mean(1)
-
-
-def _auroc(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    above = truth > np.median(truth, axis=1, keepdims=True)
-    n_above = above.sum(1)
-    others = truth.shape[1] - n_above
-    in_order = (_ranks(predicted, 1) * above).sum(1) - n_above * (n_above + 1) / 2
-    couples = n_above * others
-    return np.where(couples > 0, in_order / np.maximum(couples, 1), np.nan)
 
 
 def _r2(truth: np.ndarray, predicted: np.ndarray, middle: np.ndarray, axis: int) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import struct
 from jax import random
 from jaxtyping import Array, Float, Float32
 
@@ -73,23 +74,21 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "samples inputs"], still: bool
+        self, x: Float[Array, "samples inputs"], deterministic: bool
     ) -> Float[Array, "samples targets"]:
-        """Return the targets; ``still`` drops no unit."""
+        """Return the targets; ``deterministic`` drops no unit."""
         for units in self.hidden:
-            x = nn.Dropout(self.dropout, deterministic=still)(jnp.tanh(nn.Dense(units)(x)))
+            x = nn.Dropout(self.dropout, deterministic=deterministic)(jnp.tanh(nn.Dense(units)(x)))
         return nn.Dense(self.targets)(x)
 
 
-class Samples(NamedTuple):
-    """Inputs with their targets."""
+@struct.dataclass
+class Samples:
+    """Inputs with their targets; those held out are evaluated without dropout."""
 
-    x: Float[Array | np.ndarray, "samples inputs"]
-    y: Float[Array | np.ndarray, "samples targets"]
-
-
-class ValidationSamples(Samples):
-    """The same, judged without dropout."""
+    x: Any
+    y: Any
+    held_out: bool = struct.field(pytree_node=False, default=False)
 
 
 @dataclass(frozen=True)
@@ -105,13 +104,13 @@ class Objective:
 
     def init(self, key: Array, data: Rows) -> training.Params:
         """Return starting parameters."""
-        return {"network": self.network.init(key, data.shared.x[:1], still=True)}
+        return {"network": self.network.init(key, data.shared.x[:1], deterministic=True)}
 
     def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
         """Return the mean cost of one value."""
-        still = isinstance(data.shared, ValidationSamples)
-        x, y = (leaf[cells.index] for leaf in data.shared)
-        inferred = self.network.apply(params["network"], x, still=still, rngs={"dropout": key})
+        x, y = data.shared.x[cells.index], data.shared.y[cells.index]
+        network, held_out = params["network"], data.shared.held_out
+        inferred = self.network.apply(network, x, held_out, rngs={"dropout": key})
         gap = inferred - y  # pyright: ignore[reportOperatorIssue]
         return jnp.abs(gap).mean() if self.config.loss == "l1" else (gap**2).mean()
 
@@ -161,10 +160,10 @@ def train_mlp(
         batch_size=batch_size,
         steps=-(-len(x) // batch_size),
         patience=config.patience,
-        chunk=1,  # the engine looks at samples that lie apart between chunks only
+        chunk=1,  # samples that lie apart are evaluated between chunks only
     )
     rate = {"network": Rate(np.full(1, config.learning_rate, np.float32), np.ones(1, np.float32))}
-    feed: Any = Resident(Samples(x, y), held_out=ValidationSamples(x_valid, y_valid))
+    feed: Any = Resident(Samples(x, y), held_out=Samples(x_valid, y_valid, held_out=True))
     fits = Fits(random.key(seed)[None], rate, ())
     state, _ = training.run(objective, schedule, fits, feed, epochs=config.epochs, layout=Layout())
     if to_host(state.diverged)[0] >= 0:
@@ -178,7 +177,17 @@ def train_mlp(
 def apply_mlp(
     params: training.Params, x: Float32[np.ndarray, "samples inputs"], config: MLPConfig
 ) -> Float32[np.ndarray, "samples targets"]:
-    """Infer the targets of samples."""
+    """Infer the targets of samples.
+
+    Parameters
+    ----------
+    params
+        Of `train_mlp`.
+    x
+        Inputs.
+    config
+        Settings that it was trained with.
+    """
     targets = params["network"]["params"][f"Dense_{len(config.hidden)}"]["bias"].shape[-1]
     return np.asarray(_apply(Objective(config, targets), params, jnp.asarray(x)))
 
@@ -186,5 +195,5 @@ def apply_mlp(
 @partial(jax.jit, static_argnames="objective")
 def _apply(objective: Objective, params: training.Params, x: Array) -> Array:
     first = jax.tree.map(lambda leaf: leaf[0], params["network"])
-    inferred = objective.network.apply(first, x, still=True)
+    inferred = objective.network.apply(first, x, deterministic=True)
     return jnp.asarray(inferred)

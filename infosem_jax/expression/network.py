@@ -27,7 +27,7 @@ MOST_ATTENDED = 2048
 
 
 @dataclass(frozen=True)
-class Config:
+class GraphConfig:
     """Settings of the graph network; the defaults suit hundreds of samples.
 
     Attributes
@@ -37,8 +37,8 @@ class Config:
     neighbours, similarity, side
         Of the graph beside the inputs, see `graph.neighbours`.
     messages
-        What a node hears of another is weighted by a learned weight per ``edge`` and layer, or by
-        ``attention``, which needs far fewer parameters and a graph of at most 2,048 genes.
+        Messages are weighted by a learned weight per ``edge`` and layer, or by ``attention``,
+        which needs far fewer parameters and a graph of at most 2,048 genes.
     mixing
         Whether channels are mixed after each layer.
     residual
@@ -68,13 +68,13 @@ class Config:
     rate, batch_size, epochs
         Adam's learning rate, samples per step, and epochs at most.
     check_every
-        Epochs between two looks at the validation samples.
+        Epochs between two evaluations on the validation samples.
     halve_after, stop_after
-        Looks without a gain after which the rate is halved, and training ends; the best parameters
-        are kept.
+        Evaluations without a gain after which the rate is halved, and training ends; the best
+        parameters are kept.
     judge
-        What a look compares: the ``loss``, or ``spearman``, the correlation of ranks of genes in a
-        sample, as the paper does.
+        What evaluations compare: the ``loss``, or ``spearman``, the correlation of ranks of genes
+        in a sample, as the paper does.
     members
         Networks that differ by their random numbers, trained side by side and averaged.
     """
@@ -124,7 +124,7 @@ class Config:
 
 # As published, with the learning rate of the authors' commands. Training from these start values
 # is unstable; replace ``start`` and ``start_size`` to train in earnest.
-PAPER = Config(
+PAPER = GraphConfig(
     channels=64,
     neighbours=50,
     similarity="cosine",
@@ -165,7 +165,7 @@ class Wiring(NamedTuple):
 def wire(
     graph: GeneGraph,
     deviation: Float[np.ndarray, " targets"],
-    config: Config,
+    config: GraphConfig,
     *,
     dense: bool | None = None,
 ) -> Wiring:
@@ -216,8 +216,16 @@ def shape_of(graph: GeneGraph, features: int = 0) -> Shape:
     return Shape(graph.n_nodes, graph.n_inputs, edges, len(graph.targets), features)
 
 
-def init(key: Array, config: Config, shape: Shape) -> Params:
-    """Return starting parameters."""
+def init(key: Array, config: GraphConfig, shape: Shape) -> Params:
+    """Return starting parameters.
+
+    Parameters
+    ----------
+    key
+        Random key.
+    config, shape
+        Settings and sizes of the network.
+    """
     n, n_inputs, edges, targets, features = shape
     c, keys = config.channels, _keys(key)
     fan_in = n_inputs + edges / max(n - n_inputs, 1)
@@ -253,7 +261,7 @@ def init(key: Array, config: Config, shape: Shape) -> Params:
 
 def forward(
     params: Params,
-    config: Config,
+    config: GraphConfig,
     wiring: Wiring,
     x: Float[Array, "samples inputs"],
     feature: Float[Array, "samples features"],
@@ -278,8 +286,8 @@ def forward(
     if feature.shape[1]:
         h = h + feature @ params["feature"]
     for own in params["layers"]:
-        heard = _hear(own, wiring, h, n_inputs)
-        new = jax.nn.relu(heard + own["offset"][:, None])
+        received = _aggregate(own, wiring, h, n_inputs)
+        new = jax.nn.relu(received + own["offset"][:, None])
         h = h + new if config.residual else new
     h = h[wiring.targets]
     # A mean that is to know nothing of the scale shares layers that only the mean trains.
@@ -296,12 +304,12 @@ def _keys(key: Array) -> Iterator[Array]:
         yield random.fold_in(key, number)
 
 
-def _hear(own: dict[str, Any], wiring: Wiring, h: Array, n_inputs: int) -> Array:
+def _aggregate(own: dict[str, Any], wiring: Wiring, h: Array, n_inputs: int) -> Array:
     if "attend" in own:
         return _attend(own, wiring.routes, h @ own["mixing"], n_inputs)
-    heard = jnp.einsum("nl,lbc->nbc", own["block"], h[:n_inputs])
-    heard = heard.at[n_inputs:].add(spread(wiring.routes, own["edge"], h[n_inputs:]))
-    return heard @ own["mixing"] if "mixing" in own else heard
+    received = jnp.einsum("nl,lbc->nbc", own["block"], h[:n_inputs])
+    received = received.at[n_inputs:].add(spread(wiring.routes, own["edge"], h[n_inputs:]))
+    return received @ own["mixing"] if "mixing" in own else received
 
 
 def _attend(own: dict[str, Any], routes: Routes, h: Array, n_inputs: int) -> Array:
@@ -311,10 +319,10 @@ def _attend(own: dict[str, Any], routes: Routes, h: Array, n_inputs: int) -> Arr
             f"Expected at most {MOST_ATTENDED:,} genes beside the inputs for attention, found "
             f"{len(h) - n_inputs}; use messages='edge'."
         )
-    heard_from = jnp.zeros((len(h), len(h)), bool).at[:, :n_inputs].set(True)
+    linked = jnp.zeros((len(h), len(h)), bool).at[:, :n_inputs].set(True)
     ends = routes.receivers + n_inputs, routes.senders + n_inputs
-    heard_from = heard_from.at[ends].set(True)
+    linked = linked.at[ends].set(True)
     to, of = jnp.einsum("nbc,kc->kbn", h, own["attend"])
     logit = jax.nn.leaky_relu(to[:, :, None] + of[:, None], 0.2)
-    weight = jax.nn.softmax(jnp.where(heard_from, logit, -jnp.inf), axis=2)
+    weight = jax.nn.softmax(jnp.where(linked, logit, -jnp.inf), axis=2)
     return jnp.einsum("brs,sbc->rbc", weight, h)

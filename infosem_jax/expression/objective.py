@@ -5,20 +5,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 from jax import lax, random
 from jaxtyping import Array, Float
 
 from infosem_jax.engine import training
 from infosem_jax.engine.types import Cells, Rows
 from infosem_jax.expression import network
-from infosem_jax.expression.network import Config, Shape, Wiring
+from infosem_jax.expression.network import GraphConfig, Shape, Wiring
 
 # Outside training, so many samples x nodes x channels are held at once, 64 MB an array.
 AT_ONCE = 2**24
 
 
-class Pool(NamedTuple):
-    """Samples that members share: for training, or to be judged by.
+@struct.dataclass
+class Pool:
+    """Samples that members share.
 
     Attributes
     ----------
@@ -26,16 +28,15 @@ class Pool(NamedTuple):
         Values of the nodes that send to all, features of every node, and targets.
     wiring
         The graph.
+    held_out
+        Whether each member is evaluated on those samples that it does not learn from.
     """
 
     x: Any
     feature: Any
     y: Any
     wiring: Wiring
-
-
-class HeldOut(Pool):
-    """The same samples, of which each member looks at those that it does not learn from."""
+    held_out: bool = struct.field(pytree_node=False, default=False)
 
 
 class Parts(NamedTuple):
@@ -48,22 +49,23 @@ class Parts(NamedTuple):
 class Objective(NamedTuple):
     """The cost of some samples."""
 
-    config: Config
+    config: GraphConfig
     shape: Shape
 
     def view(self, shared: Pool, own: Parts) -> Rows:
-        """Return the samples that a member learns from, or looks at."""
-        return Rows(shared, own, own.valid if isinstance(shared, HeldOut) else own.train)
+        """Return the samples that a member learns from, or is evaluated on."""
+        return Rows(shared, own, own.valid if shared.held_out else own.train)
 
     def init(self, key: Array, data: Rows) -> training.Params:
         """Return starting parameters."""
         return network.init(key, self.config, self.shape)
 
     def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
-        """Return the mean cost of an entry; of held-out samples, what a look compares."""
+        """Return the mean cost of an entry; of held-out samples, what decides when to stop."""
         config, pool = self.config, data.shared
-        x, feature, y = (leaf[data.index[cells.index]] for leaf in pool[:3])
-        if isinstance(pool, HeldOut):
+        at = data.index[cells.index]
+        x, feature, y = pool.x[at], pool.feature[at], pool.y[at]
+        if pool.held_out:
             mean, log_scale = in_blocks(config, params, pool.wiring, x, feature)
             if config.judge == "spearman":
                 return 1 - _rank_correlation(mean, y).mean()
@@ -86,21 +88,27 @@ class Objective(NamedTuple):
         return "network"
 
 
-def in_blocks(config: Config, params: Any, wiring: Wiring, x: Array, feature: Array):
-    """Predict without holding the channels of all nodes in all samples at once."""
+def in_blocks(config: GraphConfig, params: Any, wiring: Wiring, x: Array, feature: Array):
+    """Predict without holding the channels of all nodes in all samples at once.
+
+    Parameters
+    ----------
+    config, params, wiring, x, feature
+        As of `network.forward`.
+    """
     size = max(1, AT_ONCE // params["embedding"].size)
     if size >= len(x):
         return network.forward(params, config, wiring, x, feature)
     return lax.map(partial(_one_sample, config, params, wiring), (x, feature), batch_size=size)
 
 
-def _one_sample(config: Config, params: Any, wiring: Wiring, sample: tuple[Array, Array]):
+def _one_sample(config: GraphConfig, params: Any, wiring: Wiring, sample: tuple[Array, Array]):
     x, feature = sample
     both = network.forward(params, config, wiring, x[None], feature[None])
     return jax.tree.map(lambda leaf: leaf[0], both)
 
 
-def _costs(config: Config, error: Array, log_scale: Array) -> tuple[Array, Array]:
+def _costs(config: GraphConfig, error: Array, log_scale: Array) -> tuple[Array, Array]:
     """Return the mean error, and the negative log-likelihood whose gradient the scale follows."""
     size = jnp.abs(error) if config.loss == "l1" else 0.5 * jnp.square(error)
     known = size if config.weighted else lax.stop_gradient(size)

@@ -1,7 +1,7 @@
 """Is a gene inferred better than any other gene's inference would do? Recall, exact and in blocks.
 
 The correlation between the truth of gene i and the inference of gene j is a null for i = j: it
-says what two genes share without any inference of the one in particular. With 12,320 genes there
+holds what two genes share without any inference of the one in particular. With 12,320 genes there
 are 152 million such pairs. They are computed in blocks of rows, twice, and never kept: the first
 pass counts how many lie at or below each gene's own correlation and each edge of a grid; the
 second collects the few values between two edges among which a wanted percentile lies. So both the

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from infosem_jax.expression.saved import Model
+from infosem_jax.expression.fitting import Fitted
 from infosem_jax.expression.selection import Selection
 from infosem_jax.expression.task import Prediction, Problem, unscale
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
@@ -26,21 +26,21 @@ READING = {
 def fit_page(
     problem: Problem,
     prediction: Prediction,
-    model: Model,
+    fitted: Fitted,
     table: pd.DataFrame,
     *,
     genes: Sequence[str] = (),
     notes: Sequence[str] = (),
     facts: Mapping[str, Mapping[str, Any]],
 ) -> Page:
-    """Tell how well a fitted model infers the test samples.
+    """Report how well a fit infers the test samples.
 
     Parameters
     ----------
     problem, prediction
-        What was fitted, and what the model infers of its test samples, in units of the data.
-    model
-        The model.
+        What was fitted, and its test samples as inferred, in units of the data.
+    fitted
+        The fit.
     table
         Of `trust_table`.
     genes
@@ -75,13 +75,13 @@ def fit_page(
     well = int((table["recall"] >= 0.95).sum())
     return Page(
         "Inferred expression: a model",
-        f"How well does {model.method} tell {len(model.targets):,} genes from "
-        f"{len(model.inputs):,} that are measured?",
+        f"How well does {fitted.method} infer {len(fitted.targets):,} genes from "
+        f"{len(fitted.inputs):,} that are measured?",
         [
             f"In {len(truth)} test samples that it has not seen, the mean correlation of a gene is "
             f"{number(float(table['pearson'].mean()))}; {well:,} of {len(table):,} genes have a "
             "recall of 0.95 or more.",
-            f"Trained on {len(problem.task.y_train)} samples of {model.platforms[1]}, with "
+            f"Trained on {len(problem.task.y_train)} samples of {fitted.platforms[1]}, with "
             f"{len(problem.task.y_valid)} more to choose and stop by; {problem.notes[0]}.",
         ],
         [*notes, *problem.notes[1:]],
@@ -91,7 +91,7 @@ def fit_page(
                 ["genes.csv holds this for every gene; predictions carry it along."],
                 [
                     Picture(
-                        _figures.recall({model.method: table["recall"].to_numpy()}),
+                        _figures.recall({fitted.method: table["recall"].to_numpy()}),
                         "Share of genes by recall. The line marks what is called well inferred.",
                     )
                 ],
@@ -133,7 +133,7 @@ def selection_page(
     notes: Sequence[str] = (),
     facts: Mapping[str, Mapping[str, Any]],
 ) -> Page:
-    """Tell which genes to measure, and what to expect of them.
+    """Report which genes to measure, and what to expect of them.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def selection_page(
         "Which genes to measure",
         f"If only {len(first.genes):,} genes can be measured, which, and what will be known?",
         [
-            f"The first {first.sizes[-1]} genes ({first.how}) tell the others with a mean "
+            f"The first {first.sizes[-1]} genes ({first.how}) infer the others with a mean "
             f"correlation of {number(float(first.accuracy[-1]))} in samples held out, by ridge "
             "regression; other methods may do better.",
             f"Chosen among {len(problem.task.inputs):,} genes for {len(problem.task.targets):,}; "

@@ -149,12 +149,30 @@ def restrict(task: Task, genes: Sequence[str]) -> Task:
 
 
 def random_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Draw inputs at random."""
+    """Draw inputs at random.
+
+    Parameters
+    ----------
+    task, n
+        The task, and how many of its inputs to take.
+    seed
+        Decides the draw.
+
+    Returns
+    -------
+    Places of inputs.
+    """
     return np.random.default_rng(seed).permutation(len(task.inputs))[:n]
 
 
 def first_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Take inputs as they come."""
+    """Take inputs as they come.
+
+    Parameters
+    ----------
+    task, n, seed
+        As of `random_order`; here the seed is of no matter.
+    """
     return np.arange(n)
 
 
@@ -169,6 +187,11 @@ def greedy_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
 
     Inputs that others explain wholly, which happens when there are as many as samples, come last,
     in the order of what each explains alone.
+
+    Parameters
+    ----------
+    task, n, seed
+        As of `random_order`; here the seed is of no matter.
     """
     x, y = _centred(task)
     x0_size = (x**2).sum(0)
@@ -211,6 +234,11 @@ def lasso_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
     coefficients of all targets. Falling strengths let more and more inputs in; those that enter at
     one strength are ordered by their norm. Targets are turned to their principal components, which
     changes no solution, and the first 50 of them stand for all.
+
+    Parameters
+    ----------
+    task, n, seed
+        As of `random_order`; here the seed is of no matter.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import lasso_path

@@ -132,6 +132,13 @@ def ordered_split(n: int, train: int = 2500, valid: int = 500) -> Split:
 
     The numbers are those of Kim et al. (2025), whose 3,176 samples leave 176 for the test.
 
+    Parameters
+    ----------
+    n
+        Number of samples.
+    train, valid
+        Numbers of training and validation samples.
+
     Raises
     ------
     ValueError
@@ -188,6 +195,15 @@ def group_folds(
 
 def check_split(split: Split, n: int, *, needs_test: bool = True) -> None:
     """Refuse a split that does not fit n samples.
+
+    Parameters
+    ----------
+    split
+        Places of the samples of each part.
+    n
+        Number of samples.
+    needs_test
+        Whether the test part must hold some.
 
     Raises
     ------

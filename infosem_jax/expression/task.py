@@ -1,8 +1,9 @@
 """The task that every method is given: some genes of a sample in, all or the other genes out."""
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -21,6 +22,7 @@ __all__ = [
     "comparable",
     "fit_scaling",
     "make_task",
+    "platforms",
     "scale",
     "unscale",
 ]
@@ -97,17 +99,35 @@ class Method(NamedTuple):
 
     Attributes
     ----------
-    predict
-        Maps a task and a seed to a prediction of its test samples.
+    infer
+        Maps a task and a seed to a prediction of its test samples; ``config`` gets the settings.
     about
         What it is, in a sentence.
     random
         Whether the seed changes what it gives.
+    settings
+        A frozen dataclass; None of methods that have none.
+    quick
+        Settings that make it small, for a try and for tests.
+    affine
+        Whether predictions are affine in the inputs.
+    control
+        Whether predictions are the same whatever the inputs: what others must beat.
     """
 
-    predict: Callable[[Task, int], Prediction]
+    infer: Callable[..., Prediction]
     about: str
     random: bool = False
+    settings: Any = None
+    quick: Mapping[str, Any] = MappingProxyType({})
+    affine: bool = False
+    control: bool = False
+
+    def predict(self, task: Task, seed: int) -> Prediction:
+        """Fit the method to a task, and infer the test samples."""
+        if self.settings is None:
+            return self.infer(task, seed)
+        return self.infer(task, seed, config=self.settings)
 
 
 class Problem(NamedTuple):
@@ -119,6 +139,8 @@ class Problem(NamedTuple):
         What methods see.
     y_test
         Truth of the test samples in scaled units, [test, targets].
+    platforms
+        Names of the data of inputs and of targets; alike where these are one platform.
     samples
         Names of the test samples.
     x_scaling, y_scaling
@@ -137,6 +159,7 @@ class Problem(NamedTuple):
 
     task: Task
     y_test: Float32[np.ndarray, "test targets"]
+    platforms: tuple[str, str]
     samples: tuple[str, ...]
     x_scaling: Scaling
     y_scaling: Scaling
@@ -190,7 +213,7 @@ def make_task(
         unknown covariates, units of the cohort that do not match, and largest values of at most 0
         where ``scaling`` is "max".
     """
-    source, truth = _platforms(profiles)
+    source, truth = platforms(profiles)
     check_split(split, len(source.samples), needs_test=cohort is None)
     inputs = tuple(inputs)
     if not inputs:
@@ -213,7 +236,7 @@ def make_task(
         x_test, y_test, c_test = x[split.test], y[split.test], covariate[split.test]
         samples, imputed = tuple(source.samples[i] for i in split.test), ()
     else:
-        new_source, new_truth = _platforms(cohort)
+        new_source, new_truth = platforms(cohort)
         fill = x[split.train].mean(0)
         x_test, imputed = align_genes(new_source, inputs, missing=missing, fill=fill)
         y_test = align_genes(new_truth, wanted).x
@@ -245,10 +268,30 @@ def make_task(
         covariate_test=c_test,
     )
     return Problem(
-        task, scale(y_test, y_scaling), samples, x_scaling, y_scaling, units,
-        float(y[split.train].max()), tuple(imputed),
+        task, scale(y_test, y_scaling), (source.name, truth.name), samples, x_scaling, y_scaling,
+        units, float(y[split.train].max()), tuple(imputed),
         tuple(f"{name}={value}" for name, value in levels), (f"samples {split.how}", *notes),
     )  # fmt: skip
+
+
+def platforms(profiles: Platforms) -> tuple[Profiles, Profiles]:
+    """Return the platform of the inputs and that of the targets, which may be the same.
+
+    Raises
+    ------
+    ValueError
+        If their samples differ.
+    """
+    if isinstance(profiles, Profiles):
+        return profiles, profiles
+    source, truth = profiles
+    if source.samples != truth.samples:
+        raise ValueError(
+            f"Expected the same samples in the same order in {source.name} "
+            f"({len(source.samples)}) and {truth.name} ({len(truth.samples)}); "
+            "bring them together with pair_samples first."
+        )
+    return source, truth
 
 
 def fit_scaling(x: Float32[np.ndarray, "samples genes"], how: str) -> Scaling:
@@ -316,19 +359,6 @@ def comparable(
     return truth / top, mean / top
 
 
-def _platforms(profiles: Platforms) -> tuple[Profiles, Profiles]:
-    if isinstance(profiles, Profiles):
-        return profiles, profiles
-    source, truth = profiles
-    if source.samples != truth.samples:
-        raise ValueError(
-            f"Expected the same samples in the same order in {source.name} "
-            f"({len(source.samples)}) and {truth.name} ({len(truth.samples)}); "
-            "bring them together with pair_samples first."
-        )
-    return source, truth
-
-
 def _targets(
     truth: Profiles,
     inputs: tuple[str, ...],
@@ -341,7 +371,7 @@ def _targets(
             raise ValueError(f"Expected targets 'all', 'rest' or a list, found {targets!r}.")
         left_out = set(inputs) if targets == "rest" else set()
         wanted = tuple(gene for gene in truth.genes if gene not in left_out)
-        other = () if cohort is None else (_platforms(cohort)[1],)
+        other = () if cohort is None else (platforms(cohort)[1],)
         shared = present(wanted, truth, *other)
         if not shared:
             raise ValueError("Expected genes to infer, found none besides the inputs.")

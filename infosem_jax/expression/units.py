@@ -5,14 +5,13 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Num
 
+from infosem_jax.data import units
 from infosem_jax.expression.profiles import Profiles
 
-RULE = (
-    "Values are counts if all are whole numbers and some exceed 30, linear if others exceed 30 "
-    "(a logarithm to base 2 above 30 would be a billion), z-scores if a twentieth is below -0.05, "
-    "and logarithms otherwise. Two sets agree if they are of one kind, and if for logarithms and "
-    "z-scores the spread between the 5 and 95 per cent quantiles of one is at most three times "
-    "that of the other, and the medians differ by at most the training spread."
+RULE = units.RULE + (
+    " Two sets agree if they are of one kind, and if for logarithms and differences the spread "
+    "between the 5 and 95 per cent quantiles of one is at most three times that of the other, and "
+    "the medians differ by at most the training spread."
 )
 
 
@@ -22,7 +21,7 @@ class Units(NamedTuple):
     Attributes
     ----------
     kind
-        ``counts``, ``linear``, ``log`` or ``z-scores``, by :data:`RULE`.
+        One of ``infosem_jax.data.units.KINDS``, by :data:`RULE`.
     low, middle, high
         Quantiles at 5, 50 and 95 per cent of all values.
     """
@@ -36,19 +35,13 @@ class Units(NamedTuple):
 def describe_units(x: Num[np.ndarray, "samples genes"]) -> Units:
     """Describe values by their quantiles and what they are likely to be, by :data:`RULE`."""
     low, middle, high = np.quantile(x, (0.05, 0.5, 0.95)).tolist()
-    if low < -0.05:
-        kind = "z-scores"
-    elif x.max() > 30:
-        kind = "counts" if (x == np.round(x)).all() else "linear"
-    else:
-        kind = "log"
-    return Units(kind, low, middle, high)
+    return Units(units.describe_units(x).kind, low, middle, high)
 
 
 def check_units(found: Units, expected: Units, what: str = "input") -> None:
     """Refuse values that cannot be in the units of the training data.
 
-    The rule is :data:`RULE`. It tells linear values and counts from logarithms, z-scores from
+    The rule is :data:`RULE`. It tells linear values and counts from logarithms, differences from
     levels, and base 10 from base 2; it cannot tell base e from base 2, nor TPM from RPKM.
 
     Parameters
@@ -67,9 +60,9 @@ def check_units(found: Units, expected: Units, what: str = "input") -> None:
     shift = abs(found.middle - expected.middle) / max(expected.high - expected.low, 1e-12)
     if found.kind != expected.kind:
         reason = f"they look like {found.kind}, the training data like {expected.kind}"
-    elif found.kind in ("log", "z-scores") and not 1 / 3 <= ratio <= 3:
+    elif found.kind in ("log", "differences") and not 1 / 3 <= ratio <= 3:
         reason = f"their spread is {ratio:.3g} times that of the training data"
-    elif found.kind in ("log", "z-scores") and shift > 1:
+    elif found.kind in ("log", "differences") and shift > 1:
         reason = f"their median is {shift:.3g} times the training spread away"
     else:
         return
@@ -81,19 +74,20 @@ def check_units(found: Units, expected: Units, what: str = "input") -> None:
 
 
 def log_counts(profiles: Profiles) -> Profiles:
-    """Turn counts into ``log2(1 + counts per million)``.
+    """Turn counts, or other linear values, into ``log2(1 + counts per million)``.
 
     Raises
     ------
     ValueError
-        On negative or fractional values, and on samples without counts.
+        On values that are no counts and not linear, and on samples without counts.
     """
-    x = profiles.x.astype(np.float64)
-    if (x < 0).any() or (x != np.round(x)).any():
+    found = units.describe_units(profiles.x)
+    if (not found.countable and found.most > 0) or found.least < 0:
         raise ValueError(
-            f"{profiles.name}: expected counts, whole numbers of at least 0, found values such as "
-            f"{x[(x < 0) | (x != np.round(x))][0]:.4g}; they may be logarithms already."
+            f"{profiles.name}: expected counts or linear values, found what looks like {found} "
+            f"({found.why}); leave them as they are."
         )
+    x = profiles.x.astype(np.float64)
     total = x.sum(1, keepdims=True)
     if (total == 0).any():
         empty = profiles.samples[int((total == 0).argmax())]

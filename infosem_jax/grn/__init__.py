@@ -4,12 +4,21 @@ from infosem_jax.grn import priors, sem
 from infosem_jax.grn.config import Config, converged, deepsem
 from infosem_jax.grn.fitting import fit, fit_many
 from infosem_jax.grn.intervene import Knockouts, knockout, knockouts
-from infosem_jax.grn.networks import Network, edges, from_anndata, to_anndata
-from infosem_jax.grn.prepare import Job, Priors
-from infosem_jax.grn.priors.binding import GeneContext, bind, coverage
+from infosem_jax.grn.metrics import evaluate, score_matrix
+from infosem_jax.grn.networks import (
+    Network,
+    edges,
+    from_anndata,
+    to_anndata,
+    to_decoupler,
+    write_edges,
+)
+from infosem_jax.grn.prediction import predict
+from infosem_jax.grn.prepare import Job
+from infosem_jax.grn.priors.binding import GeneContext, Priors, bind, coverage
 from infosem_jax.grn.priors.registry import REGISTRY, variant
 from infosem_jax.grn.result import Fit, loss_table, network
-from infosem_jax.grn.saved import load_fit, save_fit
+from infosem_jax.grn.saved import load, save
 
 __all__ = [
     "REGISTRY",
@@ -25,17 +34,22 @@ __all__ = [
     "coverage",
     "deepsem",
     "edges",
+    "evaluate",
     "fit",
     "fit_many",
     "from_anndata",
     "knockout",
     "knockouts",
-    "load_fit",
+    "load",
     "loss_table",
     "network",
+    "predict",
     "priors",
-    "save_fit",
+    "save",
+    "score_matrix",
     "sem",
     "to_anndata",
+    "to_decoupler",
     "variant",
+    "write_edges",
 ]

@@ -3,11 +3,11 @@
 import os
 import re
 import shutil
+import tomllib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,55 +23,18 @@ from infosem_jax.engine.checkpoint import load, read_record, save
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import interrupts
 from infosem_jax.engine.saver import Saver
+from infosem_jax.engine.types import Progress
 from infosem_jax.grn import run_folder
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.fitting import GridProgress, fit_many
+from infosem_jax.grn.fitting import fit_many
 from infosem_jax.grn.networks import Network
-from infosem_jax.grn.prepare import Job, Priors
+from infosem_jax.grn.prepare import Job
+from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.result import Fit
-from infosem_jax.grn.run_folder import NamedPrior
 from infosem_jax.outputs.folder import software_versions, whole_folder
 
 SUMMARY = "summary.csv"
 STATUS = "grid.npz"
-
-
-class Grid(NamedTuple):
-    """What is to be fitted: every data set with every prior of the effects and of the edges.
-
-    Attributes
-    ----------
-    datasets
-        Data sets by name.
-    effects, edges
-        Priors; None among the edges stands for a model without a gate.
-    config, seeds, key
-        As in `fit_many`.
-    record
-        How the run was started.
-    top
-        How many edges the tables list, the strongest; None lists all.
-    """
-
-    datasets: dict[str, Dataset | Stream]
-    effects: list[NamedPrior]
-    edges: list[NamedPrior | None]
-    config: Config
-    seeds: int
-    key: int
-    record: dict[str, Any]
-    top: int | None = None
-
-    def priors(self) -> dict[str, list[NamedPrior]]:
-        """Return the priors of each combination, by its name."""
-        return {
-            "+".join(filter(None, names)): [part for part in parts if part is not None]
-            for names, parts in zip(
-                product(_labels(self.effects), _labels(self.edges)),
-                product(self.effects, self.edges),
-                strict=True,
-            )
-        }
 
 
 class Outcome(NamedTuple):
@@ -83,11 +46,58 @@ class Outcome(NamedTuple):
     network: Network | None
 
 
-def folder_of(out: _typing.Path, grid: Grid, job: Job) -> Path:
-    """Return the folder of a job: ``out`` itself where it is the only one."""
-    if len(grid.datasets) * len(grid.effects) * len(grid.edges) == 1:
-        return Path(out)
-    return Path(out) / _folder_name(job.data) / _folder_name(job.prior)
+def folders_of(
+    out: _typing.Path, datasets: Collection[str], priors: Collection[str]
+) -> dict[Job, Path]:
+    """Return the folder of each job: ``out`` itself where there is only one.
+
+    Parameters
+    ----------
+    out
+        Folder for the results.
+    datasets, priors
+        Names of the data sets and of the priors.
+    """
+    jobs = [Job(data, prior, "") for data in datasets for prior in priors]
+    if len(jobs) == 1:
+        return {jobs[0]: Path(out)}
+    return {job: Path(out, *map(_folder_name, job[:2])) for job in jobs}
+
+
+def is_finished(out: _typing.Path, config: Config, *, seeds: int, key: int) -> bool:
+    """Return whether a folder holds the complete results of a run with these settings.
+
+    Parameters
+    ----------
+    out
+        Folder for the results.
+    config, seeds, key
+        As in `fit_many`.
+
+    Raises
+    ------
+    ValueError
+        If it holds those of a run with other settings.
+    """
+    out = Path(out)
+    written = (out / "versions.json").exists() or (out / SUMMARY).exists()
+    if not written or checkpoint_folder(out).exists():
+        return False
+    asked = {**asdict(config), "seeds": seeds, "key": key}
+    for path in sorted(out.rglob("config.toml"))[:1]:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        known = {**tables["model"], **tables["run"]}
+        other = [
+            f"{name} (there {known.get(name)}, now {value})"
+            for name, value in asked.items()
+            if known.get(name) != value and (name, value) != ("normalisation", "auto")
+        ]
+        if other:
+            raise ValueError(
+                f"{out}: holds the results of another run, which differs in {', '.join(other)}; "
+                "choose another folder, or pass --overwrite instead of --resume."
+            )
+    return True
 
 
 def checkpoint_folder(out: _typing.Path) -> Path:
@@ -96,24 +106,70 @@ def checkpoint_folder(out: _typing.Path) -> Path:
     return out.with_name(f"{out.name}.checkpoint")
 
 
-def run_grid(
-    grid: Grid,
-    out: _typing.Path,
+def identity(
+    datasets: Mapping[str, Dataset | Stream],
+    priors: Mapping[str, Priors],
     *,
-    resume: bool = False,
-    overwrite: bool = False,
-    every: float = 60.0,
-    on_chunk: Callable[[GridProgress], None] | None = None,
-    on_result: Callable[[Outcome], None] | None = None,
-) -> pd.DataFrame:
-    """Fit a grid and write one folder per job, each whole, as soon as its group has trained.
+    config: Config,
+    seeds: int,
+    key: int,
+) -> dict[str, Any]:
+    """Return all that results depend on, as far as it is known before priors meet data.
 
     Parameters
     ----------
-    grid
-        What is to be fitted.
+    datasets, priors, config, seeds, key
+        As in `run_grid`. Of priors both their settings and their content count, since their files
+        may have changed.
+    """
+    return {
+        "data": {
+            name: data.fingerprint if isinstance(data, Stream) else fingerprint(data)
+            for name, data in datasets.items()
+        },
+        "config": asdict(config),
+        "priors": {
+            name: {"record": prior.record, "content": fingerprint(prior[:2])}
+            for name, prior in priors.items()
+        },
+        "seeds": seeds,
+        "key": key,
+        "versions": software_versions(),
+    }
+
+
+def run_grid(
+    datasets: Mapping[str, Dataset | Stream],
+    priors: Mapping[str, Priors],
+    out: _typing.Path,
+    *,
+    config: Config = Config(),
+    seeds: int = 1,
+    key: int = 0,
+    record: Mapping[str, Any] = {},
+    top: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    every: float = 60.0,
+    on_chunk: Callable[[Progress], None] | None = None,
+    on_result: Callable[[Outcome], None] | None = None,
+) -> pd.DataFrame:
+    """Fit every data set with all priors, and write a folder for each as soon as it is trained.
+
+    Folders are written whole or not at all.
+
+    Parameters
+    ----------
+    datasets, priors
+        Data sets and priors by name, as of `read_datasets` and `read_priors`.
     out
         Folder for the results.
+    config, seeds, key
+        As in `fit_many`.
+    record
+        How the run was started, for the record.
+    top
+        How many edges the tables list, the strongest; None lists all.
     resume
         Go on from the checkpoints of an interrupted run, where there are any.
     overwrite
@@ -136,40 +192,52 @@ def run_grid(
     FloatingPointError
         If every seed of every job diverged.
     """
-    priors = grid.priors()
-    jobs = [Job(data, prior, "") for data in grid.datasets for prior in priors]
-    folders = {job: folder_of(out, grid, job) for job in jobs}
+    folders = folders_of(out, datasets, priors)
+    jobs = list(folders)
     saved = checkpoint_folder(out)
-    identity = _identity(grid)
+    depends_on = identity(datasets, priors, config=config, seeds=seeds, key=key)
     leader = jax.process_index() == 0
     _check_folders(out, folders.values())
     with _refused_by_all():
-        if leader:
-            _check_start(grid, out, saved, identity, resume=resume, overwrite=overwrite)
+        if leader and not _can_resume(saved, depends_on, resume=resume, overwrite=overwrite):
+            shutil.rmtree(saved, ignore_errors=True)
+            sizes = {"top": top, "networks": len(jobs)}
+            for data in datasets.values():
+                run_folder.check_output(out, data, overwrite=overwrite, **sizes)
     with interrupts() as stop, _kept_until_done(saved) as rows:
         saver = Saver(saved, software_versions(), resume=resume, every=every, stop=stop)
         finished = {(row["data"], row["prior"]) for row in rows}
         fits = fit_many(
-            grid.datasets,
-            {name: _sites(parts) for name, parts in priors.items()},
-            configs={"": grid.config},
-            seeds=grid.seeds,
-            key=grid.key,
+            datasets,
+            priors,
+            configs={"": config},
+            seeds=seeds,
+            key=key,
             on_chunk=on_chunk,
             saver=saver,
             skip=_as_leader(jobs, [job[:2] in finished for job in jobs]),
         )
         if leader:
-            _keep(saved, identity, rows)
+            _keep(saved, depends_on, rows)
         for job, fitted in fits:
             outcome = Outcome(job, folders[job], fitted, None)
             if leader and (fitted.diverged < 0).any():
-                outcome = outcome._replace(
-                    network=_write(grid, job, priors[job.prior], fitted, folders[job])
-                )
+                folders[job].absolute().parent.mkdir(parents=True, exist_ok=True)
+                data = datasets[job.data]
+                with whole_folder(folders[job]) as draft:
+                    written = run_folder.write_run(
+                        draft,
+                        data,
+                        fitted,
+                        priors[job.prior],
+                        record=dict(record),
+                        title=f"Network of {data.name}",
+                        top=top,
+                    )
+                outcome = outcome._replace(network=written)
             rows.append(_line(outcome))
             if leader:
-                _keep(saved, identity, rows)
+                _keep(saved, depends_on, rows)
             if on_result is not None:
                 on_result(outcome)
         table = pd.DataFrame(rows)
@@ -180,19 +248,6 @@ def run_grid(
             "Every seed of every fit diverged; lower the learning rates, or clip expression harder."
         )
     return table
-
-
-def _labels(priors: Sequence[NamedPrior | None]) -> list[str]:
-    """Call priors by what tells them apart: their names, else their files too."""
-    named = [NamedPrior("", "", "", None, {}) if prior is None else prior for prior in priors]
-    names = [prior.name for prior in named]
-    files = [prior.settings.get("file", "") for prior in named]
-    for tails in ([""] * len(named), [Path(file).stem for file in files], files):
-        labels = ["=".join(filter(None, pair)) for pair in zip(names, tails, strict=True)]
-        if len(set(labels)) == len(labels):
-            return labels
-    twice = next(label or "none" for label in labels if labels.count(label) > 1)
-    raise ValueError(f"Expected priors that differ, found {twice} more than once.")
 
 
 def _folder_name(name: str) -> str:
@@ -219,27 +274,16 @@ def _check_folders(out: _typing.Path, folders: Collection[Path]) -> None:
             )
 
 
-def _check_start(
-    grid: Grid,
-    out: _typing.Path,
-    saved: Path,
-    identity: dict[str, Any],
-    *,
-    resume: bool,
-    overwrite: bool,
-) -> None:
+def _can_resume(saved: Path, depends_on: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
     if resume and (saved / STATUS).exists():
-        load(saved / STATUS, {}, identity)
-        return
+        load(saved / STATUS, {}, depends_on)
+        return True
     if saved.exists() and not (resume or overwrite):
         raise ValueError(
             f"{saved}: an interrupted run was saved there; pass --resume to go on with it, or "
             "--overwrite to begin anew."
         )
-    shutil.rmtree(saved, ignore_errors=True)
-    jobs = len(grid.datasets) * len(grid.priors())
-    for data in grid.datasets.values():
-        run_folder.check_output(out, data, overwrite=overwrite, top=grid.top, networks=jobs)
+    return False
 
 
 @contextmanager
@@ -275,9 +319,9 @@ def _kept_until_done(saved: Path) -> Iterator[list[dict[str, Any]]]:
         shutil.rmtree(saved, ignore_errors=True)
 
 
-def _keep(saved: Path, identity: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _keep(saved: Path, depends_on: dict[str, Any], rows: list[dict[str, Any]]) -> None:
     saved.mkdir(parents=True, exist_ok=True)
-    save(saved / STATUS, {}, {**identity, "finished": rows})
+    save(saved / STATUS, {}, {**depends_on, "finished": rows})
 
 
 def _as_leader(jobs: list[Job], finished: list[bool]) -> set[Job]:
@@ -287,41 +331,6 @@ def _as_leader(jobs: list[Job], finished: list[bool]) -> set[Job]:
 
         finished = list(multihost_utils.broadcast_one_to_all(np.asarray(finished)))
     return {job for job, done in zip(jobs, finished, strict=True) if done}
-
-
-def _identity(grid: Grid) -> dict[str, Any]:
-    """Return what a run depends on, as far as it is known before priors meet data."""
-    return {
-        "data": {
-            name: data.fingerprint if isinstance(data, Stream) else fingerprint(data)
-            for name, data in grid.datasets.items()
-        },
-        "config": asdict(grid.config),
-        "effect": [_identify(prior) for prior in grid.effects],
-        "edge": [_identify(prior) for prior in grid.edges],
-        "seeds": grid.seeds,
-        "key": grid.key,
-        "versions": software_versions(),
-    }
-
-
-def _identify(prior: NamedPrior | None) -> dict[str, Any] | None:
-    """Return what a prior says, by settings and by content: its file may have changed."""
-    return prior and {**prior.settings, "content": fingerprint(prior.prior)}
-
-
-def _sites(parts: list[NamedPrior]) -> Priors:
-    return Priors(parts[0].prior, parts[1].prior if len(parts) > 1 else None)
-
-
-def _write(grid: Grid, job: Job, parts: list[NamedPrior], fitted: Fit, folder: Path) -> Network:
-    folder.absolute().parent.mkdir(parents=True, exist_ok=True)
-    data = grid.datasets[job.data]
-    with whole_folder(folder) as draft:
-        title = f"Network of {data.name}"
-        return run_folder.write_run(
-            draft, data, fitted, parts, record=grid.record, title=title, top=grid.top
-        )
 
 
 def _line(outcome: Outcome) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Every choice of a fit, with a name and a default."""
 
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_type_hints
 
+from infosem_jax._settings import hint
 from infosem_jax.data.dataset import Normalisation
 
 Guide = Literal["point", "normal", "lowrank", "nuts"]
@@ -205,8 +205,15 @@ def converged(**changes: Any) -> Config:
     return replace(recipe, **changes)
 
 
-def from_dict(settings: dict[str, Any]) -> Config:
+def from_dict(settings: dict[str, Any], base: Config | None = None) -> Config:
     """Build a configuration from a mapping, such as a TOML file's.
+
+    Parameters
+    ----------
+    settings
+        Settings by name.
+    base
+        Settings that are not named; None takes the defaults.
 
     Raises
     ------
@@ -216,10 +223,8 @@ def from_dict(settings: dict[str, Any]) -> Config:
     known = [field.name for field in fields(Config)]
     for key in settings:
         if key not in known:
-            near = get_close_matches(key, known, n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]!r}?" if near else f" Known: {', '.join(known)}."
-            raise ValueError(f"Unknown setting {key!r}.{hint}")
-    return Config(**settings)
+            raise ValueError(f"Unknown setting {key!r}; {hint(key, known)}")
+    return replace(Config() if base is None else base, **settings)
 
 
 def remainder_rank(rows: str) -> int:

@@ -14,16 +14,16 @@ from jax import random
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
 from infosem_jax.engine import training
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.layout import Layout, choose, place
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Fits, Resident
+from infosem_jax.engine.types import Fits, Progress, Resident
 from infosem_jax.grn import nuts, prepare
 from infosem_jax.grn.config import Config
-from infosem_jax.grn.objective import Choice, weights
-from infosem_jax.grn.prepare import Group, Job, PriorLike, Priors
-from infosem_jax.grn.priors.binding import Prior
+from infosem_jax.grn.objective import FitIndex, rates, weights
+from infosem_jax.grn.prepare import Group, Job
+from infosem_jax.grn.priors.binding import Prior, PriorLike, Priors
 from infosem_jax.grn.result import Fit, moments
 from infosem_jax.grn.streaming import StreamFeed
 
@@ -31,29 +31,6 @@ log = logging.getLogger("infosem_jax")
 
 
 Key: TypeAlias = int | Mapping[str, int]
-
-
-class GridProgress(NamedTuple):
-    """Where a grid stands.
-
-    Attributes
-    ----------
-    group, n_groups
-        Which group of fits is being trained, and how many there are.
-    jobs
-        What it consists of.
-    epochs, n_epochs
-        Epochs trained so far in this group (a fraction inside an epoch of blocks), and in all.
-    losses
-        Losses of each segment so far.
-    """
-
-    group: int
-    n_groups: int
-    jobs: tuple[Job, ...]
-    epochs: float
-    n_epochs: int
-    losses: training.Losses
 
 
 def fit(
@@ -64,7 +41,7 @@ def fit(
     config: Config = Config(),
     seeds: int = 1,
     key: int = 0,
-    on_chunk: Callable[[int, training.Losses], None] | None = None,
+    on_chunk: Callable[[Progress], None] | None = None,
     saver: Saver | None = None,
 ) -> Fit:
     """Fit the model to expression with one posterior per seed, all seeds in one compiled program.
@@ -89,7 +66,8 @@ def fit(
     key
         Seeds the random numbers; fit i of one key is the same however many seeds there are.
     on_chunk
-        Called every few seconds with the number of epochs done and the losses so far.
+        Called every few seconds with the number of epochs done, and the losses of each seed and
+        segment so far.
     saver
         Saves training now and then, and goes on from what was saved.
 
@@ -100,18 +78,13 @@ def fit(
     FloatingPointError
         If every seed diverged.
     """
-
-    def tell(progress: GridProgress) -> None:
-        if on_chunk is not None:
-            on_chunk(int(progress.epochs), progress.losses)
-
     grid = fit_many(
         {data.name: data},
         {"": Priors(effect, edge)},
         configs={"": config},
         seeds=seeds,
         key=key,
-        on_chunk=tell,
+        on_chunk=on_chunk,
         saver=saver,
     )
     ((_, fitted),) = grid
@@ -129,7 +102,7 @@ def fit_many(
     key: Key = 0,
     cells_over: int | None = None,
     at_once: int | None = None,
-    on_chunk: Callable[[GridProgress], None] | None = None,
+    on_chunk: Callable[[Progress], None] | None = None,
     saver: Saver | None = None,
     skip: Collection[Job] = (),
 ) -> Generator[tuple[Job, Fit], None, None]:
@@ -156,7 +129,8 @@ def fit_many(
     at_once
         Fits that one device computes side by side; None is one on a CPU and all elsewhere.
     on_chunk
-        Called every few seconds.
+        Called every few seconds with the number of epochs done, those of all jobs added up, and
+        the losses of the fits that train at the time.
     saver
         Saves training now and then, and goes on from what was saved.
     skip
@@ -206,19 +180,19 @@ def _fit_groups(
     seeds: int,
     key: Key,
     spread: tuple[int | None, int | None],
-    on_chunk: Callable[[GridProgress], None] | None,
+    on_chunk: Callable[[Progress], None] | None,
     saver: Saver | None,
     skip: frozenset[Job],
 ) -> Generator[tuple[Job, Fit], None, None]:
+    todo = [number for number, group in enumerate(grid) if not skip.issuperset(group.jobs)]
     for number, group in enumerate(grid):
-        jobs = tuple(member.job for member in group.members)
-        wanted = [i for i, job in enumerate(jobs) if job not in skip]
-        if wanted:
-            make_room()
-            tell = _teller(on_chunk, number, len(grid), group)
-            trained = _train(group, number, seeds, key, spread, tell, saver)
-            for i in wanted:
-                yield jobs[i], _result(group, i, seeds, trained)
+        if number in todo:
+            release_programs()
+            report = partial(_report, on_chunk, [grid[i] for i in todo], todo.index(number))
+            trained = _train(group, number, seeds, key, spread, report, saver)
+            for i, job in enumerate(group.jobs):
+                if job not in skip:
+                    yield job, _result(group, i, seeds, trained)
         if saver is not None:
             saver.forget(number)
 
@@ -236,7 +210,7 @@ def _train(
     seeds: int,
     key: Key,
     spread: tuple[int | None, int | None],
-    tell: Callable[[training.Chunk, int], None],
+    report: Callable[[training.Chunk, int], None],
     saver: Saver | None,
 ) -> _Trained:
     n_fits = len(group.members) * seeds
@@ -244,17 +218,18 @@ def _train(
     layout = choose(n_fits, group.schedule.batch_size, cells=cells_over)
     if at_once is not None:
         layout = layout._replace(at_once=at_once)
-    feed, choices = _feed(group, layout, key)
-    fits = _fits(group, choices, seeds, key, layout)
+    feed, own = _feed(group, layout, key)
+    fits = _fits(group, own, seeds, key, layout)
     began = time.perf_counter()
     config, graph = group.objective.config, group.members[0].graph
-    if config.guide == "nuts" and not nuts.learns(config, graph, len(group.members[0].data.genes)):
+    n_genes = len(group.members[0].data.genes)
+    if config.guide == "nuts" and not nuts.has_parameters(config, graph, n_genes):
         state = training.init(group.objective, group.schedule, layout, fits, feed.shared)
         losses, earlier = training.Losses(*2 * [np.zeros((len(fits.keys), 0))]), 0.0
     else:
         identity = partial(_identity, group, seeds, key, layout)
         state, losses, earlier = _optimise(
-            group, number, (fits, feed, layout), identity, tell, saver
+            group, number, (fits, feed, layout), identity, report, saver
         )
     params, diverged = state.params, to_host(state.diverged)
     if config.guide == "nuts":
@@ -271,7 +246,7 @@ def _optimise(
     number: int,
     what: tuple[Fits, Any, Layout],
     identity: Callable[[], dict[str, Any]],
-    tell: Callable[[training.Chunk, int], None],
+    report: Callable[[training.Chunk, int], None],
     saver: Saver | None,
 ) -> tuple[training.TrainState, training.Losses, float]:
     """Train by gradients; also returns the seconds that went into what was resumed."""
@@ -285,7 +260,7 @@ def _optimise(
             resume = place(state, layout, fits=True), losses
 
     def on_chunk(progress: training.Chunk) -> None:
-        tell(progress, feed.segments)
+        report(progress, feed.segments)
         if saver is not None:
             seconds = earlier + time.perf_counter() - began
             saver.update((progress.state, progress.losses), seconds, progress.done)
@@ -303,37 +278,38 @@ def _optimise(
     return state, losses, earlier
 
 
-def _feed(group: Group, layout: Layout, key: Key) -> tuple[Any, list[Choice]]:
+def _feed(group: Group, layout: Layout, key: Key) -> tuple[Any, list[FitIndex]]:
     data = group.members[0].data
     if not isinstance(data, Stream):
-        shared, choices = prepare.cohort(group)
-        return Resident(place(shared, layout)), choices
+        shared, own = prepare.fit_data(group)
+        return Resident(place(shared, layout)), own
     graphs, graph_of = prepare.stack_graphs(group)
     share = group.objective.config.held_out
     seed = _key_of(key, group.members[0].job) % 2**32
     feed = StreamFeed(data, graphs, layout, share=share, seed=seed)
     nothing = np.array(0, np.int32)
-    choices = [
-        Choice(nothing, np.array(graph, np.int32), nothing, nothing, weights(member.config))
+    own = [
+        FitIndex(nothing, np.array(graph, np.int32), nothing, nothing, weights(member.config))
         for graph, member in zip(graph_of, group.members, strict=True)
     ]
-    return feed, choices
+    return feed, own
 
 
-def _fits(group: Group, choices: list[Choice], seeds: int, key: Key, layout: Layout) -> Fits:
+def _fits(group: Group, indices: list[FitIndex], seeds: int, key: Key, layout: Layout) -> Fits:
     """Lay out the fits, seeds within members; the last is repeated where devices would idle."""
-    member = np.repeat(np.arange(len(choices)), seeds)
-    seed = np.tile(np.arange(seeds), len(choices))
+    member = np.repeat(np.arange(len(indices)), seeds)
+    seed = np.tile(np.arange(seeds), len(indices))
     devices = layout.devices[0]
     fill = -len(member) % devices
     member, seed = np.pad(member, (0, fill), mode="edge"), np.pad(seed, (0, fill), mode="edge")
-    rates = [prepare.member_rates(m) for m in group.members]
-    own, rates = (
-        jax.tree.map(lambda *leaves: np.stack(leaves)[member], *parts) for parts in (choices, rates)
+    rates_of = [rates(m.config) for m in group.members]
+    own, own_rates = (
+        jax.tree.map(lambda *leaves: np.stack(leaves)[member], *parts)
+        for parts in (indices, rates_of)
     )
-    own_keys = [random.key(_key_of(key, m.job)) for m in group.members]
+    own_keys = [random.key(_key_of(key, job)) for job in group.jobs]
     keys = jax.vmap(random.fold_in)(jnp.stack(own_keys)[member], jnp.asarray(seed))
-    return place(Fits(keys, rates, own), layout, fits=True)
+    return place(Fits(keys, own_rates, own), layout, fits=True)
 
 
 def _key_of(key: Key, job: Job) -> int:
@@ -393,23 +369,32 @@ def _result(group: Group, i: int, seeds: int, trained: _Trained) -> Fit:
         diverged=trained.diverged[part],
         params=params,
         seconds=trained.seconds,
+        coverage=member.coverage,
     )
     if (fitted.diverged >= 0).any():
         log.warning("%s They are left out of the network.", _divergence(fitted))
     elif fitted.config.guide == "nuts":
-        nuts.tell(fitted)
+        nuts.log_diagnostics(fitted)
     return fitted
 
 
-def _teller(on_chunk, number: int, n_groups: int, group: Group):
-    jobs = tuple(member.job for member in group.members)
-
-    def tell(progress: training.Chunk, segments: int) -> None:
-        if on_chunk is not None:
-            epochs = progress.done / segments
-            on_chunk(GridProgress(number, n_groups, jobs, epochs, group.epochs, progress.losses))
-
-    return tell
+def _report(
+    on_chunk: Callable[[Progress], None] | None,
+    grid: list[Group],
+    number: int,
+    chunk: training.Chunk,
+    segments: int,
+) -> None:
+    """Say how many epochs of all groups are done, each as often as it has jobs."""
+    if on_chunk is None:
+        return
+    of_groups = [len(group.jobs) * group.epochs for group in grid]
+    group, epochs = grid[number], chunk.done / segments
+    where = f"group {number + 1} of {len(grid)}, " if len(grid) > 1 else ""
+    loss = float(np.nanmean(chunk.losses.train[:, -1])) if chunk.done else np.nan
+    text = f"{where}epoch {epochs:.0f} of {group.epochs}, loss {loss:.4f}"
+    done = sum(of_groups[:number]) + len(group.jobs) * epochs
+    on_chunk(Progress(done, sum(of_groups), "epochs", text, chunk.losses))
 
 
 def _divergence(fitted: Fit) -> str:

@@ -20,10 +20,10 @@ from jaxtyping import Array, Float, Int
 
 from infosem_jax._typing import Names
 from infosem_jax.data.dataset import Dataset
-from infosem_jax.grn.config import Config
 from infosem_jax.grn.posterior import (
     decode,
     mechanism,
+    over_draws,
     sorted_genes,
 )
 from infosem_jax.grn.result import Fit
@@ -141,12 +141,7 @@ def knockouts(
         )
     if to is not None and not np.isfinite(to):
         raise ValueError(f"to: expected a finite level, found {to}.")
-    sound = np.flatnonzero(fitted.diverged < 0)
-    if not len(sound):
-        raise ValueError(f"{fitted.name}: every seed diverged; there is nothing to predict from.")
     cell_key, edge_key = random.split(random.key(key))
-    if fitted.config.guide == "point":
-        draws = 1
     if data is None:
         # The same noise in every draw, so that draws differ by the mechanism only.
         x, lowest, noise = None, None, random.normal(cell_key, (cells, len(names)))
@@ -154,16 +149,8 @@ def knockouts(
         x, lowest = _sheet(fitted, data, cells)
         x, lowest, noise = jnp.asarray(x), lowest[at], None
     wanted = lowest if to is None else np.full(len(at), to, np.float32)
-    level, shift = jax.tree.map(
-        np.asarray,
-        _over_draws(
-            jax.tree.map(lambda leaf: jnp.asarray(leaf)[sound], fitted.params),
-            random.split(edge_key, (len(sound), draws)),
-            (x, noise, wanted),
-            jnp.asarray(at),
-            frame=_Frame(fitted.genes, fitted.rows, fitted.config, fitted.probability is not None),
-        ),
-    )
+    given = (x, noise, wanted, jnp.asarray(at))
+    level, shift = over_draws(_levels_and_shifts, fitted, given, draws=draws, key=edge_key)
     place = np.searchsorted(np.asarray(names), np.asarray(fitted.genes))
     return _summary(chosen, fitted.genes, level, shift[:, :, place])
 
@@ -178,52 +165,20 @@ def _summary(silenced, genes, level: np.ndarray, shift: np.ndarray) -> Knockouts
     return Knockouts(silenced, genes, level.mean(0), mean, sd, probability.astype(mean.dtype))
 
 
-class _Frame(NamedTuple):
-    """What of a fit decides the program."""
-
-    genes: tuple[str, ...]
-    rows: tuple[str, ...]
-    config: Config
-    gated: bool
-
-
-@partial(jax.jit, static_argnames="frame")
-def _over_draws(
-    params: dict[str, Any],
-    keys: Array,
-    cells: tuple[Any, Any, Any],
-    at: Int[Array, " silenced"],
-    *,
-    frame: _Frame,
-) -> tuple[Float[Array, "draws silenced"], Float[Array, "draws silenced genes"]]:
-    """Return levels and shifts for each draw of the mechanism of each seed."""
-    x, noise, wanted = cells
-
-    def one(fitted: Fit, key: Array) -> tuple[Array, Array]:
-        drawn = mechanism(fitted, key)
-        if x is None:
-            z = drawn.location + drawn.scale * noise
-            u = propagate(z, drawn.W, drawn.rows, drawn.remainder)
-        else:
-            u = inferred_states(fitted, x, key)
-        one_hot = jax.nn.one_hot(at, u.shape[1], dtype=u.dtype)
-        response = propagate(one_hot, drawn.W, drawn.rows, drawn.remainder)
-        return _shifts(partial(decode, fitted), u, response, at, wanted)
-
-    def of_seed(own: tuple[dict[str, Any], Array]) -> tuple[Array, Array]:
-        return lax.map(partial(one, _fit_of(frame, own[0])), own[1])
-
-    by_seed = lax.map(of_seed, (params, keys))
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), by_seed)
-
-
-def _fit_of(frame: _Frame, params: dict[str, Any]) -> Fit:
-    """Put together as much of a fit of one seed as drawing from it takes."""
-    known: dict[str, Any] = dict.fromkeys(Fit._fields)
-    known |= {name: getattr(frame, name) for name in ("genes", "rows", "config")}
-    known["params"] = jax.tree.map(lambda leaf: leaf[None], params)
-    known["probability"] = jnp.zeros(()) if frame.gated else None
-    return Fit(**known)
+def _levels_and_shifts(
+    fitted: Fit, key: Array, given: tuple[Any, Any, Any, Int[Array, " silenced"]]
+) -> tuple[Float[Array, " silenced"], Float[Array, "silenced genes"]]:
+    """Return levels and shifts for one draw of the mechanism."""
+    x, noise, wanted, at = given
+    drawn = mechanism(fitted, key)
+    if x is None:
+        z = drawn.location + drawn.scale * noise
+        u = propagate(z, drawn.W, drawn.rows, drawn.remainder)
+    else:
+        u = inferred_states(fitted, x, key)
+    one_hot = jax.nn.one_hot(at, u.shape[1], dtype=u.dtype)
+    response = propagate(one_hot, drawn.W, drawn.rows, drawn.remainder)
+    return _shifts(partial(decode, fitted), u, response, at, wanted)
 
 
 def _shifts(

@@ -19,6 +19,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int
 
+from infosem_jax.grn.networks import Network, edges
+
 MIN_POSITIVES = 10
 MIN_NEGATIVES = 10
 
@@ -31,19 +33,23 @@ UNIVERSE = (
 )
 
 
-def evaluate_edges(
-    edges: pd.DataFrame, network: pd.DataFrame, *, seed: int = 0, absolute: bool = True
+def evaluate(
+    predicted: pd.DataFrame | Network,
+    truth: pd.DataFrame,
+    *,
+    seed: int = 0,
+    absolute: bool = True,
 ) -> dict[str, float | int | str]:
-    """Score the edge table of any method against a known network.
+    """Score a network, or the edge table of any method, against a reference network.
 
     Parameters
     ----------
-    edges
-        Columns ``source, target, weight``, one row for each scored pair. Pairs of genes that the
-        known network does not hold are left aside, and so are self pairs.
-    network
-        Columns ``source, target``. Where there is a column ``label``, only rows with a label above
-        zero are edges; genes of the other rows are candidates as targets.
+    predicted
+        A network, or a table with columns ``source, target, weight`` and one row for each scored
+        pair. Pairs of genes that the reference does not hold are left aside, and so are self pairs.
+    truth
+        The reference. Columns ``source, target``. Where there is a column ``label``, only rows with
+        a label above zero are edges; genes of the other rows are candidates as targets.
     seed
         Decides the order of pairs with the same score; the order of rows does not matter.
     absolute
@@ -58,19 +64,20 @@ def evaluate_edges(
     Raises
     ------
     ValueError
-        If columns are missing, weights are not finite, a pair occurs twice, the known network has
-        no edge, or no scored pair is a candidate.
+        If columns are missing, weights are not finite, a pair occurs twice, the reference has no
+        edge, or no scored pair is a candidate.
     """
-    truth = _known_edges(network)
-    regulators = sorted(set(truth["source"]))
-    genes = sorted(set(network["source"].astype(str)) | set(network["target"].astype(str)))
-    scores = _scores(edges, regulators, genes, absolute)
+    table = edges(predicted) if isinstance(predicted, Network) else predicted
+    positive = _known_edges(truth)
+    regulators = sorted(set(positive["source"]))
+    genes = sorted(set(truth["source"].astype(str)) | set(truth["target"].astype(str)))
+    scores = _scores(table, regulators, genes, absolute)
     known = np.zeros(scores.shape, bool)
-    row = pd.Index(regulators).get_indexer(truth["source"])
-    known[row, pd.Index(genes).get_indexer(truth["target"])] = True
+    row = pd.Index(regulators).get_indexer(positive["source"])
+    known[row, pd.Index(genes).get_indexer(positive["target"])] = True
     candidate = np.asarray(regulators)[:, None] != np.asarray(genes)
     if np.isnan(scores[candidate]).all():
-        raise ValueError(_no_overlap(edges, regulators, genes))
+        raise ValueError(_no_overlap(table, regulators, genes))
     ranked_by = "|weight|" if absolute else "signed weight"
     return {
         **score_matrix(scores, known, candidate, seed),
@@ -181,7 +188,15 @@ def regulator_ratios(
     truth: Bool[np.ndarray, "regulators genes"],
     candidate: Bool[np.ndarray, "regulators genes"],
 ) -> Float[np.ndarray, " scored"]:
-    """Return the AUPRC ratio of each of the :func:`scored_regulators`, from the common ranking."""
+    """Return the AUPRC ratio of each of the :func:`scored_regulators`, from the common ranking.
+
+    Parameters
+    ----------
+    rank
+        Place of each candidate, see :func:`rank_candidates`.
+    truth, candidate
+        As in :func:`score_matrix`.
+    """
     enough = scored_regulators(truth, candidate)
     known = truth[enough] & candidate[enough]
     return _metrics(rank[enough], known, candidate[enough].sum(1))["auprc_ratio"]
@@ -281,12 +296,12 @@ def _known_edges(network: pd.DataFrame) -> pd.DataFrame:
 
 
 def _scores(
-    edges: pd.DataFrame, regulators: list[str], genes: list[str], absolute: bool
+    table: pd.DataFrame, regulators: list[str], genes: list[str], absolute: bool
 ) -> Float[np.ndarray, "regulators genes"]:
     """Matrix of scores, NaN where the table holds none."""
-    _check_columns(edges, ("source", "target", "weight"), "The edge table")
-    source, target = edges["source"].astype(str), edges["target"].astype(str)
-    weight = np.asarray(pd.to_numeric(edges["weight"], errors="coerce"), np.float64)
+    _check_columns(table, ("source", "target", "weight"), "The edge table")
+    source, target = table["source"].astype(str), table["target"].astype(str)
+    weight = np.asarray(pd.to_numeric(table["weight"], errors="coerce"), np.float64)
     for what, bad, remedy in (
         ("a weight that is no finite number", ~np.isfinite(weight), "leave out unscored pairs"),
         (
@@ -299,7 +314,7 @@ def _scores(
             i = int(np.flatnonzero(bad)[0])
             raise ValueError(
                 f"{bad.sum()} rows of the edge table have {what} (first: {source.iloc[i]} to "
-                f"{target.iloc[i]}, {edges['weight'].iloc[i]}); {remedy}."
+                f"{target.iloc[i]}, {table['weight'].iloc[i]}); {remedy}."
             )
     row, column = pd.Index(regulators).get_indexer(source), pd.Index(genes).get_indexer(target)
     inside = (row >= 0) & (column >= 0)
@@ -317,8 +332,8 @@ def _check_columns(table: pd.DataFrame, columns: tuple[str, ...], what: str) -> 
         )
 
 
-def _no_overlap(edges: pd.DataFrame, regulators: list[str], genes: list[str]) -> str:
-    sources, targets = edges["source"].astype(str), edges["target"].astype(str)
+def _no_overlap(table: pd.DataFrame, regulators: list[str], genes: list[str]) -> str:
+    sources, targets = table["source"].astype(str), table["target"].astype(str)
     upper = {name.upper() for name in sources} & {name.upper() for name in regulators}
     reason = (
         f"{len(upper)} sources match known regulators when case is ignored: is one table human "
@@ -327,7 +342,7 @@ def _no_overlap(edges: pd.DataFrame, regulators: list[str], genes: list[str]) ->
         else "Check that both use the same kind of gene name, and that source is the regulator."
     )
     return (
-        f"None of the {len(edges)} scored pairs is a candidate: they look like "
+        f"None of the {len(table)} scored pairs is a candidate: they look like "
         f"{', '.join(f'{a} to {b}' for a, b in zip(sources[:2], targets[:2], strict=True))}; "
         f"known regulators look like {', '.join(regulators[:3])} and known genes like "
         f"{', '.join(genes[:3])}. {reason}"

@@ -277,9 +277,9 @@ def _guide_edges(
     drawn = one_draw(config)
     hyper: dict[str, list] = {"effect_prior": [], "logit_prior": [], "remainder": []}
     for name, site in sites(batch, graph, config=config).items():
-        room = name.partition("/")[0]
-        if site.kind == "sample" and room in hyper:
-            hyper[room].append((name, site))
+        prefix = name.partition("/")[0]
+        if site.kind == "sample" and prefix in hyper:
+            hyper[prefix].append((name, site))
 
     n_genes = batch.x.shape[1]
     shape = (len(graph.rows), n_genes)

@@ -94,6 +94,13 @@ def edges(network: Network, *, top: int | None = None) -> pd.DataFrame:
 def write_edges(path: Path, network: Network, *, top: int | None = None) -> None:
     """Write the table of :func:`edges` as CSV.
 
+    Parameters
+    ----------
+    path
+        The file.
+    network, top
+        As in :func:`edges`.
+
     Raises
     ------
     ValueError
@@ -185,7 +192,15 @@ def to_networkx(network: Network, *, top: int | None = 1000) -> "networkx.DiGrap
 
 
 def write_graphml(path: Path, network: Network, *, top: int | None = 1000) -> None:
-    """Write the graph of :func:`to_networkx` as GraphML, for Cytoscape, Gephi or igraph."""
+    """Write the graph of :func:`to_networkx` as GraphML, for Cytoscape, Gephi or igraph.
+
+    Parameters
+    ----------
+    path
+        The file.
+    network, top
+        As in :func:`to_networkx`.
+    """
     import networkx as nx
 
     with atomic_write(path) as temporary:

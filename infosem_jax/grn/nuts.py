@@ -92,8 +92,16 @@ def check(config: Config, *, n_rows: int, n_genes: int, n_cells: int, gated: boo
         )
 
 
-def learns(config: Config, graph: Graph, n_genes: int) -> bool:
-    """Tell whether the model has networks, or other parameters, to be trained first."""
+def has_parameters(config: Config, graph: Graph, n_genes: int) -> bool:
+    """Return whether the model has networks, or other parameters, to be trained first.
+
+    Parameters
+    ----------
+    config, graph
+        As in `infosem_jax.grn.model.model`.
+    n_genes
+        Number of genes.
+    """
     found = sites(blank(n_genes), graph, config=config)
     return any(site.kind == "param" for site in found.values())
 
@@ -151,7 +159,7 @@ def sample(
         own = random.fold_in(fit.keys, lax.bitcast_convert_type(x[0, 0], jnp.uint32))
         start_key, chain_key = random.split(random.fold_in(own, 5))
         start = _start(start_key, params, batch, data.graph, config)
-        energy = partial(_energy(batch, config), known, data.graph, data.choice.weights)
+        energy = partial(_energy(batch, config), known, data.graph, data.own.weights)
         kernel = NUTS(potential_fn=energy)
         state = kernel.init(chain_key, config.nuts_warmup, start, (), {})
         # One loop for both phases, as each costs a compilation of the sampler.
@@ -198,20 +206,20 @@ def diagnostics(fitted: Fit) -> pd.DataFrame:
     return pd.DataFrame(records, columns=pd.Index(["site", "r_hat", "size", "divergences"]))
 
 
-def tell(fitted: Fit) -> None:
+def log_diagnostics(fitted: Fit) -> None:
     """Log the diagnostics of a fit, as a warning where its draws are not to be relied on."""
     worst = diagnostics(fitted)
     r_hat, size = worst["r_hat"].max(), worst["size"].min()
     divergences = int(worst["divergences"].iloc[0])
     seeds, draws = fitted.losses.train.shape
-    said = (
+    text = (
         f"{fitted.name}: NUTS, {seeds} x {draws} draws: R-hat at most {r_hat:.3f}, effective "
         f"number of draws at least {size:.0f}, {divergences} divergent transitions."
     )
     if r_hat > MOST_R_HAT or size < LEAST_SIZE or divergences:
-        log.warning("%s Draw more, or warm up longer; a less extreme prior helps too.", said)
+        log.warning("%s Draw more, or warm up longer; a less extreme prior helps too.", text)
     else:
-        log.info("%s", said)
+        log.info("%s", text)
 
 
 def _start(key: Array, params: training.Params, batch: Batch, graph: Graph, config: Config) -> dict:

@@ -14,7 +14,7 @@ from numpyro import handlers
 from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
 from infosem_jax.engine import training
-from infosem_jax.engine.types import Cells, Rate, Schedule
+from infosem_jax.engine.types import Cells, Extent, Rate, Schedule
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
 
@@ -26,30 +26,13 @@ FREE = (
 )
 
 
-class Cohort(NamedTuple):
-    """Cells that lie on the device, of all data sets of a program, and their graphs.
-
-    Attributes
-    ----------
-    x, observed
-        Normalised expression and the entries to score (None: all), [datasets, cells, genes]; rows
-        past a data set's number of cells are padding.
-    graphs
-        Bound priors and rows, every array with a leading axis of graphs.
-    """
-
-    x: Float[Array | np.ndarray, "datasets cells genes"]
-    observed: Bool[Array | np.ndarray, "datasets cells genes"] | None
-    graphs: Graph
-
-
-class Choice(NamedTuple):
-    """What one fit takes of a cohort.
+class FitIndex(NamedTuple):
+    """What one fit takes of the data that all fits of a program share.
 
     Attributes
     ----------
     dataset, graph
-        Which ones.
+        Which data set, and which graph.
     n_cells, n_held_out
         Number of real cells, and of those kept out of training.
     weights
@@ -64,22 +47,23 @@ class Choice(NamedTuple):
 
 
 class FitData(NamedTuple):
-    """The data of one fit.
+    """Cells that lie on the device: those of all fits, or of one fit.
 
     Attributes
     ----------
     x, observed
-        As in `Cohort`.
+        Normalised expression and the entries to score (None: all) of all data sets of a program,
+        [datasets, cells, genes]; rows past a data set's number of cells are padding.
     graph
-        Bound priors and rows.
-    choice
-        Which data set it is, how many cells it has, and the weights of the sites.
+        Bound priors and rows: every array with a leading axis of graphs, or those of one fit.
+    own
+        What one fit takes of them; None where the data are those of all fits.
     """
 
-    x: Any
-    observed: Any
+    x: Float[Array | np.ndarray, "datasets cells genes"]
+    observed: Bool[Array | np.ndarray, "datasets cells genes"] | None
     graph: Graph
-    choice: Choice
+    own: Any = None
 
     @property
     def n_rows(self) -> int:
@@ -94,26 +78,20 @@ class FitData(NamedTuple):
     @property
     def n_cells(self) -> Any:
         """Number of real cells."""
-        return self.choice.n_cells
+        return self.own.n_cells
 
     @property
-    def n_held_out(self) -> Any:
-        """Number of cells kept out of training."""
-        return self.choice.n_held_out
+    def extent(self) -> Extent:
+        """All cells; an epoch passes over those that train."""
+        return Extent(self.n_rows, self.n_cells, self.own.n_held_out)
 
-    @property
-    def total(self) -> Any:
-        """Number of training cells."""
-        return self.n_cells - self.n_held_out
-
-    @property
-    def segments(self) -> int:
-        """One: an epoch passes over all cells."""
-        return 1
+    def view(self, own: FitIndex) -> "FitData":
+        """Return the data of one fit from those of all."""
+        return self._replace(graph=pick(self.graph, own.graph), own=own)
 
     def batch(self, index: Int[Array, " batch"]) -> tuple[Array, Array | None]:
         """Return expression and scored entries of some cells."""
-        at = (self.choice.dataset, index)
+        at = (self.own.dataset, index)
         return self.x[at], None if self.observed is None else self.observed[at]
 
 
@@ -132,11 +110,9 @@ class InfoSEM:
         """Settings of what is trained by gradients."""
         return replace(self.config, guide="point") if self.config.guide == "nuts" else self.config
 
-    def view(self, shared: Any, own: Choice) -> Any:
+    def view(self, shared: Any, own: FitIndex) -> Any:
         """Return the data of one fit."""
-        if not isinstance(shared, Cohort):
-            return shared.view(own)
-        return FitData(shared.x, shared.observed, pick(shared.graphs, own.graph), own)
+        return shared.view(own)
 
     def init(self, key: Array, data: Any) -> training.Params:
         """Draw starting parameters; logits, and effects on request, start at their prior's mean."""
@@ -154,14 +130,14 @@ class InfoSEM:
     def loss(
         self, params: training.Params, key: Array, data: Any, cells: Cells, epoch: Array
     ) -> Array:
-        """Return minus the evidence bound of some cells, per cell and gene."""
+        """Return minus the evidence bound of some cells, per cell and gene, see `Objective`."""
         config = self.trained
         x, observed = data.batch(cells.index)
         if config.observe == "all":
             observed = None
         batch = Batch(x, observed, cells.real, cells.total.astype(x.dtype))
         anneal = jnp.minimum(1.0, (epoch + 1.0) / max(config.anneal_epochs, 1))
-        weights = jax.tree.map(lambda weight: weight * anneal, data.choice.weights)
+        weights = jax.tree.map(lambda weight: weight * anneal, data.own.weights)
         params = self.constrain(params, data.graph)
         parts: Any = self._svi().loss.loss(
             key, params, model, guide, batch, data.graph, weights, config=config
@@ -274,7 +250,17 @@ def n_genes_of(params: training.Params) -> int:
 
 
 def prior_mean(site: str, params: training.Params, graph: Graph, config: Config) -> Array:
-    """Mean of a site's prior under given parameters, its own sites drawn from the guide."""
+    """Return the mean of a site's prior, whose own sites are drawn from the guide.
+
+    Parameters
+    ----------
+    site
+        ``effect`` or ``logit``.
+    params
+        Parameters of one fit.
+    graph, config
+        As in `infosem_jax.grn.model.model`.
+    """
     batch = blank(n_genes_of(params))
     posterior = handlers.substitute(handlers.seed(guide, random.key(0)), params)
     guided = handlers.trace(posterior).get_trace(batch, graph, config=config)

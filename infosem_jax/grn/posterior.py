@@ -150,9 +150,76 @@ def decode(fitted: Fit, u: Float[Array, "cells genes"], *, seed: int = 0) -> Arr
     return _with_networks(fitted, seed, lambda: decoder(fitted.config)(u))
 
 
+def over_draws(
+    function: Callable[[Fit, Array, Any], Any], fitted: Fit, given: Any, *, draws: int, key: Array
+) -> Any:
+    """Compute something for several draws of the posterior of every sound seed, in one program.
+
+    Parameters
+    ----------
+    function
+        Called with a fit of one seed (genes, rows, settings and parameters only), a random key and
+        what is given; a function of a module, since it is fixed at compilation.
+    fitted
+        A fit.
+    given
+        Arrays that all draws share.
+    draws
+        Draws of each seed; one where the guide is a point.
+    key
+        Random key.
+
+    Returns
+    -------
+    What the function returns, as NumPy arrays with a leading axis of seeds times draws.
+
+    Raises
+    ------
+    ValueError
+        If every seed diverged.
+    """
+    sound = np.flatnonzero(fitted.diverged < 0)
+    if not len(sound):
+        raise ValueError(f"{fitted.name}: every seed diverged; there is nothing to predict from.")
+    draws = 1 if fitted.config.guide == "point" else draws
+    keys = random.split(key, (len(sound), draws))
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf)[sound], fitted.params)
+    gated = fitted.probability is not None
+    frame = _Frame(fitted.genes, fitted.rows, fitted.config, gated)
+    return jax.tree.map(np.asarray, _over_draws(function, frame, params, keys, given))
+
+
 def parameters(fitted: Fit, seed: int) -> dict[str, Any]:
     """Return the parameters of one seed."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf[seed]), fitted.params)
+
+
+class _Frame(NamedTuple):
+    """What of a fit decides the program."""
+
+    genes: tuple[str, ...]
+    rows: tuple[str, ...]
+    config: Config
+    gated: bool
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _over_draws(function: Any, frame: _Frame, params: dict[str, Any], keys: Array, given: Any):
+    def of_seed(own: tuple[dict[str, Any], Array]) -> Any:
+        fitted = _fit_of(frame, own[0])
+        return lax.map(lambda key: function(fitted, key, given), own[1])
+
+    by_seed = lax.map(of_seed, (params, keys))
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), by_seed)
+
+
+def _fit_of(frame: _Frame, params: dict[str, Any]) -> Fit:
+    """Put together as much of a fit of one seed as drawing from it takes."""
+    known: dict[str, Any] = dict.fromkeys(Fit._fields)
+    known |= {name: getattr(frame, name) for name in ("genes", "rows", "config")}
+    known["params"] = jax.tree.map(lambda leaf: leaf[None], params)
+    known["probability"] = jnp.zeros(()) if frame.gated else None
+    return Fit(**known)
 
 
 @partial(jax.jit, static_argnames="config")

@@ -1,9 +1,10 @@
 """From data sets, priors and settings to groups of fits that share one compiled program."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,12 @@ from infosem_jax.engine.types import Schedule
 from infosem_jax.grn import nuts
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
-from infosem_jax.grn.objective import Choice, Cohort, InfoSEM, objective, rates, schedule, weights
+from infosem_jax.grn.objective import FitData, FitIndex, InfoSEM, objective, schedule, weights
 from infosem_jax.grn.priors import MeanAbsolute
-from infosem_jax.grn.priors.binding import GeneContext, Prior, bind
+from infosem_jax.grn.priors.binding import GeneContext, PriorLike, Priors, as_priors, bind, coverage
 from infosem_jax.grn.streaming import MOST_HELD_OUT, block_cells
+
+log = logging.getLogger("infosem_jax")
 
 # Data sets share a program where none takes more than this many times the steps of another, since
 # all of them are computed for the largest.
@@ -34,16 +37,6 @@ class Job(NamedTuple):
     setting: str
 
 
-class Priors(NamedTuple):
-    """Prior of the effects (None: ``MeanAbsolute()``), and of the logits (None: no gate)."""
-
-    effect: Prior | None = None
-    edge: Prior | None = None
-
-
-PriorLike: TypeAlias = Priors | Prior | Mapping[str, Prior | None] | None
-
-
 class Member(NamedTuple):
     """One job of a group.
 
@@ -55,6 +48,8 @@ class Member(NamedTuple):
         Its priors, bound to genes sorted by name.
     rows
         Names of the genes that have a row.
+    coverage
+        How much of the data each of its priors knows about, by ``effect`` and ``edge``.
     """
 
     job: Job
@@ -62,6 +57,7 @@ class Member(NamedTuple):
     config: Config
     graph: Graph
     rows: tuple[str, ...]
+    coverage: dict[str, dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -79,6 +75,11 @@ class Group:
     objective: InfoSEM
     schedule: Schedule
     members: list[Member]
+
+    @property
+    def jobs(self) -> tuple[Job, ...]:
+        """Names of the jobs."""
+        return tuple(member.job for member in self.members)
 
     @property
     def epochs(self) -> int:
@@ -114,6 +115,11 @@ def groups(
     That is what has the same numbers of genes and rows, the same kind of priors, settings that
     differ in rates and weights only, and about the same number of steps. Streams train alone.
 
+    Parameters
+    ----------
+    datasets, priors, configs
+        By name, as in `infosem_jax.grn.fit_many`.
+
     Raises
     ------
     ValueError, TypeError
@@ -121,15 +127,15 @@ def groups(
     """
     found: dict[Any, list[tuple[Member, Schedule]]] = {}
     for data_name, data in datasets.items():
-        own = {setting: _settle(data, config) for setting, config in configs.items()}
-        bound: dict[Any, tuple[Graph, tuple[str, ...]]] = {}
+        settled = {setting: _settle(data, config) for setting, config in configs.items()}
+        bound: dict[Any, tuple[Graph, tuple[str, ...], dict[str, dict[str, Any]]]] = {}
         for prior_name, prior in priors.items():
-            for setting, config in own.items():
+            for setting, config in settled.items():
                 at = (prior_name, config.rows)
                 job = Job(data_name, prior_name, setting)
                 if at not in bound:
                     with _named_errors(job, alone=len(datasets) * len(priors) == 1):
-                        bound[at] = _graph(data, as_priors(prior), config)
+                        bound[at] = _bind(data, as_priors(prior), config)
                 member = Member(job, data, config, *bound[at])
                 _check_guide(member)
                 plan = _schedule(data, config)
@@ -154,20 +160,8 @@ def groups(
             [member for member, _ in part],
         )
         for alike in found.values()
-        for part in _near(alike)
+        for part in _by_steps(alike)
     ]
-
-
-def as_priors(prior: PriorLike) -> Priors:
-    """Read the ways of naming priors: a prior of the effects, a pair, or a mapping by site."""
-    if isinstance(prior, Priors):
-        return prior
-    if isinstance(prior, Mapping):
-        unknown = set(prior) - {"effect", "edge"}
-        if unknown:
-            raise ValueError(f"Expected priors for effect and edge, found {sorted(unknown)}.")
-        return Priors(prior.get("effect"), prior.get("edge"))
-    return Priors(prior)
 
 
 def named(things: Any, kind: str) -> dict[str, Any]:
@@ -197,14 +191,14 @@ def named(things: Any, kind: str) -> dict[str, Any]:
     return out
 
 
-def cohort(group: Group) -> tuple[Cohort, list[Choice]]:
+def fit_data(group: Group) -> tuple[FitData, list[FitIndex]]:
     """Lay the cells of a group out, padded to the longest, and say what each member takes of them.
 
     Genes and cells are sorted by name.
     """
     graphs, graph_of = stack_graphs(group)
     sheets: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-    choices = []
+    indices = []
     for member, graph in zip(group.members, graph_of, strict=True):
         data, config = member.data, member.config
         if isinstance(data, Stream):
@@ -213,8 +207,8 @@ def cohort(group: Group) -> tuple[Cohort, list[Choice]]:
             sheets[id(data)] = _sheet(data, config)
         held_out = _schedule(data, config).held_out
         which = list(sheets).index(id(data))
-        choices.append(
-            Choice(
+        indices.append(
+            FitIndex(
                 dataset=np.array(which, np.int32),
                 graph=np.array(graph, np.int32),
                 n_cells=np.array(len(data.cells), np.int32),
@@ -232,7 +226,7 @@ def cohort(group: Group) -> tuple[Cohort, list[Choice]]:
         return np.stack(padded)
 
     masked = group.objective.config.observe == "nonzero"
-    return Cohort(stacked(0), stacked(1) if masked else None, graphs), choices
+    return FitData(stacked(0), stacked(1) if masked else None, graphs), indices
 
 
 def stack_graphs(group: Group) -> tuple[Graph, list[int]]:
@@ -240,11 +234,6 @@ def stack_graphs(group: Group) -> tuple[Graph, list[int]]:
     distinct = {id(member.graph): member.graph for member in group.members}
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *distinct.values())
     return stacked, [list(distinct).index(id(member.graph)) for member in group.members]
-
-
-def member_rates(member: Member) -> Any:
-    """Return the learning rates of a member."""
-    return rates(member.config)
 
 
 def reported(member: Member) -> np.ndarray:
@@ -263,8 +252,8 @@ def _settle(data: Dataset | Stream, config: Config) -> Config:
         raise TypeError(f"Expected a Config, found {type(config).__name__}.")
     if isinstance(data, Stream) or data.normalisation != "none":
         return replace(config, normalisation=data.normalisation)
-    normalise(data, config.normalisation, clip=config.clip)
-    return config
+    done = normalise(data, config.normalisation, clip=config.clip)
+    return replace(config, normalisation=done.normalisation)
 
 
 @contextmanager
@@ -278,13 +267,24 @@ def _named_errors(job: Job, *, alone: bool) -> Iterator[None]:
         raise ValueError(f"{job.data} with prior {job.prior or '(none)'}: {error}") from error
 
 
-def _graph(data: Dataset | Stream, priors: Priors, config: Config) -> tuple[Graph, tuple[str, ...]]:
-    effect_context = context(data, config)
-    genes, rows = effect_context.genes, effect_context.rows
-    edge = None if priors.edge is None else bind(priors.edge, context(data, config, "logit"))
-    effect = bind(MeanAbsolute() if priors.effect is None else priors.effect, effect_context)
-    graph = Graph(effect, edge, jnp.asarray(np.searchsorted(genes, rows)))
-    return jax.tree.map(lambda leaf: np.asarray(jnp.asarray(leaf)), graph), rows
+def _bind(
+    data: Dataset | Stream, priors: Priors, config: Config
+) -> tuple[Graph, tuple[str, ...], dict[str, dict[str, Any]]]:
+    """Align priors to data, and log how much of the data they know about."""
+    given = {"effect": MeanAbsolute() if priors.effect is None else priors.effect}
+    if priors.edge is not None:
+        given["edge"] = priors.edge
+    bound, covered = {}, {}
+    for site, prior in given.items():
+        at = context(data, config, "effect" if site == "effect" else "logit")
+        bound[site], covered[site] = bind(prior, at), coverage(prior, at)
+        text = "; ".join(f"{key}: {value}" for key, value in covered[site].items())
+        if text:
+            name = priors.record.get(site, {}).get("prior", type(prior).__name__)
+            log.info("Prior on the %s, %s: %s", site, name, text)
+    genes, rows = at.genes, at.rows
+    graph = Graph(bound["effect"], bound.get("edge"), jnp.asarray(np.searchsorted(genes, rows)))
+    return jax.tree.map(lambda leaf: np.asarray(jnp.asarray(leaf)), graph), rows, covered
 
 
 def _check_guide(member: Member) -> None:
@@ -314,7 +314,7 @@ def _schedule(data: Dataset | Stream, config: Config) -> Schedule:
     return replace(plan, steps=-(-cells // plan.batch_size), held_out=0)
 
 
-def _near(alike: list[tuple[Member, Schedule]]) -> list[list[tuple[Member, Schedule]]]:
+def _by_steps(alike: list[tuple[Member, Schedule]]) -> list[list[tuple[Member, Schedule]]]:
     """Cut members into runs of about the same number of steps."""
     runs: list[list[tuple[Member, Schedule]]] = []
     for pair in sorted(alike, key=lambda pair: pair[1].steps):

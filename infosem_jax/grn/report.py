@@ -1,24 +1,50 @@
 """The report of a fit: one page on what was fitted, what came out, and how to read it."""
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
 from infosem_jax._typing import Array, Path
-from infosem_jax.data._files import atomic_write
 from infosem_jax.grn.networks import Network, edges
-from infosem_jax.outputs.page import svg
-from infosem_jax.outputs.render import render
-
-if TYPE_CHECKING:
-    pass
+from infosem_jax.outputs.page import Page, Picture, Section, Table, show, write_page
 
 TABLE_EDGES = 25
 STRONG_EDGES = 1000
 SURE = 0.9
+READING = {
+    "Weight": (
+        "How much the regulator moves the target in the model, with every other regulator held "
+        "still; above zero it activates, below zero it represses. Weights live on the model's own "
+        "scale: compare them within this network. They are not fold changes, not units of "
+        "expression, and not comparable between fits with different settings."
+    ),
+    "Standard deviation": (
+        "How far the weight varies within the posterior and from one random start to the next. A "
+        "small one says that the model is sure of its weight, not that the regulation has been "
+        "shown."
+    ),
+    "Sign agreement": (
+        "The share of the posterior that has the sign of the weight: 1 is full agreement, 0.5 a "
+        "coin toss."
+    ),
+    "Probability": (
+        "How likely the model holds the edge to exist at all. It starts from the prior on edges, "
+        "so for pairs with a label it repeats much of what was put in."
+    ),
+    "Direction": (
+        "Expression alone says little about who regulates whom: A acting on B and B acting on A "
+        "explain the same co-expression almost equally well. The direction shown comes largely "
+        "from the list of candidate regulators and from the priors."
+    ),
+    "What is missing": (
+        "A weight near zero is no proof that there is no regulation, and a strong one may pass "
+        "through genes that were not measured. Take the ranking as a list of hypotheses, best "
+        "first."
+    ),
+}
 
 
 class Report(NamedTuple):
@@ -70,56 +96,152 @@ def write_report(path: Path, report: Report) -> None:
     ValueError
         If a table lacks columns, a weight is not finite, or shapes do not agree.
     """
-    pairs = _pairs(report)
-    page = render(
-        "report.html",
-        show=_show,
-        report=report,
-        network=report.network,
-        seeds=report.losses["seed"].nunique(),
-        edges=_edge_rows(report.network),
-        gate=report.network.probability is not None,
-        sure=SURE,
-        figures=_figures(report, pairs),
-        correlation=_correlation(pairs),
-        config=list(_flat(report.config)),
+    from infosem_jax.grn import plot
+
+    sections = [_given(report), _strongest(report.network), _reading(report), _busiest(report)]
+    if report.prior_mean is not None:
+        sections.append(_prior_and_posterior(_pairs(report)))
+    if report.comparison is not None:
+        picture = Picture(
+            plot.comparison(report.comparison),
+            "Agreement with the known network for each variant of the model: a point for each "
+            "random start, a line for their mean. Differences smaller than the spread of the "
+            "points are not differences.",
+        )
+        sections.append(Section("What the priors add", pictures=[picture]))
+    if len(report.losses):
+        picture = Picture(
+            plot.losses(report.losses),
+            "Loss over epochs, one line for each random start; lower is better. Lines that end "
+            "apart mean that the starts found different networks, which the standard deviations "
+            "above contain.",
+        )
+        sections.append(Section("How the fit went", pictures=[picture]))
+    if report.files:
+        sections.append(Section("Files beside this page", facts=report.files))
+    facts = {"Settings": dict(_flat(report.config)), "Versions": report.versions}
+    facts = {heading: own for heading, own in facts.items() if own}
+    lede, overview = _summary(report)
+    write_page(path, Page(report.title, lede, overview, report.notes, sections, facts))
+
+
+def _summary(report: Report) -> tuple[str, list[str]]:
+    """Say in words what was fitted to what, with which knowledge, and what came out first."""
+    network, seeds = report.network, report.losses["seed"].nunique()
+    cells = f" ({show(report.dataset['cells'])} cells)" if "cells" in report.dataset else ""
+    starts = f", averaged over {seeds} fits from different random starts" if seeds > 1 else ""
+    lede = (
+        f"A gene regulatory network was fitted to {network.name}{cells}: how each of "
+        f"{show(len(network.regulators))} candidate regulators acts on {show(len(network.genes))} "
+        f"genes{starts}."
     )
-    with atomic_write(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    if report.priors:
+        named = ", ".join(f"{prior['name']} on the {_site(prior)}" for prior in report.priors)
+        overview = [f"Besides expression, it used prior knowledge: {named}."]
+    else:
+        overview = ["The fit was given expression alone, without prior knowledge of genes."]
+    for edge in edges(network, top=1).to_dict("records"):
+        if edge["weight"]:
+            what = f"{edge['source']} {_verb(edge['weight'])} {edge['target']}"
+            overview.append(f"The strongest edge: {what}.")
+    return lede, overview
 
 
-def _edge_rows(network: Network) -> list[dict[str, Any]]:
-    rows = edges(network, top=TABLE_EDGES).to_dict("records")
-    return [row | {"verb": _verb(row["weight"])} for row in rows]
+def _given(report: Report) -> Section:
+    cards = [
+        Section(f"{p['name']} on the {_site(p)}", [p["text"]], facts=p["coverage"])
+        for p in report.priors
+    ]
+    return Section("Data and prior knowledge", facts=report.dataset, parts=cards)
+
+
+def _site(prior: Mapping[str, Any]) -> str:
+    site = str(prior["site"])
+    return {"effect": "size of effects", "logit": "odds of edges"}.get(site, site)
+
+
+def _strongest(network: Network) -> Section:
+    from infosem_jax.grn import plot
+
+    gate = network.probability is not None
+    rows = []
+    for edge in edges(network, top=TABLE_EDGES).to_dict("records"):
+        unsure = " (sign unsure)" if edge["sign_agreement"] < SURE else ""
+        weight = f"{edge['weight']:+#.3g}".replace("-", "−")
+        texts = [f"{_verb(edge['weight'])}{unsure}", edge["target"]]
+        texts += [f"{weight} ± {edge['sd']:#.2g}", f"{edge['sign_agreement']:.2f}"]
+        rows.append((edge["source"], [*texts, f"{edge['probability']:.2f}"] if gate else texts))
+    columns = ["Effect", "Target", "Weight ± sd", "Sign agreement", *["Probability"] * gate]
+    text = (
+        f"The {len(rows)} strongest edges. The sign is called unsure where less than {SURE:.0%} of "
+        "the posterior agrees with it."
+    )
+    picture = Picture(
+        plot.top_edges(network, TABLE_EDGES),
+        "Each point is an edge from a regulator to its target; the bar is one standard deviation "
+        "to each side. A bar that crosses zero leaves even the sign open.",
+    )
+    table = Table("Regulator", columns, rows, text=text, words=2)
+    return Section("The strongest edges", pictures=[picture], tables=[table])
 
 
 def _verb(weight: float) -> str:
     return "activates" if weight > 0 else "represses" if weight < 0 else "has no effect on"
 
 
-def _figures(report: Report, pairs: tuple[np.ndarray, np.ndarray] | None) -> dict[str, Any]:
-    """Draw every figure as SVG text; those that have nothing to show are None."""
+def _reading(report: Report) -> Section:
+    gate = report.network.probability is not None
+    facts = {name: text for name, text in READING.items() if gate or name != "Probability"}
+    return Section("How to read this", facts=facts)
+
+
+def _busiest(report: Report) -> Section:
     from infosem_jax.grn import plot
 
     network, strong = report.network, edges(report.network, top=STRONG_EDGES)
     total = pd.Series(strong["weight"].abs().groupby(strong["source"]).sum())
-    leaders = [str(name) for name in total.nlargest(3).index]
-    return {
-        "top_edges": svg(plot.top_edges(network, TABLE_EDGES), "top"),
-        "out_degree": svg(plot.out_degree(network, top=STRONG_EDGES), "degree"),
-        "strong": len(strong),
-        "neighbourhoods": [
-            (name, svg(plot.neighbourhood(network, name), f"near{i}"))
-            for i, name in enumerate(leaders)
-        ],
-        "losses": svg(plot.losses(report.losses), "losses") if len(report.losses) else None,
-        "prior": svg(plot.prior_posterior(*pairs), "prior") if pairs else None,
-        "comparison": (
-            svg(plot.comparison(report.comparison), "comparison")
-            if report.comparison is not None
-            else None
-        ),
-    }
+    pictures = [
+        Picture(
+            plot.out_degree(network, top=STRONG_EDGES),
+            f"How many of the {len(strong)} strongest edges leave each regulator. Many targets can "
+            "mean a master regulator, or a gene that follows a process shared by all of them, such "
+            "as the cell cycle.",
+        )
+    ]
+    for i, name in enumerate(map(str, total.nlargest(3).index), start=1):
+        caption = (
+            f"Strongest edges from and to {name}. Arrows activate, bars repress, and wider lines "
+            f"are stronger. {name} is number {i} by the summed size of its weights among the "
+            f"{len(strong)} strongest edges."
+        )
+        pictures.append(Picture(plot.neighbourhood(network, name), caption))
+    return Section("The busiest regulators", pictures=pictures)
+
+
+def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None) -> Section:
+    from infosem_jax.grn import plot
+
+    heading = "What the prior said, and what the data made of it"
+    if pairs is None:
+        text = "The prior mean is the same for every pair: it shrinks weights and prefers no edge "
+        return Section(heading, [f"{text}over another."])
+    text = []
+    if np.ptp(pairs[1]) > 0:
+        correlation = float(np.corrcoef(*pairs)[0, 1])
+        meaning = ""
+        if correlation > 0.9:
+            meaning = ": the network repeats its prior almost unchanged, so it is not evidence "
+            meaning += "beyond it"
+        elif correlation < 0.1:
+            meaning = ": the data moved nearly everything"
+        text = [f"Prior and posterior means correlate at {correlation:.2f}{meaning}."]
+    picture = Picture(
+        plot.prior_posterior(*pairs),
+        "Every pair of a regulator and a gene, by the mean of its weight before and after the fit. "
+        "Pairs on the dashed line stayed where the prior put them; spread around it was learnt "
+        "from expression.",
+    )
+    return Section(heading, text, [picture])
 
 
 def _pairs(report: Report) -> tuple[np.ndarray, np.ndarray] | None:
@@ -137,28 +259,9 @@ def _pairs(report: Report) -> tuple[np.ndarray, np.ndarray] | None:
     return (prior, np.asarray(network.weight)[candidate]) if np.ptp(prior) > 0 else None
 
 
-def _correlation(pairs: tuple[np.ndarray, np.ndarray] | None) -> float | None:
-    return float(np.corrcoef(*pairs)[0, 1]) if pairs and np.ptp(pairs[1]) > 0 else None
-
-
 def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in settings.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
-
-
-def _show(value: object) -> str:
-    """Write a value as a reader expects it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    if isinstance(value, int | np.integer):
-        return f"{value:,}" if abs(int(value)) >= 10_000 else str(value)
-    if isinstance(value, float | np.floating):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple | set):
-        return ", ".join(map(_show, value)) or "none"
-    return str(value)

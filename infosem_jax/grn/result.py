@@ -50,6 +50,8 @@ class Fit(NamedTuple):
         guide ``nuts``, ``draws`` holds the draws of each site, [seeds, draws, ...].
     seconds
         Wall-clock time, compilation included.
+    coverage
+        How much of the data each prior knows about, by ``effect`` and ``edge``.
     """
 
     genes: tuple[str, ...]
@@ -66,6 +68,7 @@ class Fit(NamedTuple):
     diverged: Int[np.ndarray, " seeds"]
     params: dict[str, Any]
     seconds: float
+    coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
 
 def network(fitted: Fit) -> Network:

@@ -3,9 +3,10 @@
 import json
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,52 +16,28 @@ from infosem_jax import _typing
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
 from infosem_jax.grn.networks import Network, check_names, to_anndata, write_edges
-from infosem_jax.grn.prepare import context
-from infosem_jax.grn.priors.binding import coverage
+from infosem_jax.grn.priors.binding import Priors
+from infosem_jax.grn.priors.registry import describe
 from infosem_jax.grn.report import Report, write_report
 from infosem_jax.grn.result import Fit, loss_table, network
-from infosem_jax.grn.saved import fit_bytes, save_fit, saved_bytes
-from infosem_jax.outputs.folder import software_versions, write_h5ad
-
-if TYPE_CHECKING:
-    pass
+from infosem_jax.grn.saved import fit_bytes, save, saved_bytes
+from infosem_jax.outputs.folder import check_folder, software_versions, write_h5ad
 
 FILES = {
     "edges.csv": "candidate edges with their uncertainty, strongest first",
     "network.h5ad": "the network as AnnData: varp['infosem'], regulators in rows",
-    "fit.npz": "the fit itself, for infosem check, knock-outs and load_fit",
+    "fit.npz": "the fit itself, for infosem check, knock-outs and infosem_jax.grn.load",
     "losses.csv": "training and held-out loss of each seed and epoch",
     "config.toml": "all settings; infosem fit --config reads it",
     "versions.json": "versions of the software, and the device",
     "report.html": "this page",
 }
+OURS = (*FILES, "comparison.csv", "summary.csv", "check.json", "check.html")
 # In the table of edges; and in the h5ad file, which holds all of them.
 BYTES_PER_EDGE, BYTES_PER_WEIGHT = 100, 50
 # Larger fits are not saved: networks of whole transcriptomes would fill disks.
 MOST_FIT_BYTES = 2**30
 SPARE_BYTES = 50 * 2**20
-
-
-class NamedPrior(NamedTuple):
-    """A prior with what a report says of it.
-
-    Attributes
-    ----------
-    site
-        ``effect`` or ``logit``.
-    name, text
-        Its name, and a sentence.
-    prior
-        The prior.
-    settings
-        What the configuration file holds about it.
-    """
-
-    site: str
-    name: str
-    text: str
-    prior: Any
-    settings: dict[str, Any]
 
 
 def n_cells(data: Dataset | Stream) -> int:
@@ -72,6 +49,7 @@ def check_output(
     folder: _typing.Path,
     data: Dataset | Stream,
     *,
+    files: Collection[str] = OURS,
     overwrite: bool = False,
     top: int | None = None,
     networks: int = 1,
@@ -86,8 +64,10 @@ def check_output(
         Where to.
     data
         What is fitted.
+    files
+        Names of files that an earlier run may have left there.
     overwrite
-        Whether the folder may have content.
+        Whether the folder may have content, which must be such files.
     top
         How many edges are listed; None for all.
     networks
@@ -100,20 +80,14 @@ def check_output(
     Raises
     ------
     ValueError
-        If the folder exists and is not empty, cannot be written to, or the disk is too full; or if
-        gene names cannot be written to a table.
+        If the folder exists and is not empty, holds other files, cannot be written to, or the disk
+        is too full; or if gene names cannot be written to a table.
     """
     folder = Path(folder)
     check_names(data.genes)
-    if folder.is_file():
-        raise ValueError(f"{folder}: expected a folder to write to, found a file.")
-    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise ValueError(
-            f"{folder}: the folder exists and is not empty; choose another, or pass --overwrite."
-        )
     parent = folder.absolute().parent
     try:
-        parent.mkdir(parents=True, exist_ok=True)
+        check_folder(folder, files, overwrite=overwrite)
         with tempfile.TemporaryFile(dir=parent):
             pass
     except OSError as error:
@@ -136,7 +110,7 @@ def write_run(
     folder: _typing.Path,
     data: Dataset | Stream,
     fitted: Fit,
-    named_priors: list[NamedPrior],
+    priors: Priors,
     *,
     record: dict[str, Any],
     title: str,
@@ -149,7 +123,7 @@ def write_run(
     ----------
     folder
         An existing folder.
-    data, fitted, named_priors
+    data, fitted, priors
         What was fitted, the fit, and its priors.
     record
         How the run was started: input files, seeds, key.
@@ -163,8 +137,7 @@ def write_run(
     folder = Path(folder)
     result = network(fitted)
     losses = loss_table(fitted)
-    config = {"model": asdict(fitted.config), "run": record}
-    config |= {("edge" if p.site == "logit" else "effect"): p.settings for p in named_priors}
+    config = {"model": asdict(fitted.config), "run": record, **priors.record}
     versions = software_versions()
     write_edges(folder / "edges.csv", result, top=top)
     run_record = {"config": json.dumps(config), "versions": json.dumps(versions), **record}
@@ -174,7 +147,7 @@ def write_run(
     (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
     files = dict(FILES)
     if fit_bytes(fitted) <= MOST_FIT_BYTES:
-        save_fit(folder / "fit.npz", fitted)
+        save(folder / "fit.npz", fitted)
     else:
         del files["fit.npz"]
     if comparison is not None:
@@ -194,12 +167,12 @@ def write_run(
         },
         priors=[
             {
-                "site": p.site,
-                "name": p.name,
-                "text": p.text,
-                "coverage": coverage(p.prior, context(data, fitted.config, p.site)),
+                "site": "effect" if site == "effect" else "logit",
+                "name": settings["prior"],
+                "text": describe(settings["prior"], getattr(priors, site)),
+                "coverage": fitted.coverage.get(site, {}),
             }
-            for p in named_priors
+            for site, settings in priors.record.items()
         ],
         losses=losses,
         network=result,

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
@@ -17,8 +16,9 @@ from infosem_jax.data.stream import (
     read_block,
 )
 from infosem_jax.engine.layout import Layout, place
+from infosem_jax.engine.types import Extent
 from infosem_jax.grn.model import Graph
-from infosem_jax.grn.objective import Choice, pick
+from infosem_jax.grn.objective import FitIndex, pick
 
 BLOCK_CELLS = 2048
 MOST_HELD_OUT = 1024
@@ -41,10 +41,12 @@ class Block(NamedTuple):
         Number of rows that are cells.
     mean, sd, clip
         How values become z-scores.
-    graphs
-        Bound priors and rows, every array with a leading axis of graphs.
+    graph
+        Bound priors and rows: every array with a leading axis of graphs, or those of one fit.
     total, segments
         Number of training cells of the stream, and of blocks in an epoch.
+    own
+        What one fit takes of it; None where the data are those of all fits.
     """
 
     values: Float[Array, "cells slots"]
@@ -53,57 +55,29 @@ class Block(NamedTuple):
     mean: Float[Array, " genes"]
     sd: Float[Array, " genes"]
     clip: Float[Array, ""]
-    graphs: Graph
+    graph: Graph
     total: Int[Array, ""]
     segments: Int[Array, ""]
-
-    def view(self, own: Choice) -> "BlockData":
-        """Return the data of one fit."""
-        return BlockData(self, pick(self.graphs, own.graph), own)
-
-
-class BlockData(NamedTuple):
-    """The data of one fit while a block is at hand; nothing in it is held out."""
-
-    block: Block
-    graph: Graph
-    choice: Choice
-
-    @property
-    def n_rows(self) -> int:
-        """Number of rows of the block."""
-        return self.block.values.shape[0]
+    own: Any = None
 
     @property
     def n_genes(self) -> int:
         """Number of genes."""
-        return len(self.block.mean)
+        return len(self.mean)
 
     @property
-    def n_cells(self) -> Array:
-        """Number of cells in the block."""
-        return self.block.n_cells
+    def extent(self) -> Extent:
+        """Cells of the block, as a part of the training cells of the stream."""
+        return Extent(len(self.values), self.n_cells, 0, self.total, self.segments)
 
-    @property
-    def n_held_out(self) -> Array:
-        """Zero: blocks hold training cells only."""
-        return jnp.int32(0)
-
-    @property
-    def total(self) -> Array:
-        """Number of training cells of the stream."""
-        return self.block.total
-
-    @property
-    def segments(self) -> Array:
-        """Number of blocks in an epoch."""
-        return self.block.segments
+    def view(self, own: FitIndex) -> "Block":
+        """Return the data of one fit from those of all."""
+        return self._replace(graph=pick(self.graph, own.graph), own=own)
 
     def batch(self, index: Int[Array, " batch"]) -> tuple[Any, Any]:
         """Return expression and entries measured as non-zero of some cells, [batch, genes]."""
-        block = self.block
-        values, columns = block.values[index], block.columns[index]
-        return densify(values, columns, block.mean, block.sd, block.clip, self.n_genes)
+        values, columns = self.values[index], self.columns[index]
+        return densify(values, columns, self.mean, self.sd, self.clip, self.n_genes)
 
 
 class StreamFeed:
@@ -137,7 +111,7 @@ class StreamFeed:
                 "mean": stream.mean[order],
                 "sd": stream.sd[order],
                 "clip": np.float32(stream.clip),
-                "graphs": graphs,
+                "graph": graphs,
                 "total": np.int32(self.n_train),
                 "segments": np.int32(self.segments),
             },

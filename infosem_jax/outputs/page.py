@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,7 +11,6 @@ import numpy as np
 
 from infosem_jax._typing import Path
 from infosem_jax.data._files import atomic_write
-from infosem_jax.outputs.render import render
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,33 +26,57 @@ class Table(NamedTuple):
     columns
         Names of the others.
     rows
-        Name and texts of each row.
-    title
-        Heading, or "".
+        Name and texts of each row; of a text of several lines, the first is the value.
+    title, text
+        Heading and what to know before reading, or "".
+    words
+        How many of the columns, from the left, hold words and no numbers.
     """
 
     head: str
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[str]]]
     title: str = ""
+    text: str = ""
+    words: int = 0
 
 
 class Picture(NamedTuple):
-    """A figure with what it shows in words."""
+    """A figure with what it shows in words, and the name of its file where it has one."""
 
     figure: "Figure"
     caption: str
     wide: bool = False
+    name: str = ""
 
 
 class Section(NamedTuple):
-    """A heading with paragraphs, figures and tables; ``folded`` ones open on a click."""
+    """A heading with what stands below it, in order of the fields.
+
+    Attributes
+    ----------
+    heading
+        Heading.
+    text, pictures, tables
+        Paragraphs, figures and tables.
+    folded
+        Whether it opens on a click.
+    facts
+        Values by name.
+    parts
+        Sections of this section, which have none themselves.
+    tone
+        ``good``, ``bad`` or ``mixed`` where its parts are judgements.
+    """
 
     heading: str
     text: Sequence[str] = ()
     pictures: Sequence[Picture] = ()
     tables: Sequence[Table] = ()
     folded: bool = False
+    facts: Mapping[str, Any] | None = None
+    parts: "Sequence[Section]" = ()
+    tone: str = ""
 
 
 class Page(NamedTuple):
@@ -85,17 +109,28 @@ class Page(NamedTuple):
 
 def write_page(path: Path, page: Page) -> None:
     """Write a page as one HTML file that needs no other file, no script and no network."""
-    drawn = [
-        [svg(picture.figure, f"s{i}p{j}") for j, picture in enumerate(section.pictures)]
-        for i, section in enumerate(page.sections)
-    ]
-    text = render("page.html", page=page, drawn=drawn)
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("infosem_jax.outputs"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    numbers = count()
+    text = environment.get_template("page.html").render(
+        page=page,
+        svg=lambda figure: svg(figure, f"f{next(numbers)}"),
+        show=show,
+        tone=lambda text: _TONES.get(text.partition(" ")[0], ""),
+    )
     with atomic_write(path) as draft:
         draft.write_text(text, encoding="utf-8")
 
 
-def write_board(out: Path, page: Page) -> None:
-    """Write ``table.md``, ``plots/*.png`` and ``report.html``, each file whole or not at all.
+def write_board(out: Path, page: Page, *, plots: str = "png") -> None:
+    """Write ``table.md``, ``plots/*`` and ``report.html``, each file whole or not at all.
 
     Plots of an earlier page that this one lacks are removed.
 
@@ -105,12 +140,39 @@ def write_board(out: Path, page: Page) -> None:
         An existing folder.
     page
         What is told.
+    plots
+        Ending of the files of plots.
     """
     out = FilePath(out)
-    _save_plots(out / "plots", page)
+    table = out / "table.md"
+    earlier = re.findall(r"\]\((plots/[\w.=+-]+)\)", table.read_text()) if table.exists() else []
+    named = _named(page, plots)
+    (out / "plots").mkdir(exist_ok=True)
+    for name, picture in named.items():
+        with atomic_write(out / name) as draft:
+            picture.figure.savefig(draft, dpi=130, facecolor="white")
+        # The layout stays as it was solved for the first file.
+        picture.figure.set_layout_engine("none")
     write_page(out / "report.html", page)
-    with atomic_write(out / "table.md") as draft:
-        draft.write_text(_markdown(page), encoding="utf-8")
+    with atomic_write(table) as draft:
+        draft.write_text(_markdown(page, list(named)), encoding="utf-8")
+    for name in set(earlier) - set(named):
+        (out / name).unlink(missing_ok=True)
+
+
+def show(value: object) -> str:
+    """Write a value as a reader expects it."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}" if abs(int(value)) >= 10_000 else str(value)
+    if isinstance(value, float | np.floating):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple | set):
+        return ", ".join(map(show, value)) or "none"
+    return str(value)
 
 
 def counted(parts: Mapping[str, int]) -> str:
@@ -140,42 +202,48 @@ def seconds(value: float) -> str:
     return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
-def _save_plots(folder: FilePath, page: Page) -> None:
-    """Write every figure of a page as PNG to a folder, and remove those of an earlier run."""
-    folder.mkdir(exist_ok=True)
-    files = set()
+def _named(page: Page, ending: str) -> dict[str, Picture]:
+    """Return every figure of a page by the file that it goes to, in order."""
+    named = {}
     for section in page.sections:
-        for i, picture in enumerate(section.pictures):
-            name = f"{re.sub(r'[^A-Za-z0-9_.=-]+', '-', section.heading)[:100]}_{i}.png"
-            with atomic_write(folder / name) as draft:
-                picture.figure.savefig(draft, dpi=130, facecolor="white")
-            # The layout stays as it was solved for the first file.
-            picture.figure.set_layout_engine("none")
-            files.add(name)
-    for old in folder.glob("*.png"):
-        if old.name not in files:
-            old.unlink()
+        for own in (section, *section.parts):
+            for i, picture in enumerate(own.pictures):
+                name = picture.name or f"{own.heading[:100]}_{i}"
+                name = re.sub(r"[^A-Za-z0-9_.=+-]+", "-", name)
+                while (file := f"plots/{name}.{ending}") in named:
+                    name += "_"
+                named[file] = picture
+    return named
 
 
-def _markdown(page: Page) -> str:
-    """Write a page as Markdown, without its figures."""
-    parts = [f"# {page.title}", " ".join(page.overview)]
+def _markdown(page: Page, plots: Sequence[str]) -> str:
+    """Write a page as Markdown; ``plots`` are the files of its figures, in order."""
+    parts = [f"# {_escape(page.title)}", _escape(" ".join(page.overview))]
     if page.notes:
         parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in page.notes)]
+    files = iter(plots)
     for section in page.sections:
-        parts.append(f"## {_escape(section.heading)}")
-        parts += [_escape(text) for text in section.text]
-        for table in section.tables:
-            parts += [f"### {_escape(table.title)}"] if table.title else []
-            parts.append(_rows(table, page.marked))
+        for own in (section, *section.parts):
+            parts.append(f"{'##' if own is section else '###'} {_escape(own.heading)}")
+            parts += [_escape(text) for text in own.text]
+            parts += [f"![{_escape(each.caption)}]({next(files)})" for each in own.pictures]
+            for table in own.tables:
+                parts += [f"### {_escape(table.title)}"] if table.title else []
+                parts += [_escape(table.text)] if table.text else []
+                parts.append(_rows(table, page.marked))
+            parts += [_listed(own.facts)] if own.facts else []
     for heading, facts in page.facts.items():
-        lines = [f"- **{_escape(name)}**: {_escape(str(text))}" for name, text in facts.items()]
-        parts += [f"## {heading}", "\n".join(lines)]
+        parts += [f"## {heading}", _listed(facts)]
     return "\n\n".join(parts) + "\n"
 
 
+def _listed(facts: Mapping[str, Any]) -> str:
+    return "\n".join(f"- **{_escape(key)}**: {_escape(show(text))}" for key, text in facts.items())
+
+
 def _rows(table: Table, marked: frozenset[str]) -> str:
-    lines = [[table.head, *map(_escape, table.columns)], ["---"] + ["---:"] * len(table.columns)]
+    aligned = ["---"] * (1 + table.words) + ["---:"] * (len(table.columns) - table.words)
+    lines = [[table.head, *map(_escape, table.columns)], aligned]
     for name, values in table.rows:
         shown = _escape(name)
         lines.append([f"*{shown}*" if name in marked else shown, *map(_escape, values)])
@@ -184,7 +252,14 @@ def _rows(table: Table, marked: frozenset[str]) -> str:
 
 def _escape(text: str) -> str:
     """Keep names from being taken for marks or HTML."""
-    return re.sub(r"([\\|<>*`\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
+    return re.sub(r"([\\|<>*`]|\](?=[(\[:])|\b_|_\b)", r"\\\1", " ".join(text.split()))
+
+
+# How words of a table are coloured.
+_TONES = {
+    **dict.fromkeys(("above", "better", "activates"), "good"),
+    **dict.fromkeys(("below", "worse", "represses"), "bad"),
+}
 
 
 def _plural(words: str) -> str:

@@ -1,24 +1,45 @@
 """What happens if a gene is perturbed: responses predicted from control cells and knowledge."""
 
+from infosem_jax.perturbation.config import AdaPertConfig, Config
 from infosem_jax.perturbation.data import Cells, Responses, stack, summarise
 from infosem_jax.perturbation.de import Thresholds, predicted_cells, rank_sum, signs
+from infosem_jax.perturbation.explanation import Explanation, explain
+from infosem_jax.perturbation.fitting import (
+    Fitted,
+    HeldOutTest,
+    evaluate_held_out,
+    fit,
+    held_out,
+    load,
+    mean_control,
+    parse_lines,
+    parse_perturbed,
+    predict,
+    save,
+)
 from infosem_jax.perturbation.guards import from_profiles
 from infosem_jax.perturbation.knowledge import Knowledge, make_knowledge, read_edges, read_text
-from infosem_jax.perturbation.metrics import calibrate, evaluate
+from infosem_jax.perturbation.metrics import Scores, calibrate, evaluate
 from infosem_jax.perturbation.readers import Columns, read_cells
-from infosem_jax.perturbation.screen import Screen, read_knowledge, read_screen
-from infosem_jax.perturbation.splits import Split, draw_splits, read_names
+from infosem_jax.perturbation.screen import Screen, read_knowledge, read_screen, screen_of_cells
+from infosem_jax.perturbation.splits import Split, draw_splits, read_names, usual_split
 from infosem_jax.perturbation.tables import read_means, read_signed
 from infosem_jax.perturbation.task import Method, Prediction, Problem, Task, make_problem
 
 __all__ = [
+    "AdaPertConfig",
     "Cells",
     "Columns",
+    "Config",
+    "Explanation",
+    "Fitted",
+    "HeldOutTest",
     "Knowledge",
     "Method",
     "Prediction",
     "Problem",
     "Responses",
+    "Scores",
     "Screen",
     "Split",
     "Task",
@@ -26,9 +47,18 @@ __all__ = [
     "calibrate",
     "draw_splits",
     "evaluate",
+    "evaluate_held_out",
+    "explain",
+    "fit",
     "from_profiles",
+    "held_out",
+    "load",
     "make_knowledge",
     "make_problem",
+    "mean_control",
+    "parse_lines",
+    "parse_perturbed",
+    "predict",
     "predicted_cells",
     "rank_sum",
     "read_cells",
@@ -39,7 +69,10 @@ __all__ = [
     "read_screen",
     "read_signed",
     "read_text",
+    "save",
+    "screen_of_cells",
     "signs",
     "stack",
     "summarise",
+    "usual_split",
 ]

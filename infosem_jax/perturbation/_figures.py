@@ -7,8 +7,17 @@ import pandas as pd
 from jaxtyping import Float, Num
 from matplotlib.figure import Figure
 
-from infosem_jax.expression._figures import _figure, _legend, _styles, _title
-from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND
+from infosem_jax.outputs.style import (
+    ACTIVATES,
+    GREY,
+    INK,
+    REPRESSES,
+    SECOND,
+    axes_grid,
+    draw_legend,
+    draw_title,
+    method_styles,
+)
 
 MOST_DRAWN = 40
 
@@ -18,16 +27,24 @@ def changes(
     observed: Float[np.ndarray, "n genes"],
     predicted: Float[np.ndarray, "n genes"],
 ) -> Figure:
-    """Draw predicted against observed changes of all genes, a panel for each perturbation."""
+    """Draw predicted against observed changes of all genes, a panel for each perturbation.
+
+    Parameters
+    ----------
+    names
+        Of the perturbations.
+    observed, predicted
+        Their changes.
+    """
     columns = min(4, len(names))
     rows = -(-len(names) // columns)
-    figure, axes = _figure(0.8 + 2.3 * columns, 0.5 + 2.3 * rows, rows, columns)
+    figure, axes = axes_grid(0.8 + 2.3 * columns, 0.5 + 2.3 * rows, rows, columns)
     for ax, name, x, y in zip(axes.flat, names, observed, predicted, strict=False):
         ax.plot(x, y, "o", ms=2.5, mew=0, color=ACTIVATES, alpha=0.6)
         ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
         ax.plot(ends, ends, color=INK, lw=0.8, ls=":")
         ax.locator_params(nbins=4)
-        _title(ax, name)
+        draw_title(ax, name)
     for ax in axes.flat[len(names) :]:
         ax.set_visible(False)
     figure.supxlabel("Observed change", color=INK, fontsize=10)
@@ -38,23 +55,33 @@ def changes(
 def by_size(
     scores: Mapping[str, Float[np.ndarray, " n"]], n_de: Num[np.ndarray, " n"], label: str
 ) -> Figure:
-    """Draw scores of each perturbation against how many genes it changes, a style per method."""
-    figure, axes = _figure(6.2, 3.6, 1, 1)
+    """Draw scores of each perturbation against how many genes it changes, a style per method.
+
+    Parameters
+    ----------
+    scores
+        Of each perturbation, by method.
+    n_de
+        Number of genes that it changes.
+    label
+        Name of the score.
+    """
+    figure, axes = axes_grid(6.2, 3.6, 1, 1)
     ax, handles = axes[0, 0], {}
-    for (name, values), style in zip(scores.items(), _styles(len(scores)), strict=True):
-        look = {"color": style["color"], "marker": style["marker"], "ls": "none", "ms": 4}
+    for (name, values), style in zip(scores.items(), method_styles(len(scores)), strict=True):
+        marker = {"color": style["color"], "marker": style["marker"], "ls": "none", "ms": 4}
         known = np.isfinite(values)
-        handles[name] = ax.plot(n_de[known] + 1, values[known], alpha=0.7, mew=0, **look)[0]
+        handles[name] = ax.plot(n_de[known] + 1, values[known], alpha=0.7, mew=0, **marker)[0]
     ax.set(xscale="log", xlabel="Differentially expressed genes + 1", ylabel=label)
     if len(handles) > 1:
-        _legend(figure, handles)
+        draw_legend(figure, handles)
     return figure
 
 
 def bars(values: Mapping[str, tuple[float, float]], label: str) -> Figure:
     """Draw a score of each method with its deviation over seeds, the best on top."""
     order = sorted(values, key=lambda name: values[name][0])
-    figure, axes = _figure(6.2, 0.9 + 0.26 * max(len(order), 3), 1, 1)
+    figure, axes = axes_grid(6.2, 0.9 + 0.26 * max(len(order), 3), 1, 1)
     ax = axes[0, 0]
     means = [values[name][0] for name in order]
     spread = [values[name][1] if np.isfinite(values[name][1]) else 0.0 for name in order]
@@ -65,12 +92,12 @@ def bars(values: Mapping[str, tuple[float, float]], label: str) -> Figure:
 
 
 def subgraph(nodes: pd.DataFrame, edges: pd.DataFrame, perturbed: Sequence[str]) -> Figure:
-    """Draw the nodes that carried a prediction: size by score, colour by predicted direction.
+    """Draw the nodes that a prediction used: size by score, colour by predicted direction.
 
     Parameters
     ----------
     nodes, edges
-        As of `explain.Explanation`; at most 40 selected nodes are drawn, best first.
+        As of `explanation.Explanation`; at most 40 selected nodes are drawn, best first.
     perturbed
         Perturbed genes, drawn as squares.
     """
@@ -92,10 +119,10 @@ def subgraph(nodes: pd.DataFrame, edges: pd.DataFrame, perturbed: Sequence[str])
     colours = {1.0: ACTIVATES, -1.0: REPRESSES}
     shown = zip(chosen["gene"], chosen["score"], chosen["direction"], strict=True)
     for gene, score, direction in shown:
-        own = gene in set(perturbed)
+        direct = gene in set(perturbed)
         x, y = place[gene]
-        colour = SECOND if own else colours.get(direction, GREY)
-        marker = "s" if own else "o"
+        colour = SECOND if direct else colours.get(direction, GREY)
+        marker = "s" if direct else "o"
         ax.plot(x, y, marker, ms=5 + 9 * score, color=colour, mec="white", mew=0.6, zorder=2)
         ax.annotate(
             gene, (x, y), xytext=(0, 7), textcoords="offset points", ha="center", fontsize=8,
@@ -106,5 +133,5 @@ def subgraph(nodes: pd.DataFrame, edges: pd.DataFrame, perturbed: Sequence[str])
         name: ax.plot([], [], "s" if name == "perturbed" else "o", ms=7, color=colour)[0]
         for name, colour in keys.items()
     }
-    _legend(figure, handles)
+    draw_legend(figure, handles)
     return figure

@@ -10,10 +10,17 @@ from functools import partial
 
 import numpy as np
 
-from infosem_jax.perturbation.counting import PRIOR, SHARES, count, near_genes, posterior, rates
+from infosem_jax.perturbation.counting import (
+    PRIOR,
+    SHARES,
+    count,
+    gene_similarity,
+    posterior,
+    rates,
+)
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.knowledge import indicator, reach, text_of
-from infosem_jax.perturbation.likeness import graph_likeness, text_likeness
+from infosem_jax.perturbation.similarity import graph_similarity, text_similarity
 from infosem_jax.perturbation.task import Method, Prediction, Task, from_change
 
 
@@ -39,21 +46,32 @@ def matching_mean(task: Task) -> Prediction:
 
 
 def neighbours(task: Task, *, graph: bool, text: bool, genes: bool = False) -> Prediction:
-    """Predict the mean over training perturbations that are near in the graph, by text, or both.
+    """Predict the mean over training perturbations that are similar by graph, by text, or both.
 
     In the graph the weight of a perturbation is that of its edges, summed over sources, plus the
     cosine of the two neighbourhoods; by text it is the cosine to the power of 4, of the 50 nearest.
-    With ``genes``, what near genes and all genes did is counted too, in tables of signs.
+    With ``genes``, responses of similar genes and of all genes are counted too, in tables of signs.
+
+    Parameters
+    ----------
+    task
+        The task.
+    graph, text
+        What is used.
+    genes
+        Whether other genes are counted.
     """
     weight = np.zeros((len(task.perturbed), len(task.train.perturbed)))
     every, text_every = reach(task.knowledge, task.perturbed)
     if graph:
-        weight += sum(graph_likeness(task.knowledge, task.perturbed, task.train.perturbed))
+        weight += sum(graph_similarity(task.knowledge, task.perturbed, task.train.perturbed))
     if text:
-        weight += text_likeness(task.knowledge, task.perturbed, task.train.perturbed)
+        weight += text_similarity(task.knowledge, task.perturbed, task.train.perturbed)
     informed = (every if graph else False) | (text_every if text else False)
-    near = near_genes(task.knowledge, task.genes) if genes and task.train.delta is None else None
-    return _averaged(task, weight, near)._replace(informed=np.asarray(informed))
+    similarity = None
+    if genes and task.train.delta is None:
+        similarity = gene_similarity(task.knowledge, task.genes)
+    return _averaged(task, weight, similarity)._replace(informed=np.asarray(informed))
 
 
 def additive(task: Task) -> Prediction:
@@ -87,6 +105,15 @@ def ridge(
     the ``graph`` after one step of smoothing, of the gene's loadings on the main components of the
     training responses (``pca``, Ahlmann-Eltze et al. 2025), or the sum of all. The strength is the
     one with the least error of leaving each training perturbation out, in closed form.
+
+    Parameters
+    ----------
+    task
+        The task.
+    features
+        ``text``, ``graph``, ``pca`` or ``all``.
+    strengths
+        Candidates for s, as shares of the mean diagonal of K.
     """
     kernel, cross, informed = _kernels(task, features)
     outcome, offset = _outcomes(task.train)
@@ -196,13 +223,12 @@ def _from_outcomes(task: Task, found: np.ndarray) -> Prediction:
     )
 
 
-def each(predict: Callable[..., Prediction], tasks: Sequence[Task], seed: int) -> list[Prediction]:
-    """Apply a method that takes one task, and no seed, to several."""
-    return [predict(task) for task in tasks]
-
-
 def _plain(predict: Callable[..., Prediction], about: str, **settings) -> Method:
-    return Method(partial(each, partial(predict, **settings) if settings else predict), about)
+    return Method(partial(_each, partial(predict, **settings) if settings else predict), about)
+
+
+def _each(predict: Callable[..., Prediction], tasks: Sequence[Task], seed: int) -> list[Prediction]:
+    return [predict(task) for task in tasks]
 
 
 METHODS: dict[str, Method] = {
@@ -215,14 +241,14 @@ METHODS: dict[str, Method] = {
         neighbours, "The mean over neighbours in the knowledge graphs.", graph=True, text=False
     ),
     "text_neighbours": _plain(
-        neighbours, "The mean over genes with like texts.", graph=False, text=True
+        neighbours, "The mean over genes with similar texts.", graph=False, text=True
     ),
     "neighbours": _plain(
         neighbours, "The mean over neighbours in graphs and texts.", graph=True, text=True
     ),
     "neighbours_genes": _plain(
         neighbours,
-        "The same; in tables of signs, near genes and all genes are counted too.",
+        "The same; in tables of signs, similar genes and all genes are counted too.",
         graph=True,
         text=True,
         genes=True,

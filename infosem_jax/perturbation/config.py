@@ -1,12 +1,33 @@
-"""Settings of the network, with those of the fixed contexts that it is compared with."""
+"""Settings of a fit, and of the network with the fixed contexts that it is compared with."""
 
-from dataclasses import dataclass
-from typing import Literal, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args, get_type_hints
 
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of the network; defaults marked "open" stand for what the paper does not say.
+    """Settings of a fit.
+
+    Attributes
+    ----------
+    method
+        One of `methods.METHODS`.
+    split
+        Which perturbations are held out for the test, see `splits.draw_splits`; it must not have
+        several folds. ``auto`` takes what suits the data, and ``none`` learns from all.
+    settings
+        Settings of the method that differ from its usual ones, by name; see `AdaPertConfig`.
+    """
+
+    method: str = "adapert"
+    split: str = "auto"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AdaPertConfig:
+    """Settings of AdaPert's network; defaults marked "open" stand for what the paper does not say.
 
     Attributes
     ----------
@@ -15,7 +36,7 @@ class Config:
     top
         Edges into each node at most; 0 keeps all. The paper finds 10 best.
     context
-        What a perturbation draws on. ``adaptive``: nodes that the selector chooses among those
+        Nodes that a prediction uses. ``adaptive``: nodes that the selector chooses among those
         within ``hops``. ``hops``: all of these. ``node``: the perturbed genes' own nodes, after
         messages over the whole graph. ``full``: all nodes. ``none``: nothing, so no graph.
     hops, most
@@ -39,16 +60,17 @@ class Config:
         TxPert does.
     tied
         Whether responding genes are also placed by their own nodes, so that genes near to each
-        other respond alike (open; an addition).
+        other respond in the same way (open; an addition).
     base
         What the network adds to. It learns what the ``mean`` response of training perturbations
-        leaves; with ``recalled`` a share of it is then added to what those near to a perturbation
-        did (an addition). Learning what these leave lost on held-out perturbations.
+        leaves; with ``neighbours`` a share of it is then added to the response of the most similar
+        perturbations (an addition). Learning what these leave lost on held-out perturbations.
     added
-        This share, where no perturbations are held out to choose it by, see `model.ADDED` (open).
+        This share, where no perturbations are held out to choose it by, see `adapert.ADDED` (open).
     decoder
         ``joint`` for all genes, or ``genewise``, GEARS's: a gene's vector, averaged with those of
-        genes that respond alike in training, plus the perturbation's, through weights of its own.
+        genes of correlated responses in training, plus the perturbation's, through weights of the
+        gene.
     focus
         Power of the absolute error of values, and so how much large ones count; GEARS has 4.
     direction
@@ -70,8 +92,8 @@ class Config:
     rate, batch_size, epochs
         Adam's learning rate, perturbations per step, and epochs at most.
     held_out, patience
-        Share of training perturbations that tell each member when to stop, and after how many
-        epochs without a gain; 0 trains all epochs on all.
+        Share of training perturbations that each member keeps for early stopping, and after how
+        many epochs without a gain it stops; 0 trains all epochs on all.
     members
         Networks that differ by random numbers and held-out perturbations, averaged.
     """
@@ -91,7 +113,7 @@ class Config:
     text: bool = True
     combine: Literal["concat", "add"] = "concat"
     tied: bool = True
-    base: Literal["mean", "recalled"] = "recalled"
+    base: Literal["mean", "neighbours"] = "neighbours"
     added: float = 0.2
     decoder: Literal["joint", "genewise"] = "joint"
     focus: float = 2.0
@@ -112,24 +134,24 @@ class Config:
     members: int = 2
 
     def __post_init__(self):
-        for field, kind in get_type_hints(type(self)).items():
-            value, choices = getattr(self, field), get_args(kind)
+        for name, kind in get_type_hints(type(self)).items():
+            value, choices = getattr(self, name), get_args(kind)
             if choices and value not in choices:
-                raise ValueError(f"{field}: expected one of {', '.join(choices)}, found {value!r}.")
+                raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {value!r}.")
         whole = ("features", "heads", "layers", "hops", "most", "latent", "hidden", "components")
-        for field in (*whole, "batch_size", "epochs", "members"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field}: expected at least 1, found {getattr(self, field)}.")
+        for name in (*whole, "batch_size", "epochs", "members"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}.")
         if not self.focus >= 1:
             raise ValueError(f"focus: expected at least 1, found {self.focus}.")
         least = ("top", "change_non", "change_align", "weight_decay", "rate", "patience", "added")
-        for field in (*least, "direction"):
-            if not getattr(self, field) >= 0:
-                raise ValueError(f"{field}: expected at least 0, found {getattr(self, field)}.")
-        for field in ("dropout", "held_out", "cut"):
-            if not 0 <= getattr(self, field) < 1:
+        for name in (*least, "direction"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected at least 0, found {getattr(self, name)}.")
+        for name in ("dropout", "held_out", "cut"):
+            if not 0 <= getattr(self, name) < 1:
                 raise ValueError(
-                    f"{field}: expected from 0 to below 1, found {getattr(self, field)}."
+                    f"{name}: expected from 0 to below 1, found {getattr(self, name)}."
                 )
         if self.features % self.heads:
             raise ValueError(
@@ -142,8 +164,9 @@ class Config:
 
 
 DEFAULT = Config()
+ADAPERT = AdaPertConfig()
 # Sizes as published; what is not known of the paper stays at its default.
-PAPER = Config(
+PAPER = AdaPertConfig(
     features=128, layers=4, hops=4, most=2048, latent=64, hidden=512, tied=False, batch_size=64,
     rate=1e-3, weight_decay=0.0, epochs=200, members=1,
 )  # fmt: skip

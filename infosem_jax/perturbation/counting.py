@@ -1,8 +1,8 @@
-"""Tables of signs counted: what genes did in perturbations, near genes did, and all genes did.
+"""Counts of tables of signs: responses of genes, of similar genes, and of all genes.
 
-In such a table a gene is known for few perturbations. Genes that are near to it in graph and text
-tend to respond alike, and perturbations differ in how many genes they change. So what other genes
-did beyond their own rates is counted too, at small shares.
+In such a table a gene is known for few perturbations. Genes that are similar to it by graph and
+text tend to respond in the same way, and perturbations differ in how many genes they change. So
+responses of other genes, beyond their own rates, are counted too, at small shares.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from scipy import sparse
 
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.knowledge import Knowledge
-from infosem_jax.perturbation.likeness import graph_likeness, text_likeness
+from infosem_jax.perturbation.similarity import graph_similarity, text_similarity
 
 # Counts that a gene's own rate stands for.
 PRIOR = 1.0
-# Genes that are counted beside a gene.
-NEAR_GENES = 30
-# What an edge to a near gene counts, and what any gene does, for being differentially expressed
+# Similar genes that are counted beside a gene.
+N_SIMILAR_GENES = 30
+# Weights of a similar gene (by edge), and of any gene, for being differentially expressed
 # and for the direction: the best on training perturbations of HepG2 and K562 that were held out,
 # of 0 to 0.1 and of 0 to 0.01.
 SHARES = ((0.01, 0.001), (0.01, 0.0001))
 
 
 class Counts(NamedTuple):
-    """What is counted of perturbations, of one question: whether genes respond, or go up.
+    """Counts of perturbations for one question: whether genes respond, or go up.
 
     Attributes
     ----------
@@ -35,18 +35,18 @@ class Counts(NamedTuple):
         Whether the answer is known, [n, genes].
     excess
         1 or 0 for yes or no, minus the gene's own rate; 0 where not known, [n, genes].
-    near_seen, near_excess
-        The same summed over the genes near to each, [n, genes]; [n, 1] of zeros without these.
-    every_seen, every_excess
+    similar_seen, similar_excess
+        The same summed over genes similar to each, [n, genes]; [n, 1] of zeros without these.
+    all_seen, all_excess
         The same summed over all genes, [n, 1].
     """
 
     seen: Float[Any, "n genes"]
     excess: Float[Any, "n genes"]
-    near_seen: Float[Any, "n _"]
-    near_excess: Float[Any, "n _"]
-    every_seen: Float[Any, "n 1"]
-    every_excess: Float[Any, "n 1"]
+    similar_seen: Float[Any, "n _"]
+    similar_excess: Float[Any, "n _"]
+    all_seen: Float[Any, "n 1"]
+    all_excess: Float[Any, "n 1"]
 
 
 def rates(
@@ -59,19 +59,22 @@ def rates(
     return np.clip(de, 1e-4, 1 - 1e-4), np.clip(up, 1e-3, 1 - 1e-3)
 
 
-def count(train: Responses, near: sparse.csr_array | None = None) -> tuple[Counts, Counts]:
+def count(train: Responses, similarity: sparse.csr_array | None = None) -> tuple[Counts, Counts]:
     """Count each perturbation by itself: genes that respond, and those of them that go up.
 
     Parameters
     ----------
     train
         A table of signs.
-    near
-        How near genes are to each other, see `near_genes`; None counts no near genes.
+    similarity
+        Similarity of genes, see `gene_similarity`; None counts no similar genes.
     """
     changed = train.sign != 0
     de, up = rates(train)
-    return _count(train.known, changed, de, near), _count(changed, train.sign > 0, up, near)
+    return (
+        _count(train.known, changed, de, similarity),
+        _count(changed, train.sign > 0, up, similarity),
+    )
 
 
 def posterior(
@@ -82,39 +85,52 @@ def posterior(
 ) -> Float[Any, "n genes"]:
     """Return rates by weighted counts, the gene's own rate as one more count.
 
-    ``rate + w excess / (w seen + 1)``, where seen and excess include those of near genes and of
-    all genes at their shares. Others enter beyond their own rates, so that they say whether a
-    perturbation does more or less than usual, and not how often they respond in general.
+    ``rate + w excess / (w seen + 1)``, where seen and excess include those of similar genes and of
+    all genes at their shares. Others enter beyond their own rates, so that they tell whether a
+    perturbation changes more or less than usual, and not how often they respond in general.
+
+    Parameters
+    ----------
+    weight
+        Weights of training perturbations.
+    counts
+        What is counted of these.
+    rate
+        Rate of each gene.
+    share
+        Weights of similar genes and of all genes.
     """
-    near, every = share[0], share[1]
-    seen = counts.seen + near * counts.near_seen + every * counts.every_seen
-    excess = counts.excess + near * counts.near_excess + every * counts.every_excess
+    similar, every = share[0], share[1]
+    seen = counts.seen + similar * counts.similar_seen + every * counts.all_seen
+    excess = counts.excess + similar * counts.similar_excess + every * counts.all_excess
     return rate + (weight @ excess) / (weight @ seen + PRIOR)
 
 
-def near_genes(knowledge: Knowledge, genes: Sequence[str]) -> sparse.csr_array:
-    """Return how near genes are to each gene in graph and text, of the 30 nearest, [genes, genes].
+def gene_similarity(knowledge: Knowledge, genes: Sequence[str]) -> sparse.csr_array:
+    """Return the similarity of genes by graph and text, of the 30 most similar, [genes, genes].
 
-    A row sums what `likeness` says of single perturbations; a gene is not near to itself.
+    That of perturbations of these genes alone, see `similarity`; 0 of a gene and itself.
     """
     single = [(gene,) for gene in genes]
-    like = text_likeness(knowledge, single, single)
-    for part in graph_likeness(knowledge, single, single):
-        like += part
-    np.fill_diagonal(like, 0.0)
-    k = min(NEAR_GENES, len(genes))
-    like[like < np.partition(like, -k, axis=1)[:, -k][:, None]] = 0.0
-    return sparse.csr_array(like)
+    found = text_similarity(knowledge, single, single)
+    for part in graph_similarity(knowledge, single, single):
+        found += part
+    np.fill_diagonal(found, 0.0)
+    k = min(N_SIMILAR_GENES, len(genes))
+    found[found < np.partition(found, -k, axis=1)[:, -k][:, None]] = 0.0
+    return sparse.csr_array(found)
 
 
 def _count(
-    known: np.ndarray, yes: np.ndarray, rate: np.ndarray, near: sparse.csr_array | None
+    known: np.ndarray, yes: np.ndarray, rate: np.ndarray, similarity: sparse.csr_array | None
 ) -> Counts:
     seen = known.astype(np.float32)
     excess = (yes - seen * rate).astype(np.float32)
-    near_seen, near_excess = (
-        np.zeros((len(x), 1), np.float32) if near is None else np.asarray(near @ x.T, np.float32).T
+    similar_seen, similar_excess = (
+        np.zeros((len(x), 1), np.float32)
+        if similarity is None
+        else np.asarray(similarity @ x.T, np.float32).T
         for x in (seen, excess)
     )
-    every_seen, every_excess = (x.sum(1, keepdims=True) for x in (seen, excess))
-    return Counts(seen, excess, near_seen, near_excess, every_seen, every_excess)
+    all_seen, all_excess = (x.sum(1, keepdims=True) for x in (seen, excess))
+    return Counts(seen, excess, similar_seen, similar_excess, all_seen, all_excess)

@@ -260,7 +260,7 @@ def stack(parts: Sequence[Responses], name: str) -> Responses:
 def stack_rows(
     parts: Sequence[Responses],
 ) -> tuple[Responses, list[Int[np.ndarray, " rows"]]]:
-    """Join data of the same genes, each perturbation once, and say where the rows of each are."""
+    """Join data of the same genes, each perturbation once, and return the rows of each."""
     if len(parts) == 1:
         return parts[0], [np.arange(len(parts[0].perturbed))]
     place: dict[tuple[str, tuple[str, ...]], int] = {}

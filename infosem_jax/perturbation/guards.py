@@ -26,7 +26,7 @@ def check_prediction(prediction: Prediction, truth: Responses) -> None:
     Raises
     ------
     ValueError
-        As said.
+        On any of these.
     """
     for name in ("change", "de", "up", "sd"):
         values = getattr(prediction, name)
@@ -41,7 +41,7 @@ def check_prediction(prediction: Prediction, truth: Responses) -> None:
         if bad.any():
             raise ValueError(
                 f"{name}: {int(bad.sum())} values are not finite, first of "
-                f"{truth.labels[int(bad.any(1).argmax())]}; a method must say something of all."
+                f"{truth.labels[int(bad.any(1).argmax())]}; a method must predict all of them."
             )
     if prediction.sd is not None and (prediction.sd < 0).any():
         raise ValueError("sd: expected standard deviations of at least 0.")

@@ -14,16 +14,12 @@ from jaxtyping import Bool, Float32, Int
 from scipy import sparse
 
 from infosem_jax._typing import Path
+from infosem_jax.data._edge_table import edge_weights, read_edge_table
 from infosem_jax.data._embeddings import Embedding, embedding, read_embedding
 from infosem_jax.data._files import load_npz, reading
 from infosem_jax.data._tables import read_table
 from infosem_jax.data.gene_text import embed_genes, read_gene_text
 
-_ENDS = (
-    ("entity1", "entity2", False), ("source", "target", True), ("tf", "target", True),
-    ("protein1", "protein2", False), ("gene1", "gene2", False),
-)  # fmt: skip
-_WEIGHTS = ("weight", "combined_score", "score", "sign", "mor")
 FAR = 127
 
 
@@ -77,9 +73,8 @@ class Candidates(NamedTuple):
 def read_edges(path: Path, *, top: int = 0) -> pd.DataFrame:
     """Read a knowledge graph: columns ``source``, ``target``, ``weight`` and ``directed``.
 
-    Recognised are pairs ``entity1,entity2`` (STRING, CORUM, Reactome, hu.MAP, SIGNOR as pairs),
-    ``source,target[,weight]`` (similarities, and ``edges.csv`` of ``infosem fit``),
-    ``tf,target,sign`` (CollecTRI) and ``protein1,protein2,combined_score``. Weights are divided by
+    The tables of all tools that ``infosem_jax.data._edge_table`` knows, ``edges.csv`` of
+    ``infosem fit`` among them. Weights are divided by
     the largest; their sign says how a gene acts, and is not part of the graph.
 
     Parameters
@@ -97,26 +92,19 @@ def read_edges(path: Path, *, top: int = 0) -> pd.DataFrame:
     ValueError
         On other columns, or weights that are no numbers.
     """
-    table = read_table(path, "knowledge graph")
+    table = read_edge_table(path, "knowledge graph")
     with reading(path, "knowledge graph"):
-        ends = next(((a, b, d) for a, b, d in _ENDS if {a, b} <= set(table)), None)
-        if ends is None:
-            names = " or ".join(f"{a} and {b}" for a, b, _ in _ENDS)
-            raise ValueError(f"expected columns {names}, found {', '.join(table.columns)}.")
-        column = next((name for name in _WEIGHTS if name in table), None)
-        weight = np.ones(len(table))
-        if column is not None:
-            weight = pd.to_numeric(table[column], errors="coerce").abs().to_numpy()
-            if not np.isfinite(weight).all() or not weight.max() > 0:
-                raise ValueError(f"expected numbers in the column {column}, some not 0.")
-        edges = pd.DataFrame(
-            {"source": table[ends[0]], "target": table[ends[1]], "weight": weight / weight.max()}
-        )
+        weight = np.ones(len(table.frame))
+        if table.weight:
+            weight = np.abs(edge_weights(table, "graph"))
+        if not weight.max() > 0:
+            raise ValueError(f"expected numbers in the column {table.weight}, some not 0.")
+        edges = table.frame[["source", "target"]].assign(weight=weight / weight.max())
         edges = edges[(edges["source"] != edges["target"]) & (edges["weight"] > 0)]
         if top and edges["weight"].min() < edges["weight"].max():
             edges = edges.sort_values("weight", ascending=False, kind="stable")
             edges = edges.groupby("target").head(top)
-        return edges.assign(directed=ends[2]).reset_index(drop=True)
+        return edges.assign(directed=table.directed).reset_index(drop=True)
 
 
 def read_text(path: Path) -> Embedding:
@@ -189,7 +177,7 @@ def make_knowledge(
 def shuffled(knowledge: Knowledge, seed: int) -> Knowledge:
     """Give the nodes of every graph to other genes at random; texts stay.
 
-    The control for what edges say: their number, and how they are distributed, stay the same.
+    The control for the information in edges: their number and distribution stay the same.
     """
     nodes = np.flatnonzero(knowledge.has_edges)
     order = np.arange(len(knowledge.nodes))

@@ -6,15 +6,16 @@ from functools import partial
 from typing import Any
 
 from infosem_jax._settings import changed, hint
-from infosem_jax.perturbation import baselines, model
-from infosem_jax.perturbation.config import Config
+from infosem_jax.perturbation import adapert, baselines
+from infosem_jax.perturbation.config import AdaPertConfig
+from infosem_jax.perturbation.knowledge import shuffled
 from infosem_jax.perturbation.task import Method
 
-# Say nothing of a perturbation in particular: what any method must beat.
+# Predict the same of all perturbations: what any method must beat.
 CONTROLS = frozenset({"no_change", "mean"})
-NETWORKS = frozenset(model.METHODS)
-METHODS: dict[str, Method] = {**model.METHODS, **baselines.METHODS}
-# What a comparison takes where nothing is asked for.
+NETWORKS = frozenset(adapert.METHODS)
+METHODS: dict[str, Method] = {**adapert.METHODS, **baselines.METHODS}
+# What a comparison takes by default.
 USUAL = ("adapert", "txpert", "gears", *baselines.METHODS)
 QUICK = {
     "features": 8, "layers": 1, "latent": 4, "hidden": 16, "epochs": 6, "most": 32, "members": 1,
@@ -22,13 +23,13 @@ QUICK = {
 }  # fmt: skip
 
 
-def settings_of(name: str) -> Config:
+def settings_of(name: str) -> AdaPertConfig:
     """Return the usual settings of a network."""
     return getattr(METHODS[name].predict, "keywords", {})["config"]
 
 
 def methods(*, quick: bool = False) -> dict[str, Method]:
-    """Return every method by name; ``quick`` networks are small, for a look and for tests."""
+    """Return every method by name; ``quick`` networks are small, for trials and tests."""
     if not quick:
         return dict(METHODS)
     return METHODS | {name: configured(name, QUICK)[0] for name in NETWORKS}
@@ -36,7 +37,7 @@ def methods(*, quick: bool = False) -> dict[str, Method]:
 
 def configured(
     name: str, settings: Mapping[str, Any] | None = None
-) -> tuple[Method, Config | None]:
+) -> tuple[Method, AdaPertConfig | None]:
     """Return a method with some of its settings changed, and all of its settings.
 
     Parameters
@@ -59,18 +60,16 @@ def configured(
             raise ValueError(f"{name} has no settings, found {', '.join(settings)}.")
         return METHODS[name], None
     config = changed(name, settings_of(name), settings or {})
-    return METHODS[name]._replace(predict=partial(model.infer, config=config)), config
+    return METHODS[name]._replace(predict=partial(adapert.predict_tasks, config=config)), config
 
 
 def shuffled_graph(method: Method, seed: int = 0) -> Method:
-    """Return a method that is given graphs whose nodes were dealt to other genes at random."""
+    """Return a method that is given graphs whose nodes are permuted among genes."""
     about = f"{method.about.removesuffix('.')}, on a graph with shuffled genes."
     return method._replace(predict=partial(_on_shuffled, method, seed), about=about)
 
 
 def _on_shuffled(method: Method, first: int, tasks, seed: int):
-    from infosem_jax.perturbation.knowledge import shuffled
-
     knowledge = shuffled(tasks[0].knowledge, first + seed)
     return method.predict([task._replace(knowledge=knowledge) for task in tasks], seed)
 
@@ -78,4 +77,6 @@ def _on_shuffled(method: Method, first: int, tasks, seed: int):
 def with_config(method: Method, **changes: Any) -> Method:
     """Return a network method with some settings changed."""
     config = getattr(method.predict, "keywords", {})["config"]
-    return method._replace(predict=partial(model.infer, config=replace(config, **changes)))
+    return method._replace(
+        predict=partial(adapert.predict_tasks, config=replace(config, **changes))
+    )

@@ -1,4 +1,4 @@
-"""How well responses are predicted: measures of change, of who is who, and of signs.
+"""How well responses are predicted: measures of change, of discrimination, and of signs.
 
 Every measure is taken per perturbation (of tables of signs, per gene) and averaged. ``_affected``
 marks averages over perturbations with at least 5 differentially expressed genes. The mean response
@@ -13,11 +13,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score
 
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
 from infosem_jax.perturbation.guards import check_prediction
 from infosem_jax.perturbation.task import Prediction
+from infosem_jax.scores import auroc
 
 LEAST_DE = 5
 TOP = 20
@@ -48,25 +50,25 @@ class Scores(NamedTuple):
 
 
 def evaluate(
+    predicted: Prediction,
     truth: Responses,
-    prediction: Prediction,
     reference: Float[np.ndarray, "test genes"] | None = None,
     *,
-    predicted: Changes | None = None,
+    changes: Changes | None = None,
     thresholds: Thresholds = USUAL,
 ) -> Scores:
     """Measure a prediction, by values where there are some and by signs where not.
 
     Parameters
     ----------
+    predicted
+        What was predicted of the test perturbations.
     truth
-        Responses to the test perturbations.
-    prediction
-        What was predicted of them.
+        Responses to them.
     reference
         Mean response of the training perturbations, for each test perturbation; 0 where None.
         Tables of signs need none.
-    predicted
+    changes
         Fold changes and p-values of predicted cells, by the same test as those of the truth; see
         `de.predicted_cells`. Measures that need them are NaN without.
     thresholds
@@ -77,14 +79,14 @@ def evaluate(
     ValueError
         If the prediction has another shape, or values that are not finite.
     """
-    check_prediction(prediction, truth)
+    check_prediction(predicted, truth)
     if not truth.continuous:
-        return _of_signs(truth, prediction)
+        return _of_signs(truth, predicted)
     n_de = (truth.sign != 0).sum(1)
-    usual = np.zeros(truth.sign.shape) if reference is None else reference
-    each = _of_changes(truth, prediction, usual)
-    each |= _of_identity(truth, prediction, usual)
-    each |= _of_expression(truth, prediction, predicted, thresholds)
+    mean = np.zeros(truth.sign.shape) if reference is None else reference
+    each = _of_changes(truth, predicted, mean)
+    each |= _of_discrimination(truth, predicted, mean)
+    each |= _of_expression(truth, predicted, changes, thresholds)
     metrics = {name: _mean(values) for name, values in each.items()}
     affected = n_de >= LEAST_DE
     metrics |= {f"{name}_affected": _mean(values[affected]) for name, values in each.items()}
@@ -97,6 +99,11 @@ def calibrate(
     """Place scores between that of the mean response, 0, and that of a split-half replicate, 1.
 
     ``(u - b) / (r - b)``; NaN where the replicate is not better than the mean.
+
+    Parameters
+    ----------
+    score, mean, replicate
+        Metrics by name of a method, of the mean response, and of the replicate.
     """
     found = {}
     for name, value in score.items():
@@ -159,28 +166,7 @@ def discrimination(
     return found
 
 
-def auroc(score: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
-    """Return the area under the ROC curve, ties counted half; NaN with one class only."""
-    positive = int(truth.sum())
-    negative = len(truth) - positive
-    if not positive or not negative:
-        return float("nan")
-    rank = rankdata(score)[truth].sum()
-    return float((rank - positive * (positive + 1) / 2) / (positive * negative))
-
-
-def average_precision(score: Float[np.ndarray, " n"], truth: Bool[np.ndarray, " n"]) -> float:
-    """Return the average precision, tied scores taken together; NaN without positives."""
-    if not truth.any():
-        return float("nan")
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.diff(score[order]) != 0, True)
-    hits = np.cumsum(truth[order])[last]
-    precision = hits / (np.flatnonzero(last) + 1)
-    return float((precision * np.diff(hits, prepend=0)).sum() / truth.sum())
-
-
-def own_genes(responses: Responses) -> Bool[np.ndarray, "n genes"]:
+def perturbed_columns(responses: Responses) -> Bool[np.ndarray, "n genes"]:
     """Return which of the responding genes each row perturbs."""
     place = {gene: i for i, gene in enumerate(responses.genes)}
     own = np.zeros(responses.sign.shape, bool)
@@ -189,98 +175,97 @@ def own_genes(responses: Responses) -> Bool[np.ndarray, "n genes"]:
     return own
 
 
-def _of_changes(
-    truth: Responses, prediction: Prediction, usual: np.ndarray
-) -> dict[str, np.ndarray]:
+def _of_changes(truth: Responses, predicted: Prediction, mean: np.ndarray) -> dict[str, np.ndarray]:
     """Measure the change itself."""
-    delta, change = _values(truth), prediction.change
+    delta, change = _values(truth), predicted.change
     error = change - delta
-    weight = np.square(np.abs(delta - usual))
+    weight = np.square(np.abs(delta - mean))
     weight /= np.maximum(weight.sum(1, keepdims=True), 1e-12)
     wmse = (weight * np.square(error)).sum(1)
-    spread = (weight * np.square(delta - usual)).sum(1)
+    spread = (weight * np.square(delta - mean)).sum(1)
     found = {
         "pearson_delta": pearson(change, delta),
         "mae_delta": np.abs(error).mean(1),
         "mse_delta": np.square(error).mean(1),
         "wmse": wmse,
         "wr2": 1 - wmse / np.maximum(spread, 1e-12),
-        "pearson_reference": pearson(change - usual, delta - usual),
-        "pearson_reference_top20": _top(change - usual, delta - usual, truth),
+        "pearson_reference": pearson(change - mean, delta - mean),
+        "pearson_reference_top20": _top(change - mean, delta - mean, truth),
     }
-    if prediction.sd is not None:
-        found["within_90"] = (np.abs(error) <= NINETY * prediction.sd).mean(1)
+    if predicted.sd is not None:
+        found["within_90"] = (np.abs(error) <= NINETY * predicted.sd).mean(1)
     return found
 
 
-def _of_identity(
-    truth: Responses, prediction: Prediction, usual: np.ndarray
+def _of_discrimination(
+    truth: Responses, predicted: Prediction, mean: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Measure whether a prediction is nearer to its own response than to others."""
-    delta, own = _values(truth), own_genes(truth)
+    delta, own = _values(truth), perturbed_columns(truth)
     found = {
-        f"discrimination_{metric}": discrimination(prediction.change, delta, own, metric)
+        f"discrimination_{metric}": discrimination(predicted.change, delta, own, metric)
         for metric in ("l1", "l2", "cosine")
     }
     nothing = np.zeros(own.shape, bool)
     found["centroid_accuracy"] = discrimination(
-        prediction.change - usual, delta - usual, nothing, "l2"
+        predicted.change - mean, delta - mean, nothing, "l2"
     )
     return found
 
 
 def _of_expression(
     truth: Responses,
-    prediction: Prediction,
-    predicted: Changes | None,
+    predicted: Prediction,
+    changes: Changes | None,
     thresholds: Thresholds,
 ) -> dict[str, np.ndarray]:
-    """Measure which genes are said to be differentially expressed, and in which direction."""
-    n, change = len(truth.sign), prediction.change
+    """Measure which genes are predicted to be differentially expressed, and in which direction."""
+    n, change = len(truth.sign), predicted.change
     real = truth.sign != 0
     names = ["direction_match", "lfc_spearman", "de_recall", "pr_auc"]
     names += [f"{kind}_at_{k}" for kind in ("overlap", "precision") for k in AT]
     found = {name: np.full(n, np.nan) for name in names}
     if truth.changes is None:
         return found
-    called = None if predicted is None else signs(predicted, thresholds)
+    called = None if changes is None else signs(changes, thresholds)
     for i in np.flatnonzero(real.any(1)):
         genes = real[i]
         # A predicted change of exactly 0 has no direction, and is never right.
         found["direction_match"][i] = (np.sign(change[i]) == truth.sign[i])[genes].mean()
-        guess = change[i] if predicted is None else predicted.lfc[i]
+        guess = change[i] if changes is None else changes.lfc[i]
         found["lfc_spearman"][i] = _spearman(guess[genes], truth.changes.lfc[i, genes])
-        score = prediction.de[i]
-        if predicted is not None and called is not None:
-            score = -np.log10(np.maximum(predicted.fdr[i].astype(np.float64), 1e-300))
+        score = predicted.de[i]
+        if changes is not None and called is not None:
+            score = -np.log10(np.maximum(changes.fdr[i].astype(np.float64), 1e-300))
             found["de_recall"][i] = (called[i] != 0)[genes].mean()
             for k in AT:
                 found[f"overlap_at_{k}"][i], found[f"precision_at_{k}"][i] = _shared(
-                    truth.changes.lfc[i], genes, predicted.lfc[i], called[i] != 0, k
+                    truth.changes.lfc[i], genes, changes.lfc[i], called[i] != 0, k
                 )
-        found["pr_auc"][i] = average_precision(np.asarray(score, np.float64), genes)
+        found["pr_auc"][i] = average_precision_score(genes, score)
     return found
 
 
-def _of_signs(truth: Responses, prediction: Prediction) -> Scores:
+def _of_signs(truth: Responses, predicted: Prediction) -> Scores:
     """Measure a table of signs: AUROC of each gene over perturbations, and of all pairs at once."""
     known, de = truth.known, truth.sign != 0
     up = truth.sign > 0
-    genes = range(len(truth.genes))
-    of_de = [auroc(prediction.de[known[:, g], g], de[known[:, g], g]) for g in genes]
-    of_up = [auroc(prediction.up[de[:, g], g], up[de[:, g], g]) for g in genes]
-    rows = range(len(known))
-    by_row = [auroc(prediction.de[i, known[i]], de[i, known[i]]) for i in rows]
-    each = {"de_auroc": np.asarray(of_de), "direction_auroc": np.asarray(of_up)}
+    genes, rows = range(len(truth.genes)), range(len(known))
+    of_de = np.array([auroc(predicted.de[known[:, g], g], de[known[:, g], g]) for g in genes])
+    of_up = np.array([auroc(predicted.up[de[:, g], g], up[de[:, g], g]) for g in genes])
+    by_row = np.array([auroc(predicted.de[i, known[i]], de[i, known[i]]) for i in rows])
+    each = {"de_auroc": of_de, "direction_auroc": of_up}
+    precision, match = np.nan, np.nan
+    if de[known].any():
+        precision = average_precision_score(de[known], predicted.de[known])
+        match = ((predicted.change > 0) == up)[de].mean()
     metrics = {name: _mean(values) for name, values in each.items()}
     metrics |= {
-        "de_auroc_pooled": auroc(prediction.de[known], de[known]),
-        "direction_auroc_pooled": auroc(prediction.up[de], up[de]),
-        "de_auroc_per_perturbation": _mean(np.asarray(by_row)),
-        "de_ap_pooled": average_precision(prediction.de[known], de[known]),
-        "direction_match": float(((prediction.change > 0) == up)[de].mean())
-        if de.any()
-        else np.nan,
+        "de_auroc_pooled": float(auroc(predicted.de[known], de[known])),
+        "direction_auroc_pooled": float(auroc(predicted.up[de], up[de])),
+        "de_auroc_per_perturbation": _mean(by_row),
+        "de_ap_pooled": float(precision),
+        "direction_match": float(match),
         "genes_de": float(np.isfinite(of_de).sum()),
         "genes_direction": float(np.isfinite(of_up).sum()),
     }

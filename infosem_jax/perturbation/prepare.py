@@ -1,4 +1,4 @@
-"""Tasks brought into the form that the network takes: nodes, candidates, scaled values, bases."""
+"""Responses, knowledge and controls as the arrays that the network is trained on."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -8,29 +8,31 @@ from jaxtyping import Float32, Int
 from scipy import sparse
 
 from infosem_jax import graphs
-from infosem_jax.perturbation.config import Config
-from infosem_jax.perturbation.counting import near_genes, rates
+from infosem_jax.perturbation.config import AdaPertConfig
+from infosem_jax.perturbation.counting import gene_similarity, rates
 from infosem_jax.perturbation.data import Responses, take
 from infosem_jax.perturbation.knowledge import Knowledge, candidates, text_of, union
-from infosem_jax.perturbation.likeness import likeness
-from infosem_jax.perturbation.network import Query, World
-from infosem_jax.perturbation.objective import Own, Pool, Truth
+from infosem_jax.perturbation.network import NodeInputs, PerturbationInputs
+from infosem_jax.perturbation.objective import FitData, ResponseArrays, TrainingData
+from infosem_jax.perturbation.similarity import perturbation_similarity
 
 # Contexts of more than the perturbed genes, and less than all.
 WIDE = ("adaptive", "hops")
 # Of GEARS's co-expression graph.
-ALIKE = 20
+N_COEXPRESSED = 20
 
 
-class Inputs(NamedTuple):
+class ControlEncoding(NamedTuple):
     """How controls are given to the network.
 
     Attributes
     ----------
     lines
         Cell lines that one-hot inputs stand for; none where controls are values.
-    location, scale
-        Of control expression over training perturbations, [genes]; empty for lines.
+    location
+        Mean control expression over training perturbations, [genes]; empty for lines.
+    scale
+        Its deviation over perturbations and genes.
     """
 
     lines: tuple[str, ...]
@@ -38,8 +40,18 @@ class Inputs(NamedTuple):
     scale: float
 
 
-def world_of(knowledge: Knowledge, genes: Sequence[str], config: Config) -> World:
-    """Lay out graph, texts and responding genes; the last node is padding."""
+def node_inputs(knowledge: Knowledge, genes: Sequence[str], config: AdaPertConfig) -> NodeInputs:
+    """Return graph, texts and responding genes as arrays; the last node is padding.
+
+    Parameters
+    ----------
+    knowledge
+        Graphs and texts.
+    genes
+        Genes that respond.
+    config
+        Settings of the network.
+    """
     joined = union(knowledge, top=config.top).tocoo()
     n = len(knowledge.nodes)
     count = graphs.roomy(joined.nnz + n)
@@ -54,10 +66,10 @@ def world_of(knowledge: Knowledge, genes: Sequence[str], config: Config) -> Worl
     place = {name: i for i, name in enumerate(knowledge.nodes)}
     at = np.array([place.get(gene, n) for gene in genes], np.int32)
     text = np.concatenate([knowledge.text, np.zeros_like(knowledge.text[:1])])
-    return World(graph, text, at, np.zeros((len(genes), 0), np.int32))
+    return NodeInputs(graph, text, at, np.zeros((len(genes), 0), np.int32))
 
 
-def alike_of(train: Responses, config: Config) -> Int[np.ndarray, "genes k"]:
+def coexpressed_genes(train: Responses, config: AdaPertConfig) -> Int[np.ndarray, "genes k"]:
     """Find the 20 genes whose responses in training are most correlated with each gene's."""
     n = len(train.genes)
     if config.decoder != "genewise":
@@ -65,128 +77,180 @@ def alike_of(train: Responses, config: Config) -> Int[np.ndarray, "genes k"]:
     values = train.sign.astype(np.float32) if train.delta is None else train.delta
     centred = values - values.mean(0)
     centred /= np.maximum(np.linalg.norm(centred, axis=0), 1e-9)
-    near = np.abs(centred.T @ centred)
-    np.fill_diagonal(near, -1)
-    return np.argsort(-near, axis=1, kind="stable")[:, : min(ALIKE, n - 1)].astype(np.int32)
+    correlation = np.abs(centred.T @ centred)
+    np.fill_diagonal(correlation, -1)
+    order = np.argsort(-correlation, axis=1, kind="stable")
+    return order[:, : min(N_COEXPRESSED, n - 1)].astype(np.int32)
 
 
-def inputs_of(train: Responses) -> Inputs:
-    """Learn from training perturbations how controls are given."""
+def control_encoding(train: Responses) -> ControlEncoding:
+    """Learn from training perturbations how controls are encoded."""
     if train.control is None:
-        return Inputs(tuple(sorted(set(train.line))), np.zeros(0, np.float32), 1.0)
+        return ControlEncoding(tuple(sorted(set(train.line))), np.zeros(0, np.float32), 1.0)
     location = train.control.mean(0)
     scale = float((train.control - location).std())
-    return Inputs((), location, scale if scale > 1e-6 else 1.0)
+    return ControlEncoding((), location, scale if scale > 1e-6 else 1.0)
 
 
-def query_of(
+def perturbation_inputs(
     knowledge: Knowledge,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
     control: Float32[np.ndarray, "n genes"] | None,
-    inputs: Inputs,
-    config: Config,
-) -> Query:
-    """Lay out perturbations for the network."""
-    near = candidates(
-        knowledge, perturbed, hops=config.hops if config.context in WIDE else 0, most=config.most
-    )
+    encoding: ControlEncoding,
+    config: AdaPertConfig,
+) -> PerturbationInputs:
+    """Return perturbations as arrays.
+
+    Parameters
+    ----------
+    knowledge
+        Graphs and texts.
+    perturbed, line
+        Genes and cell line of each perturbation.
+    control
+        Their matched control means; None of tables of signs.
+    encoding
+        How controls are encoded.
+    config
+        Settings of the network.
+    """
+    hops = config.hops if config.context in WIDE else 0
+    found = candidates(knowledge, perturbed, hops=hops, most=config.most)
     if control is None:
-        given = np.array([[name == own for name in inputs.lines] for own in line], np.float32)
-        given = given.reshape(len(perturbed), len(inputs.lines))
+        given = np.array([[name == own for name in encoding.lines] for own in line], np.float32)
+        given = given.reshape(len(perturbed), len(encoding.lines))
     else:
-        given = (control - inputs.location) / np.float32(inputs.scale)
+        given = (control - encoding.location) / np.float32(encoding.scale)
     text = text_of(knowledge, perturbed)
-    return Query(near.node, near.hop, text, given.astype(np.float32))
+    return PerturbationInputs(found.node, found.hop, text, given.astype(np.float32))
 
 
-def weight_of(
+def neighbour_weights(
     knowledge: Knowledge,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
-    memory: Responses,
-    config: Config,
-) -> Float32[np.ndarray, "n memory"]:
-    """Return how near perturbations are to those remembered, by what the network may know.
+    train: Responses,
+    config: AdaPertConfig,
+) -> Float32[np.ndarray, "n train"]:
+    """Return the similarity of perturbations to those of training, by what the network may use.
 
     No graph without context, and no text where texts are off.
+
+    Parameters
+    ----------
+    knowledge
+        Graphs and texts.
+    perturbed, line
+        Genes and cell line of each perturbation.
+    train
+        Training perturbations.
+    config
+        Settings of the network.
     """
     usable = _usable(knowledge, config)
-    return likeness(usable, perturbed, line, memory.perturbed, memory.line)
+    return perturbation_similarity(usable, perturbed, line, train.perturbed, train.line)
 
 
-def near_of(knowledge: Knowledge, train: Responses, config: Config) -> sparse.csr_array | None:
-    """Return which genes are counted with each gene, by what the network may know; or None."""
-    if train.continuous or config.base != "recalled":
+def similar_genes(
+    knowledge: Knowledge, train: Responses, config: AdaPertConfig
+) -> sparse.csr_array | None:
+    """Return the similarity of responding genes by what the network may use, [genes, genes].
+
+    None where similar genes are not counted: of values, and without neighbours.
+
+    Parameters
+    ----------
+    knowledge
+        Graphs and texts.
+    train
+        Training perturbations.
+    config
+        Settings of the network.
+    """
+    if train.continuous or config.base != "neighbours":
         return None
-    return near_genes(_usable(knowledge, config), train.genes)
+    return gene_similarity(_usable(knowledge, config), train.genes)
 
 
-def scale_of(train: Responses) -> float:
-    """Return the deviation of changes about their mean response, which values are divided by."""
+def response_scale(train: Responses) -> float:
+    """Return the deviation of changes about their mean response, which they are divided by."""
     if train.delta is None:
         return 1.0
     return float((train.delta - train.delta.mean(0)).std()) or 1.0
 
 
-def pool_of(rows: Responses, knowledge: Knowledge, inputs: Inputs, config: Config) -> Pool:
-    """Lay out perturbations and their responses."""
-    query = query_of(knowledge, rows.perturbed, rows.line, rows.control, inputs, config)
-    return Pool(world_of(knowledge, rows.genes, config), query, truth_of(rows, 1.0))
-
-
-def truth_of(rows: Responses, scale: float) -> Truth:
-    """Lay out responses."""
-    values = np.zeros((len(rows.sign), 0), np.float32) if rows.delta is None else rows.delta / scale
-    return Truth(values.astype(np.float32), rows.sign, rows.known)
-
-
-def own_of(
-    rows: Responses,
-    train: Int[np.ndarray, " train"],
-    valid: Int[np.ndarray, " valid"],
-    scale: float,
-    config: Config,
-) -> Own:
-    """Take from the training rows of a fit what belongs to it alone.
+def training_data(
+    rows: Responses, knowledge: Knowledge, encoding: ControlEncoding, config: AdaPertConfig
+) -> TrainingData:
+    """Return what fits share as arrays.
 
     Parameters
     ----------
     rows
-        All perturbations of the pool; only those of ``train`` are looked at.
-    train, valid
-        Which of them the fit learns from, and which tell it when to stop.
-    scale, config
-        As everywhere.
+        Responses of all fits, each perturbation once.
+    knowledge
+        Graphs and texts.
+    encoding
+        How controls are encoded.
+    config
+        Settings of the network.
     """
-    seen = take(rows, train)
-    pattern = seen.sign.astype(np.float32)
-    if seen.delta is not None:
-        pattern = np.where(seen.sign != 0, seen.delta, 0.0)
+    change = np.zeros((len(rows.sign), 0), np.float32) if rows.delta is None else rows.delta
+    return TrainingData(
+        node_inputs(knowledge, rows.genes, config),
+        perturbation_inputs(knowledge, rows.perturbed, rows.line, rows.control, encoding, config),
+        ResponseArrays(change, rows.sign, rows.known),
+    )
+
+
+def fit_data(
+    rows: Responses,
+    train: Int[np.ndarray, " train"],
+    valid: Int[np.ndarray, " valid"],
+    scale: float,
+    config: AdaPertConfig,
+) -> FitData:
+    """Derive from the training rows of a fit what the others do not share.
+
+    Parameters
+    ----------
+    rows
+        Responses of all fits; only those of ``train`` are used.
+    train, valid
+        Rows that the fit learns from, and rows for early stopping.
+    scale
+        What changes are divided by.
+    config
+        Settings of the network.
+    """
+    learned = take(rows, train)
+    pattern = learned.sign.astype(np.float32)
+    if learned.delta is not None:
+        pattern = np.where(learned.sign != 0, learned.delta, 0.0)
     centred = pattern - pattern.mean(0)
     k = min(config.components, *centred.shape)
-    axes = _main_axes(centred, k)
-    target = np.zeros((len(rows.perturbed), config.components), np.float32)
+    components = np.zeros((len(rows.perturbed), config.components), np.float32)
     # Perturbations that change nothing have no direction to align with.
-    affected = np.any(seen.sign != 0, axis=1)
-    target[train, :k] = np.where(affected[:, None], centred @ axes.T, 0.0)
-    slack = 1.0
-    if seen.delta is not None:
-        calm = seen.delta[(seen.sign == 0) & seen.known]
-        slack = float(calm.std() / scale) if calm.size else 1.0
-    return Own(
+    affected = np.any(learned.sign != 0, axis=1)
+    components[train, :k] = np.where(affected[:, None], centred @ _main_axes(centred, k).T, 0.0)
+    huber_delta = 1.0
+    if learned.delta is not None:
+        unchanged = learned.delta[(learned.sign == 0) & learned.known]
+        huber_delta = float(unchanged.std() / scale) if unchanged.size else 1.0
+    return FitData(
         train,
         valid,
-        base_of(seen, scale),
-        target,
-        np.float32(max(slack, 1e-3)),
-        alike_of(seen, config),
+        mean_outputs(learned, scale),
+        components,
+        np.float32(max(huber_delta, 1e-3)),
+        coexpressed_genes(learned, config),
         np.float32(scale),
     )
 
 
-def base_of(train: Responses, scale: float) -> Float32[np.ndarray, "2 1 genes"]:
-    """Return the mean response of training perturbations.
+def mean_outputs(train: Responses, scale: float) -> Float32[np.ndarray, "2 1 genes"]:
+    """Return the mean response of training perturbations in the form of the network's outputs.
 
     Of values, the mean change and the log of the deviation about it; of signs, log-odds.
     """
@@ -197,7 +261,7 @@ def base_of(train: Responses, scale: float) -> Float32[np.ndarray, "2 1 genes"]:
     return np.stack([np.log(p / (1 - p)) for p in rates(train)])[:, None].astype(np.float32)
 
 
-def _usable(knowledge: Knowledge, config: Config) -> Knowledge:
+def _usable(knowledge: Knowledge, config: AdaPertConfig) -> Knowledge:
     """Leave out graphs where there is no context, and texts where they are off."""
     if config.context == "none":
         knowledge = knowledge._replace(graphs={})

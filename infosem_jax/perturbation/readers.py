@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from infosem_jax._typing import Path
 from infosem_jax.data._files import check_h5, read_element, reading
+from infosem_jax.data.units import declared_base, describe_units
 from infosem_jax.perturbation.data import Cells
-from infosem_jax.perturbation.units import kind_of, normalise
+from infosem_jax.perturbation.units import normalise
 
 PERTURBATION = (
     *("perturbation", "condition", "gene_target", "target_gene", "target", "gene", "guide_target"),
@@ -33,7 +35,7 @@ _IN_MEMORY = 2**30
 
 
 class Columns(NamedTuple):
-    """Where a screen says what; None for the first column of a known name.
+    """Where a screen holds what; None for the first column of a known name.
 
     Attributes
     ----------
@@ -104,6 +106,7 @@ def read_cells(
     with reading(path, "perturbation screen"):
         with h5py.File(path, "r") as file:
             obs, var = read_element(file, "obs"), read_element(file, "var")
+            base = declared_base(file.get("uns"))
         perturbed, line, batch = _labels(obs, columns)
         rows = _rows(obs, perturbed, line, keep, most_cells, seed)
         unnamed = sum(genes is None for genes in perturbed)
@@ -112,13 +115,15 @@ def read_cells(
         try:
             # What fits is read once, and all else piece by piece as it is needed.
             small = backed.n_obs * backed.n_vars * 4 <= _IN_MEMORY
-            source = backed.X[:] if small else backed.X
+            source = _checked(backed.X[:]) if small else backed.X
             first = _dense(source, rows[:_CHUNK])
-            kind = kind_of(first)
-            if kind not in ("counts", "log"):
+            units = describe_units(first, base=base)
+            kind = "log" if units.kind == "log" else "counts"
+            if units.kind in ("linear", "differences") or units.least < 0:
                 raise ValueError(
-                    f"expected raw counts or logarithms log(1 + x), found values that look like "
-                    f"{kind} ({first.min():.3g} to {first.max():.3g}); give one of the two."
+                    "expected raw counts or logarithms log(1 + x), found values that look like "
+                    f"{units} ({units.why}); give one of the two (scanpy.pp.log1p takes "
+                    "logarithms of linear values)."
                 )
             names, unique = _genes(var)
             total = np.concatenate([_dense(source, part).sum(1) for part in _parts(rows)])
@@ -234,15 +239,18 @@ def _genes(var: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 def _variable(
     source, rows, total, kind, unique, names, perturbed, top_genes
 ) -> np.ndarray:  # fmt: skip
-    s, s2 = 0.0, 0.0
+    n, mean, squares = 0, np.zeros(len(unique)), np.zeros(len(unique))
     for part, own in zip(_parts(rows), _parts(total), strict=True):
         x = normalise(_dense(source, part), own, float(np.median(total)), kind)
         x = x[:, unique].astype(np.float64)
-        s, s2 = s + x.sum(0), s2 + np.square(x).sum(0)
-    variance = s2 / len(rows) - np.square(s / len(rows))
+        # Moments of the piece, then merged (Chan et al. 1983): stable, unlike a sum of squares.
+        center, share = x.mean(0), len(x) / (n + len(x))
+        squares += np.square(x - center).sum(0) + np.square(center - mean) * n * share
+        mean += (center - mean) * share
+        n += len(x)
     wanted = {gene for i in rows for gene in perturbed[i]}
     own = np.array([names[i] in wanted for i in unique])
-    order = np.argsort(-np.where(own, np.inf, variance), kind="stable")
+    order = np.argsort(-np.where(own, np.inf, squares), kind="stable")
     return np.sort(unique[order[: max(top_genes, int(own.sum()))]])
 
 
@@ -251,6 +259,13 @@ def _parts(rows: np.ndarray) -> list[np.ndarray]:
 
 
 def _dense(source: Any, rows: np.ndarray) -> np.ndarray:
-    x = source[rows]
-    x = x.toarray() if hasattr(x, "toarray") else np.asarray(x)
+    x = _checked(source[rows])
+    x = x.toarray() if sparse.issparse(x) else np.asarray(x)
     return x.astype(np.float32)
+
+
+def _checked(x: Any) -> Any:
+    """Refuse sparse values outside of their matrix, which end the process where they are used."""
+    if sparse.issparse(x):
+        x.check_format(full_check=True)
+    return x

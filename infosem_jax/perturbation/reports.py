@@ -1,20 +1,42 @@
 """What is written of a fit or an explanation: tables, AnnData, and pages with figures."""
 
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from infosem_jax.outputs.page import Page, Picture, Section, Table, number
-from infosem_jax.perturbation.data import Responses, label
-from infosem_jax.perturbation.explain import Explanation
+from infosem_jax._typing import Path
+from infosem_jax.outputs.folder import write_h5ad
+from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
+from infosem_jax.perturbation.data import label
+from infosem_jax.perturbation.explanation import Explanation
+from infosem_jax.perturbation.fitting import Fitted, HeldOutTest, load, parse_perturbed, save
+from infosem_jax.perturbation.knowledge import reach
 from infosem_jax.perturbation.metrics import Scores
 from infosem_jax.perturbation.task import Prediction
 
 if TYPE_CHECKING:
     import anndata
 
+FILES = {
+    "model.npz": "the model, for infosem perturbation predict and explain",
+    "predictions.h5ad": "predictions of the test perturbations",
+    "scores.csv": "scores of each test perturbation, or of each gene of a table of signs",
+    "metrics.json": "their means, of the method and of the mean response",
+    "config.toml": "all settings",
+    "versions.json": "versions of the software, and the device",
+    "report.html": "figures and how to read them",
+}
+EXPLAINED = {
+    "nodes.csv": "genes within reach, with the selector's scores",
+    "edges.csv": "edges among the selected genes",
+    "report.html": "the subgraph",
+}
+HEADLINES = ("pearson_delta", "pearson_reference")
+HEADLINES_OF_SIGNS = ("de_auroc", "direction_auroc", "de_auroc_pooled")
 SHOWN = 4
 READING = {
     "pearson_delta": "Correlation over genes of predicted and observed change.",
@@ -32,6 +54,92 @@ READING = {
 }
 
 
+def write_fit(
+    folder: Path,
+    fitted: Fitted,
+    test: HeldOutTest,
+    record: Mapping[str, Any],
+    versions: Mapping[str, str],
+) -> None:
+    """Write a fit, its predictions of the test perturbations, their scores, and a page.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    fitted, test
+        The fit, and how it was tested.
+    record, versions
+        Settings of the run, and of the software.
+    """
+    out, truth = FilePath(folder), test.truth
+    save(out / "model.npz", fitted)
+    adata = to_anndata(
+        test.predicted, truth.perturbed, truth.line, truth.genes, truth.control,
+        record={"record": json.dumps(record)},
+    )  # fmt: skip
+    write_h5ad(out / "predictions.h5ad", adata)
+    score_table(test.scores).to_csv(out / "scores.csv", index=False)
+    means = {fitted.method: test.scores.metrics, "mean": test.mean_scores.metrics}
+    finite = {
+        name: {key: value if np.isfinite(value) else None for key, value in metrics.items()}
+        for name, metrics in means.items()
+    }
+    (out / "metrics.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
+    facts = {"Settings": {**record, **fitted.settings}, "Files": FILES, "Versions": versions}
+    write_page(out / "report.html", fit_page(test, method=fitted.method, facts=facts))
+
+
+def write_explanation(
+    folder: Path, fitted: Fitted, perturbed: str, found: Explanation, source: Path
+) -> None:
+    """Write the nodes and edges that a prediction used, and a page.
+
+    Parameters
+    ----------
+    folder
+        An existing folder.
+    fitted, perturbed, found
+        The fit, a perturbation, and its explanation.
+    source
+        Folder of the fit, for readers.
+    """
+    out, genes = FilePath(folder), parse_perturbed([perturbed])
+    notes = []
+    if not reach(fitted.knowledge, genes)[0][0]:
+        notes.append(
+            f"{label(genes[0])} has no edges in the graph, so there is nothing to choose from."
+        )
+    facts = {"Files": EXPLAINED, "Model": {"folder": str(source), "method": fitted.method}}
+    found.nodes.to_csv(out / "nodes.csv", index=False)
+    found.edges.to_csv(out / "edges.csv", index=False)
+    write_page(out / "report.html", explain_page(genes[0], found, notes=notes, facts=facts))
+
+
+def load_folder(folder: Path) -> Fitted:
+    """Read the fit of a folder that ``infosem perturbation fit`` wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is no such folder.
+    """
+    path = FilePath(folder) / "model.npz"
+    if not path.is_file():
+        raise ValueError(f"{folder}: expected a folder of infosem perturbation fit.")
+    return load(path)
+
+
+def headline(test: HeldOutTest) -> str:
+    """Return the main scores of a test, beside those of the mean response."""
+    names = HEADLINES if test.truth.continuous else HEADLINES_OF_SIGNS
+    return ", ".join(
+        f"{name} {test.scores.metrics[name]:.3f} (mean response "
+        f"{test.mean_scores.metrics[name]:.3f})"
+        for name in names
+    )
+
+
 def to_anndata(
     prediction: Prediction,
     perturbed: Sequence[tuple[str, ...]],
@@ -47,6 +155,17 @@ def to_anndata(
     ``up``, larger where a gene is more likely to be differentially expressed, and to go up; ``sd``
     where there is one; and ``mean``, control plus change. ``obs``: ``perturbation``,
     ``cell_line``, and ``informed``, False where nothing was known of the perturbed genes.
+
+    Parameters
+    ----------
+    prediction
+        What was predicted.
+    perturbed, line, genes
+        What its rows and columns are of.
+    control
+        Matched control means; None of tables of signs.
+    record
+        Kept in ``uns``.
     """
     import anndata
 
@@ -72,33 +191,23 @@ def score_table(scores: Scores) -> pd.DataFrame:
     return pd.DataFrame({"name": scores.names, "n_de": scores.n_de, **scores.each})
 
 
-def fit_page(
-    truth: Responses,
-    prediction: Prediction,
-    scores: Scores,
-    usual: Scores,
-    *,
-    method: str,
-    notes: Sequence[str],
-    facts: Mapping[str, Mapping[str, Any]],
-) -> Page:
-    """Say how well the test perturbations were predicted, beside the mean response.
+def fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str, Any]]) -> Page:
+    """Show how well the test perturbations were predicted, beside the mean response.
 
     Parameters
     ----------
-    truth, prediction
-        Of the test perturbations.
-    scores, usual
-        Scores of the method, and of the mean response.
+    test
+        Predictions, truth and scores.
     method
-        Its name.
-    notes, facts
-        Sentences and lists for readers.
+        Name of the method.
+    facts
+        Lists for readers.
     """
     from infosem_jax.perturbation import _figures
 
+    truth, scores, mean = test.truth, test.scores, test.mean_scores
     rows = [
-        (name, [number(value), number(usual.metrics.get(name, np.nan))])
+        (name, [number(value), number(mean.metrics.get(name, np.nan))])
         for name, value in scores.metrics.items()
         if np.isfinite(value)
     ]
@@ -112,8 +221,8 @@ def fit_page(
     if truth.delta is not None:
         top = np.argsort(-np.square(truth.delta).sum(1), kind="stable")[:SHOWN]
         names = [truth.labels[i] for i in top]
-        shown = _figures.changes(names, truth.delta[top], prediction.change[top])
-        own = {method: scores.each["pearson_delta"], "mean": usual.each["pearson_delta"]}
+        shown = _figures.changes(names, truth.delta[top], test.predicted.change[top])
+        own = {method: scores.each["pearson_delta"], "mean": mean.each["pearson_delta"]}
         by_size = _figures.by_size(own, scores.n_de, "Pearson of the change")
         sections.append(
             Section(
@@ -131,22 +240,33 @@ def fit_page(
             f"{method}, tested on {len(truth.perturbed)} perturbations that it did not learn from; "
             f"{len(truth.genes):,} genes."
         ],
-        notes,
+        (*truth.notes, *test.notes),
         sections,
         facts,
     )
 
 
 def explain_page(
-    name: str,
     perturbed: Sequence[str],
     found: Explanation,
     *,
     notes: Sequence[str],
     facts: Mapping[str, Mapping[str, Any]],
 ) -> Page:
-    """Draw the part of the graph that carried a prediction."""
+    """Draw the part of the graph that a prediction used.
+
+    Parameters
+    ----------
+    perturbed
+        Perturbed genes.
+    found
+        Nodes and edges.
+    notes, facts
+        Sentences and lists for readers.
+    """
     from infosem_jax.perturbation import _figures
+
+    name = label(perturbed)
 
     chosen = found.nodes.loc[found.nodes["selected"]]
     rows = [
@@ -162,11 +282,11 @@ def explain_page(
         "the selector's score, colour the predicted direction."
     )
     return Page(
-        f"What carried the prediction for {name}",
+        f"What the prediction for {name} used",
         "Which part of the knowledge graph did the model use?",
         [
             f"{len(chosen)} of {len(found.nodes)} genes within reach were selected, with "
-            f"{len(found.edges)} edges among them. The selection says what the model used, not "
+            f"{len(found.edges)} edges among them. The selection shows what the model used, not "
             "what is true."
         ],
         notes,

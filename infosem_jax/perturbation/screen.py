@@ -1,4 +1,4 @@
-"""A screen as commands open it: responses, the cells behind them, and published parts."""
+"""A screen from a file: responses, the control cells behind them, and published parts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
@@ -29,11 +29,20 @@ class Screen(NamedTuple):
         Control cells of each cell line; none of tables.
     published
         Published part of each perturbation, "" where there is none.
+    thresholds
+        What counts as differentially expressed.
     """
 
     responses: Responses
     controls: dict[str, np.ndarray]
     published: tuple[str, ...]
+    thresholds: Thresholds = USUAL
+
+    @property
+    def genes(self) -> list[str]:
+        """All genes that are perturbed or respond, sorted: those that need a node."""
+        perturbed = {gene for genes in self.responses.perturbed for gene in genes}
+        return sorted(perturbed | set(self.responses.genes))
 
 
 def read_screen(
@@ -74,19 +83,29 @@ def read_screen(
             path, columns, top_genes=top_genes, most_cells=most_cells,
             least_counts=least_counts, keep=keep,
         )  # fmt: skip
-        return of_cells(cells, thresholds=thresholds, least_cells=least_cells)
+        return screen_of_cells(cells, thresholds=thresholds, least_cells=least_cells)
     if name.endswith(".npz"):
         found = read_means(path, line=line, thresholds=thresholds)
-        return Screen(found, {}, ("",) * len(found.perturbed))
+        return Screen(found, {}, ("",) * len(found.perturbed), thresholds)
     found, published = read_signed(path, line=line)
-    return Screen(found, {}, published)
+    return Screen(found, {}, published, thresholds)
 
 
-def of_cells(cells: Cells, *, thresholds: Thresholds = USUAL, least_cells: int = 10) -> Screen:
-    """Make a screen of cells."""
+def screen_of_cells(
+    cells: Cells, *, thresholds: Thresholds = USUAL, least_cells: int = 10
+) -> Screen:
+    """Make a screen of cells.
+
+    Parameters
+    ----------
+    cells
+        The cells.
+    thresholds, least_cells
+        See `summarise`.
+    """
     found = summarise(cells, thresholds=thresholds, least_cells=least_cells)
     controls = {line: controls_of(cells, line) for line in sorted(set(found.line))}
-    return Screen(found, controls, ("",) * len(found.perturbed))
+    return Screen(found, controls, ("",) * len(found.perturbed), thresholds)
 
 
 def read_knowledge(
@@ -116,6 +135,15 @@ def predicted_changes(
 
     As many cells as were observed, at most 1,000, are made of each prediction, see
     `predicted_cells`; None where there are no control cells.
+
+    Parameters
+    ----------
+    prediction, truth
+        What was predicted, and observed.
+    controls
+        Control cells of each cell line.
+    seed
+        Seeds the draw of cells.
     """
     if not controls or truth.n_cells is None:
         return None

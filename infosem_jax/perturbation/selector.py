@@ -1,4 +1,4 @@
-"""The selector: which nodes near a perturbation carry its effect, for a batch at once, by masks."""
+"""The selector of nodes that enter the context of a perturbation, for a batch, by masks."""
 
 from typing import Any, NamedTuple
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import random
 from jaxtyping import Array, Bool, Float, Int
 
-from infosem_jax.perturbation.config import Config
+from infosem_jax.perturbation.config import AdaPertConfig
 from infosem_jax.perturbation.knowledge import FAR
 
 # How sharply a learned threshold cuts in training.
@@ -33,7 +33,7 @@ def select(
     logit: Float[Array, "batch candidates"],
     hop: Int[Array, "batch candidates"],
     threshold: Float[Array, ""],
-    config: Config,
+    config: AdaPertConfig,
     key: Array | None,
 ) -> Selection:
     """Choose among candidates.
@@ -77,23 +77,35 @@ def pool(
     h: Float[Array, "nodes features"],
     node: Int[Array, "batch candidates"],
     weight: Float[Array, "batch candidates"],
-    config: Config,
+    config: AdaPertConfig,
 ) -> Float[Array, "batch features"]:
-    """Sum the selected nodes, or average them with the selector's scores as weights."""
+    """Sum the selected nodes, or average them with the selector's scores as weights.
+
+    Parameters
+    ----------
+    h
+        Features of all nodes.
+    node, weight
+        Candidates of each perturbation, and their weights.
+    config
+        Settings of the network.
+    """
     total = jnp.einsum("bc,bcf->bf", weight, h[node])
     if config.pooling == "sum":
         return total
     return total / jnp.maximum(weight.sum(1, keepdims=True), 1e-6)
 
 
-def threshold_of(params: Any, config: Config) -> Float[Array, ""]:
+def threshold_of(params: Any, config: AdaPertConfig) -> Float[Array, ""]:
     """Return the threshold, learned or fixed."""
     if config.threshold == "fixed":
         return jnp.asarray(config.cut)
     return jax.nn.sigmoid(params)
 
 
-def _within(hop: Int[Array, "batch candidates"], config: Config) -> Bool[Array, "batch candidates"]:
+def _within(
+    hop: Int[Array, "batch candidates"], config: AdaPertConfig
+) -> Bool[Array, "batch candidates"]:
     if config.context == "node":
         return hop == 0
     return (hop <= config.hops) & (hop < FAR)

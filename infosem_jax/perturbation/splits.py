@@ -1,4 +1,4 @@
-"""Which perturbations are learned from, and which are for the test."""
+"""Splits of perturbations into parts for training, early stopping and test."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from infosem_jax.perturbation.data import Responses
 
 
 class Split(NamedTuple):
-    """Rows of the responses that are learned from, that tell when to stop, and for the test."""
+    """Rows of the responses for training, early stopping and test; ``how`` they were drawn."""
 
     train: Int[np.ndarray, " train"]
     valid: Int[np.ndarray, " valid"]
@@ -94,6 +94,28 @@ def draw_splits(
         }
         return [_named(parts, n, rng, FilePath(how).name)]
     raise ValueError(f"Expected a split, one of {', '.join(KINDS)}, found {how!r}.")
+
+
+def usual_split(responses: Responses, published: Sequence[str] = (), *, folds: bool = True) -> str:
+    """Return the split that suits a data set.
+
+    ``published`` where there is one, ``combination`` where there are combinations,
+    ``leave_one_out`` of at most 40 perturbations, and ``unseen`` else.
+
+    Parameters
+    ----------
+    responses
+        What is split.
+    published
+        Part of each row, see `draw_splits`.
+    folds
+        Whether the split may have several folds.
+    """
+    if {"train", "test"} <= set(published):
+        return "published"
+    if sum(len(genes) > 1 for genes in responses.perturbed) > 1:
+        return "combination"
+    return "leave_one_out" if folds and len(responses.perturbed) <= 40 else "unseen"
 
 
 def read_names(path: Path) -> dict[str, str]:

@@ -22,6 +22,15 @@ def read_means(path: Path, *, line: str = "", thresholds: Thresholds = USUAL) ->
     ``log2fc`` and ``padj`` [perturbations, genes] and ``n_cells`` are read where they are there;
     without them nothing is known of which genes are differentially expressed.
 
+    Parameters
+    ----------
+    path
+        The file.
+    line
+        Cell line of all; ``all`` where empty.
+    thresholds
+        What counts as differentially expressed.
+
     Raises
     ------
     FileNotFoundError

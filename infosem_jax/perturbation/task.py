@@ -19,7 +19,7 @@ class Task(NamedTuple):
     train
         Responses to learn from, those of the validation part included.
     valid
-        Which of its rows tell when to stop, rather than to be learned from; may be none.
+        Which of its rows are for early stopping, rather than to be learned from; may be none.
     perturbed, line
         Genes and cell line of each test perturbation.
     control
@@ -72,7 +72,7 @@ class Method(NamedTuple):
     Attributes
     ----------
     predict
-        Maps tasks that are alike in size, such as folds, and a seed to a prediction of each.
+        Maps tasks, such as the folds of a split, and a seed to a prediction of each.
     about
         What it is, in a sentence.
     random
@@ -92,7 +92,16 @@ class Problem(NamedTuple):
 
 
 def make_problem(responses: Responses, split: Split, knowledge: Knowledge) -> Problem:
-    """Split responses into what methods see and what they are tested on.
+    """Split responses into the task that methods see and the truth that they are tested on.
+
+    Parameters
+    ----------
+    responses
+        All responses.
+    split
+        Rows for training, early stopping and test.
+    knowledge
+        Graphs and texts.
 
     Raises
     ------
@@ -119,7 +128,7 @@ def make_problem(responses: Responses, split: Split, knowledge: Knowledge) -> Pr
 
 
 def flags(task: Task) -> list[str]:
-    """Say of which test perturbations nothing, or only a part, is known."""
+    """Return a sentence of the test perturbations of which nothing, or only a part, is known."""
     edges, text = reach(task.knowledge, task.perturbed)
     notes = []
     for known, what in ((edges, "outside the graph"), (text, "without a text")):
@@ -141,6 +150,16 @@ def from_change(
     sd: Float32[np.ndarray, "test genes"] | None = None,
     informed: Bool[np.ndarray, " test"] | None = None,
 ) -> Prediction:
-    """Make a prediction of a change alone: the larger, the more likely it is significant."""
+    """Make a prediction of a change alone: the larger, the more likely it is significant.
+
+    Parameters
+    ----------
+    change
+        Predicted changes.
+    task
+        The task.
+    sd, informed
+        As of `Prediction`.
+    """
     change = change.astype(np.float32)
     return Prediction(change, np.abs(change), change, sd, informed)

@@ -1,25 +1,7 @@
-"""Units of single-cell expression: what values look like, and how counts become logarithms."""
+"""Units of single-cell expression: how counts become logarithms, and which means agree."""
 
 import numpy as np
 from jaxtyping import Float32, Num
-
-# log(1 + x) above this would be ten billion counts.
-MOST_LOG = 24.0
-
-
-def kind_of(x: Num[np.ndarray, "cells genes"]) -> str:
-    """Tell counts from logarithms, other values of at least 0 (linear), and differences.
-
-    Whole numbers are counts; values below 0 are differences; values up to 24 are logarithms;
-    all else is linear.
-    """
-    if not np.isfinite(x).all():
-        return "not finite"
-    if x.min() < 0:
-        return "differences"
-    if (x == np.round(x)).all():
-        return "counts"
-    return "log" if x.max() <= MOST_LOG else "linear"
 
 
 def normalise(
@@ -28,7 +10,19 @@ def normalise(
     target: float,
     kind: str,
 ) -> Float32[np.ndarray, "cells genes"]:
-    """Bring counts to ``log(1 + x target / total)``; logarithms stay as they are."""
+    """Bring counts to ``log(1 + x target / total)``; logarithms stay as they are.
+
+    Parameters
+    ----------
+    x
+        Values.
+    total
+        Total counts of each cell over all genes.
+    target
+        The total to bring cells to.
+    kind
+        ``log`` for logarithms; all else are counts.
+    """
     if kind == "log":
         return x
     return np.log1p(x * (target / total[:, None])).astype(np.float32)

@@ -7,15 +7,11 @@ import numpy as np
 
 from infosem_jax.benchmark.embedding.sources import Prepared, Source
 from infosem_jax.benchmark.store import Store
-from infosem_jax.embedding.function import (
-    GeneSets,
-    function_recovery,
-    gene_vectors,
-    retrieval_scores,
-    retrieve_orthologues,
-)
+from infosem_jax.embedding.gene_sets import GeneSets, function_recovery
 from infosem_jax.embedding.metrics import evaluate
 from infosem_jax.embedding.model import Vectors
+from infosem_jax.embedding.orthologues import retrieval_scores, retrieve_orthologues
+from infosem_jax.embedding.result import embedded
 
 
 class At(NamedTuple):
@@ -87,22 +83,15 @@ def measure(
         If embeddings do not go with the studies, or are not finite.
     """
     graphs = prepared.graphs
-    metrics = evaluate(graphs, vectors, seed=at.seed)
-    genes, z = gene_vectors([graph.genes for graph in graphs], vectors)
-    found = {name: function_recovery(genes, z, own) for name, own in sets.items()}
+    metrics = evaluate(embedded(graphs, vectors, at.method, key=at.seed), graphs, sets)
     for measure_name in ("function_auroc", "function_precision_ratio"):
-        metrics[measure_name] = _mean(scores[measure_name] for scores in found.values())
+        metrics[measure_name] = _mean(metrics[f"{measure_name}_{name}"] for name in sets)
     # The mean over studies blurs spaces that nothing joins; each alone says what it holds.
     metrics["function_auroc_within"] = _mean(
         function_recovery(graph.genes, own, each)["function_auroc"]
         for graph, own in zip(graphs, vectors, strict=True)
         for each in sets.values()
     )
-    metrics |= {
-        f"{measure_name}_{name}": value
-        for name, scores in found.items()
-        for measure_name, value in scores.items()
-    }
     if prepared.withheld:
         hits = retrieve_orthologues(
             graphs, vectors, source.orthologues, prepared.withheld, target=source.target

@@ -4,47 +4,12 @@ Intervals are those of t over seeds. Seeds share their data, so they tell about 
 (and, across species, about which orthologues were withheld), not about other data.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
-from scipy import stats
 
-from infosem_jax.benchmark.embedding.cells import Cell
 from infosem_jax.embedding.methods import CONTROLS
 from infosem_jax.embedding.metrics import SIX
-
-LEVEL = 0.95
-
-
-class Estimate(NamedTuple):
-    """A mean with its interval, NaN where there is one value only, and the number of values."""
-
-    mean: float
-    low: float
-    high: float
-    n: int
-
-
-def estimate(values: Sequence[float] | Float[np.ndarray, " n"]) -> Estimate:
-    """Return the mean of what is defined, with its interval of t at 95 %."""
-    known = np.asarray(values, float)
-    known = known[np.isfinite(known)]
-    n = len(known)
-    if n < 2:
-        return Estimate(float(known.mean()) if n else np.nan, np.nan, np.nan, n)
-    reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) * known.std(ddof=1) / np.sqrt(n)
-    mean = float(known.mean())
-    return Estimate(mean, mean - float(reach), mean + float(reach), n)
-
-
-def wide(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Return a row for each cell, with its place, metrics and seconds."""
-    return pd.DataFrame(
-        [{**cell.at._asdict(), **cell.metrics, "seconds": cell.seconds} for cell in cells]
-    )
+from infosem_jax.scores import Estimate, mean_interval
 
 
 def average_ranks(table: pd.DataFrame) -> pd.DataFrame:
@@ -53,9 +18,9 @@ def average_ranks(table: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     table
-        Of `wide`. Controls take no part. Seeds that lack a method are left out, so that all ranks
-        are among the same methods. Where a metric is not defined of a method, it comes last in it;
-        a metric that is defined of none does not count.
+        Of `benchmark.table.wide`. Controls take no part. Seeds that lack a method are left out, so
+        that all ranks are among the same methods. Where a metric is not defined of a method, it
+        comes last in it; a metric that is defined of none does not count.
 
     Returns
     -------
@@ -90,13 +55,23 @@ def rank_estimates(ranks: pd.DataFrame) -> dict[str, dict[str, Estimate]]:
     found: dict[str, dict[str, Estimate]] = {}
     for dataset, of in ranks.groupby("dataset"):
         for method, own in of.groupby("method"):
-            found.setdefault(str(dataset), {})[str(method)] = estimate(own["rank"].to_numpy())
+            found.setdefault(str(dataset), {})[str(method)] = mean_interval(own["rank"].to_numpy())
     return found
 
 
 def difference(table: pd.DataFrame, a: str, b: str, metric: str) -> Estimate:
-    """Estimate how far one method of a group is above another, on the seeds that both have."""
+    """Estimate how far one method of a group is above another, on the seeds that both have.
+
+    Parameters
+    ----------
+    table
+        A row for each method and seed of one group.
+    a, b
+        Names of the methods.
+    metric
+        One of its columns.
+    """
     values = table.pivot_table(index="seed", columns="method", values=metric, dropna=False)
     if not {a, b} <= set(values):
-        return Estimate(np.nan, np.nan, np.nan, 0)
-    return estimate((values[a] - values[b]).to_numpy())
+        return mean_interval([])
+    return mean_interval((values[a] - values[b]).to_numpy())

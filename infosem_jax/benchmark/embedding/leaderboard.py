@@ -8,14 +8,12 @@ import pandas as pd
 
 from infosem_jax.benchmark.embedding.cells import Cell
 from infosem_jax.benchmark.embedding.compare import (
-    Estimate,
     average_ranks,
     difference,
-    estimate,
     rank_estimates,
     undefined,
-    wide,
 )
+from infosem_jax.benchmark.table import wide
 from infosem_jax.embedding.methods import CONTROLS
 from infosem_jax.embedding.metrics import SIX
 from infosem_jax.outputs.page import (
@@ -28,6 +26,7 @@ from infosem_jax.outputs.page import (
     number,
     seconds,
 )
+from infosem_jax.scores import Estimate, mean_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +50,7 @@ RULES = {
         "(in italics) are not ranked."
     ),
     "Six metrics": (
-        "All are better when higher. Silhouette of studies, iLISI and graph connectivity look at "
+        "All are better when higher. Silhouette of studies, iLISI and graph connectivity are of "
         "genes that all studies have; clusters are Louvain's on the 15 nearest neighbours of all "
         "rows. A method that gives all genes one place would do well in some of them and badly in "
         "the AUC of edges: look at all, and at functions."
@@ -83,7 +82,7 @@ def make_page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> Page:
-    """Bring cells into tables and figures, see `grid.MakePage`."""
+    """Bring cells into tables and figures, see `benchmark.runner.MakePage`."""
     table = wide(cells)
     names = sorted(table["method"].unique())
     datasets = sorted(table["dataset"].unique())
@@ -202,7 +201,7 @@ def _scores(of: pd.DataFrame, method: str, shown: Mapping[str, str]) -> list[str
     return [
         seconds(float(own[name].mean()))
         if name == "seconds"
-        else _text(estimate(own[name].to_numpy()))
+        else _text(mean_interval(own[name].to_numpy()))
         for name in shown
     ]
 

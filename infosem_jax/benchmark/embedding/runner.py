@@ -1,29 +1,36 @@
-"""The grid of the benchmark: groups of studies x methods x seeds, a file for each cell.
-
-Cells are written as soon as they are measured, each whole or not at all, so that a run that was
-stopped or killed at any moment goes on with what is missing.
-"""
+"""The grid of the benchmark: groups of studies x methods x seeds."""
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache, partial
+from typing import NamedTuple
 
-from infosem_jax import __version__
 from infosem_jax._typing import Path
-from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.embedding import leaderboard
 from infosem_jax.benchmark.embedding.cells import STORE, At, Cell, measure
-from infosem_jax.benchmark.embedding.sources import Prepared, Source, prepare, rename
-from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
-from infosem_jax.embedding.function import GeneSets
-from infosem_jax.embedding.graph import GraphSettings
-from infosem_jax.embedding.methods import Method, methods
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.benchmark.embedding.compare import average_ranks, rank_estimates
+from infosem_jax.benchmark.embedding.sources import (
+    QUICK_GENES,
+    Prepared,
+    Source,
+    find_gene_sets,
+    find_sources,
+    prepare,
+    reduce,
+    rename,
+)
+from infosem_jax.benchmark.registry import choose
+from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
+from infosem_jax.benchmark.table import wide
+from infosem_jax.embedding.gene_sets import GeneSets
+from infosem_jax.embedding.graph import GraphSettings, StudyGraph
+from infosem_jax.embedding.methods import USUAL, Method
+from infosem_jax.embedding.methods import methods as all_methods
 from infosem_jax.engine.fingerprint import fingerprint
-from infosem_jax.engine.interrupts import Interrupted, interrupts
+from infosem_jax.outputs.page import Table, interval
+
+GRAPHS = GraphSettings()
 
 
 class Grid(NamedTuple):
@@ -50,75 +57,106 @@ class Grid(NamedTuple):
     sources: list[Source]
     methods: dict[str, Method]
     sets: dict[str, GeneSets]
-    graphs: GraphSettings = GraphSettings()
+    graphs: GraphSettings = GRAPHS
     seeds: int = 5
     quick: bool = False
     notes: tuple[str, ...] = ()
 
+    def plan(self) -> Plan:
+        """Return what is to be computed, see `benchmark.runner`.
 
-def run_grid(
-    grid: Grid,
-    out: Path,
+        Methods are given graphs alone: neither gene sets nor withheld orthologues.
+        """
+        _check(self)
+        sets = {
+            f"gene sets {name}": fingerprint({key: sorted(genes) for key, genes in own.items()})
+            for name, own in self.sets.items()
+        }
+        return Plan(
+            store=STORE,
+            settings={"quick": self.quick, **asdict(self.graphs)},
+            data={
+                source.name: {
+                    "expression": fingerprint(source.studies),
+                    "orthologues": fingerprint(source.orthologues),
+                    **sets,
+                }
+                for source in self.sources
+            },
+            methods={name: {"about": method.about} for name, method in self.methods.items()},
+            jobs=_jobs(self),
+            total=len(self.sources) * len(self.methods) * self.seeds,
+            about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
+            notes=self.notes,
+            make_page=leaderboard.make_page,
+        )
+
+
+def make_grid(
+    data: Path,
     *,
-    resume: bool = False,
-    overwrite: bool = False,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, text: None,
-) -> Outcome:
-    """Compute the cells of a grid, and write tables, plots and a report of all that is there.
-
-    Methods are given graphs alone: neither gene sets nor withheld orthologues.
+    datasets: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    seeds: int = 5,
+    quick: bool = False,
+    orthologues: Mapping[str, Path] | None = None,
+    graphs: GraphSettings = GRAPHS,
+) -> Grid:
+    """Read the studies and gene sets of a folder, and choose methods by name.
 
     Parameters
     ----------
-    grid
-        What is to be computed.
-    out
-        Folder for the results.
-    resume
-        Compute only what is missing there. Results of other methods, groups or seeds stay.
-    overwrite
-        Remove the results of an earlier run first.
-    on_progress
-        Called with the number of cells that are done, that of all, and what is being done.
+    data, datasets, orthologues
+        The folder, which groups of its studies, and tables by species; see `find_sources`.
+    methods
+        Names of methods; those of `embedding.methods.USUAL` where empty.
+    splits
+        ``all`` or nothing: there is one, as gene sets are never trained on.
+    seeds
+        How many.
+    quick
+        Take the first two groups in a reduced form, small networks and one seed.
+    graphs
+        How graphs are made.
 
     Raises
     ------
     ValueError
-        If the grid is empty, or results are there already or belong to other data or settings.
-    Interrupted
-        If the process was told to stop; what was computed is in the folder.
+        If there is no such group, method or split.
     """
-    _check(grid)
-    out = FilePath(out)
-    record = _record(grid)
-    folder.check(out, record, resume=resume, overwrite=overwrite)
-    folder.start(out, record, overwrite=overwrite)
-    failures: list[Failure] = []
-    done, total = 0, len(grid.sources) * len(grid.methods) * grid.seeds
-    with interrupts() as stopped:
-        for source in grid.sources:
-            graphs = None
-            for seed in range(grid.seeds):
-                pending = [at for at in _places(grid, source, seed) if not STORE.has(out, at)]
-                done += len(grid.methods) - len(pending)
-                if not pending:
-                    continue
-                if graphs is None:
-                    on_progress(done, total, f"{source.name}: graphs")
-                    graphs = prepare(source, grid.graphs, seed).graphs
-                prepared = rename(source, graphs, seed)
-                for at in pending:
-                    if stopped():
-                        raise Interrupted(str(out))
-                    on_progress(done, total, f"{at.dataset}, {at.method}, seed {at.seed}")
-                    make_room()
-                    make = partial(_cell, at, source, prepared, grid)
-                    failures += compute(STORE, out, at, make)
-                    done += 1
-                write_failures(out, failures)
-    on_progress(total, total, "writing tables and plots")
-    known = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
-    return finish(STORE, out, failures, grid.notes, known, leaderboard.make_page)
+    chosen = choose("method", methods or USUAL, all_methods(quick=quick))
+    choose("split", splits, {"all": None})
+    sources, notes = find_sources(data, datasets, orthologues)
+    if quick:
+        graphs = replace(graphs, genes=min(graphs.genes, QUICK_GENES))
+        sources, reduced = reduce(sources)
+        notes.append(reduced)
+    sets = find_gene_sets(data)
+    if not sets:
+        notes.append("No gene sets were found, so that functions are not measured.")
+    return Grid(sources, chosen, sets, graphs, 1 if quick else seeds, quick, tuple(notes))
+
+
+def headline_tables(cells: Sequence[Cell]) -> list[Table]:
+    """Return average ranks over the six metrics, and the recovery of functions, by group."""
+    table, tables = wide(cells), []
+    for dataset, ranks in rank_estimates(average_ranks(table)).items():
+        own = table.loc[table["dataset"] == dataset].groupby("method").mean(numeric_only=True)
+        rows = [
+            (
+                name,
+                [
+                    interval(found.mean, found.low, found.high, 2),
+                    f"{own.loc[name, 'auc']:.3f}",
+                    f"{own.loc[name, 'function_auroc']:.3f}",
+                ],
+            )
+            for name, found in sorted(ranks.items(), key=lambda pair: pair[1].mean)
+        ]
+        columns = ["average rank [95 %]", "AUC of edges", "AUROC of function"]
+        tables.append(Table("method", columns, rows, dataset))
+    return tables
 
 
 def _check(grid: Grid) -> None:
@@ -135,37 +173,31 @@ def _check(grid: Grid) -> None:
             )
 
 
-def _places(grid: Grid, source: Source, seed: int) -> list[At]:
+def _jobs(grid: Grid) -> Iterator[Job]:
+    """Yield a job for each group and seed; seeds share the graphs of a group."""
     genes = f"{grid.graphs.edges} {grid.graphs.genes}"
-    return [At(source.name, genes, name, seed) for name in grid.methods]
+    for source in grid.sources:
+        graphs = cache(partial(_graphs, source, grid.graphs))
+        for seed in range(grid.seeds):
+            places = [At(source.name, genes, name, seed) for name in grid.methods]
+            solve = partial(
+                one_by_one,
+                prepare=partial(_renamed, source, graphs, seed),
+                make=partial(_cells, source, grid),
+            )
+            yield Job(places, solve)
 
 
-def _cell(at: At, source: Source, prepared: Prepared, grid: Grid) -> Cell:
+def _graphs(source: Source, settings: GraphSettings) -> tuple[StudyGraph, ...]:
+    return prepare(source, settings, 0).graphs
+
+
+def _renamed(source: Source, graphs: Callable[[], tuple[StudyGraph, ...]], seed: int) -> Prepared:
+    return rename(source, graphs(), seed)
+
+
+def _cells(source: Source, grid: Grid, at: At, prepared: Prepared) -> list[Cell]:
     began = time.monotonic()
     vectors = grid.methods[at.method].embed(prepared.graphs, at.seed)
     seconds = time.monotonic() - began
-    return measure(at, source, prepared, vectors, grid.sets, seconds)
-
-
-def _record(grid: Grid) -> dict[str, Any]:
-    """Return what results depend on: software, data and settings."""
-    data = {
-        source.name: {
-            "expression": fingerprint(source.studies),
-            "embeddings": {"orthologues": fingerprint(source.orthologues)},
-            "networks": {name: fingerprint(_sorted(own)) for name, own in grid.sets.items()},
-        }
-        for source in grid.sources
-    }
-    run_of = {
-        "task": "embedding",
-        "version": __version__,
-        "quick": grid.quick,
-        **asdict(grid.graphs),
-    }
-    about = {name: {"about": method.about} for name, method in grid.methods.items()}
-    return {"run": run_of, "data": data, "methods": about}
-
-
-def _sorted(sets: GeneSets) -> dict[str, list[str]]:
-    return {name: sorted(genes) for name, genes in sets.items()}
+    return [measure(at, source, prepared, vectors, grid.sets, seconds)]

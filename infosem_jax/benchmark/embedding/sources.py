@@ -8,8 +8,9 @@ import numpy as np
 
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.data.io import read_orthologues
-from infosem_jax.embedding.function import GeneSets, read_gene_sets, withhold
+from infosem_jax.embedding.gene_sets import GeneSets, read_gene_sets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
+from infosem_jax.embedding.orthologues import withhold
 from infosem_jax.embedding.studies import Study, harmonise, read_study
 
 QUICK_GENES, QUICK_CELLS = 120, 150
@@ -122,7 +123,17 @@ def prepare(source: Source, settings: GraphSettings, seed: int) -> Prepared:
 
 
 def rename(source: Source, graphs: Sequence[StudyGraph], seed: int) -> Prepared:
-    """Give graphs of a group the names that they have for another seed; see `prepare`."""
+    """Give graphs of a group the names that they have for another seed; see `prepare`.
+
+    Parameters
+    ----------
+    source
+        The group.
+    graphs
+        Of its studies, see `prepare`.
+    seed
+        Decides which orthologues are withheld.
+    """
     withheld = {}
     if len(source.species) > 1:
         withheld = withhold(source.studies, source.orthologues, seed=seed)

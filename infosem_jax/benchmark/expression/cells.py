@@ -74,6 +74,11 @@ class Cell(NamedTuple):
     inferred: Float[np.ndarray, "test shown"]
     sd: Float[np.ndarray, "test shown"]
 
+    @property
+    def shared(self) -> float:
+        """Ratio of test to training samples, which seeds split anew."""
+        return self.sizes[2] / self.sizes[0]
+
 
 def measure(at: At, problem: Problem, prediction: Prediction, seconds: float) -> Cell:
     """Measure an inference of the test samples.
@@ -101,7 +106,7 @@ def measure(at: At, problem: Problem, prediction: Prediction, seconds: float) ->
         )
     truth, mean = comparable(problem, prediction)
     train, _ = comparable(problem._replace(y_test=task.y_train), Prediction(task.y_train))
-    metrics = evaluate(truth, mean, train)
+    metrics = evaluate(mean, truth, train)
     observed = unscale(Prediction(problem.y_test), problem.y_scaling).mean
     inferred = unscale(prediction, problem.y_scaling)
     within = np.nan

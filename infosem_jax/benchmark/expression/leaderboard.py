@@ -9,7 +9,6 @@ import pandas as pd
 from infosem_jax.benchmark.expression.cells import Cell
 from infosem_jax.benchmark.expression.compare import (
     HEADLINES,
-    Difference,
     Group,
     against_best,
     gains_of_labels,
@@ -28,6 +27,7 @@ from infosem_jax.outputs.page import (
     number,
     seconds,
 )
+from infosem_jax.scores import Estimate
 
 if TYPE_CHECKING:
     from infosem_jax.expression._figures import Curve
@@ -103,7 +103,7 @@ def make_page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> Page:
-    """Bring cells into tables and figures, see `grid.MakePage`."""
+    """Bring cells into tables and figures, see `benchmark.runner.MakePage`."""
     table = summary(cells)
     groups = sorted({group_of(cell.at) for cell in cells})
     names = sorted(table["method"].unique())
@@ -309,9 +309,9 @@ def _gains(found: Mapping[str, list], metric: str) -> Table:
     return Table("Method and inputs", columns, rows, HEADLINES[metric])
 
 
-def _difference(gap: Difference) -> list[str]:
+def _difference(gap: Estimate) -> list[str]:
     text = interval(gap.mean, gap.low, gap.high, 4, sign=True)
-    return [text, f"{gap.won} of {gap.seeds}", gap.verdict]
+    return [text, f"{gap.won} of {gap.n}", gap.verdict]
 
 
 def _all_metrics(rows: pd.DataFrame, genes: str, order: Sequence[str]) -> Table:

@@ -1,29 +1,32 @@
-"""The grid of the benchmark: data sets x splits x seeds x inputs x methods, a file for each cell.
-
-Cells are written as soon as they are measured, each whole or not at all, so that a run that was
-stopped or killed at any moment goes on with what is missing.
-"""
+"""The grid of the benchmark: data sets x splits x seeds x inputs x methods."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from pathlib import Path as FilePath
-from typing import Any, NamedTuple
+from itertools import product
+from typing import NamedTuple
 
-from infosem_jax import __version__
 from infosem_jax._typing import Path
-from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.expression import leaderboard
 from infosem_jax.benchmark.expression.cells import STORE, At, Cell, measure
-from infosem_jax.benchmark.expression.sources import Source, draw_problem, splits_of
-from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.benchmark.expression.compare import by_method, group_of, mean_scores
+from infosem_jax.benchmark.expression.sources import (
+    Source,
+    draw_problem,
+    find_sources,
+    reduce,
+    splits_of,
+)
+from infosem_jax.benchmark.registry import choose
+from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.engine.fingerprint import fingerprint
-from infosem_jax.engine.interrupts import Interrupted, interrupts
 from infosem_jax.expression.choices import Inputs, choose_inputs, parse_inputs
-from infosem_jax.expression.methods import methods
+from infosem_jax.expression.methods import USUAL
+from infosem_jax.expression.methods import methods as all_methods
 from infosem_jax.expression.task import Method, Problem
+from infosem_jax.outputs.page import Table
 
+QUICK_INPUTS = ("all", "greedy:10")
 USUAL_INPUTS = ("all", "random:1/3", "greedy:1/3", "random:10", "greedy:10", "lasso:10")
 
 
@@ -63,147 +66,116 @@ class Grid(NamedTuple):
     quick: bool = False
     notes: tuple[str, ...] = ()
 
+    def plan(self) -> Plan:
+        """Return what is to be computed, see `benchmark.runner`.
 
-class _Job(NamedTuple):
-    """All cells that share a split and a pool."""
+        Inputs are chosen on the training samples of each split.
+        """
+        jobs = list(_jobs(self))
+        return Plan(
+            store=STORE,
+            settings={"quick": self.quick, "pool": self.pool, "scaling": self.scaling},
+            data={
+                f"{each.dataset}/{each.network}": {
+                    "expression": fingerprint((each.profiles, each.cohort))
+                }
+                for each in self.sources
+            },
+            methods={name: {"about": method.about} for name, method in self.methods.items()},
+            jobs=jobs,
+            total=sum(len(job.places) for job in jobs),
+            about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
+            notes=[*self.notes, *(note for source in self.sources for note in source.notes)],
+            make_page=leaderboard.make_page,
+        )
 
-    source: Source
-    name: str
-    split: str
-    seed: int
-    inputs: list[Inputs]
 
-
-def run_grid(
-    grid: Grid,
-    out: Path,
+def make_grid(
+    data: Path,
     *,
-    resume: bool = False,
-    overwrite: bool = False,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, text: None,
-) -> Outcome:
-    """Compute the cells of a grid, and write tables, plots and a report of all that is there.
-
-    Methods are given a task without the truth of its test samples. Inputs are chosen on the
-    training samples of each split.
+    datasets: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    seeds: int = 5,
+    quick: bool = False,
+    inputs: Sequence[str] = (),
+    pool: str = "auto",
+    scaling: str = "standard",
+) -> Grid:
+    """Read the data sets of a folder, and choose methods by name.
 
     Parameters
     ----------
-    grid
-        What is to be computed.
-    out
-        Folder for the results.
-    resume
-        Compute only what is missing there. Results of other methods, data sets or seeds stay.
-    overwrite
-        Remove the results of an earlier run first.
-    on_progress
-        Called with the number of cells that are done, that of all, and what is being done.
+    data, datasets
+        The folder, and which of its data sets; see `find_sources`.
+    methods
+        Names of methods; those of `expression.methods.USUAL` where empty.
+    splits, inputs, pool, scaling
+        See :class:`Grid`; the usual ones where empty.
+    seeds
+        How many.
+    quick
+        Take the first two data sets in a reduced form, small networks, few inputs and one seed.
 
     Raises
     ------
     ValueError
-        If the grid is empty or asks for what there is not, or results are there already or belong
-        to other data or settings.
-    Interrupted
-        If the process was told to stop; what was computed is in the folder.
+        If there is no such data set, method, or choice of inputs.
     """
-    jobs = _jobs(grid)
-    out = FilePath(out)
-    record = _record(grid)
-    folder.check(out, record, resume=resume, overwrite=overwrite)
-    folder.start(out, record, overwrite=overwrite)
-    failures: list[Failure] = []
-    done, total = 0, sum(len(job.inputs) for job in jobs) * len(grid.methods)
-    with interrupts() as stopped:
-        for job in jobs:
-            ats = [_at(job, inputs, name) for inputs in job.inputs for name in grid.methods]
-            pending = {at for at in ats if not STORE.has(out, at)}
-            done += len(ats) - len(pending)
-            for at, problem in _problems(job, grid, pending, failures):
-                if stopped():
-                    raise Interrupted(str(out))
-                on_progress(done, total, f"{at.dataset}, {at.genes}, {at.method}, seed {at.seed}")
-                make_room()
-                make = partial(_cell, at, problem, grid.methods[at.method])
-                failures += compute(STORE, out, at, make)
-                done += 1
-            write_failures(out, failures)
-    notes = [*grid.notes, *(note for source in grid.sources for note in source.notes)]
-    on_progress(total, total, "writing tables and plots")
-    known = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
-    return finish(STORE, out, failures, notes, known, leaderboard.make_page)
+    chosen = choose("method", methods or USUAL, all_methods(quick=quick))
+    wanted = tuple(inputs) or (QUICK_INPUTS if quick else USUAL_INPUTS)
+    for text in wanted:
+        parse_inputs(text)
+    sources, notes = find_sources(data, datasets)
+    if quick:
+        sources, reduced = reduce(sources)
+        notes.append(reduced)
+    return Grid(
+        sources, chosen, wanted, tuple(splits), pool, scaling, 1 if quick else seeds, quick,
+        tuple(notes),
+    )  # fmt: skip
 
 
-def _jobs(grid: Grid) -> list[_Job]:
+def headline_tables(cells: Sequence[Cell]) -> list[Table]:
+    """Return the main scores of each data set, methods by inputs."""
+    tables = []
+    for group in sorted({group_of(cell.at) for cell in cells}):
+        found = {genes: of for (own, genes), of in by_method(cells) if own == group}
+        rows = [
+            (name, [mean_scores(of[name]) if name in of else "-" for of in found.values()])
+            for name in sorted({name for of in found.values() for name in of})
+        ]
+        title = f"{group.title}: correlation of gene ranks / per gene"
+        tables.append(Table("method", list(found), rows, title))
+    return tables
+
+
+def _jobs(grid: Grid) -> Iterator[Job]:
+    """Yield a job for each data set, split, seed and choice of inputs."""
     check_grid(grid.seeds, data_set=grid.sources, method=grid.methods, choice_of_inputs=grid.inputs)
     inputs = [parse_inputs(text) for text in grid.inputs]
-    jobs = []
     for source in grid.sources:
         # Labels that a data set lacks are nothing to ask of it.
         own = [each for each in inputs if set(each.labels) <= source.inputs.labels.keys()]
         for name, split in splits_of(source, grid.splits).items():
             # A first draw shows, before anything is computed, that the words can be followed.
             draw_problem(source, grid.pool, split, (), 0, scaling=grid.scaling)
-            jobs += [_Job(source, name, split, seed, own) for seed in range(grid.seeds)]
-    return jobs
+            for seed, chosen in product(range(grid.seeds), own):
+                places = [
+                    At(source.dataset, source.network, chosen.text, method, name, seed)
+                    for method in grid.methods
+                ]
+                prepare = partial(_problem, source, grid, split, chosen, seed)
+                make = partial(_cells, grid.methods)
+                yield Job(places, partial(one_by_one, prepare=prepare, make=make))
 
 
-def _problems(
-    job: _Job, grid: Grid, pending: set[At], failures: list[Failure]
-) -> Iterator[tuple[At, Problem]]:
-    """Make the problems of the cells that are missing; methods share them."""
-    drawn: dict[tuple[str, ...], Problem] = {}
-    for inputs in job.inputs:
-        own = sorted(at for at in pending if at.genes == inputs.text)
-        if not own:
-            continue
-        try:
-            if inputs.labels not in drawn:
-                drawn[inputs.labels] = draw_problem(
-                    job.source,
-                    grid.pool,
-                    job.split,
-                    inputs.labels,
-                    job.seed,
-                    scaling=grid.scaling,
-                )
-            problem = drawn[inputs.labels]
-            chosen = choose_inputs(problem.task, inputs, job.seed)
-        except (ValueError, FloatingPointError) as error:
-            failures += [Failure(at, str(error)) for at in own]
-            continue
-        for at in own:
-            yield at, problem._replace(task=chosen)
+def _problem(source: Source, grid: Grid, split: str, inputs: Inputs, seed: int) -> Problem:
+    problem = draw_problem(source, grid.pool, split, inputs.labels, seed, scaling=grid.scaling)
+    return problem._replace(task=choose_inputs(problem.task, inputs, seed))
 
 
-def _cell(at: At, problem: Problem, method: Method) -> Cell:
+def _cells(known: Mapping[str, Method], at: At, problem: Problem) -> list[Cell]:
     began = time.monotonic()
-    prediction = method.predict(problem.task, at.seed)
-    return measure(at, problem, prediction, time.monotonic() - began)
-
-
-def _at(job: _Job, inputs: Inputs, method: str) -> At:
-    source = job.source
-    return At(source.dataset, source.network, inputs.text, method, job.name, job.seed)
-
-
-def _record(grid: Grid) -> dict[str, Any]:
-    """Return what results depend on: software, data and settings."""
-    data = {
-        f"{each.dataset}/{each.network}": {
-            "expression": fingerprint((each.profiles, each.cohort)),
-            "embeddings": {},
-            "networks": {},
-        }
-        for each in grid.sources
-    }
-    run_of = {
-        "task": "expression",
-        "version": __version__,
-        "quick": grid.quick,
-        "pool": grid.pool,
-        "scaling": grid.scaling,
-    }
-    about = {name: {"about": method.about} for name, method in grid.methods.items()}
-    return {"run": run_of, "data": data, "methods": about}
+    prediction = known[at.method].predict(problem.task, at.seed)
+    return [measure(at, problem, prediction, time.monotonic() - began)]

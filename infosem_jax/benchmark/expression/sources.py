@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from infosem_jax._settings import hint
 from infosem_jax._typing import Path
 from infosem_jax.expression.choices import draw_split, landmark_pool, usual_split
 from infosem_jax.expression.profiles import (
@@ -19,7 +20,7 @@ from infosem_jax.expression.profiles import (
 )
 from infosem_jax.expression.readers import read_gene_table, read_profiles
 from infosem_jax.expression.splits import Split
-from infosem_jax.expression.task import Platforms, Problem, make_task
+from infosem_jax.expression.task import Platforms, Problem, make_task, platforms
 from infosem_jax.expression.units import describe_units, log_counts
 
 ENDINGS = (".npz", ".gct", ".gct.gz", ".gctx", ".h5ad")
@@ -61,11 +62,6 @@ class Source(NamedTuple):
         return platforms(self.profiles)[0]
 
 
-def platforms(profiles: Platforms) -> tuple[Profiles, Profiles]:
-    """Return the platform of the inputs and that of the targets."""
-    return (profiles, profiles) if isinstance(profiles, Profiles) else profiles
-
-
 def find_sources(folder: Path, wanted: Sequence[str] = ()) -> tuple[list[Source], list[str]]:
     """Read the data sets of a folder.
 
@@ -101,9 +97,7 @@ def find_sources(folder: Path, wanted: Sequence[str] = ()) -> tuple[list[Source]
 
     def load(name: str) -> tuple[Profiles, str]:
         if name not in files:
-            raise ValueError(
-                f"There is no data set {name!r} in {folder}; choose from {', '.join(files)}."
-            )
+            raise ValueError(f"There is no data set {name!r} in {folder}; {hint(name, files)}")
         if name not in known:
             profiles = read_profiles(files[name])._replace(name=name)
             if table is not None and identifier_kind(profiles.genes) != "symbol":

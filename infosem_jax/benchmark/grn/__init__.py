@@ -1,38 +1,8 @@
-"""How well a network agrees with known edges, and where the agreement comes from."""
+"""Methods of network inference compared on pairs, targets and regulators they have not seen."""
 
-from infosem_jax.benchmark.grn.controls import (
-    CONTROLS,
-    Control,
-    embedding_cosine,
-    random_embedding,
-    symbol_embedding,
-)
-from infosem_jax.benchmark.grn.splits import (
-    KINDS,
-    Kind,
-    Split,
-    Universe,
-    candidates,
-    read_split,
-    split,
-    training_labels,
-)
-from infosem_jax.grn.metrics import evaluate_edges, score_matrix
+from infosem_jax.benchmark.grn.methods import register
+from infosem_jax.benchmark.grn.runner import Grid, make_grid
+from infosem_jax.benchmark.runner import run_grid
+from infosem_jax.grn.baselines.problem import Problem
 
-__all__ = [
-    "CONTROLS",
-    "KINDS",
-    "Control",
-    "Kind",
-    "Split",
-    "Universe",
-    "candidates",
-    "embedding_cosine",
-    "evaluate_edges",
-    "random_embedding",
-    "read_split",
-    "score_matrix",
-    "split",
-    "symbol_embedding",
-    "training_labels",
-]
+__all__ = ["Grid", "Problem", "make_grid", "register", "run_grid"]

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn.cell import Cell
-from infosem_jax.benchmark.grn.compare import (
+from infosem_jax.grn.accuracy import Cell
+from infosem_jax.grn.paired import (
     HEADLINE,
     Group,
     best,
@@ -16,20 +16,13 @@ from infosem_jax.benchmark.grn.compare import (
     split_order,
     summary,
 )
+from infosem_jax.outputs.page import Table, interval, number, seconds
+from infosem_jax.scores import verdict
 
 CONTROL = "Control:"
 METRIC_NAMES = {HEADLINE: "per regulator", "auprc": "pooled"}
 
 Column: TypeAlias = tuple[str, Callable[[Any], str]]
-
-
-class Table(NamedTuple):
-    """A table in words: names of rows, the values beside them, and how rows are marked."""
-
-    title: str
-    columns: list[str]
-    rows: list[tuple[str, list[str]]]
-    text: str = ""
 
 
 class Board(NamedTuple):
@@ -92,35 +85,35 @@ def tables(board: Board) -> dict[str, dict[Group, Table]]:
     found: dict[str, dict[Group, Table]] = {"leaderboard": {}, "controls": {}, "data sets": {}}
     for group in board.groups:
         rows, on = of_group(board.rows, group), of_group(board.on_data_sets, group)
-        found["leaderboard"][group] = _leaderboard(group, rows)
+        found["leaderboard"][group] = _leaderboard(rows)
         versus = of_group(board.versus, group)
         if len(versus):
-            found["controls"][group] = _versus(group, versus, list(rows["method"]))
-        found["data sets"][group] = _by_data_set(group, on, list(rows["method"]))
+            found["controls"][group] = _versus(versus, list(rows["method"]))
+        found["data sets"][group] = _by_data_set(on, list(rows["method"]))
     return found
 
 
-def _leaderboard(group: Group, rows: pd.DataFrame) -> Table:
+def _leaderboard(rows: pd.DataFrame) -> Table:
     columns: list[Column] = [
         ("Per regulator", lambda r: _interval(r, HEADLINE, 2)),
-        ("sd", lambda r: _number(r[f"{HEADLINE}_sd"], 2)),
-        ("Chance", lambda r: _number(r[f"{HEADLINE}_chance"], 2)),
-        ("Pooled", lambda r: _number(r["auprc_ratio"], 2)),
-        ("by regulator", lambda r: _number(r["auprc_ratio_regulator_mean"], 2)),
-        ("by target", lambda r: _number(r["auprc_ratio_target_mean"], 2)),
+        ("sd", lambda r: number(r[f"{HEADLINE}_sd"], 2)),
+        ("Chance", lambda r: number(r[f"{HEADLINE}_chance"], 2)),
+        ("Pooled", lambda r: number(r["auprc_ratio"], 2)),
+        ("by regulator", lambda r: number(r["auprc_ratio_regulator_mean"], 2)),
+        ("by target", lambda r: number(r["auprc_ratio_target_mean"], 2)),
         ("AUPRC", lambda r: _interval(r, "auprc", 3)),
-        ("AUROC", lambda r: _number(r["auroc"], 3)),
-        ("EPR", lambda r: _number(r["epr"], 2)),
-        ("Hit at 1 %", lambda r: _number(r["hit_at_1pct"], 3)),
-        ("Seconds", lambda r: _seconds(r["seconds"])),
+        ("AUROC", lambda r: number(r["auroc"], 3)),
+        ("EPR", lambda r: number(r["epr"], 2)),
+        ("Hit at 1 %", lambda r: number(r["hit_at_1pct"], 3)),
+        ("Seconds", lambda r: seconds(r["seconds"])),
         ("Cells", lambda r: f"{r['cells']} of {r['of_cells']}" + " †" * bool(r["partial"])),
     ]
-    rate = _number(float(rows["base_rate"].mean()), 4)
+    rate = number(float(rows["base_rate"].mean()), 4)
     text = f"{rows['of_data_sets'].max()} data sets; share of true edges {rate}."
-    return Table(group.split, *_cells(rows, columns), text)
+    return Table("Method", *_cells(rows, columns), text=text)
 
 
-def _versus(group: Group, rows: pd.DataFrame, order: Sequence[str]) -> Table:
+def _versus(rows: pd.DataFrame, order: Sequence[str]) -> Table:
     by = {(row["method"], row["metric"]): row for row in rows.to_dict("records")}
     values = []
     for method in order:
@@ -143,7 +136,7 @@ def _versus(group: Group, rows: pd.DataFrame, order: Sequence[str]) -> Table:
         for kind in METRIC_NAMES.values()
         for name in ("Difference", "Ratio", "Won", "Verdict")
     ]
-    return Table(group.split, [*columns, "Left out"], values, text)
+    return Table("Method", [*columns, "Left out"], values, text=text)
 
 
 def _compared(row: Mapping[str, Any] | None) -> list[str]:
@@ -154,25 +147,20 @@ def _compared(row: Mapping[str, Any] | None) -> list[str]:
         _interval(row, "difference", digits, sign=True),
         _interval(row, "ratio", 2),
         f"{row['won']} of {row['pairs']}",
-        verdict(row),
+        verdict(row["difference_low"], row["difference_high"]),
     ]
 
 
-def verdict(row: Mapping[str, Any]) -> str:
-    low, high = row["difference_low"], row["difference_high"]
-    return "–" if np.isnan(low) else "above" if low > 0 else "below" if high < 0 else "open"
-
-
-def _by_data_set(group: Group, rows: pd.DataFrame, order: Sequence[str]) -> Table:
+def _by_data_set(rows: pd.DataFrame, order: Sequence[str]) -> Table:
     by = {(row["method"], row["dataset"]): row for row in rows.to_dict("records")}
     names = sorted(rows["dataset"].unique())
     columns = [f"{name}, {kind}" for name in names for kind in ("per regulator", "pooled")]
     values = []
     for method in order:
         of = [by.get((method, name)) for name in names]
-        texts = [(_interval(r, HEADLINE, 2), _number(r["auprc_ratio"], 2)) if r else () for r in of]
+        texts = [(_interval(r, HEADLINE, 2), number(r["auprc_ratio"], 2)) if r else () for r in of]
         values.append((method, [text for pair in texts for text in pair or ("–", "–")]))
-    return Table(group.split, columns, values)
+    return Table("Method", columns, values)
 
 
 def glance(board: Board) -> list[Table]:
@@ -188,7 +176,7 @@ def glance(board: Board) -> list[Table]:
         rank = value.agg(["size", "mean"]).sort_values(["size", "mean"], ascending=False)
         order = [*rank.index, *sorted(set(rows["method"]) - set(rank.index))]
         values = [(m, [_glimpse(by.get((m, name))) for name in splits]) for m in order]
-        found.append(Table(f"{network}, {genes}", splits, values))
+        found.append(Table("Method", splits, values, f"{network}, {genes}"))
     return found
 
 
@@ -196,10 +184,10 @@ def _glimpse(row: Mapping[str, Any] | None) -> str:
     """Score, interval and pooled score, on three lines."""
     if row is None:
         return "–"
-    low, high = (_number(row[f"{HEADLINE}_{end}"], 2) for end in ("low", "high"))
+    low, high = (number(row[f"{HEADLINE}_{end}"], 2) for end in ("low", "high"))
     mark = " †" * bool(row["partial"])
-    lines = [_number(row[HEADLINE], 2) + mark, f"{low} to {high}" if low != "–" else ""]
-    return "\n".join([*lines, f"pooled {_number(row['auprc_ratio'], 2)}"])
+    lines = [number(row[HEADLINE], 2) + mark, f"{low} to {high}" if low != "–" else ""]
+    return "\n".join([*lines, f"pooled {number(row['auprc_ratio'], 2)}"])
 
 
 def _cells(
@@ -210,18 +198,5 @@ def _cells(
     return [name for name, _ in columns], texts
 
 
-def _number(value: float, digits: int, *, sign: bool = False) -> str:
-    if np.isnan(value):
-        return "–"
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
-
-
 def _interval(row: Mapping[str, Any], key: str, digits: int, *, sign: bool = False) -> str:
-    value, low, high = (
-        _number(row[name], digits, sign=sign) for name in (key, f"{key}_low", f"{key}_high")
-    )
-    return value if low == "–" else f"{value} [{low}, {high}]"
-
-
-def _seconds(value: float) -> str:
-    return "–" if np.isnan(value) else f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+    return interval(row[key], row[f"{key}_low"], row[f"{key}_high"], digits, sign=sign)

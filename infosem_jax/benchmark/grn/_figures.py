@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from infosem_jax.benchmark.grn.compare import HEADLINE, split_order
+from infosem_jax.grn.paired import HEADLINE, split_order
 from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND
 
 PER_REGULATOR = "AUPRC ratio per regulator"
@@ -43,7 +43,7 @@ def bars(rows: pd.DataFrame, methods: Sequence[str], controls: Collection[str]) 
     Parameters
     ----------
     rows
-        Columns ``dataset, method`` and those of :func:`~infosem_jax.benchmark.grn.compare.summary`,
+        Columns ``dataset, method`` and those of :func:`~infosem_jax.grn.paired.summary`,
         made for each data set.
     methods
         The order of the methods, from the top.
@@ -95,7 +95,7 @@ def bias(rows: pd.DataFrame, controls: Collection[str]) -> Figure:
     Parameters
     ----------
     rows
-        Columns of :func:`~infosem_jax.benchmark.grn.compare.summary`, of one group.
+        Columns of :func:`~infosem_jax.grn.paired.summary`, of one group.
     controls
         Which methods are controls.
     """
@@ -171,7 +171,7 @@ def drops(rows: pd.DataFrame, controls: Collection[str]) -> Figure:
     Parameters
     ----------
     rows
-        Columns of :func:`~infosem_jax.benchmark.grn.compare.summary`, of one network and gene set.
+        Columns of :func:`~infosem_jax.grn.paired.summary`, of one network and gene set.
     controls
         Which methods are controls.
     """

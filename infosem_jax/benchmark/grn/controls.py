@@ -1,8 +1,7 @@
 """Scores that know no mechanism, which every method has to beat.
 
-Each control is a function ``(data, universe, labels, seed) -> scores``, as every method of the
-benchmark: ``labels`` are 1 and 0 in training and NaN elsewhere, scores are [regulators, genes] and
-larger for a more likely edge. Labels are read from there only, never from ``universe.truth``.
+Each control is a function of a `Problem`: ``labels`` are 1 and 0 in training and NaN elsewhere, and
+scores are [regulators, genes] and larger for a more likely edge.
 """
 
 from collections.abc import Callable
@@ -13,11 +12,11 @@ import numpy as np
 from jaxtyping import Float
 
 from infosem_jax._typing import Names
-from infosem_jax.benchmark.grn.splits import Universe
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import Embedding, align_embedding, embedding
+from infosem_jax.grn.baselines.problem import Problem, Scores
 
-Control: TypeAlias = Callable[[Dataset, Universe, np.ndarray, int], np.ndarray]
+Control: TypeAlias = Callable[[Problem], Scores]
 
 # Below this the inverse of the covariance would lose its digits.
 _LEAST_SHRINKAGE = 1e-6
@@ -26,50 +25,30 @@ _LEAST_SHRINKAGE = 1e-6
 _RIDGE = 0.95
 
 
-def random(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-) -> Float[np.ndarray, "regulators genes"]:
+def random(problem: Problem) -> Scores:
     """Score pairs at random."""
-    return np.random.default_rng(seed).uniform(size=labels.shape)
+    return np.random.default_rng(problem.seed).uniform(size=problem.labels.shape)
 
 
-def regulator_positive_rate(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-) -> Float[np.ndarray, "regulators genes"]:
+def regulator_positive_rate(problem: Problem) -> Scores:
     """Score every pair of a regulator by the share of known edges among its training pairs.
 
     Regulators without a training pair get the share over all training pairs, and every pair gets 0
     where there is none.
     """
-    return _positive_rate(labels, 1)
+    return _positive_rate(problem.labels, 1)
 
 
-def target_positive_rate(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-) -> Float[np.ndarray, "regulators genes"]:
+def target_positive_rate(problem: Problem) -> Scores:
     """Score every pair of a target by the share of known edges among its training pairs.
 
     Targets without a training pair get the share over all training pairs, and every pair gets 0
     where there is none.
     """
-    return _positive_rate(labels, 0)
+    return _positive_rate(problem.labels, 0)
 
 
-def regulator_variance(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-) -> Float[np.ndarray, "regulators genes"]:
+def regulator_variance(problem: Problem) -> Scores:
     """Score every pair of a regulator by the variance of its expression over cells.
 
     Raises
@@ -77,17 +56,12 @@ def regulator_variance(
     ValueError
         On z-scores, whose variance is the same for all genes; and if a gene was not measured.
     """
-    _check_scale(data, "variance")
-    variance = _expression(data, universe.regulators).var(0)
-    return np.broadcast_to(variance[:, None], labels.shape).copy()
+    _check_scale(problem.data, "variance")
+    variance = _expression(problem.data, problem.regulators).var(0)
+    return np.broadcast_to(variance[:, None], problem.labels.shape).copy()
 
 
-def target_mean(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-) -> Float[np.ndarray, "regulators genes"]:
+def target_mean(problem: Problem) -> Scores:
     """Score every pair of a target by the mean of its expression over cells.
 
     Raises
@@ -95,57 +69,37 @@ def target_mean(
     ValueError
         On z-scores, whose mean is the same for all genes; and if a gene was not measured.
     """
-    _check_scale(data, "mean")
-    return np.broadcast_to(_expression(data, universe.genes).mean(0), labels.shape).copy()
+    _check_scale(problem.data, "mean")
+    return np.broadcast_to(
+        _expression(problem.data, problem.genes).mean(0), problem.labels.shape
+    ).copy()
 
 
-def correlation(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-) -> Float[np.ndarray, "regulators genes"]:
+def correlation(problem: Problem) -> Scores:
     """Score pairs by Pearson's correlation over cells, negative ones lowest."""
     return _correlation(
-        _standardise(_expression(data, universe.regulators)),
-        _standardise(_expression(data, universe.genes)),
+        _standardise(_expression(problem.data, problem.regulators)),
+        _standardise(_expression(problem.data, problem.genes)),
     )
 
 
-def spearman(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-) -> Float[np.ndarray, "regulators genes"]:
+def spearman(problem: Problem) -> Scores:
     """Score pairs by the correlation of ranks over cells, negative ones lowest."""
     from scipy.stats import rankdata
 
-    ranks = rankdata(_expression(data, universe.genes), axis=0)
-    place = {gene: i for i, gene in enumerate(universe.genes)}
-    rows = [place[regulator] for regulator in universe.regulators]
+    ranks = rankdata(_expression(problem.data, problem.genes), axis=0)
+    place = {gene: i for i, gene in enumerate(problem.genes)}
+    rows = [place[regulator] for regulator in problem.regulators]
     z = _standardise(ranks)
     return _correlation(z[:, rows], z)
 
 
-def partial_correlation(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-    *,
-    shrinkage: float | None = None,
-) -> Float[np.ndarray, "regulators genes"]:
+def partial_correlation(problem: Problem, *, shrinkage: float | None = None) -> Scores:
     """Score pairs by their partial correlation given all expressed genes, negative ones lowest.
 
     ``-P_rt / sqrt(P_rr P_tt)`` with ``P = ((1 - s) C + s I)^-1``, where ``C`` is the correlation of
     genes over cells. Only the rows of regulators are formed, so memory is regulators x genes and
     the smaller of cells and genes x genes.
-
-    Parameters
-    ----------
-    data, universe, labels, seed
-        As every control.
     shrinkage
         The share ``s`` of the identity, above 0 and at most 1; None takes Ledoit and Wolf's.
 
@@ -159,15 +113,15 @@ def partial_correlation(
 
     if shrinkage is not None and not 0 < shrinkage <= 1:
         raise ValueError(f"Expected a shrinkage above 0 and at most 1, found {shrinkage}.")
-    z = _standardise(data.x.astype(np.float64))
+    z = _standardise(problem.data.x.astype(np.float64))
     s = float(ledoit_wolf_shrinkage(z, assume_centered=True)) if shrinkage is None else shrinkage
     s = max(s, _LEAST_SHRINKAGE)
     _, size, directions = svd(z, full_matrices=False)
     # P is 1 / s, and something else in the directions that the cells span.
     extra = 1 / ((1 - s) * size**2 / len(z) + s) - 1 / s
-    regulators = directions[:, _columns(data, universe.regulators)]
-    genes = directions[:, _columns(data, universe.genes)]
-    same = np.asarray(universe.regulators)[:, None] == np.asarray(universe.genes)
+    regulators = directions[:, _columns(problem.data, problem.regulators)]
+    genes = directions[:, _columns(problem.data, problem.genes)]
+    same = np.asarray(problem.regulators)[:, None] == np.asarray(problem.genes)
     precision = (regulators * extra[:, None]).T @ genes + same / s
     own, other = (1 / s + extra @ v**2 for v in (regulators, genes))
     return -precision / np.sqrt(own[:, None] * other)
@@ -185,32 +139,22 @@ def embedding_cosine(vectors: Embedding) -> Control:
         From the control, if no gene of the universe has a vector.
     """
 
-    def cosine(
-        data: Dataset,
-        universe: Universe,
-        labels: Float[np.ndarray, "regulators genes"],
-        seed: int = 0,
-    ) -> Float[np.ndarray, "regulators genes"]:
-        found, known = align_embedding(vectors, universe.genes)
+    def cosine(problem: Problem) -> Scores:
+        found, known = align_embedding(vectors, problem.genes)
         centred = found.astype(np.float64) - found[known].mean(0, dtype=np.float64)
         norm = np.linalg.norm(centred, axis=1, keepdims=True)
         unit = np.divide(centred, norm, out=np.zeros_like(centred), where=norm > 0)
         unit[~known] = np.nan
-        place = {gene: i for i, gene in enumerate(universe.genes)}
-        return unit[[place[regulator] for regulator in universe.regulators]] @ unit.T
+        place = {gene: i for i, gene in enumerate(problem.genes)}
+        return unit[[place[regulator] for regulator in problem.regulators]] @ unit.T
 
     return cosine
 
 
-def symbol_cosine(
-    data: Dataset,
-    universe: Universe,
-    labels: Float[np.ndarray, "regulators genes"],
-    seed: int = 0,
-) -> Float[np.ndarray, "regulators genes"]:
+def symbol_cosine(problem: Problem) -> Scores:
     """Score pairs by how alike their symbols are spelt, as :func:`symbol_embedding` has it."""
-    control = embedding_cosine(symbol_embedding(universe.genes, seed=seed))
-    return control(data, universe, labels, seed)
+    control = embedding_cosine(symbol_embedding(problem.genes, seed=problem.seed))
+    return control(problem)
 
 
 def random_embedding(genes: Names, *, dimensions: int = 64, seed: int = 0) -> Embedding:
@@ -271,13 +215,8 @@ def symbol_embedding(genes: Names, *, dimensions: int = 64, seed: int = 0) -> Em
 
 
 def _absolute(control: Control) -> Control:
-    def absolute(
-        data: Dataset,
-        universe: Universe,
-        labels: Float[np.ndarray, "regulators genes"],
-        seed: int = 0,
-    ) -> Float[np.ndarray, "regulators genes"]:
-        return np.abs(control(data, universe, labels, seed))
+    def absolute(problem: Problem) -> Scores:
+        return np.abs(control(problem))
 
     return absolute
 

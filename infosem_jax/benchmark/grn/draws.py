@@ -7,7 +7,8 @@ from typing import NamedTuple
 import pandas as pd
 
 from infosem_jax.benchmark.grn.references import Loaded
-from infosem_jax.benchmark.grn.splits import KINDS, Split, Universe, candidates, read_split, split
+from infosem_jax.benchmark.registry import choose
+from infosem_jax.grn.splits import KINDS, Split, Universe, candidates, read_split, split
 
 PUBLISHED = "published:"
 
@@ -37,23 +38,21 @@ def check_splits(splits: Sequence[str], loaded: Iterable[Loaded]) -> None:
     ValueError
         If there is none, one of another kind, or a published one that no data set comes with.
     """
-    unknown = [name for name in splits if name not in KINDS and not name.startswith(PUBLISHED)]
-    if unknown or not splits:
-        raise ValueError(
-            f"Unknown split {', '.join(unknown) or '(none given)'}; choose from "
-            f"{', '.join(KINDS)} and {PUBLISHED}<name of a table split_*.csv>."
-        )
-    known = sorted({name for each in loaded for name in each.reference.published})
-    for name in splits:
-        if name not in KINDS and name.removeprefix(PUBLISHED) not in known:
-            raise ValueError(
-                f"No data set has a published split {name.removeprefix(PUBLISHED)!r}; there are "
-                f"{', '.join(known) or 'none'}."
-            )
+    published = {name for each in loaded for name in each.reference.published}
+    choose("split", splits, dict.fromkeys([*KINDS, *(PUBLISHED + n for n in sorted(published))]))
 
 
 def draw_tests(loaded: Loaded, splits: Sequence[str], seeds: int) -> tuple[list[Test], list[str]]:
     """Draw or read the splits of a data set.
+
+    Parameters
+    ----------
+    loaded
+        The data set.
+    splits
+        See `check_splits`.
+    seeds
+        How many draws of each kind.
 
     Returns
     -------

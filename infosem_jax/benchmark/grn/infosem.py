@@ -16,14 +16,14 @@ from infosem_jax.benchmark.grn.controls import (
     random_embedding,
     symbol_embedding,
 )
-from infosem_jax.benchmark.grn.method import Method, from_function
+from infosem_jax.benchmark.grn.method import Method
+from infosem_jax.benchmark.grn.stacking import stack
 from infosem_jax.data.gene_features import expression_embedding, join_embeddings
 from infosem_jax.data.io import Embedding
-from infosem_jax.embedding.function import nearest_pairs
+from infosem_jax.embedding.vectors import nearest_pairs
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.grn.config import Config, deepsem
 from infosem_jax.grn.fitting import fit_many
-from infosem_jax.grn.prepare import Priors
 from infosem_jax.grn.priors import (
     GeneEmbedding,
     GeneSimilarity,
@@ -32,7 +32,7 @@ from infosem_jax.grn.priors import (
     MeanAbsolute,
     Normal,
 )
-from infosem_jax.grn.priors.binding import Prior
+from infosem_jax.grn.priors.binding import Prior, Priors
 from infosem_jax.grn.priors.embedded import shuffled
 from infosem_jax.grn.result import Fit
 
@@ -43,14 +43,13 @@ REDUCED = Config(epochs=30, rate_networks=3e-4, rate_edges=6e-5)
 LABELLED = Config(rows="regulators", epochs=45, rate_priors=0.02)
 QUICK = {"epochs": 10}
 COMPONENTS = 32
-STACKING_RIDGE = 10.0
 # Of a gene, in a graph of like embeddings.
 NEIGHBOURS = 10
 
 # Scale of what networks of embeddings learn; next to nothing leaves the table of genes.
 TABLE_ONLY = 1e-3
 
-# Priors of a problem; several are fitted each, and their gates averaged (`_averaged`).
+# Priors of a problem; several are fitted each, and their gates stacked (`stacking.stack`).
 Build = Callable[[Problem], list[Priors]]
 
 
@@ -69,20 +68,6 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
             **options,
         )
 
-    def B(vectors: Callable[[Problem], Embedding], *, control: bool = False) -> Build:
-        def build(problem: Problem) -> list[Priors]:
-            prior = GeneSimilarity(vectors(problem), scale=SCALE)
-            return [Priors(shuffled(prior, problem.seed) if control else prior)]
-
-        return build
-
-    def roles(*, control: bool = False) -> Build:
-        def build(problem: Problem) -> list[Priors]:
-            prior = GeneEmbedding(problem.embeddings["text"], scale=SCALE)
-            return [Priors(shuffled(prior, problem.seed) if control else prior)]
-
-        return build
-
     text, biobert = (partial(_given, name) for name in ("text", "biobert"))
     found = {
         "deepsem": method(
@@ -100,54 +85,54 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
         ),
         "infosem_B": method(
             "InfoSEM-B: genes with like texts are expected to act on each other.",
-            B(text),
+            partial(_similar, vectors=text),
             needs=("text",),
         ),
         "infosem_B_shuffled": method(
-            "Control: InfoSEM-B with texts dealt to other genes.",
-            B(text, control=True),
+            "Control: InfoSEM-B with texts permuted among genes.",
+            partial(_similar, vectors=text, control=True),
             needs=("text",),
         ),
         "infosem_B_biobert": method(
             "InfoSEM-B with BioBERT vectors of gene symbols in place of texts.",
-            B(biobert),
+            partial(_similar, vectors=biobert),
             needs=("biobert",),
         ),
         "infosem_B_random": method(
             "Control: InfoSEM-B with random vectors.",
-            B(lambda problem: random_embedding(problem.data.genes, seed=problem.seed)),
+            partial(_similar, vectors=_random),
         ),
         "infosem_B_symbols": method(
             "Control: InfoSEM-B with vectors of the spelling of gene symbols.",
-            B(lambda problem: symbol_embedding(problem.data.genes, seed=0)),
+            partial(_similar, vectors=_spelling),
             knows_names=True,
         ),
         "infosem_B_roles": method(
             "InfoSEM-B with regulator and target roles learned from texts.",
-            roles(),
+            _roles,
             needs=("text",),
         ),
         "infosem_B_roles_shuffled": method(
-            "Control: the same with texts dealt to other genes.",
-            roles(control=True),
+            "Control: the same with texts permuted among genes.",
+            partial(_roles, control=True),
             needs=("text",),
         ),
         "infosem_C": method(
             "InfoSEM-C: labels are observations of the gates; genes are known by expression only.",
-            partial(_labelled, text=None),
+            partial(label_priors, text=None),
             labelled,
             uses="labels",
         ),
         "infosem_BC": method(
             "InfoSEM-BC: C, with texts as a prior of the effects and as features of genes.",
-            partial(_labelled, text="given"),
+            partial(label_priors, text="given"),
             labelled,
             uses="labels",
             needs=("text",),
         ),
         "infosem_BC_shuffled": method(
-            "Control: InfoSEM-BC with texts dealt to other genes.",
-            partial(_labelled, text="shuffled"),
+            "Control: InfoSEM-BC with texts permuted among genes.",
+            partial(label_priors, text="shuffled"),
             labelled,
             uses="labels",
             needs=("text",),
@@ -155,7 +140,7 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
     }
     for name, vectors in (("text", text), ("biobert", biobert)):
         found[f"{name}_cosine"] = Method(
-            partial(_cosine, vectors=vectors),
+            partial(map, partial(_cosine, vectors=vectors)),
             random=False,
             about=f"Control: how alike the {name} vectors of two genes are, without expression.",
             needs=(name,),
@@ -164,7 +149,7 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
 
 
 def embedding_methods(names: Sequence[str], *, quick: bool = False) -> dict[str, Method]:
-    """Return InfoSEM-B with embeddings of a problem, by name, and each dealt to other genes.
+    """Return InfoSEM-B with embeddings of a problem, by name, and with each permuted among genes.
 
     Parameters
     ----------
@@ -176,13 +161,14 @@ def embedding_methods(names: Sequence[str], *, quick: bool = False) -> dict[str,
     config = replace(REDUCED, **QUICK) if quick else REDUCED
     found = {}
     for name in names:
-        for form, build in (("B", _like), ("graph", _neighbours)):
+        for form in ("B", "graph"):
             for control in (False, True):
-                what = "dealt to other genes" if control else "as they are"
+                build: Build = partial(neighbour_priors, name=name, control=control)
+                if form == "B":
+                    build = partial(_similar, vectors=partial(_given, name), control=control)
+                what = "permuted among genes" if control else "as they are"
                 found[f"infosem_{form}_{name}{'_shuffled' * control}"] = Method(
-                    partial(
-                        _solve, build=partial(build, name=name, control=control), config=config
-                    ),
+                    partial(_solve, build=build, config=config),
                     about=f"{'Control: ' * control}InfoSEM-{form} with {name} vectors, {what}.",
                     settings={"epochs": config.epochs, "rows": config.rows},
                     needs=(name,),
@@ -191,19 +177,93 @@ def embedding_methods(names: Sequence[str], *, quick: bool = False) -> dict[str,
     return found
 
 
-def _like(problem: Problem, *, name: str, control: bool) -> list[Priors]:
-    prior = GeneSimilarity(_given(name, problem), scale=SCALE)
-    return [Priors(shuffled(prior, problem.seed) if control else prior)]
+def neighbour_priors(problem: Problem, *, name: str, control: bool = False) -> list[Priors]:
+    """Return a graph prior of nearest neighbours among the genes of a problem.
 
-
-def _neighbours(problem: Problem, *, name: str, control: bool) -> list[Priors]:
-    """Return a graph prior of nearest neighbours among the genes of the problem."""
+    Parameters
+    ----------
+    problem
+        Its embeddings and genes count.
+    name
+        Which of the embeddings.
+    control
+        Permute the vectors among genes.
+    """
     known = set(problem.data.genes)
     vectors = GeneSimilarity(_given(name, problem))
     own = (shuffled(vectors, problem.seed) if control else vectors).embedding
     at = [i for i, gene in enumerate(own.names) if gene in known]
     graph = nearest_pairs([own.names[i] for i in at], own.vectors[at], NEIGHBOURS)
     return [Priors(GraphPrior(graph, scale=SCALE))]
+
+
+def label_priors(problem: Problem, text: str | None) -> list[Priors]:
+    """Return priors of C, and of BC where there are texts, from the narrowest to the widest.
+
+    What labels say of genes by themselves, of their expression, and of their texts may or may not
+    carry over to other pairs; the validation labels decide how much each of these counts.
+
+    Parameters
+    ----------
+    problem
+        Its training labels, expression and texts count.
+    text
+        ``given``; ``shuffled``, with texts permuted among genes; or None, for C.
+    """
+    row, column = np.nonzero(~np.isnan(problem.labels))
+    table = pd.DataFrame(
+        {
+            "source": np.asarray(problem.regulators)[row],
+            "target": np.asarray(problem.genes)[column],
+            "label": problem.labels[row, column],
+        }
+    )
+    data = _with_regulators(problem)
+    vectors = expression_embedding(data, components=min(COMPONENTS, min(data.x.shape) - 1))
+    pairs = ["correlation", "partial_correlation_ridge"]
+    controls = {name: CONTROLS[name] for name in pairs}
+    effect: Prior = Normal(SCALE)
+    wide = None
+    if text is not None:
+        similarity = GeneSimilarity(_given("text", problem), scale=SCALE)
+        effect = shuffled(similarity, problem.seed) if text == "shuffled" else similarity
+        controls["text"] = embedding_cosine(effect.embedding)
+        wide = join_embeddings(data.genes, effect.embedding, vectors)
+    whole = problem._replace(genes=data.genes)
+    whole = whole._replace(labels=np.full((len(whole.regulators), len(data.genes)), np.nan))
+    features = {
+        name: pd.DataFrame(
+            control(whole), pd.Index(whole.regulators), pd.Index(whole.genes)
+        ).fillna(0.0)
+        for name, control in controls.items()
+    }
+    edges = [
+        LearnedEdges(table, vectors, features, weight_scale=TABLE_ONLY),
+        LearnedEdges(table, vectors, features),
+    ]
+    if wide is not None:
+        edges.append(LearnedEdges(table, wide, features))
+    return [Priors(effect, edge) for edge in edges]
+
+
+def _similar(
+    problem: Problem, *, vectors: Callable[[Problem], Embedding], control: bool = False
+) -> list[Priors]:
+    prior = GeneSimilarity(vectors(problem), scale=SCALE)
+    return [Priors(shuffled(prior, problem.seed) if control else prior)]
+
+
+def _roles(problem: Problem, *, control: bool = False) -> list[Priors]:
+    prior = GeneEmbedding(problem.embeddings["text"], scale=SCALE)
+    return [Priors(shuffled(prior, problem.seed) if control else prior)]
+
+
+def _random(problem: Problem) -> Embedding:
+    return random_embedding(problem.data.genes, seed=problem.seed)
+
+
+def _spelling(problem: Problem) -> Embedding:
+    return symbol_embedding(problem.data.genes, seed=0)
 
 
 def _solve(
@@ -227,39 +287,11 @@ def _solve(
             }
             for j in alike:
                 own = [fits[name] for name in priors if name.split()[0] == str(j)]
-                results[j] = _averaged(own, problems[j]) if len(own) > 1 else own[0]
+                results[j] = own[-1]
+                if len(own) > 1:
+                    gates = [fit[""] for fit in own]
+                    results[j] = {**own[-1], "": stack(gates, problems[j].validation)}
         yield results.pop(i)
-
-
-def _averaged(fits: list[dict[str, Scores]], problem: Problem) -> dict[str, Scores]:
-    """Average the log-odds of gates, weighted as best predicts the validation labels.
-
-    Weights are at least 0 and maximise the likelihood of a logistic regression (with a ridge
-    towards equal weights); equal where there are no validation labels.
-    """
-    from scipy.optimize import minimize
-    from scipy.special import expit, log_expit, logit
-
-    log_odds = np.stack([logit(np.clip(fit[""], 1e-7, 1 - 1e-7)) for fit in fits])
-    equal = np.full(len(fits), 1 / len(fits))
-    known = ~np.isnan(problem.validation)
-    y, x = problem.validation[known], log_odds[:, known]
-    if not 0 < y.sum() < len(y):
-        return {**fits[-1], "": expit(np.tensordot(equal, log_odds, 1))}
-
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        score = theta[0] + theta[1:] @ x
-        away = theta[1:] - equal
-        value = -(y * log_expit(score) + (1 - y) * log_expit(-score)).sum()
-        error = expit(score) - y
-        gradient = np.concatenate([[error.sum()], x @ error + STACKING_RIDGE * away])
-        return value + 0.5 * STACKING_RIDGE * away @ away, gradient
-
-    bounds = [(None, None)] + [(0, None)] * len(fits)
-    best = minimize(loss, np.concatenate([[0.0], equal]), jac=True, bounds=bounds).x
-    if not best[1:].any():
-        best[1:] = equal
-    return {**fits[-1], "": expit(best[0] + np.tensordot(best[1:], log_odds, 1))}
 
 
 def _with_regulators(problem: Problem):
@@ -284,54 +316,9 @@ def _read(fitted: Fit, problem: Problem) -> dict[str, Scores]:
     return {"": weight, "prior": prior} if np.ptp(prior) > 0 else {"": weight}
 
 
-def _labelled(problem: Problem, text: str | None) -> list[Priors]:
-    """Return priors of C, and of BC where there are texts, from the narrowest to the widest.
-
-    What labels say of genes by themselves, of their expression, and of their texts may or may not
-    carry over to other pairs; the validation labels decide how much each of these counts.
-    """
-    row, column = np.nonzero(~np.isnan(problem.labels))
-    table = pd.DataFrame(
-        {
-            "source": np.asarray(problem.regulators)[row],
-            "target": np.asarray(problem.genes)[column],
-            "label": problem.labels[row, column],
-        }
-    )
-    data = _with_regulators(problem)
-    vectors = expression_embedding(data, components=min(COMPONENTS, min(data.x.shape) - 1))
-    pairs = ["correlation", "partial_correlation_ridge"]
-    controls = {name: from_function(CONTROLS[name]) for name in pairs}
-    effect: Prior = Normal(SCALE)
-    wide = None
-    if text is not None:
-        similarity = GeneSimilarity(_given("text", problem), scale=SCALE)
-        effect = shuffled(similarity, problem.seed) if text == "shuffled" else similarity
-        controls["text"] = from_function(embedding_cosine(effect.embedding))
-        wide = join_embeddings(data.genes, effect.embedding, vectors)
-    whole = problem._replace(genes=data.genes)
-    whole = whole._replace(labels=np.full((len(whole.regulators), len(data.genes)), np.nan))
-    features = {
-        name: pd.DataFrame(
-            next(iter(solve([whole]))), pd.Index(whole.regulators), pd.Index(whole.genes)
-        ).fillna(0.0)
-        for name, solve in controls.items()
-    }
-    edges = [
-        LearnedEdges(table, vectors, features, weight_scale=TABLE_ONLY),
-        LearnedEdges(table, vectors, features),
-    ]
-    if wide is not None:
-        edges.append(LearnedEdges(table, wide, features))
-    return [Priors(effect, edge) for edge in edges]
-
-
 def _given(name: str, problem: Problem) -> Embedding:
     return problem.embeddings[name]
 
 
-def _cosine(
-    problems: Sequence[Problem], vectors: Callable[[Problem], Embedding]
-) -> Iterator[Scores]:
-    for problem in problems:
-        yield from from_function(embedding_cosine(vectors(problem)))([problem])
+def _cosine(problem: Problem, *, vectors: Callable[[Problem], Embedding]) -> Scores:
+    return embedding_cosine(vectors(problem))(problem)

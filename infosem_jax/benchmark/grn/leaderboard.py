@@ -1,38 +1,54 @@
 """What readers of a benchmark see: ``table.md``, plots, and ``report.html``."""
 
-import re
 from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from infosem_jax._typing import Path
 from infosem_jax.benchmark.grn._board import (
     METRIC_NAMES,
     Board,
-    Table,
     about_of,
     glance,
     make_board,
     of_group,
     of_network,
     tables,
-    verdict,
 )
-from infosem_jax.benchmark.grn.cell import Cell
-from infosem_jax.benchmark.grn.compare import Group
-from infosem_jax.data._files import atomic_write
+from infosem_jax.grn.accuracy import Cell
 from infosem_jax.grn.metrics import UNIVERSE
-from infosem_jax.outputs.page import counted
-from infosem_jax.outputs.render import render
+from infosem_jax.grn.paired import Group
+from infosem_jax.outputs.page import Page, Picture, Section, counted
+from infosem_jax.scores import verdict
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CURVES = 5
-_PLOTS = ("bars", "bias", "precision-recall", "drops")
+_CAPTIONS = {
+    "bars": "Score per regulator on each data set",
+    "bias": "Pooled score against score per regulator",
+    "drops": "Scores by split",
+    "precision-recall": "Precision over recall",
+}
+_LEADERBOARD = (
+    "AUPRC ratio per regulator (1 is about chance), with its 95 % interval, and the pooled ratio "
+    "below it. Methods are in order of their mean over the splits with labels held out; controls, "
+    "in italics, know no mechanism. † lacks data sets."
+)
+_BIAS = (
+    "Each point is a method. Above the diagonal the pooled score is larger than the score per "
+    "regulator: part of it comes from preferring regulators with many known edges, which is bias "
+    "and no mechanism."
+)
+_DROPS = (
+    "The methods that learn from labels, on each split: what knows mechanisms stays, what knows "
+    "single genes drops when these are new."
+)
+_RECALLS = (
+    "The methods with the highest pooled AUPRC and the best control, averaged over data sets."
+)
 
 RULES = {
     "What is ranked": UNIVERSE.replace("{score}", "score"),
@@ -80,87 +96,74 @@ RULES = {
 }
 
 
-def write(
-    out: Path,
-    cells: list[Cell],
+def make_page(
+    cells: Sequence[Cell],
     *,
-    notes: list[str],
-    about: dict[str, str],
-    versions: dict[str, Any],
-) -> None:
-    """Write ``table.md``, ``plots/*.png`` and ``report.html``, each file whole or not at all.
+    notes: Sequence[str],
+    about: Mapping[str, str],
+    versions: Mapping[str, Any],
+) -> Page:
+    """Bring cells into tables and figures, see `benchmark.runner.MakePage`.
 
-    Plots of an earlier run that this one does not draw are removed.
-
-    Parameters
-    ----------
-    out
-        An existing folder.
-    cells
-        What was measured.
-    notes
-        Sentences that readers need: reduced sizes, what was skipped, what failed.
-    about
-        A sentence for each method; methods whose sentence starts with "Control:" are controls. A
-        read-out ``method.name`` without a sentence has that of its method.
-    versions
-        Software and hardware, by name.
+    Methods whose sentence in ``about`` starts with "Control:" are controls; a read-out
+    ``method.name`` without a sentence has that of its method.
 
     Raises
     ------
     ValueError
         If there are no cells, or cells that do not go together.
     """
-    out = FilePath(out)
-    board = make_board(cells, about)
-    figures = _draw(out / "plots", board, cells)
-    with atomic_write(out / "table.md") as draft:
-        draft.write_text(_markdown(board, notes, about, versions), encoding="utf-8")
-    with atomic_write(out / "report.html") as draft:
-        draft.write_text(_page(board, figures, notes, about, versions), encoding="utf-8")
-
-
-def _draw(folder: FilePath, board: Board, cells: Sequence[Cell]) -> dict[tuple, str]:
-    """Write every figure as PNG, and return them as SVG by kind and what they are of."""
     from infosem_jax.benchmark.grn import _figures
-    from infosem_jax.outputs.page import svg
 
-    folder.mkdir(exist_ok=True)
-    drawn: dict[tuple, str] = {}
-    files: set[str] = set()
+    board, curves = make_board(cells, about), _curves(cells)
+    found, controls = tables(board), board.controls
 
-    def keep(kind: str, of: tuple[str, ...], figure: "Figure") -> None:
-        name = _file_name(kind, of)
-        while f"{name}.png" in files:
-            name += "_"
-        files.add(f"{name}.png")
-        with atomic_write(folder / f"{name}.png") as draft:
-            figure.savefig(draft, dpi=130, facecolor="white")
-        # The layout stays as it was solved for the first file.
-        figure.set_layout_engine("none")
-        drawn[(kind, *of)] = svg(figure, f"f{len(files)}")
+    def picture(kind: str, of: tuple[str, ...], figure: "Figure", *, wide: bool = False) -> Picture:
+        name = "_".join([kind, *(part[:60] for part in of)])
+        return Picture(figure, f"{_CAPTIONS[kind]}, {', '.join(of)}.", wide, name)
 
-    curves = _curves(cells)
+    metrics, biases, versus, each, recalls = [], [], [], [], []
     for group in board.groups:
+        of = ", ".join(group)
         rows, on = of_group(board.rows, group), of_group(board.on_data_sets, group)
-        keep("bars", group, _figures.bars(on, list(rows["method"]), board.controls))
-        keep("bias", group, _figures.bias(rows, board.controls))
-        shown = {name: curves[group, name] for name in _leaders(rows, board.controls)}
-        rate = float(rows["base_rate"].mean())
-        keep("precision-recall", group, _figures.precision_recall(shown, board.controls, rate))
+        metrics.append(Section(of, tables=[found["leaderboard"][group]], folded=True))
+        biases.append(picture("bias", group, _figures.bias(rows, controls)))
+        if group in found["controls"]:
+            versus.append(Section(of, tables=[found["controls"][group]]))
+        bars = picture("bars", group, _figures.bars(on, list(rows["method"]), controls), wide=True)
+        each.append(Section(of, (), [bars], [found["data sets"][group]], folded=bool(each)))
+        shown = {name: curves[group, name] for name in _leaders(rows, controls)}
+        figure = _figures.precision_recall(shown, controls, float(rows["base_rate"].mean()))
+        recall = picture("precision-recall", group, figure)
+        recalls.append(Section(of, pictures=[recall], folded=True))
+    drops = []
     for of in dict.fromkeys(group[:2] for group in board.groups):
         labelled = _labelled(of_network(board.rows, *of))
         if len(set(labelled["split"])) > 1:
-            keep("drops", of, _figures.drops(labelled, board.controls))
-    for old in folder.glob("*.png"):
-        if old.name.startswith(tuple(f"{kind}_" for kind in _PLOTS)) and old.name not in files:
-            old.unlink()
-    return drawn
-
-
-def _file_name(kind: str, of: Collection[str]) -> str:
-    parts = [re.sub(r"[^\w.+=-]", "-", part)[:60] for part in of]
-    return "_".join([kind, *parts])
+            drops.append(picture("drops", of, _figures.drops(labelled, controls), wide=True))
+    sections = [
+        Section("Leaderboard", [_LEADERBOARD], tables=glance(board)),
+        Section("All metrics", parts=metrics),
+        Section("Where pooled scores come from", [_BIAS], biases),
+        *([Section("What is left on unseen genes", [_DROPS], drops)] if drops else []),
+        Section(
+            "Do methods beat their controls?",
+            [] if versus else ["There is no pair of a method and a control to compare."],
+            parts=versus,
+        ),
+        Section("Each data set", parts=each),
+        Section("Precision and recall", [_RECALLS], parts=recalls),
+    ]
+    return Page(
+        "Benchmark of network inference",
+        "How well do methods tell who regulates whom, on genes they have seen and on genes they "
+        "have not?",
+        _overview(board),
+        notes,
+        sections,
+        {"Rules": RULES, "Methods": _sentences(board, about), "Versions": versions},
+        controls,
+    )
 
 
 def _curves(cells: Sequence[Cell]) -> dict[tuple[Group, str], np.ndarray]:
@@ -205,7 +208,7 @@ def _overview(board: Board) -> list[str]:
     for metric, name in METRIC_NAMES.items():
         of = board.versus.loc[board.versus["metric"] == metric].to_dict("records")
         if of:
-            verdicts = [verdict(row) for row in of]
+            verdicts = [verdict(row["difference_low"], row["difference_high"]) for row in of]
             sentences.append(
                 f"{name.capitalize()}, {verdicts.count('above')} of {len(of)} comparisons of a "
                 f"method with the best control are above it with their whole interval, "
@@ -214,69 +217,6 @@ def _overview(board: Board) -> list[str]:
     return sentences
 
 
-def _markdown(
-    board: Board, notes: Sequence[str], about: Mapping[str, str], versions: Mapping[str, Any]
-) -> str:
-    found = tables(board)
-    parts = ["# Benchmark of network inference", " ".join(_overview(board))]
-    parts += ["## Rules"] + [f"**{name}.** {_escape(text)}" for name, text in RULES.items()]
-    if notes:
-        parts += ["## Notes", "\n".join(f"- {_escape(note)}" for note in notes)]
-    for heading, kind in (
-        ("Leaderboard", "leaderboard"),
-        ("Do methods beat their controls?", "controls"),
-        ("Each data set", "data sets"),
-    ):
-        parts.append(f"## {heading}")
-        if not found[kind]:
-            parts.append("There is no pair of a method and a control to compare.")
-        for group, table in found[kind].items():
-            parts.append(f"### {_escape(', '.join(group))}")
-            parts += [_escape(table.text)] if table.text else []
-            parts.append(_rows_markdown(table, board.controls))
-    methods = [f"- **{_escape(m)}**: {_escape(text)}" for m, text in _sentences(board, about)]
-    parts += ["## Methods", "Controls are in italics in all tables.", "\n".join(methods)]
-    software = [f"- {_escape(name)}: {_escape(str(value))}" for name, value in versions.items()]
-    parts += ["## Versions", "\n".join(software)] if versions else []
-    return "\n\n".join(parts) + "\n"
-
-
-def _rows_markdown(table: Table, controls: Collection[str]) -> str:
-    lines = [["Method", *map(_escape, table.columns)], ["---"] + ["---:"] * len(table.columns)]
-    for method, values in table.rows:
-        name = _escape(method)
-        lines.append([f"*{name}*" if method in controls else name, *values])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _escape(text: str) -> str:
-    """Keep names from being taken for marks or HTML."""
-    return re.sub(r"([\\|<>*`\[\]]|\b_|_\b)", r"\\\1", " ".join(text.split()))
-
-
-def _sentences(board: Board, about: Mapping[str, str]) -> list[tuple[str, str]]:
+def _sentences(board: Board, about: Mapping[str, str]) -> dict[str, str]:
     names = sorted(board.rows["method"].unique(), key=lambda name: (name in board.controls, name))
-    return [(name, about_of(name, about) or "No description.") for name in names]
-
-
-def _page(
-    board: Board,
-    figures: Mapping[tuple, str],
-    notes: Sequence[str],
-    about: Mapping[str, str],
-    versions: Mapping[str, Any],
-) -> str:
-    return render(
-        "benchmark.html",
-        overview=_overview(board),
-        notes=notes,
-        glance=glance(board),
-        tables=tables(board),
-        figures=figures,
-        groups=board.groups,
-        drops=[key[1:] for key in figures if key[0] == "drops"],
-        controls=board.controls,
-        rules=RULES,
-        methods=_sentences(board, about),
-        versions=versions,
-    )
+    return {name: about_of(name, about) or "No description." for name in names}

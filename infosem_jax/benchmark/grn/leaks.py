@@ -14,10 +14,10 @@ import numpy as np
 from infosem_jax.benchmark.grn.method import Method
 from infosem_jax.benchmark.grn.problems import cut, labelled, read_outs, restrict, unlabelled
 from infosem_jax.benchmark.grn.references import Loaded
-from infosem_jax.benchmark.grn.splits import KINDS, Split, Universe, candidates, split
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.baselines.problem import Problem
+from infosem_jax.grn.splits import KINDS, Split, Universe, candidates, split
 
 REGULATORS, GENES, CELLS = 12, 60, 60
 # Standard deviations above orders at random that shuffled data cannot explain.

@@ -1,12 +1,8 @@
 """What the benchmark of networks has to know of a method."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
-import numpy as np
-
-from infosem_jax.benchmark.grn.controls import Control
-from infosem_jax.benchmark.grn.splits import Universe
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
 Uses: TypeAlias = Literal["expression", "labels"]
@@ -45,21 +41,3 @@ class Method(NamedTuple):
     settings: Mapping[str, str | int | float | bool] = {}
     needs: tuple[str, ...] = ()
     tested: bool = False
-
-
-def from_function(control: Control) -> Callable[[Sequence[Problem]], Iterator[Scores]]:
-    """Turn a function ``(data, universe, labels, seed) -> scores`` into one of many problems."""
-
-    def solve(problems: Sequence[Problem]) -> Iterator[Scores]:
-        for problem in problems:
-            candidate = np.asarray(problem.regulators)[:, None] != np.asarray(problem.genes)
-            universe = Universe(
-                problem.regulators,
-                problem.genes,
-                candidate,
-                np.zeros_like(candidate),
-                problem.data.name,
-            )
-            yield control(problem.data, universe, problem.labels, problem.seed)
-
-    return solve

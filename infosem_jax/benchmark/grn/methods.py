@@ -1,9 +1,10 @@
 """The methods that the benchmark knows, and how to add one."""
 
 import re
+from functools import partial
 
 from infosem_jax.benchmark.grn.controls import CONTROLS, Control
-from infosem_jax.benchmark.grn.method import Method, Uses, from_function
+from infosem_jax.benchmark.grn.method import Method, Uses
 
 
 def register(
@@ -22,7 +23,7 @@ def register(
     name
         What it is called in tables and files.
     method
-        A method, or a function ``(data, universe, labels, seed) -> scores``.
+        A method, or a function of a `Problem` that returns scores, [regulators, genes].
     uses, knows_names, random, about
         As of a :class:`Method`, for a function.
 
@@ -38,8 +39,7 @@ def register(
     if name in methods():
         raise ValueError(f"There is a method {name!r} already; choose another name.")
     if not isinstance(method, Method):
-        solve = from_function(method)
-        method = Method(solve, uses, knows_names, random, about)
+        method = Method(partial(map, method), uses, knows_names, random, about)
     METHODS[name] = method
 
 
@@ -81,7 +81,7 @@ _ABOUT = {
 def _controls() -> dict[str, Method]:
     return {
         name: Method(
-            from_function(control),
+            partial(map, control),
             "labels" if name.endswith("positive_rate") else "expression",
             knows_names=name == "symbol_cosine",
             random=name in ("random", "symbol_cosine"),

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn.splits import Split, Universe, training_labels
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.baselines.problem import Problem
+from infosem_jax.grn.splits import Split, Universe, training_labels
 
 
 def labelled(
@@ -19,7 +19,17 @@ def labelled(
     seed: int = 0,
     embeddings: Mapping[str, Embedding] = {},
 ) -> Problem:
-    """Make the problem of a method that learns from labels; those of the test stay behind."""
+    """Make the problem of a method that learns from labels; those of the test stay behind.
+
+    Parameters
+    ----------
+    data, universe, split
+        Expression, candidates with their labels, and which of these are for the test.
+    seed
+        Of all that is random in the method.
+    embeddings
+        Vectors of genes by name.
+    """
     return Problem(
         data,
         universe.regulators,
@@ -40,6 +50,13 @@ def unlabelled(
     """Make the problem of a method that learns from expression alone, for several networks at once.
 
     Its regulators are those of any of the networks, its genes all that are expressed.
+
+    Parameters
+    ----------
+    data, universes
+        Expression, and the candidates of each network.
+    seed, embeddings
+        See `labelled`.
     """
     regulators = tuple(sorted(set().union(*(universe.regulators for universe in universes))))
     genes = tuple(sorted(data.genes))
@@ -48,7 +65,15 @@ def unlabelled(
 
 
 def part_of(scores: np.ndarray, problem: Problem, universe: Universe) -> np.ndarray:
-    """Return the scores of the pairs of a network, from those of a problem that holds them."""
+    """Return the scores of the pairs of a network, from those of a problem that holds them.
+
+    Parameters
+    ----------
+    scores, problem
+        Scores of the pairs of a problem, [regulators, genes].
+    universe
+        Candidates of the network.
+    """
     rows = pd.Index(problem.regulators).get_indexer(pd.Index(universe.regulators))
     columns = pd.Index(problem.genes).get_indexer(pd.Index(universe.genes))
     return scores[np.ix_(rows, columns)]

@@ -2,15 +2,15 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from infosem_jax._settings import hint
 from infosem_jax._typing import Names, Path
-from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
+from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.gene_text import embed_genes, read_gene_text
 from infosem_jax.data.io import (
     Embedding,
@@ -19,6 +19,7 @@ from infosem_jax.data.io import (
     read_expression,
     read_network,
 )
+from infosem_jax.data.units import describe_units
 
 USUAL_GENES = "TFs+500"
 USUAL_NETWORK = "specific"
@@ -107,7 +108,7 @@ def find_references(
     there = sorted(path.name for path in folder.iterdir() if path.is_dir())
     for name in datasets:
         if name not in there:
-            raise ValueError(f"{folder}: no data set {name!r} there.{_near(name, there)}")
+            raise ValueError(f"{folder}: no data set {name!r} there; {hint(name, there)}")
     found: list[Reference] = []
     left_out: dict[str, str] = {}
     for name in datasets or [name for name in there if not name.startswith(".")]:
@@ -130,7 +131,7 @@ def find_references(
         if not any(name in reference.networks for reference in found):
             tables = folder.rglob("network_*.csv*")
             known = sorted({path.name.split(".csv")[0].removeprefix("network_") for path in tables})
-            raise ValueError(f"{folder}: no data set has a network {name!r}.{_near(name, known)}")
+            raise ValueError(f"{folder}: no data set has a network {name!r}; {hint(name, known)}")
     if not found:
         reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
         raise ValueError(
@@ -155,11 +156,11 @@ def load(reference: Reference) -> Loaded:
     data = read_expression(
         _expression(reference.folder) or reference.folder,
         regulators=regulators,
-        drop_constant=True,
         name=reference.dataset,
     )
-    if looks_like_counts(data.x):
-        _log.info("%s: these are counts; methods get log1p of counts per million", data.name)
+    units = describe_units(data.x)
+    if units.countable:
+        _log.info("%s: these are %s; methods get log1p of counts per million", data.name, units)
         data = data._replace(x=normalise(data, "log1p_cpm").x)
     return Loaded(reference, data, networks)
 
@@ -300,8 +301,3 @@ def _networks(folder: FilePath) -> dict[str, FilePath]:
 def _tables(folder: FilePath, start: str) -> dict[str, FilePath]:
     files = (*folder.glob(f"{start}*.csv"), *folder.glob(f"{start}*.csv.gz"))
     return {path.name.split(".csv")[0]: path for path in sorted(files)}
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else f" Choose from {', '.join(known) or 'none'}."

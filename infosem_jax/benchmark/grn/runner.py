@@ -1,44 +1,44 @@
-"""The grid of the benchmark: data sets x networks x splits x seeds x methods, a file for each cell.
+"""The grid of the benchmark: data sets x networks x splits x seeds x methods.
 
-Cells are written as soon as they are measured, each whole or not at all, so that a run that was
-stopped or killed at any moment goes on with what is missing.
+A method that learns from expression is solved once per data set and seed, on the regulators of all
+networks, whatever the networks and splits that it is then tested on; once per data set if it is not
+random. A method that learns from labels is given every network, split and seed of a data set at
+once. No method sees the truth, nor the labels of tested pairs.
 """
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import chain
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path as FilePath
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from infosem_jax import __version__
 from infosem_jax._typing import Path
-from infosem_jax.benchmark import folder
-from infosem_jax.benchmark.grid import (
-    Failure,
-    Outcome,
-    check_grid,
-    failed,
-    failure_notes,
-    write_failures,
-    write_tables,
-)
 from infosem_jax.benchmark.grn import leaderboard, leaks
-from infosem_jax.benchmark.grn.cell import STORE, At, Cell, measure
+from infosem_jax.benchmark.grn.cells import STORE
 from infosem_jax.benchmark.grn.draws import Test, check_splits, draw_tests
 from infosem_jax.benchmark.grn.method import Method
-from infosem_jax.benchmark.grn.methods import methods
+from infosem_jax.benchmark.grn.methods import methods as all_methods
 from infosem_jax.benchmark.grn.problems import cut, labelled, part_of, read_outs, unlabelled
-from infosem_jax.benchmark.grn.references import Loaded
-from infosem_jax.benchmark.grn.splits import KINDS
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.benchmark.grn.references import (
+    Loaded,
+    Reference,
+    add_embeddings,
+    find_embeddings,
+    find_references,
+    load,
+)
+from infosem_jax.benchmark.registry import choose
+from infosem_jax.benchmark.runner import Job, Plan, Result, Tell, check_grid
+from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
-from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.types import Progress
+from infosem_jax.grn.accuracy import At, Cell, measure
 from infosem_jax.grn.baselines.problem import Problem
+from infosem_jax.grn.paired import HEADLINE, split_order
+from infosem_jax.grn.splits import KINDS
+from infosem_jax.outputs.page import Table
 
 QUICK = {"regulators": 24, "genes": 120, "cells": 150}
 QUICK_DATASETS = 2
@@ -61,6 +61,9 @@ class Grid(NamedTuple):
         How many; each decides a split, and all that is random in a method.
     quick
         Whether this is a run on reduced data, which no other run goes on with.
+    check_leaks
+        Refuse methods that know more than they are given, before anything is computed: those that
+        users have registered, ``all`` (a few minutes more), or ``none``.
     notes
         What readers of the results are to be told.
     """
@@ -70,90 +73,112 @@ class Grid(NamedTuple):
     splits: tuple[str, ...] = KINDS
     seeds: int = 3
     quick: bool = False
+    check_leaks: LeakCheck = "registered"
     notes: tuple[str, ...] = ()
 
+    def plan(self) -> Plan:
+        """Return what is to be computed, see `benchmark.runner`."""
+        check_grid(self.seeds, data_set=self.loaded, method=self.methods)
+        check_splits(self.splits, self.loaded)
+        return Plan(
+            store=STORE,
+            settings={"quick": self.quick},
+            data={
+                f"{each.reference.dataset}/{each.reference.genes}": {
+                    # Which regulators there are depends on the networks that are asked for.
+                    "expression": fingerprint(each.data._replace(regulators=())),
+                    "embeddings": fingerprint(dict(sorted(each.embeddings.items()))),
+                    **{
+                        f"network {name}": fingerprint({c: table[c].tolist() for c in table})
+                        for name, table in each.networks.items()
+                    },
+                }
+                for each in self.loaded
+            },
+            methods={
+                name: {"uses": m.uses, "random": m.random, **m.settings}
+                for name, m in self.methods.items()
+            },
+            jobs=_jobs(self),
+            total=sum(_size(self, each) for each in self.loaded),
+            about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
+            notes=[*self.notes, *_method_notes(self)],
+            make_page=leaderboard.make_page,
+            check=partial(_refuse_leaks, self),
+        )
 
-def run_grid(
-    grid: Grid,
-    out: Path,
+
+def make_grid(
+    data: Path,
     *,
-    resume: bool = False,
-    overwrite: bool = False,
+    datasets: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    seeds: int = 3,
+    quick: bool = False,
+    genes: Sequence[str] = (),
+    networks: Sequence[str] = (),
+    embeddings: Sequence[tuple[str, Path]] = (),
     check_leaks: LeakCheck = "registered",
-    on_progress: Callable[[int, int, str], None] = lambda done, total, text: None,
-) -> Outcome:
-    """Compute the cells of a grid, and write tables, plots and a report of all that is there.
-
-    A method that learns from expression is solved once per data set and seed, on the regulators of
-    all networks, whatever the networks and splits that it is then tested on; once per data set if
-    it is not random. A method that learns from labels is given every network, split and seed of a
-    data set at once. No method sees the truth, nor the labels of tested pairs.
+) -> Grid:
+    """Read the data sets of a folder, and choose methods by name.
 
     Parameters
     ----------
-    grid
-        What is to be computed.
-    out
-        Folder for the results.
-    resume
-        Compute only what is missing there. Results of other methods, data sets or seeds stay.
-    overwrite
-        Remove the results of an earlier run first.
+    data, datasets, genes, networks
+        The folder, and which of its data sets, gene sets and networks; see `find_references`.
+    methods
+        Names of methods; all where empty.
+    splits
+        See :class:`Grid`; all kinds where empty.
+    seeds
+        How many.
+    quick
+        Take the first two data sets in a reduced form, few epochs and one seed.
+    embeddings
+        Names and files of vectors or texts of genes; those of the folder where empty, see
+        `find_embeddings`.
     check_leaks
-        Refuse methods that know more than they are given, before anything is computed: those that
-        users have registered, ``all`` (a few minutes more), or ``none``.
-    on_progress
-        Called with the number of cells that are done, that of all, and what is being done.
+        See :class:`Grid`.
 
     Raises
     ------
     ValueError
-        If the grid is empty or asks for what there is not, results are there already or belong to
-        other data or settings, or a method was found to know too much.
-    Interrupted
-        If the process was told to stop; what was computed is in the folder.
+        If there is no such data set, gene set, network or method, or one cannot be used.
     """
-    _check_grid(grid)
-    out = FilePath(out)
-    record = _record(grid)
-    folder.check(out, record, resume=resume, overwrite=overwrite)
-    with _stoppable(out):
-        if check_leaks != "none":
-            _refuse_leaks(grid, check_leaks == "all", on_progress)
-        folder.start(out, record, overwrite=overwrite)
-        failures: list[Failure] = []
-        notes = [*grid.notes, *_method_notes(grid, checked=check_leaks != "none")]
-        total = sum(_size(grid, each) for each in grid.loaded)
-        done = 0
+    chosen = choose("method", methods, all_methods(quick=quick))
+    references, left_out = find_references(data, datasets=datasets, genes=genes, networks=networks)
+    notes = [f"{name} was left out: {reason}." for name, reason in left_out.items()]
+    loaded, unread = _load(references, asked=bool(datasets))
+    notes += unread
+    if quick:
+        loaded, reduced = reduce(loaded)
+        notes += reduced
+    files = [(name, FilePath(path)) for name, path in embeddings]
+    loaded, covered = add_embeddings(loaded, files or find_embeddings(data), asked=bool(embeddings))
+    notes += covered
+    return Grid(
+        loaded, chosen, tuple(splits) or KINDS, 1 if quick else seeds, quick, check_leaks,
+        tuple(notes),
+    )  # fmt: skip
 
-        def tell(cells: int, text: str) -> None:
-            nonlocal done
-            done += cells
-            on_progress(done, total, text)
 
-        for loaded in grid.loaded:
-            tests, skipped = draw_tests(loaded, grid.splits, grid.seeds)
-            notes += skipped
-            total -= _size(grid, loaded) - _size(grid, loaded, tests)
-            for name, method in grid.methods.items():
-                if missing := _missing_embeddings(method, loaded):
-                    notes.append(
-                        f"{loaded.reference.dataset}: {name} was left out, as there is no "
-                        f"embedding {', '.join(missing)}."
-                    )
-                    continue
-                make_room()
-                solve = _solve_labelled if method.uses == "labels" else _solve_unlabelled
-                failures += solve(out, loaded, name, method, tests, tell)
-                write_failures(out, failures)
-        cells = STORE.read_all(out)
-        notes += failure_notes(failures)
-        on_progress(total, total, "writing tables and plots")
-        # Also of methods that an earlier run has left results of.
-        about = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
-        versions = write_tables(STORE, out, cells)
-        leaderboard.write(out, cells, notes=notes, about=about, versions=versions)
-    return Outcome(cells, failures, notes)
+def headline_tables(cells: Sequence[Cell]) -> list[Table]:
+    """Return the mean AUPRC ratios of each method and split, per regulator and pooled."""
+    splits = sorted({cell.at.split for cell in cells}, key=split_order)
+    rows = []
+    for method in sorted({cell.at.method for cell in cells}):
+        texts = []
+        for split in splits:
+            own = [c.metrics for c in cells if (c.at.method, c.at.split) == (method, split)]
+            means = []
+            for metric in (HEADLINE, "auprc_ratio"):
+                known = [m[metric] for m in own if np.isfinite(m[metric])]
+                means.append(f"{np.mean(known):.2f}" if known else "-")
+            texts.append(" / ".join(means))
+        rows.append((method, texts))
+    title = "AUPRC ratio per regulator / pooled, mean over the grid"
+    return [Table("method", [split.replace("_", " ") for split in splits], rows, title)]
 
 
 def reduce(loaded: Sequence[Loaded]) -> tuple[list[Loaded], list[str]]:
@@ -177,93 +202,83 @@ def reduce(loaded: Sequence[Loaded]) -> tuple[list[Loaded], list[str]]:
     ]
 
 
-def _solve_labelled(
-    out: FilePath,
-    loaded: Loaded,
-    name: str,
-    method: Method,
-    tests: list[Test],
-    tell: Callable[[int, str], None],
-) -> list[Failure]:
-    """Solve every split of a data set at once; each result is written as it comes."""
-    asked = [test for test in tests if test.split.train.any()]
-    pending = [test for test in asked if not STORE.has(out, _at(loaded, test, name))]
-    tell(len(asked) - len(pending), f"{loaded.reference.dataset}, {name}")
-    problems = [
-        labelled(loaded.data, test.universe, test.split, test.seed, loaded.embeddings)
-        for test in pending
-    ]
-    return _measure_all(out, loaded, name, method, problems, [[test] for test in pending], tell)
+def _load(references: Sequence[Reference], *, asked: bool) -> tuple[list[Loaded], list[str]]:
+    """Read data sets; one that was not asked for by name may be unfit, and is then told."""
+    loaded, unfit = [], []
+    for reference in references:
+        try:
+            loaded.append(load(reference))
+        except ValueError as error:
+            if asked:
+                raise
+            unfit.append(f"{reference.dataset} was left out: {error}")
+    if not loaded:
+        raise ValueError(f"No data set can be used: {' '.join(unfit)}")
+    return loaded, unfit
 
 
-def _solve_unlabelled(
-    out: FilePath,
-    loaded: Loaded,
-    name: str,
-    method: Method,
-    tests: list[Test],
-    tell: Callable[[int, str], None],
-) -> list[Failure]:
-    """Solve a data set once per seed, for all its networks and splits."""
-    pending = [test for test in tests if not STORE.has(out, _at(loaded, test, name))]
-    tell(len(tests) - len(pending), f"{loaded.reference.dataset}, {name}")
-    seeds = sorted({test.seed for test in pending}) if method.random else [0]
-    groups = [[t for t in pending if t.seed == seed or not method.random] for seed in seeds]
-    groups = [group for group in groups if group]
-    # All networks, also those without a missing cell: the scores of the others depend on them.
-    universes = [test.universe for test in tests]
-    problems = [
-        unlabelled(loaded.data, universes, group[0].seed if method.random else 0, loaded.embeddings)
-        for group in groups
-    ]
-    return _measure_all(out, loaded, name, method, problems, groups, tell)
+def _jobs(grid: Grid) -> Iterator[Job]:
+    """Yield a job for each data set and method; splits are drawn as the run comes to them."""
+    for loaded in grid.loaded:
+        tests, notes = draw_tests(loaded, grid.splits, grid.seeds)
+        for name, method in grid.methods.items():
+            if missing := _missing_embeddings(method, loaded):
+                notes.append(
+                    f"{loaded.reference.dataset}: {name} was left out, as there is no embedding "
+                    f"{', '.join(missing)}."
+                )
+                continue
+            asked = [t for t in tests if method.uses == "expression" or t.split.train.any()]
+            places = {_at(loaded, test, name): test for test in asked}
+            yield Job(list(places), partial(_solve, loaded, method, places), notes)
+            notes = []
+        yield Job([], lambda places: iter(()), notes)
 
 
-def _measure_all(
-    out: FilePath,
-    loaded: Loaded,
-    name: str,
-    method: Method,
-    problems: list[Problem],
-    groups: list[list[Test]],
-    tell: Callable[[int, str], None],
-) -> list[Failure]:
-    """Write the cells that each problem gives; return what failed."""
-    failures, written, seconds = [], [], []
+def _solve(
+    loaded: Loaded, method: Method, tests: Mapping[At, Test], places: Sequence[At]
+) -> Iterator[tuple[At, Result]]:
+    """Yield the cells of the places that each problem gives, as they come."""
+    release_programs()
+    if method.uses == "labels":
+        groups = [[at] for at in places]
+        problems = [
+            labelled(loaded.data, test.universe, test.split, test.seed, loaded.embeddings)
+            for test in (tests[at] for at in places)
+        ]
+    else:
+        seeds = sorted({at.seed for at in places}) if method.random else [0]
+        groups = [[at for at in places if at.seed == s or not method.random] for s in seeds]
+        # All networks, also those without a missing cell: scores of others depend on them.
+        universes = [test.universe for test in tests.values()]
+        problems = [unlabelled(loaded.data, universes, s, loaded.embeddings) for s in seeds]
+    solved, seconds = [], []
     for i, result, took in _results(method, problems):
-        for test in groups[i]:
-            at = _at(loaded, test, name)
-            if isinstance(result, Exception):
-                failures.append(failed(at, result))
-            else:
-                share = took / len(groups[i])
-                written.append(_write(out, at, problems[i], result, test, share))
-            text = f"{at.dataset}, {at.method}: {at.network}, {at.split}, seed {at.seed}"
-            tell(1, text)
         seconds.append(took)
+        for at in groups[i]:
+            if isinstance(result, Exception):
+                yield at, result
+                continue
+            cells = _cells(at, problems[i], result, tests[at], took / len(groups[i]))
+            solved.append((at, cells))
+            yield at, cells
     total = sum(seconds)
     # What trained side by side shares its time, though the first result had to wait for it all.
-    if written and total > 1 and max(seconds) > 2 * total / len(seconds):
-        for cell in chain.from_iterable(written):
-            STORE.write(out, cell._replace(seconds=total / len(written)))
-    return failures
+    if solved and total > 1 and max(seconds) > 2 * total / len(seconds):
+        share = total / sum(len(cells) for _, cells in solved)
+        for at, cells in solved:
+            yield at, [cell._replace(seconds=share) for cell in cells]
 
 
-def _write(
-    out: FilePath,
-    at: At,
-    problem: Problem,
-    scores: Mapping[str, np.ndarray],
-    test: Test,
-    seconds: float,
+def _cells(
+    at: At, problem: Problem, scores: Mapping[str, np.ndarray], test: Test, seconds: float
 ) -> list[Cell]:
-    """Measure and write the read-outs of one place; the main one last, as it says that all are."""
+    """Measure the read-outs of one place; the main one comes last, as it says that all are."""
     cells = []
     for name in sorted(scores, reverse=True):
         place = at._replace(method=f"{at.method}.{name}") if name else at
         part = part_of(scores[name], problem, test.universe)
-        cells.append(measure(place, part, test.universe, test.split, seconds))
-        STORE.write(out, cells[-1])
+        cells.append(measure(place, part, test.universe, test.split.test, seconds))
     return cells
 
 
@@ -304,24 +319,25 @@ def _at(loaded: Loaded, test: Test, method: str) -> At:
     return At(reference.dataset, test.network, reference.genes, method, test.name, test.seed)
 
 
-def _size(grid: Grid, loaded: Loaded, tests: list[Test] | None = None) -> int:
-    """Count the cells of a data set, before or after its splits were drawn."""
-    methods = [m for m in grid.methods.values() if not _missing_embeddings(m, loaded)]
-    n_labelled = sum(method.uses == "labels" for method in methods)
-    if tests is not None:
-        trained = sum(bool(test.split.train.any()) for test in tests)
-        return trained * n_labelled + len(tests) * (len(methods) - n_labelled)
+def _size(grid: Grid, loaded: Loaded) -> int:
+    """Count the cells of a data set, if all of its splits can be drawn."""
     each = len(loaded.networks) * grid.seeds
     trained = sum(name != "all" for name in grid.splits)
-    return each * (trained * n_labelled + len(grid.splits) * (len(methods) - n_labelled))
+    return each * sum(
+        trained if method.uses == "labels" else len(grid.splits)
+        for method in grid.methods.values()
+        if not _missing_embeddings(method, loaded)
+    )
 
 
 def _missing_embeddings(method: Method, loaded: Loaded) -> list[str]:
     return [name for name in method.needs if name not in loaded.embeddings]
 
 
-def _method_notes(grid: Grid, *, checked: bool) -> list[str]:
-    notes = [] if checked else ["Methods were not checked for knowing more than they are given."]
+def _method_notes(grid: Grid) -> list[str]:
+    notes = []
+    if grid.check_leaks == "none":
+        notes.append("Methods were not checked for knowing more than they are given.")
     declared = [name for name, method in grid.methods.items() if method.knows_names]
     if declared:
         notes.append(
@@ -330,17 +346,15 @@ def _method_notes(grid: Grid, *, checked: bool) -> list[str]:
     return notes
 
 
-def _refuse_leaks(
-    grid: Grid, everything: bool, on_progress: Callable[[int, int, str], None]
-) -> None:
+def _refuse_leaks(grid: Grid, tell: Tell) -> None:
     found = []
     for name, method in grid.methods.items():
-        if method.tested and not everything:
+        if grid.check_leaks == "none" or (method.tested and grid.check_leaks != "all"):
             continue
         loaded = next((x for x in grid.loaded if not _missing_embeddings(method, x)), None)
         if loaded is None:
             continue
-        on_progress(0, 1, f"checking {name} for leaks")
+        tell(Progress(0, 1, "cells", f"checking {name} for leaks"))
         leak = leaks.check(method, loaded)
         if leak is not None:
             found.append(f"{name}: {leak.text}")
@@ -349,61 +363,3 @@ def _refuse_leaks(
             f"Refused methods (leave them out with --methods, or pass --leak-check none): "
             f"{'; '.join(found)}."
         )
-
-
-def _check_grid(grid: Grid) -> None:
-    check_grid(grid.seeds, data_set=grid.loaded, method=grid.methods)
-    check_splits(grid.splits, grid.loaded)
-
-
-def _record(grid: Grid) -> dict[str, Any]:
-    """Return what results depend on: software, data and settings."""
-    data = {}
-    for each in grid.loaded:
-        reference = each.reference
-        data[f"{reference.dataset}/{reference.genes}"] = {
-            "cells": len(each.data.cells),
-            "genes": len(each.data.genes),
-            # Which regulators there are depends on the networks that are asked for.
-            "expression": fingerprint(each.data._replace(regulators=())),
-            "embeddings": {name: fingerprint(e) for name, e in sorted(each.embeddings.items())},
-            "networks": {
-                name: fingerprint({column: table[column].tolist() for column in table})
-                for name, table in each.networks.items()
-            },
-        }
-    return {
-        "run": {"task": "grn", "version": __version__, "quick": grid.quick},
-        "data": data,
-        "methods": {
-            name: {"uses": m.uses, "random": m.random, **m.settings}
-            for name, m in grid.methods.items()
-        },
-    }
-
-
-@contextmanager
-def _stoppable(out: FilePath) -> Iterator[None]:
-    """Let SIGTERM and Ctrl-C end the block at once: whatever it has written is whole.
-
-    Raises
-    ------
-    Interrupted
-        On one of these signals.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number, frame):
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGTERM, signal.SIGINT)
-    previous = {each: signal.signal(each, stop) for each in signals}
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        raise Interrupted(str(out)) from error
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)

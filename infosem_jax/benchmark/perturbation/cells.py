@@ -10,6 +10,8 @@ from infosem_jax.benchmark.store import Store
 from infosem_jax.perturbation.metrics import Scores
 
 SHOWN = 4
+# Splits that are the same for every seed, or cover every perturbation.
+FIXED = ("published", "leave_one_out", "line")
 
 
 class At(NamedTuple):
@@ -59,6 +61,12 @@ class Cell(NamedTuple):
     observed: Float[np.ndarray, "shown genes"]
     predicted: Float[np.ndarray, "shown genes"]
 
+    @property
+    def shared(self) -> float:
+        """Ratio of test to training perturbations, 0 where seeds share the split."""
+        fixed = self.at.split.partition(":")[0] in FIXED
+        return 0.0 if fixed else self.sizes[1] / self.sizes[0]
+
 
 def make_cell(
     at: At,
@@ -69,7 +77,23 @@ def make_cell(
     observed: Float32[np.ndarray, "test genes"] | None,
     predicted: Float32[np.ndarray, "test genes"],
 ) -> Cell:
-    """Bring scores into a cell, with the perturbations of the largest responses to be shown."""
+    """Bring scores into a cell, with the perturbations of the largest responses to be shown.
+
+    Parameters
+    ----------
+    at
+        Its place.
+    scores
+        See `perturbation.metrics.evaluate`.
+    seconds
+        Time that the method took.
+    sizes
+        Numbers of training and test perturbations, and of genes.
+    labels
+        Names of the test perturbations.
+    observed, predicted
+        Their changes, [test, genes]; None observed of tables of signs.
+    """
     top = np.zeros(0, int)
     if observed is not None:
         top = np.argsort(-np.square(observed).sum(1), kind="stable")[:SHOWN]

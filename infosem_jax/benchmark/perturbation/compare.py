@@ -1,10 +1,8 @@
 """What cells say together: averages over seeds, and differences of methods on the same splits.
 
-Two intervals stand beside each other. Over J seeds, ``mean(d) ± t sd(d) sqrt(1/J + q)`` with t of
-J - 1 degrees of freedom; q is the ratio of test to training perturbations where seeds draw other
-splits (Nadeau and Bengio 2003), and 0 where they share one and differ in training alone. And over
-what is tested, perturbations or genes of a table of signs: these are drawn with replacement, both
-methods averaged over seeds.
+Two intervals stand beside each other. Over seeds, widened where these draw other splits (see
+`infosem_jax.scores.mean_interval`). And over what is tested, perturbations or genes of a table of
+signs: these are drawn with replacement, both methods averaged over seeds.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,10 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from infosem_jax.benchmark.expression.compare import LEVEL, Difference
-from infosem_jax.benchmark.perturbation.cells import At, Cell
+from infosem_jax.benchmark import table
+from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell
+from infosem_jax.benchmark.table import difference, with_best_other
+from infosem_jax.scores import Estimate, draws_interval
 
 OF_VALUES = {
     "pearson_delta_affected": "Pearson of the change",
@@ -28,8 +27,6 @@ OF_SIGNS = {
     "direction_auroc": "AUROC of the direction, per gene",
     "de_auroc_pooled": "AUROC, all pairs pooled",
 }
-# Splits that are the same for every seed, or cover every perturbation.
-FIXED = ("published", "leave_one_out", "line")
 DRAWS = 1000
 
 
@@ -58,65 +55,25 @@ def headlines(cells: Sequence[Cell]) -> dict[str, str]:
 
 def by_method(cells: Sequence[Cell]) -> Iterator[tuple[Group, dict[str, list[Cell]]]]:
     """Yield the cells of each group by method, seeds in order."""
-    for group in sorted({group_of(cell.at) for cell in cells}):
-        methods: dict[str, list[Cell]] = {}
-        for cell in sorted(cells, key=lambda cell: cell.at):
-            if group_of(cell.at) == group:
-                methods.setdefault(cell.at.method, []).append(cell)
-        yield group, methods
+    return table.by_method(cells, group_of)
 
 
 def summary(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Average every metric over seeds.
-
-    Returns
-    -------
-    A row for each ``dataset, network, split, method`` with the mean of each metric, its standard
-    deviation over seeds (``_sd_seeds``), ``seconds`` and ``seeds``.
-    """
-    table = pd.DataFrame(
-        [{**cell.at._asdict(), **cell.metrics, "seconds": cell.seconds} for cell in cells]
-    )
-    keys = [*Group._fields, "method"]
-    grouped = table.groupby(keys, sort=True)
-    numbers = [name for name in table if name not in (*keys, "seed")]
-    parts = [
-        pd.DataFrame(grouped[numbers].mean()),
-        pd.DataFrame(grouped[numbers].std()).add_suffix("_sd_seeds"),
-        pd.DataFrame({"seeds": grouped["seed"].nunique()}),
-    ]
-    return pd.concat(parts, axis=1).reset_index()
-
-
-def difference(a: Sequence[Cell], b: Sequence[Cell], metric: str) -> Difference:
-    """Compare two methods over the seeds that both have; see the head of the module.
-
-    Parameters
-    ----------
-    a, b
-        Cells of one group, one for each seed.
-    metric
-        One of the metrics.
-    """
-    others = {cell.at.seed: cell for cell in b}
-    pairs = [(cell, others[cell.at.seed]) for cell in a if cell.at.seed in others]
-    gaps = np.array([x.metrics[metric] - y.metrics[metric] for x, y in pairs], float)
-    gaps = gaps[np.isfinite(gaps)]
-    n, won = len(gaps), int((gaps > 0).sum())
-    if n < 2:
-        return Difference(float(gaps.mean()) if n else np.nan, np.nan, np.nan, n, won)
-    fixed = pairs[0][0].at.split.split(":")[0] in FIXED
-    share = 0.0 if fixed else np.mean([cell.sizes[1] / cell.sizes[0] for cell, _ in pairs])
-    reach = stats.t.ppf((1 + LEVEL) / 2, n - 1) * gaps.std(ddof=1) * np.sqrt(1 / n + share)
-    mean = float(gaps.mean())
-    return Difference(mean, mean - float(reach), mean + float(reach), n, won)
+    """Average every metric over seeds, by ``dataset, network, split, method``."""
+    return table.summary(cells, STORE.folders)
 
 
 def resampled(a: Sequence[Cell], b: Sequence[Cell], metric: str) -> tuple[float, float]:
     """Return the interval of the difference over perturbations, or genes, drawn anew.
 
-    Only where the seeds share what is tested; NaN otherwise, and for measures without a value of
-    each.
+    NaN where seeds differ in what they test, and for measures without a value of each.
+
+    Parameters
+    ----------
+    a, b
+        Cells of two methods of one group, one for each seed.
+    metric
+        One of their metrics.
     """
     name = metric.removesuffix("_affected")
     first = a[0]
@@ -130,37 +87,26 @@ def resampled(a: Sequence[Cell], b: Sequence[Cell], metric: str) -> tuple[float,
         return np.nan, np.nan
     rng = np.random.default_rng(0)
     means = gap[rng.integers(0, len(gap), (DRAWS, len(gap)))].mean(1)
-    low, high = np.quantile(means, ((1 - LEVEL) / 2, (1 + LEVEL) / 2)).tolist()
-    return low, high
+    return draws_interval(means)
 
 
-def against(
-    cells: Sequence[Cell], metric: str, rival: str | None = None
-) -> Iterator[tuple[Group, str, str, Difference, tuple[float, float]]]:
-    """Compare each method with a rival, or with the best of the others.
-
-    The best is chosen by the scores that are then compared, which favours it.
+def against_best(
+    cells: Sequence[Cell], metric: str
+) -> Iterator[tuple[Group, str, str, Estimate, tuple[float, float]]]:
+    """Compare each method with the best of the others.
 
     Yields
     ------
-    Group, method, its rival, their difference over seeds, and the interval over what is tested.
+    Group, method, the best other method, their difference over seeds, and the interval over what
+    is tested.
     """
     for group, methods in by_method(cells):
-        methods = {name: of for name, of in methods.items() if name != "replicate"}
-        means = {name: _mean(of, metric) for name, of in methods.items()}
-        for name, of in methods.items():
-            others = [o for o in methods if o != name and np.isfinite(means[o])]
-            if rival is not None:
-                others = [rival] if rival in others else []
-            if others and np.isfinite(means[name]):
-                best = max(others, key=lambda other: (means[other], other))
-                own = methods[best]
-                yield group, name, best, difference(of, own, metric), resampled(of, own, metric)
+        # The replicate is no prediction, and bounds what can be had.
+        predicted = {name: of for name, of in methods.items() if name != "replicate"}
+        for name, best in with_best_other(predicted, metric):
+            pair = predicted[name], predicted[best]
+            yield group, name, best, difference(*pair, metric), resampled(*pair, metric)
 
 
 def _values(cells: Sequence[Cell], name: str) -> np.ndarray:
     return np.mean([cell.each[cell.each_names.index(name)] for cell in cells], axis=0)
-
-
-def _mean(cells: Sequence[Cell], metric: str) -> float:
-    return float(np.mean([cell.metrics.get(metric, np.nan) for cell in cells]))

@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax.benchmark.perturbation.cells import Cell
-from infosem_jax.benchmark.perturbation.compare import Group, against, by_method, headlines, summary
+from infosem_jax.benchmark.perturbation.compare import (
+    Group,
+    against_best,
+    by_method,
+    headlines,
+    summary,
+)
 from infosem_jax.outputs.page import (
     Page,
     Picture,
@@ -74,7 +80,7 @@ def make_page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> Page:
-    """Bring cells into tables and figures, see `grid.MakePage`."""
+    """Bring cells into tables and figures, see `benchmark.runner.MakePage`."""
     table = summary(cells)
     names = sorted(table["method"].unique())
     sections: list[Section] = []
@@ -189,10 +195,10 @@ def _shown(
 
 def _contests(cells: Sequence[Cell], metric: str, label: str) -> Table:
     rows = []
-    for _, method, best, gap, (low, high) in against(cells, metric):
+    for _, method, best, gap, (low, high) in against_best(cells, metric):
         texts = [best, interval(gap.mean, gap.low, gap.high, 4, sign=True)]
         over = f"[{number(low, 4, sign=True)}, {number(high, 4, sign=True)}]"
-        rows.append((method, [*texts, over, f"{gap.won} of {gap.seeds}", gap.verdict]))
+        rows.append((method, [*texts, over, f"{gap.won} of {gap.n}", gap.verdict]))
     columns = ["Best other", "Difference over seeds", "Over what is tested", "Won", "Verdict"]
     return Table("Method", columns, rows, label)
 

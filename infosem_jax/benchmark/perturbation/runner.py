@@ -1,38 +1,36 @@
-"""The grid of the benchmark: data sets x knowledge x splits x seeds x methods, a file per cell.
-
-Cells are written as soon as they are measured, each whole or not at all, so that a run that was
-stopped or killed at any moment goes on with what is missing.
-"""
+"""The grid of the benchmark: data sets x knowledge x splits x seeds x methods."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from infosem_jax import __version__
 from infosem_jax._typing import Path
-from infosem_jax.benchmark import folder
-from infosem_jax.benchmark.grid import Failure, Outcome, check_grid, compute, finish, write_failures
 from infosem_jax.benchmark.perturbation import leaderboard
 from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell, make_cell
-from infosem_jax.engine.compiled import make_room
+from infosem_jax.benchmark.perturbation.compare import by_method, headlines
+from infosem_jax.benchmark.perturbation.sources import find_knowledge, find_screens, find_split
+from infosem_jax.benchmark.registry import choose
+from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
+from infosem_jax.benchmark.table import mean_score
 from infosem_jax.engine.fingerprint import fingerprint
-from infosem_jax.engine.interrupts import Interrupted, interrupts
+from infosem_jax.outputs.page import Table
 from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.data import Responses, stack, take
 from infosem_jax.perturbation.de import USUAL, Thresholds
 from infosem_jax.perturbation.knowledge import Knowledge
-from infosem_jax.perturbation.methods import methods
+from infosem_jax.perturbation.methods import USUAL as NAMES
+from infosem_jax.perturbation.methods import methods as all_methods
 from infosem_jax.perturbation.metrics import calibrate, evaluate
-from infosem_jax.perturbation.screen import Screen, predicted_changes
-from infosem_jax.perturbation.splits import draw_splits
+from infosem_jax.perturbation.screen import Screen, predicted_changes, read_screen
+from infosem_jax.perturbation.splits import draw_splits, usual_split
 from infosem_jax.perturbation.task import Method, Prediction, Problem, make_problem
 
-# The bounds that scores are calibrated between; both are cells like any method's.
-MEAN, REPLICATE = "mean", "replicate"
+# The upper bound that scores are calibrated to; a cell like any method's.
+REPLICATE = "replicate"
 REPLICATE_ABOUT = "The response in one half of the cells against that in the other half."
 
 
@@ -48,9 +46,7 @@ class Grid(NamedTuple):
     methods
         Methods by name.
     splits
-        Splits, see `splits.KINDS`; ``auto`` is the published one where there is one,
-        ``combination`` where there are combinations, ``leave_one_out`` of at most 40
-        perturbations, and ``unseen`` else.
+        Splits, see `splits.KINDS`; ``auto`` is `splits.usual_split`.
     seeds
         How many; each decides a split and all that is random in a method. Methods share the
         former, so that they can be compared in pairs.
@@ -71,89 +67,119 @@ class Grid(NamedTuple):
     quick: bool = False
     notes: tuple[str, ...] = ()
 
+    def plan(self) -> Plan:
+        """Return what is to be computed, see `benchmark.runner`."""
+        jobs = list(_jobs(self))
+        graphs = {
+            f"knowledge {name}": fingerprint(
+                (each.nodes, [g.data for g in each.graphs.values()], each.text)
+            )
+            for name, each in self.knowledge.items()
+        }
+        known = {name: each.about for name, each in {**all_methods(), **self.methods}.items()}
+        return Plan(
+            store=STORE,
+            settings={
+                "quick": self.quick,
+                "fdr": self.thresholds.fdr,
+                "lfc": self.thresholds.lfc,
+            },
+            data={
+                own.name: {
+                    "expression": fingerprint((own.perturbed, own.sign, own.delta)),
+                    **graphs,
+                }
+                for own in (screen.responses for screen in self.screens)
+            },
+            methods={name: {"about": method.about} for name, method in self.methods.items()},
+            jobs=jobs,
+            total=sum(len(job.places) for job in jobs),
+            about=known | {REPLICATE: REPLICATE_ABOUT},
+            notes=[*self.notes, *(n for screen in self.screens for n in screen.responses.notes)],
+            make_page=leaderboard.make_page,
+        )
 
-class _Job(NamedTuple):
-    """All cells that share data, knowledge and split."""
 
-    screen: Screen
-    network: str
-    split: str
-    seed: int
+class _Prepared(NamedTuple):
+    """What methods of one job share.
+
+    Attributes
+    ----------
+    problems
+        Of each fold.
+    bounds
+        Metrics of the mean response and of the replicate, for calibration.
+    replicate
+        The cell of the latter; none without halves of cells.
+    """
+
+    problems: list[Problem]
+    bounds: tuple[dict[str, float], dict[str, float]]
+    replicate: list[Cell]
 
 
-def usual_split(screen: Screen) -> str:
-    """Return the split that suits a data set, see `Grid`."""
-    responses = screen.responses
-    if {"train", "test"} <= set(screen.published):
-        return "published"
-    if sum(len(genes) > 1 for genes in responses.perturbed) > 1:
-        return "combination"
-    return "leave_one_out" if len(responses.perturbed) <= 40 else "unseen"
-
-
-def run_grid(
-    grid: Grid,
-    out: Path,
+def make_grid(
+    data: Path,
     *,
-    resume: bool = False,
-    overwrite: bool = False,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, text: None,
-) -> Outcome:
-    """Compute the cells of a grid, and write tables, plots and a report of all that is there.
-
-    Methods are given tasks without the responses of their test perturbations.
+    datasets: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    splits: Sequence[str] = (),
+    seeds: int = 3,
+    quick: bool = False,
+    graphs: Mapping[str, Mapping[str, Path]] = {},
+    text: Path | None = None,
+    graph_top: int = 0,
+    thresholds: Thresholds = USUAL,
+    **reading: Any,
+) -> Grid:
+    """Read the screens of a folder and what is known of their genes, and choose methods by name.
 
     Parameters
     ----------
-    grid
-        What is to be computed.
-    out
-        Folder for the results.
-    resume
-        Compute only what is missing there. Results of other methods, data sets or seeds stay.
-    overwrite
-        Remove the results of an earlier run first.
-    on_progress
-        Called with the number of cells that are done, that of all, and what is being done.
+    data, datasets
+        The folder, and which of its data sets; see `find_screens`.
+    methods
+        Names of methods; those of `perturbation.methods.USUAL` where empty.
+    splits
+        See :class:`Grid`; also names of lists of perturbations in the folder ``splits``.
+    seeds
+        How many.
+    quick
+        Take the first two data sets, small networks and one seed.
+    graphs, text, graph_top
+        See `find_knowledge`.
+    thresholds
+        What counts as differentially expressed.
+    **reading
+        Which cells and genes count, see `read_screen`.
 
     Raises
     ------
     ValueError
-        If the grid is empty or asks for what there is not, or results are there already or belong
-        to other data or settings.
-    Interrupted
-        If the process was told to stop; what was computed is in the folder.
+        If there is no such data set, method, graph or split.
     """
-    jobs = _jobs(grid)
-    out = FilePath(out)
-    record = _record(grid)
-    folder.check(out, record, resume=resume, overwrite=overwrite)
-    folder.start(out, record, overwrite=overwrite)
-    failures: list[Failure] = []
-    done, total = 0, len(jobs) * len(grid.methods)
-    with interrupts() as stopped:
-        for job in jobs:
-            ats = {name: _at(job, name) for name in grid.methods}
-            missing = {name: at for name, at in ats.items() if not STORE.has(out, at)}
-            done += len(ats) - len(missing)
-            if not missing:
-                continue
-            problems = _problems(job, grid)
-            bounds = _bounds(out, job, problems, grid.thresholds)
-            for name, at in missing.items():
-                if stopped():
-                    raise Interrupted(str(out))
-                on_progress(done, total, f"{at.dataset}, {name}, {at.split}, seed {at.seed}")
-                make_room()
-                make = partial(_cell, at, job, problems, grid, bounds)
-                failures += compute(STORE, out, at, make)
-                done += 1
-            write_failures(out, failures)
-    notes = [*grid.notes, *(note for screen in grid.screens for note in screen.responses.notes)]
-    on_progress(total, total, "writing tables and plots")
-    known = {name: method.about for name, method in {**methods(), **grid.methods}.items()}
-    known[REPLICATE] = REPLICATE_ABOUT
-    return finish(STORE, out, failures, notes, known, leaderboard.make_page)
+    chosen = choose("method", methods or NAMES, all_methods(quick=quick))
+    read = partial(read_screen, thresholds=thresholds, **reading)
+    screens, notes = find_screens(data, datasets, read)
+    if quick:
+        screens = screens[:2]
+        names = ", ".join(screen.responses.name for screen in screens)
+        notes.append(f"A quick look, no benchmark: {names} only, small networks, one seed.")
+    known = find_knowledge(data, graphs, text, screens, top=graph_top)
+    named = tuple(find_split(data, name) for name in splits) or ("auto",)
+    return Grid(
+        screens, known, chosen, named, 1 if quick else seeds, thresholds, quick, tuple(notes)
+    )
+
+
+def headline_tables(cells: Sequence[Cell]) -> list[Table]:
+    """Return the main scores of each data set, methods in rows."""
+    tables = []
+    for group, found in by_method(cells):
+        main = list(headlines([cell for of in found.values() for cell in of]))
+        rows = [(name, [f"{mean_score(of, m):.3f}" for m in main]) for name, of in found.items()]
+        tables.append(Table("method", main, rows, group.title))
+    return tables
 
 
 def measure(
@@ -203,8 +229,8 @@ def _measured(
     if truth.continuous:
         reference = np.concatenate([mean_response(p.task).change for p in problems])[order]
     truth, prediction = take(truth, order), _rows(prediction, order)
-    predicted = predicted_changes(prediction, truth, controls, 1000 * at.seed)
-    scores = evaluate(truth, prediction, reference, predicted=predicted, thresholds=thresholds)
+    changes = predicted_changes(prediction, truth, controls, 1000 * at.seed)
+    scores = evaluate(prediction, truth, reference, changes=changes, thresholds=thresholds)
     calibrated = calibrate(scores.metrics, *bounds) if all(bounds) else {}
     metrics = scores.metrics | {f"{name}_calibrated": v for name, v in calibrated.items()}
     if prediction.informed is not None:
@@ -218,7 +244,8 @@ def _measured(
     )  # fmt: skip
 
 
-def _jobs(grid: Grid) -> list[_Job]:
+def _jobs(grid: Grid) -> Iterator[Job]:
+    """Yield a job for each data set, split, knowledge and seed."""
     check_grid(
         grid.seeds,
         data_set=grid.screens,
@@ -226,62 +253,52 @@ def _jobs(grid: Grid) -> list[_Job]:
         split=grid.splits,
         set_of_knowledge=grid.knowledge,
     )
-    jobs = []
     for screen in grid.screens:
         for split in grid.splits:
-            own = usual_split(screen) if split == "auto" else split
+            how = usual_split(screen.responses, screen.published) if split == "auto" else split
             # A first draw shows, before anything is computed, that the words can be followed.
-            draw_splits(screen.responses, own, 0, screen.published)
-            jobs += [
-                _Job(screen, network, own, seed)
-                for network in grid.knowledge
-                for seed in range(grid.seeds)
-            ]
-    return jobs
+            draw_splits(screen.responses, how, 0, screen.published)
+            name = FilePath(how).name if FilePath(how).is_file() else how
+            for network, knowledge in grid.knowledge.items():
+                for seed in range(grid.seeds):
+                    at = At(screen.responses.name, network, "", name, seed)
+                    solve = partial(
+                        one_by_one,
+                        prepare=partial(_prepare, at, screen, knowledge, how, grid.thresholds),
+                        make=partial(_cells, screen, grid),
+                    )
+                    yield Job([at._replace(method=method) for method in grid.methods], solve)
 
 
-def _problems(job: _Job, grid: Grid) -> list[Problem]:
-    responses = job.screen.responses
-    splits = draw_splits(responses, job.split, job.seed, job.screen.published)
-    knowledge = grid.knowledge[job.network]
-    return [make_problem(responses, split, knowledge) for split in splits]
-
-
-def _bounds(
-    out: FilePath, job: _Job, problems: list[Problem], thresholds: Thresholds
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Measure the mean response and the replicate, and write the latter as a cell."""
+def _prepare(
+    at: At, screen: Screen, knowledge: Knowledge, how: str, thresholds: Thresholds
+) -> _Prepared:
+    """Draw the folds, and measure the mean response and the replicate on them."""
+    splits = draw_splits(screen.responses, how, at.seed, screen.published)
+    problems = [make_problem(screen.responses, split, knowledge) for split in splits]
     truth = _join([problem.truth for problem in problems])
     if not truth.continuous:
-        return {}, {}
+        return _Prepared(problems, ({}, {}), [])
     mean = [mean_response(problem.task) for problem in problems]
-    controls = job.screen.controls
-    at = _at(job, MEAN)
-    low = measure(at, problems, mean, 0.0, controls, thresholds=thresholds).metrics
+    low = measure(at, problems, mean, 0.0, screen.controls, thresholds=thresholds).metrics
     if truth.halves is None:
-        return low, {}
+        return _Prepared(problems, (low, {}), [])
     first, second = truth.halves
     halved = truth._replace(delta=second)
     change = Prediction(first, np.abs(first), first)
-    at = _at(job, REPLICATE)
-    high = _measured(at, problems, halved, change, 0.0, controls, ({}, {}), thresholds)
-    STORE.write(out, high)
-    return low, high.metrics
+    place = at._replace(method=REPLICATE)
+    high = _measured(place, problems, halved, change, 0.0, screen.controls, ({}, {}), thresholds)
+    return _Prepared(problems, (low, high.metrics), [high])
 
 
-def _cell(
-    at: At,
-    job: _Job,
-    problems: list[Problem],
-    grid: Grid,
-    bounds: tuple[dict[str, float], dict[str, float]],
-) -> Cell:
+def _cells(screen: Screen, grid: Grid, at: At, prepared: _Prepared) -> list[Cell]:
     began = time.monotonic()
-    method = grid.methods[at.method]
-    predictions = method.predict([problem.task for problem in problems], at.seed)
+    tasks = [problem.task for problem in prepared.problems]
+    predictions = grid.methods[at.method].predict(tasks, at.seed)
     took = time.monotonic() - began
-    controls = job.screen.controls
-    return measure(at, problems, predictions, took, controls, bounds, grid.thresholds)
+    problems, bounds, replicate = prepared
+    own = measure(at, problems, predictions, took, screen.controls, bounds, grid.thresholds)
+    return [*replicate, own]
 
 
 def _join(parts: Sequence[Responses]) -> Responses:
@@ -299,35 +316,3 @@ def _together(predictions: Sequence[Prediction]) -> Prediction:
 
 def _rows(prediction: Prediction, order: np.ndarray) -> Prediction:
     return Prediction(*(None if part is None else part[order] for part in prediction))  # pyright: ignore[reportArgumentType]
-
-
-def _at(job: _Job, method: str) -> At:
-    split = FilePath(job.split).name if FilePath(job.split).is_file() else job.split
-    return At(job.screen.responses.name, job.network, method, split, job.seed)
-
-
-def _record(grid: Grid) -> dict[str, Any]:
-    """Return what results depend on: software, data and settings."""
-    graphs = {
-        name: fingerprint((each.nodes, [g.data for g in each.graphs.values()], each.text))
-        for name, each in grid.knowledge.items()
-    }
-    data = {
-        screen.responses.name: {
-            "expression": fingerprint(
-                (screen.responses.perturbed, screen.responses.sign, screen.responses.delta)
-            ),
-            "embeddings": {},
-            "networks": graphs,
-        }
-        for screen in grid.screens
-    }
-    run_of = {
-        "task": "perturbation",
-        "version": __version__,
-        "quick": grid.quick,
-        "fdr": grid.thresholds.fdr,
-        "lfc": grid.thresholds.lfc,
-    }
-    about = {name: {"about": method.about} for name, method in grid.methods.items()}
-    return {"run": run_of, "data": data, "methods": about}

@@ -42,13 +42,13 @@ class Pairs(nn.Module):
     head_dropout: float
 
     @nn.compact
-    def __call__(self, tokens: Float[Array, "pairs 2 width"], still: bool) -> Array:
-        """Return log-odds, [pairs]; ``still`` drops no unit."""
+    def __call__(self, tokens: Float[Array, "pairs 2 width"], deterministic: bool) -> Array:
+        """Return log-odds, [pairs]; ``deterministic`` drops no unit."""
         x = tokens + self.param("role", normal(1.0), tokens.shape[1:])
         for i in range(self.layers):
             x = EncoderLayer(
                 self.heads, self.feed_forward, self.norm, self.dropout, name=f"layer{i}"
-            )(x, still)
+            )(x, deterministic)
         x = x.reshape(len(x), -1)
         slope = self.param("slope", constant(0.25), ())
         first, last = self.head[0], self.head[-1]
@@ -57,7 +57,7 @@ class Pairs(nn.Module):
             x = nn.Dense(units, kernel_init=_LINEAR, name=f"head{i}")(x)
             if i and i == len(self.head) - 1:
                 x = x + pooled
-            x = nn.Dropout(self.head_dropout, deterministic=still)(x)
+            x = nn.Dropout(self.head_dropout, deterministic=deterministic)(x)
             x = jnp.where(x >= 0, x, slope * x)
             if i == 0:
                 pooled = x.reshape(len(x), last, first // last).mean(2)
@@ -73,7 +73,7 @@ class EncoderLayer(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, x: Float[Array, "pairs 2 width"], still: bool) -> Array:
+    def __call__(self, x: Float[Array, "pairs 2 width"], deterministic: bool) -> Array:
         """Let the two tokens of each pair see each other."""
         width = x.shape[-1]
 
@@ -82,7 +82,7 @@ class EncoderLayer(nn.Module):
                 self.heads,
                 dropout_rate=self.dropout,
                 broadcast_dropout=False,
-                deterministic=still,
+                deterministic=deterministic,
                 kernel_init=_ATTENTION,
                 out_kernel_init=_LINEAR,
                 name="attention",
@@ -90,11 +90,11 @@ class EncoderLayer(nn.Module):
 
         def feed_forward(x):
             x = nn.relu(nn.Dense(self.feed_forward, kernel_init=_LINEAR, name="up")(x))
-            x = nn.Dropout(self.dropout, deterministic=still)(x)
+            x = nn.Dropout(self.dropout, deterministic=deterministic)(x)
             return nn.Dense(width, kernel_init=_LINEAR, name="down")(x)
 
         for name, part in (("norm_attention", attend), ("norm_feed_forward", feed_forward)):
             norm = nn.LayerNorm(epsilon=1e-5, name=name)
-            drop = nn.Dropout(self.dropout, deterministic=still)
+            drop = nn.Dropout(self.dropout, deterministic=deterministic)
             x = norm(x + drop(part(x))) if self.norm == "post" else x + drop(part(norm(x)))
         return x

@@ -52,7 +52,7 @@ class GENELinkConfig(links.LinkConfig):
             attention_dropout=self.attention_dropout,
             channel=self.channel,
             channel_dropout=self.channel_dropout,
-            never_still=self.as_published,
+            never_deterministic=self.as_published,
         )
 
 
@@ -101,7 +101,7 @@ class GENELink(nn.Module):
     attention_dropout: float
     channel: tuple[int, ...]
     channel_dropout: float
-    never_still: bool
+    never_deterministic: bool
 
     def setup(self):  # noqa: D102
         first, second = self.features
@@ -114,22 +114,24 @@ class GENELink(nn.Module):
         self.drop = nn.Dropout(self.channel_dropout)
 
     def encode(
-        self, graph: GraphsTuple, x: Float[Array, "nodes features"], still: bool
+        self, graph: GraphsTuple, x: Float[Array, "nodes features"], deterministic: bool
     ) -> tuple[Float[Array, "nodes units"], Float[Array, "nodes units"]]:
         """Return the codes of all genes as regulators and as targets."""
-        x = self.second(graph, nn.elu(self.first(graph, x, still)), still)
-        still = still and not self.never_still
-        return self._role(self.regulator, x, still), self._role(self.target, x, still)
+        x = self.second(graph, nn.elu(self.first(graph, x, deterministic)), deterministic)
+        deterministic = deterministic and not self.never_deterministic
+        return self._role(self.regulator, x, deterministic), self._role(
+            self.target, x, deterministic
+        )
 
     def decode(self, codes, pairs: Int[Array, "pairs 2"]) -> Float[Array, " pairs"]:
         """Return the dot products of regulators and targets."""
         return (codes[0][pairs[:, 0]] * codes[1][pairs[:, 1]]).sum(1)
 
-    def _role(self, layers, x: Float[Array, "nodes features"], still: bool) -> Array:
+    def _role(self, layers, x: Float[Array, "nodes features"], deterministic: bool) -> Array:
         for i, layer in enumerate(layers):
             x = nn.leaky_relu(layer(x))
             if i < len(layers) - 1:
-                x = self.drop(x, deterministic=still)
+                x = self.drop(x, deterministic=deterministic)
         return x
 
 

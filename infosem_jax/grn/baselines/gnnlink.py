@@ -113,7 +113,7 @@ class GNNLink(nn.Module):
             self.out = nn.Dense(1)
 
     def encode(
-        self, graph: GraphsTuple, x: Float[Array, "nodes features"], still: bool
+        self, graph: GraphsTuple, x: Float[Array, "nodes features"], deterministic: bool
     ) -> tuple[Float[Array, "nodes units"], Float[Array, "nodes units"]]:
         """Return the codes of all genes, as regulators and as targets."""
         square = jnp.square(x).sum(1, keepdims=True)

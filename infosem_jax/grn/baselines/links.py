@@ -85,8 +85,18 @@ class LinkConfig:
 class LinkNetwork(Protocol):
     """A Flax module that encodes all nodes of a graph and decodes pairs of them."""
 
-    def encode(self, graph: GraphsTuple, x: Float[Array, "nodes features"], still: bool) -> Any:
-        """Return codes of all nodes; ``still`` drops nothing."""
+    def encode(
+        self, graph: GraphsTuple, x: Float[Array, "nodes features"], deterministic: bool
+    ) -> Any:
+        """Return codes of all nodes.
+
+        Parameters
+        ----------
+        graph, x
+            The graph, and features of its nodes.
+        deterministic
+            Leave dropout out.
+        """
         ...
 
     def decode(self, codes: Any, pairs: Int[Array, "pairs 2"]) -> Float[Array, " pairs"]:
@@ -160,10 +170,15 @@ class LinkObjective(PairObjective):
         return self.network.init(keys, data.graph, data.features, pairs, **whole)["params"]
 
     def scores(
-        self, params, key: Array, data: TrainingPairs, pairs: Int[Array, "pairs 2"], still: bool
+        self,
+        params,
+        key: Array,
+        data: TrainingPairs,
+        pairs: Int[Array, "pairs 2"],
+        deterministic: bool,
     ) -> Float[Array, " pairs"]:
-        """Return scores of some pairs; ``still`` drops nothing."""
-        codes = self._codes(params, key, data, still)
+        """Return scores of some pairs, see `PairObjective.scores`."""
+        codes = self._codes(params, key, data, deterministic)
         return self._decode(params, codes, pairs)
 
     def cost(self, score: Float[Array, " pairs"], label: Float[Array, " pairs"]) -> Array:
@@ -175,7 +190,15 @@ class LinkObjective(PairObjective):
     def rows(
         self, params, key: Array, data: TrainingPairs, regulators: Int[Array, " regulators"]
     ) -> Float[Array, "regulators nodes"]:
-        """Return scores of some regulators with all genes, one regulator after the other."""
+        """Return scores of some regulators with all genes, one regulator after the other.
+
+        Parameters
+        ----------
+        params, key, data
+            As in `PairObjective.scores`.
+        regulators
+            Which nodes they are.
+        """
         codes = self._codes(params, key, data, True)
         targets = jnp.arange(len(data.features))
 
@@ -185,10 +208,10 @@ class LinkObjective(PairObjective):
 
         return lax.map(one, regulators)
 
-    def _codes(self, params, key: Array, data: TrainingPairs, still: bool) -> Any:
+    def _codes(self, params, key: Array, data: TrainingPairs, deterministic: bool) -> Any:
         rngs = {"dropout": key}
         return self.network.apply(
-            {"params": params}, data.graph, data.features, still, rngs=rngs, method="encode"
+            {"params": params}, data.graph, data.features, deterministic, rngs=rngs, method="encode"
         )
 
     def _decode(self, params, codes: Any, pairs: Int[Array, "pairs 2"]) -> Any:

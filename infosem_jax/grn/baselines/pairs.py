@@ -14,10 +14,20 @@ import optax
 from jax import random
 from jaxtyping import Array, Float, Int
 
-from infosem_jax.data.dataset import Dataset, looks_like_counts, normalise
+from infosem_jax.data.dataset import Dataset, normalise
+from infosem_jax.data.units import describe_units
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import Layout, place
-from infosem_jax.engine.types import Cells, Chunk, Fits, Rate, Resident, Schedule, TrainState
+from infosem_jax.engine.types import (
+    Cells,
+    Chunk,
+    Extent,
+    Fits,
+    Rate,
+    Resident,
+    Schedule,
+    TrainState,
+)
 from infosem_jax.graphs import GraphsTuple, roomy
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
@@ -52,29 +62,9 @@ class TrainingPairs(NamedTuple):
     labelled: Labelled
 
     @property
-    def n_rows(self) -> int:
-        """Number of pairs with padding."""
-        return len(self.labelled.label)
-
-    @property
-    def n_cells(self) -> Any:
-        """Number of pairs."""
-        return self.labelled.n
-
-    @property
-    def total(self) -> Any:
-        """Number of pairs."""
-        return self.labelled.n
-
-    @property
-    def n_held_out(self) -> int:
-        """Validation pairs are apart from these."""
-        return 0
-
-    @property
-    def segments(self) -> int:
-        """An epoch is one segment."""
-        return 1
+    def extent(self) -> Extent:
+        """All pairs, with padding; validation pairs are apart from these."""
+        return Extent(len(self.labelled.label), self.labelled.n)
 
 
 class ValidationPairs(TrainingPairs):
@@ -90,9 +80,26 @@ class PairObjective(Protocol):
         ...
 
     def scores(
-        self, params, key: Array, data: TrainingPairs, pairs: Int[Array, "pairs 2"], still: bool
+        self,
+        params,
+        key: Array,
+        data: TrainingPairs,
+        pairs: Int[Array, "pairs 2"],
+        deterministic: bool,
     ) -> Float[Array, " pairs"]:
-        """Return scores of some pairs; ``still`` drops nothing."""
+        """Return scores of some pairs.
+
+        Parameters
+        ----------
+        params, key
+            Parameters, and the random key of dropout.
+        data
+            Features of genes and the graph.
+        pairs
+            Regulator and target of each pair.
+        deterministic
+            Leave dropout out.
+        """
         ...
 
     def cost(self, score: Float[Array, " pairs"], label: Float[Array, " pairs"]) -> Array:
@@ -106,11 +113,11 @@ class PairObjective(Protocol):
         return TrainingPairs(shared, own.graph, own.train)
 
     def loss(self, params, key: Array, data: TrainingPairs, cells: Cells, epoch: Array) -> Array:
-        """Return the mean cost of some pairs."""
+        """Return the mean cost of some pairs, see `infosem_jax.engine.types.Objective`."""
         pairs, label = (leaf[cells.index] for leaf in data.labelled[:2])
-        still = isinstance(data, ValidationPairs)
-        score = self.scores(params, key, data, pairs, still)
-        if still:
+        deterministic = isinstance(data, ValidationPairs)
+        score = self.scores(params, key, data, pairs, deterministic)
+        if deterministic:
             return 1 - _average_precision(jnp.where(cells.real, score, -jnp.inf), label)
         return self.cost(score, label)
 
@@ -124,7 +131,17 @@ def solve_alike(
     alike: Callable[[Problem, Problem], bool],
     train: Callable[[list[Problem]], list[Scores]],
 ) -> Iterator[Scores]:
-    """Train those problems at once that are alike, and yield scores in the order of problems."""
+    """Train those problems at once that are alike, and yield scores in the order of problems.
+
+    Parameters
+    ----------
+    problems
+        The problems.
+    alike
+        Whether two of them can be trained at once.
+    train
+        Trains several and returns their scores.
+    """
     solved: dict[int, Scores] = {}
     for i, first in enumerate(problems):
         if i not in solved:
@@ -184,6 +201,17 @@ def lay_out(
     """Lay out the fits, with the rate of each and the factor on it per epoch.
 
     The last fit is repeated where devices would idle.
+
+    Parameters
+    ----------
+    problems
+        The problems, whose seeds give the random keys.
+    own
+        What is each fit's own, stacked.
+    rates
+        Learning rate of each, and the factor on it per epoch.
+    layout
+        Devices to lay them out on.
     """
     rate, decay = np.array(rates, np.float32).T
     keys = jnp.stack([random.key(problem.seed) for problem in problems])
@@ -250,7 +278,7 @@ def places(
 
 def z_scores(data: Dataset) -> Float[np.ndarray, "genes cells"]:
     """Return z-scores of expression, genes and cells in the order of their names."""
-    how = "log1p_cpm_zscore" if looks_like_counts(data.x) else "zscore"
+    how = "log1p_cpm_zscore" if describe_units(data.x).countable else "zscore"
     z = normalise(data, how, clip=np.inf).x[np.argsort(data.cells)]
     return np.ascontiguousarray(z[:, np.argsort(data.genes)].T)
 

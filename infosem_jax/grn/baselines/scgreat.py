@@ -188,10 +188,15 @@ class ScGREATObjective(PairObjective):
         }
 
     def scores(
-        self, params, key: Array, data: TrainingPairs, pairs: Int[Array, "pairs 2"], still: bool
+        self,
+        params,
+        key: Array,
+        data: TrainingPairs,
+        pairs: Int[Array, "pairs 2"],
+        deterministic: bool,
     ) -> Float[Array, " pairs"]:
-        """Return log-odds of some pairs; ``still`` drops nothing."""
-        if still:
+        """Return log-odds of some pairs, see `PairObjective.scores`."""
+        if deterministic:
             return self.judge(params, data.features, pairs)
         parts = self._parts(params, data.features)
         features = jax.tree.map(lambda leaf: leaf[pairs.reshape(-1)], data.features)

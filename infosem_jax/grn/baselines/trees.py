@@ -12,7 +12,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from infosem_jax.data.dataset import looks_like_counts, normalise
+from infosem_jax.data.dataset import normalise
+from infosem_jax.data.units import describe_units
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
 
@@ -101,7 +102,7 @@ def _solve_one(problem: Problem, config: TreesConfig, on_gene) -> Scores:
     from joblib import Parallel, delayed
 
     data = problem.data
-    how = "log1p_cpm_zscore" if looks_like_counts(data.x) else "zscore"
+    how = "log1p_cpm_zscore" if describe_units(data.x).countable else "zscore"
     z = normalise(data, how, clip=np.inf).x[np.argsort(data.cells)]
     place = {gene: i for i, gene in enumerate(data.genes)}
     names = sorted(problem.regulators)

@@ -137,6 +137,15 @@ def scan(prior: Prior, weights: Iterable[float | int]) -> dict[str, Prior]:
 def require_family(bound: BoundPrior, families: tuple[type, ...], expected: str) -> None:
     """Refuse a prior that is not of one of some families, before it is fitted.
 
+    Parameters
+    ----------
+    bound
+        The prior.
+    families
+        Classes of distributions.
+    expected
+        What is expected, for the message.
+
     Raises
     ------
     ValueError

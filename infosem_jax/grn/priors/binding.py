@@ -1,6 +1,6 @@
 """What a prior is to the model: a function of the gene context, aligned to the data's genes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -67,6 +67,40 @@ class Bindable(Protocol):
 Prior: TypeAlias = dist.Distribution | Bindable | Callable[[GeneContext], dist.Distribution]
 
 
+class Priors(NamedTuple):
+    """The priors of one model.
+
+    Attributes
+    ----------
+    effect
+        Prior of the effects; None is ``MeanAbsolute()``.
+    edge
+        Prior of the logits; None is a model without a gate.
+    record
+        Name (``prior``), ``file`` and settings of each, by ``effect`` and ``edge``, as a
+        configuration file has them; empty for priors made in Python.
+    """
+
+    effect: Prior | None = None
+    edge: Prior | None = None
+    record: Mapping[str, Mapping[str, Any]] = {}
+
+
+PriorLike: TypeAlias = Priors | Prior | Mapping[str, Prior | None] | None
+
+
+def as_priors(prior: PriorLike) -> Priors:
+    """Read the ways of naming priors: a prior of the effects, a pair, or a mapping by site."""
+    if isinstance(prior, Priors):
+        return prior
+    if isinstance(prior, Mapping):
+        unknown = set(prior) - {"effect", "edge"}
+        if unknown:
+            raise ValueError(f"Expected priors for effect and edge, found {sorted(unknown)}.")
+        return Priors(prior.get("effect"), prior.get("edge"))
+    return Priors(prior)
+
+
 def bind(prior: Prior, context: GeneContext) -> BoundPrior:
     """Align a prior of any kind to the genes of the data.
 
@@ -90,7 +124,7 @@ def bind(prior: Prior, context: GeneContext) -> BoundPrior:
 
 
 def coverage(prior: Prior, context: GeneContext) -> dict[str, Any]:
-    """Tell how much of the data a prior knows about; empty where it treats all genes alike."""
+    """Return how much of the data a prior knows about; empty where it treats all genes alike."""
     report = getattr(prior, "coverage", None)
     return report(context) if report else {}
 

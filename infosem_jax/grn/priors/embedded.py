@@ -58,7 +58,7 @@ def embedding_coverage(prior: Embedded, context: GeneContext) -> dict[str, Any]:
 
 
 def shuffled(prior: P, seed: int) -> P:
-    """Return the prior with its vectors dealt to other genes, the control of a gene embedding."""
+    """Return the prior with its vectors permuted among genes, the control of a gene embedding."""
     names, vectors = prior.embedding
     order = np.random.default_rng(seed).permutation(len(names))
     return replace(prior, embedding=Embedding(names, vectors[order]))  # pyright: ignore

@@ -2,16 +2,18 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
-from dataclasses import fields, is_dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass, replace
 from functools import partial
+from itertools import product
+from pathlib import Path as FilePath
 from typing import Any, NamedTuple, cast
 
 import numpyro.distributions as dist
 import pandas as pd
 
-from infosem_jax._typing import Path
+from infosem_jax._settings import hint
+from infosem_jax._typing import Orthologues, Path
 from infosem_jax.data.io import (
     Embedding,
     read_candidates,
@@ -20,7 +22,7 @@ from infosem_jax.data.io import (
     read_signed_edges,
 )
 from infosem_jax.grn import priors
-from infosem_jax.grn.priors.binding import Bindable, Prior
+from infosem_jax.grn.priors.binding import Bindable, Prior, Priors
 
 
 class Entry(NamedTuple):
@@ -142,8 +144,111 @@ REGISTRY: dict[str, Entry] = {
 }
 
 
+def read_priors(
+    effects: Sequence[str],
+    edges: Sequence[str],
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    *,
+    ignore_case: bool = False,
+    orthologues: Orthologues | None = None,
+) -> dict[str, Priors]:
+    """Build every combination of priors that options name, by what tells them apart.
+
+    Parameters
+    ----------
+    effects, edges
+        Priors of each site: ``PRIOR``, ``PRIOR=FILE`` or ``module.path:function``; ``none`` among
+        the edges is a model without a gate.
+    settings
+        Settings of the priors, by ``effect`` and ``edge``.
+    ignore_case, orthologues
+        How gene names are matched to embeddings, see `infosem_jax.data.align_embedding`.
+
+    Raises
+    ------
+    ValueError
+        As `from_record`, or if two are the same.
+    """
+    records = {
+        site: [_record(spec, (settings or {}).get(site, {})) for spec in specs]
+        for site, specs in (("effect", effects), ("edge", edges))
+    }
+    names = product(*map(_labels, records.values()))
+    chosen = product(*records.values())
+    return {
+        "+".join(filter(None, label)): from_record(
+            {site: record for site, record in zip(records, pair, strict=True) if record},
+            ignore_case=ignore_case,
+            orthologues=orthologues,
+        )
+        for label, pair in zip(names, chosen, strict=True)
+    }
+
+
+def from_record(
+    record: Mapping[str, Mapping[str, Any]],
+    *,
+    ignore_case: bool = False,
+    orthologues: Orthologues | None = None,
+) -> Priors:
+    """Build priors from what a configuration file, or `Priors.record`, says of them.
+
+    Parameters
+    ----------
+    record
+        Name (``prior``), ``file`` and settings of each prior, by ``effect`` and ``edge``.
+    ignore_case, orthologues
+        As in `read_priors`.
+
+    Raises
+    ------
+    ValueError
+        As `build` and `load`.
+    """
+    found: dict[str, Prior] = {}
+    for site, table in record.items():
+        settings = {key: value for key, value in table.items() if key not in ("prior", "file")}
+        name, file = table["prior"], table.get("file")
+        if ":" not in name:
+            prior = build(name, file, "effect" if site == "effect" else "logit", settings)
+            found[site] = _matched(prior, ignore_case, orthologues)
+        elif file:
+            raise ValueError(
+                f"{name}={file}: expected {name} alone; what your prior needs it reads itself, or "
+                "is told by the settings in --config."
+            )
+        else:
+            found[site] = load(name, settings)
+    return Priors(found.get("effect"), found.get("edge"), record)
+
+
+def describe(name: str, prior: Prior) -> str:
+    """Say in a sentence what a prior expects: that of the registry, or of its own docstring.
+
+    Parameters
+    ----------
+    name
+        Its name, see `Priors.record`.
+    prior
+        The prior.
+    """
+    if name in REGISTRY:
+        return REGISTRY[name].text
+    doc = inspect.getdoc(getattr(prior, "func", prior)) or ""
+    return doc.partition("\n")[0] or "Written by the user."
+
+
 def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> Prior:
-    """Build a registered prior from its name, its file and its settings.
+    """Build a registered prior.
+
+    Parameters
+    ----------
+    name, file
+        Its name, and the file that it is read from, if it is.
+    site
+        What it is placed on, ``effect`` or ``logit``.
+    settings
+        Its settings.
 
     Raises
     ------
@@ -152,11 +257,8 @@ def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> 
         site, or a file is missing or too many.
     """
     if name not in REGISTRY:
-        near = get_close_matches(name, REGISTRY, n=1, cutoff=0.4)
-        hint = f"Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
-            f"Unknown prior {name!r}; known: {', '.join(REGISTRY)}; your own are called "
-            f"module:function. {hint}".rstrip()
+            f"Unknown prior {name!r} (your own are called module:function); {hint(name, REGISTRY)}"
         )
     entry = REGISTRY[name]
     if site not in entry.sites:
@@ -168,9 +270,7 @@ def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> 
     known = _settings_of(entry.build)
     for key in settings:
         if key not in known:
-            near = get_close_matches(key, known, n=1, cutoff=0.4)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{name} has no setting {key!r}; known: {', '.join(known)}.{hint}")
+            raise ValueError(f"{name} has no setting {key!r}; {hint(key, known)}")
     content = () if entry.read is None or file is None else (entry.read(file),)
     return entry.build(*content, **settings)
 
@@ -199,9 +299,8 @@ def load(path: str, settings: dict[str, Any]) -> Prior:
         ) from error
     for part in name.split("."):
         if not hasattr(found, part):
-            near = get_close_matches(part, dir(found), n=1, cutoff=0.5)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{path}: {module_name} has no {name!r}.{hint}")
+            names = [each for each in dir(found) if not each.startswith("_")]
+            raise ValueError(f"{path}: {module_name} has no {name!r}; {hint(part, names)}")
         found = getattr(found, part)
     if isinstance(found, dist.Distribution) or not callable(found):
         if settings:
@@ -252,6 +351,39 @@ def variant(
         "effect": priors.GeneEmbedding(embedding) if "B" in name and embedding else None,
         "edge": priors.KnownEdges(known) if "C" in name and known is not None else None,
     }
+
+
+def _record(spec: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what an option and the settings of its site say of a prior; nothing of ``none``."""
+    name, _, file = spec.partition("=")
+    if name == "none":
+        return {}
+    return {"prior": name, **({"file": file} if file else {}), **settings}
+
+
+def _labels(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Call priors by what tells them apart: their names, else their files too."""
+    names = [record.get("prior", "") for record in records]
+    files = [record.get("file", "") for record in records]
+    for tails in ([""] * len(names), [FilePath(file).stem for file in files], files):
+        labels = ["=".join(filter(None, pair)) for pair in zip(names, tails, strict=True)]
+        if len(set(labels)) == len(labels):
+            return labels
+    twice = next(label or "none" for label in labels if labels.count(label) > 1)
+    raise ValueError(f"Expected priors that differ, found {twice} more than once.")
+
+
+def _matched(prior: Any, ignore_case: bool, orthologues: Orthologues | None) -> Any:
+    """Tell every prior that holds an embedding how gene names are matched to it."""
+    if isinstance(prior, priors.Mixture):
+        parts = tuple(_matched(part, ignore_case, orthologues) for part in prior.parts)
+        return replace(prior, parts=parts)
+    if not hasattr(prior, "embedding"):
+        return prior
+    matching: dict[str, Any] = {"ignore_case": ignore_case}
+    if orthologues is not None:
+        matching["orthologues"] = orthologues
+    return replace(prior, **matching)
 
 
 def _settings_of(build: Callable[..., Prior]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The control of any prior: what it knows, told of other genes."""
+"""The control of any prior: the same knowledge with the names of genes permuted."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,21 +12,21 @@ from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, bind, covera
 
 @dataclass(frozen=True)
 class Relabelled(Arithmetic):
-    """A prior that takes every gene for another, the shuffled-gene control of any prior.
+    """A prior under permuted names of genes, the shuffled-gene control of any prior.
 
-    The prior is told other names for the genes, so that what it knows of one bears on another; how
-    much it knows, and in what pattern, stays as it is. No gene keeps its name.
+    What the prior knows of one gene bears on another; how much it knows, and in what pattern, stays
+    as it is. No gene keeps its name.
 
     Parameters
     ----------
     prior
         Any prior that knows genes by name, user-written functions included.
     seed
-        Of the dealing.
+        Seed of the permutation.
     among
         Genes that swap names among themselves, as all others do; None takes those with rows. Where
-        every gene has a row, give the regulators, or tables of their edges come to speak of genes
-        that nobody asks about.
+        every gene has a row, give the regulators: otherwise tables of their edges would concern
+        genes that are no candidates.
     """
 
     prior: Any
@@ -40,19 +40,19 @@ class Relabelled(Arithmetic):
                 "Relabelled: expected a prior that knows genes by name, found a distribution over "
                 f"{list(self.prior.shape())}; write a function of the gene context that returns it."
             )
-        return bind(self.prior, self.dealt(context))
+        return bind(self.prior, self.permuted(context))
 
     def coverage(self, context: GeneContext) -> dict[str, Any]:
-        """Tell what the prior covers under the new names."""
-        return coverage(self.prior, self.dealt(context))
+        """Return what the prior covers under the new names."""
+        return coverage(self.prior, self.permuted(context))
 
-    def dealt(self, context: GeneContext) -> GeneContext:
+    def permuted(self, context: GeneContext) -> GeneContext:
         """Return the context in which genes have each other's names."""
         chosen = set(context.rows if self.among is None else self.among)
         if not chosen & set(context.genes):
             raise ValueError(
-                f"Relabelled: expected genes of the data among which to deal names, found none of "
-                f"the {len(chosen)}; check symbols, species and case."
+                "Relabelled: expected genes of the data among which to permute names, found none "
+                f"of the {len(chosen)}; check symbols, species and case."
             )
         rng = np.random.default_rng(self.seed)
         name = {}

@@ -24,7 +24,7 @@ class GeneSimilarity(Arithmetic):
 
     ``effect[i, j] ~ Normal(slope * c_ij, scale)`` with c the cosine of the angle between the genes'
     centred vectors, brought to mean 0 and variance 1 over pairs and clipped to [-3, 6]. Pairs with
-    a gene that has no embedding get mean 0. Nothing is learned, so that vectors dealt to other
+    a gene that has no embedding get mean 0. Nothing is learned, so that vectors permuted among
     genes (`shuffled`) say nothing, where the networks of `GeneEmbedding` also learn from those
     which genes are alike. The form is a choice made here; the numbers were chosen on the
     transcription factors of BEELINE's mHSC-E, which no benchmark here reports.

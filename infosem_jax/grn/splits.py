@@ -5,7 +5,6 @@ was not found, which is no proof that there is no edge. Absent pairs are unlabel
 as negatives, in metrics and in training, is a convention of the field.
 """
 
-from difflib import get_close_matches
 from pathlib import Path as FilePath
 from typing import Literal, NamedTuple, get_args
 
@@ -13,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float, Int, Shaped
 
+from infosem_jax._settings import hint
 from infosem_jax._typing import Path
 from infosem_jax.data._names import match_regulators
 from infosem_jax.data.dataset import Dataset
@@ -271,9 +271,7 @@ def training_labels(universe: Universe, split: Split) -> Float[np.ndarray, "regu
 
 def _check_settings(kind: str, held_out: float, validation: float) -> None:
     if kind not in KINDS:
-        near = get_close_matches(kind, KINDS, n=1, cutoff=0.4)
-        hint = f"; did you mean {near[0]!r}?" if near else "."
-        raise ValueError(f"Unknown split {kind!r}, choose one of {', '.join(KINDS)}{hint}")
+        raise ValueError(f"Unknown split {kind!r}; {hint(kind, KINDS)}")
     if not (held_out > 0 and validation >= 0 and held_out + validation < 1):
         raise ValueError(
             "Expected shares for test (above 0) and validation (0 or more) that leave some for "

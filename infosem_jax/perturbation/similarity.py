@@ -1,4 +1,4 @@
-"""How near perturbations are to each other, by what is known of the genes that they perturb."""
+"""Similarity of perturbations by graphs and texts of the genes that they perturb."""
 
 # pyright: reportAttributeAccessIssue=false
 # Products of sparse arrays are sparse, which their stubs do not say.
@@ -19,13 +19,20 @@ TEXT_SHARE = 2.0
 Perturbed = Sequence[Sequence[str]]
 
 
-def graph_likeness(
+def graph_similarity(
     knowledge: Knowledge, perturbed: Perturbed, others: Perturbed
 ) -> Iterator[Float32[np.ndarray, "perturbations others"]]:
-    """Yield two respects for each source of edges: the edge, and the neighbours in common.
+    """Yield two similarities for each source of edges: the edge, and the neighbours in common.
 
     The first is the weight of the edge between the perturbed genes, either way; the second the
     cosine of their rows of weights.
+
+    Parameters
+    ----------
+    knowledge
+        Graphs.
+    perturbed, others
+        Genes of each perturbation.
     """
     here, there = indicator(knowledge, perturbed), indicator(knowledge, others)
     for graph in knowledge.graphs.values():
@@ -36,30 +43,47 @@ def graph_likeness(
         yield (rows @ columns.T).toarray() / np.maximum(np.outer(*norms), 1e-9)
 
 
-def text_likeness(
+def text_similarity(
     knowledge: Knowledge, perturbed: Perturbed, others: Perturbed
 ) -> Float32[np.ndarray, "perturbations others"]:
-    """Return the cosines of texts to the power of 4, of the 50 nearest of the others, doubled."""
+    """Return the cosines of texts to the power of 4, of the 50 nearest of the others, doubled.
+
+    Parameters
+    ----------
+    knowledge
+        Texts.
+    perturbed, others
+        Genes of each perturbation.
+    """
     cosine = np.maximum(text_of(knowledge, perturbed) @ text_of(knowledge, others).T, 0)
     k = min(NEIGHBOURS, cosine.shape[1])
     least = np.partition(cosine, -k, axis=1)[:, -k][:, None]
     return TEXT_SHARE * np.where(cosine >= least, cosine, 0) ** SHARPNESS
 
 
-def likeness(
+def perturbation_similarity(
     knowledge: Knowledge,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
     others: Sequence[tuple[str, ...]],
     other_line: Sequence[str],
 ) -> Float32[np.ndarray, "perturbations others"]:
-    """Sum all respects in which perturbations are near: graphs, texts, and genes in common.
+    """Sum the similarities by graphs, by texts, and by genes in common.
 
-    The last is the cosine of the sets of perturbed genes. A perturbation is not near to itself in
-    the same cell line.
+    The last is the cosine of the sets of perturbed genes. A perturbation and itself in the same
+    cell line have 0.
+
+    Parameters
+    ----------
+    knowledge
+        Graphs and texts.
+    perturbed, line
+        Genes and cell line of each perturbation.
+    others, other_line
+        Those that they are compared with.
     """
-    total = text_likeness(knowledge, perturbed, others)
-    for part in graph_likeness(knowledge, perturbed, others):
+    total = text_similarity(knowledge, perturbed, others)
+    for part in graph_similarity(knowledge, perturbed, others):
         total += part
     here, there = indicator(knowledge, perturbed), indicator(knowledge, others)
     sizes = [np.maximum(np.asarray(m.sum(1)).ravel(), 1) for m in (here, there)]

@@ -1,4 +1,4 @@
-"""What carried a prediction: the nodes that the selector chose, and how they go with responses."""
+"""Nodes that the selector chose for a prediction, and their agreement with responses."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Int
 
+from infosem_jax.perturbation.adapert import FittedNetwork, apply_member, predict_network
 from infosem_jax.perturbation.data import Responses
+from infosem_jax.perturbation.fitting import Fitted, mean_control, parse_lines, parse_perturbed
 from infosem_jax.perturbation.knowledge import FAR, union
-from infosem_jax.perturbation.metrics import auroc
-from infosem_jax.perturbation.model import AT_ONCE, Fitted, outputs, part_of, predict
-from infosem_jax.perturbation.prepare import query_of
+from infosem_jax.perturbation.prepare import perturbation_inputs
 from infosem_jax.perturbation.selector import threshold_of
+from infosem_jax.scores import auroc
 
 
 class Contexts(NamedTuple):
@@ -40,34 +41,41 @@ class Contexts(NamedTuple):
 
 
 def contexts(
-    fitted: Fitted,
+    network: FittedNetwork,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
     control: Float32[np.ndarray, "n genes"] | None = None,
 ) -> Contexts:
     """Return the scores of the nodes that were candidates for each perturbation.
 
+    Parameters
+    ----------
+    network
+        The network.
+    perturbed, line
+        Genes and cell line of each perturbation.
+    control
+        Matched control means; None of networks of signs.
+
     Raises
     ------
     ValueError
         If the network has no context of nodes.
     """
-    config = fitted.config
+    config = network.config
     if config.context in ("none", "full"):
         raise ValueError(
             f"Expected a network that chooses nodes, found one with context {config.context!r}."
         )
-    query = query_of(fitted.knowledge, perturbed, line, control, fitted.inputs, config)
+    given = perturbation_inputs(
+        network.knowledge, perturbed, line, control, network.encoding, config
+    )
     scores, thresholds = [], []
-    for member in range(len(fitted.rows)):
-        parts = [
-            np.asarray(outputs(fitted, member, part_of(query, i)).selection.score)
-            for i in range(0, len(perturbed), AT_ONCE)
-        ]
-        scores.append(np.concatenate(parts))
-        thresholds.append(float(threshold_of(fitted.params["threshold"][member], config)))
+    for member in range(len(network.rows)):
+        scores.append(np.asarray(apply_member(network, member, given).selection.score))
+        thresholds.append(float(threshold_of(network.params["threshold"][member], config)))
     cut = float(np.mean(thresholds)) if config.context == "adaptive" else 0.5
-    return Contexts(query.node, query.hop, np.mean(scores, axis=0).astype(np.float32), cut)
+    return Contexts(given.node, given.hop, np.mean(scores, axis=0).astype(np.float32), cut)
 
 
 class Explanation(NamedTuple):
@@ -88,17 +96,37 @@ class Explanation(NamedTuple):
 
 def explain(
     fitted: Fitted,
-    perturbed: tuple[str, ...],
-    line: str,
+    perturbed: str | tuple[str, ...],
+    line: str | None = None,
     control: Float32[np.ndarray, "1 genes"] | None = None,
 ) -> Explanation:
-    """Say which nodes carried the prediction for a perturbation, and how they are connected."""
-    found = contexts(fitted, [perturbed], [line], control)
-    prediction = predict(fitted, [perturbed], [line], control)
-    names = np.asarray(fitted.knowledge.nodes)
+    """Return the nodes that the prediction for a perturbation used, and how they are connected.
+
+    Of several seeds, that of the first.
+
+    Parameters
+    ----------
+    fitted
+        A network that chooses nodes.
+    perturbed, line, control
+        As of `fitting.predict`, of one perturbation.
+
+    Raises
+    ------
+    ValueError
+        If the method is no network, or has no context of nodes.
+    """
+    if not fitted.networks:
+        raise ValueError(f"Expected a network, found {fitted.method}, which chooses no nodes.")
+    network, genes = fitted.networks[0], parse_perturbed([perturbed])
+    lines = parse_lines(fitted, line, 1)
+    control = mean_control(fitted, lines) if control is None else control
+    found = contexts(network, genes, lines, control)
+    prediction = predict_network(network, genes, lines, control)
+    names = np.asarray(network.knowledge.nodes)
     real = found.hop[0] < FAR
     node = found.node[0][real]
-    place = {gene: i for i, gene in enumerate(fitted.train.genes)}
+    place = {gene: i for i, gene in enumerate(network.train.genes)}
     at = [place.get(str(name), -1) for name in names[node]]
     de = [float(prediction.de[0, i]) if i >= 0 else np.nan for i in at]
     change = [float(np.sign(prediction.change[0, i])) if i >= 0 else np.nan for i in at]
@@ -112,7 +140,7 @@ def explain(
             "direction": change,
         }
     ).sort_values(["selected", "hop", "score"], ascending=[False, True, False], kind="stable")
-    graph = union(fitted.knowledge, top=fitted.config.top).tocoo()
+    graph = union(network.knowledge, top=network.config.top).tocoo()
     chosen = node[found.selected[0][real]]
     kept = np.isin(graph.row, chosen) & np.isin(graph.col, chosen)
     edges = pd.DataFrame(
@@ -126,7 +154,16 @@ def explain(
 
 
 def agreement(found: Contexts, truth: Responses, nodes: Sequence[str]) -> dict[str, float]:
-    """Tell how the selection goes with what responded.
+    """Compare the selection with the genes that responded.
+
+    Parameters
+    ----------
+    found
+        The selector's scores.
+    truth
+        Responses to the same perturbations.
+    nodes
+        Names of the nodes.
 
     Returns
     -------
@@ -152,7 +189,7 @@ def agreement(found: Contexts, truth: Responses, nodes: Sequence[str]) -> dict[s
             rows["de_candidates"].append(float(de.mean()))
         if chosen.any():
             rows["de_selected"].append(float(de[chosen].mean()))
-        rows["score_auroc"].append(auroc(found.score[i][known], de) if de.size else np.nan)
+        rows["score_auroc"].append(float(auroc(found.score[i][known], de)) if de.size else np.nan)
     return {
         name: float(np.nanmean(values)) if np.isfinite(values).any() else np.nan
         for name, values in rows.items()

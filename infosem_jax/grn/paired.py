@@ -18,8 +18,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax.benchmark.grn.cell import At, Cell
-from infosem_jax.benchmark.grn.splits import KINDS
+from infosem_jax.grn.accuracy import At, Cell
+from infosem_jax.grn.splits import KINDS
+from infosem_jax.scores import draws_interval
 
 HEADLINE = "auprc_ratio_per_regulator"
 METRICS = (
@@ -36,7 +37,6 @@ METRICS = (
 )
 # The metrics that cells hold for draws of regulators.
 DRAWN = {"auprc": "resampled", HEADLINE: "resampled_per_regulator"}
-_INTERVAL = (2.5, 97.5)
 
 
 class Group(NamedTuple):
@@ -251,7 +251,7 @@ def _intervals(cells: Sequence[Cell]) -> dict[str, float]:
     ends = {}
     for metric in DRAWN:
         draws = [_draws(of, metric).mean(0) for of in _by_data_set(cells, metric)]
-        ends[f"{metric}_low"], ends[f"{metric}_high"] = _interval(_mean(draws))
+        ends[f"{metric}_low"], ends[f"{metric}_high"] = draws_interval(_mean(draws))
     return ends
 
 
@@ -274,8 +274,8 @@ def _pair(
     a, b = _mean(scores) if scores else (np.nan, np.nan)
     a_drawn, b_drawn = _mean(draws) if draws else np.empty((2, 0))
     with np.errstate(divide="ignore", invalid="ignore"):
-        difference = a - b, *_interval(a_drawn - b_drawn)
-        ratio = a / b, *_interval(a_drawn / b_drawn)
+        difference = a - b, *draws_interval(a_drawn - b_drawn)
+        ratio = a / b, *draws_interval(a_drawn / b_drawn)
     return {
         **dict(zip(_PAIRED[5:11], difference + ratio, strict=True)),
         "pairs": len(won),
@@ -303,13 +303,6 @@ def _draws(cells: Sequence[Cell], metric: str) -> Float[np.ndarray, "cells draws
 
 def _mean(of_data_sets: Sequence[np.ndarray]) -> np.ndarray:
     return np.mean(of_data_sets, axis=0) if of_data_sets else np.empty(0)
-
-
-def _interval(draws: Float[np.ndarray, " draws"]) -> tuple[float, float]:
-    if not len(draws) or np.isnan(draws).any():
-        return np.nan, np.nan
-    low, high = np.percentile(draws, _INTERVAL)
-    return float(low), float(high)
 
 
 def _group(at: At) -> Group:

@@ -1,19 +1,21 @@
-"""One cell of the benchmark's grid: what one method scored on one split with one seed."""
+"""How well scores of pairs rank known edges, for all pairs, each regulator, and other regulators.
+
+A cell is what one method scored on one network, split and seed.
+"""
 
 import hashlib
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
-from infosem_jax.benchmark.grn.splits import Split, Universe
-from infosem_jax.benchmark.store import Store
 from infosem_jax.grn.metrics import (
     rank_candidates,
     regulator_ratios,
     score_matrix,
     scored_regulators,
 )
+from infosem_jax.grn.splits import Universe
 
 DRAWS = 200
 # Numbers in a table of true edges and draws, or regulators: few enough for the processor's cache.
@@ -69,7 +71,7 @@ def measure(
     at: At,
     scores: Float[np.ndarray, "regulators genes"],
     universe: Universe,
-    split: Split,
+    tested: Bool[np.ndarray, "regulators genes"],
     seconds: float,
 ) -> Cell:
     """Measure how well scores rank the tested pairs.
@@ -86,8 +88,10 @@ def measure(
         Place in the grid; its seed decides ties.
     scores
         Larger means a more likely edge, [regulators, genes]; NaN where there is no score.
-    universe, split
-        The known edges, and the pairs to test.
+    universe
+        The candidates and the known edges.
+    tested
+        Which of the candidates count, [regulators, genes].
     seconds
         Time that the fit took.
 
@@ -96,14 +100,14 @@ def measure(
     ValueError
         If the tested pairs do not hold both a true edge and another pair.
     """
-    metrics = score_matrix(scores, universe.truth, split.test, at.seed)
-    rank = rank_candidates(scores, split.test, at.seed)
-    ratios = regulator_ratios(rank, universe.truth, split.test)
-    scored = scored_regulators(universe.truth, split.test)
-    place = rank[split.test]
+    metrics = score_matrix(scores, universe.truth, tested, at.seed)
+    rank = rank_candidates(scores, tested, at.seed)
+    ratios = regulator_ratios(rank, universe.truth, tested)
+    scored = scored_regulators(universe.truth, tested)
+    place = rank[tested]
     row, hit = np.empty(len(place), int), np.empty(len(place), bool)
-    row[place], hit[place] = np.nonzero(split.test)[0], universe.truth[split.test]
-    times = _draws(at, np.flatnonzero(np.any(split.test, axis=1)), len(split.test))
+    row[place], hit[place] = np.nonzero(tested)[0], universe.truth[tested]
+    times = _draws(at, np.flatnonzero(np.any(tested, axis=1)), len(tested))
     return Cell(
         at,
         {name: float(value) for name, value in metrics.items()},
@@ -173,12 +177,3 @@ def _precision(hit: np.ndarray) -> Float[np.ndarray, "101"]:
     # Whole numbers, as 0.07 * 100 edges are not 7 in floating point.
     needed = -(-np.arange(101) * len(ends) // 100)
     return best[np.maximum(needed, 1) - 1]
-
-
-STORE = Store(
-    "grn",
-    At,
-    Cell,
-    ("dataset", "genes", "network", "split", "method"),
-    ("auprc_ratio", "resampled", "resampled_per_regulator", "precision"),
-)

@@ -6,28 +6,25 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 from jaxtyping import Array, Float32, Int
 
-from infosem_jax.engine import training
-from infosem_jax.engine.layout import choose, place
-from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Fits, Rate, Schedule
+from infosem_jax.engine.early_stopping import Trained, train
+from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.expression import network
 from infosem_jax.expression.baselines import ridge_path
 from infosem_jax.expression.graph import GeneGraph, gene_graph
-from infosem_jax.expression.network import PAPER, Config, Wiring
-from infosem_jax.expression.objective import HeldOut, Objective, Parts, Pool, in_blocks
-from infosem_jax.expression.task import Method, Prediction, Task
+from infosem_jax.expression.network import GraphConfig, Wiring
+from infosem_jax.expression.objective import Objective, Parts, Pool, in_blocks
+from infosem_jax.expression.task import Prediction, Task
 
 # Least share of a member's squared error that the mean of all is taken to have.
 LEAST_SHARE = 0.1
 # Of the regression that a network builds upon, see `baselines.ridge_path`.
 STRENGTHS = tuple(np.logspace(-3, 2, 11).tolist())
 FOLDS = 5
-DEFAULT = Config()
+DEFAULT = GraphConfig()
 
 
 class Line(NamedTuple):
@@ -37,7 +34,7 @@ class Line(NamedTuple):
     offset: Float32[np.ndarray, " targets"]
 
 
-class Fitted(NamedTuple):
+class FittedGraph(NamedTuple):
     """A fitted network.
 
     Attributes
@@ -58,33 +55,33 @@ class Fitted(NamedTuple):
         Of what the network was fitted to, per target.
     calibration
         Factor on the deviations that makes them right on average in samples not learned from.
-    looks
-        Loss of each member at each look at the validation samples.
+    losses
+        Of each member and epoch; those of held-out samples NaN where they were not evaluated.
     """
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...]
     n_covariates: int
-    config: Config
+    config: GraphConfig
     graph: GeneGraph
     params: Any
     line: Line | None
     deviation: Float32[np.ndarray, " targets"]
     calibration: float
-    looks: Float32[np.ndarray, "members looks"]
+    losses: Losses
 
 
-def fit(
+def fit_graph(
     task: Task,
-    config: Config = DEFAULT,
+    config: GraphConfig = DEFAULT,
     *,
     seed: int = 0,
-    on_look: Callable[[int, np.ndarray], None] | None = None,
-) -> Fitted:
-    """Fit the network, or several that are averaged, and stop when held-out samples say so.
+    on_chunk: Callable[[Progress], None] | None = None,
+) -> FittedGraph:
+    """Fit the network, or several that are averaged, until held-out samples gain no more.
 
-    A single member learns from the training samples and looks at the validation samples. Several
-    share all of these out: each looks at another part, and learns from the rest.
+    A single member learns from the training samples and is evaluated on the validation samples.
+    Several share all of these out: each is evaluated on another part, and learns from the rest.
 
     Parameters
     ----------
@@ -94,9 +91,8 @@ def fit(
         Settings.
     seed
         Seeds the random numbers.
-    on_look
-        Called after each look at the held-out samples with the epochs done and the loss of each
-        member there.
+    on_chunk
+        Told of progress after each evaluation on held-out samples.
 
     Raises
     ------
@@ -121,11 +117,11 @@ def fit(
     line, left = _left_over(x, y, seed) if config.skip == "ridge" else (None, y)
     wiring = network.wire(graph, left.std(0), config)
     objective = Objective(_compiled(config), network.shape_of(graph, feature.shape[1]))
-    params, kept, looks = _train(
-        config, objective, Pool(nodes, feature, left, wiring), parts, seed, on_look
-    )
+    trained = _train(config, objective, Pool(nodes, feature, left, wiring), parts, seed, on_chunk)
+    kept = np.flatnonzero(trained.converged)
+    params = jax.tree.map(lambda leaf: leaf[kept], trained.params)
     calibration = _calibrate(config, params, wiring, nodes, feature, left, parts.valid[kept])
-    return Fitted(
+    return FittedGraph(
         inputs=task.inputs,
         targets=task.targets,
         n_covariates=covariate.shape[1],
@@ -135,12 +131,12 @@ def fit(
         line=line,
         deviation=left.std(0),
         calibration=calibration,
-        looks=looks,
+        losses=trained.losses,
     )
 
 
-def predict(
-    fitted: Fitted,
+def predict_graph(
+    fitted: FittedGraph,
     x: Float32[np.ndarray, "samples inputs"],
     covariate: Float32[np.ndarray, "samples c"] | None = None,
 ) -> Prediction:
@@ -175,50 +171,30 @@ def predict(
     return Prediction(mean, fitted.calibration * np.sqrt(variance))
 
 
-def infer(task: Task, seed: int, config: Config = DEFAULT) -> Prediction:
-    """Fit the network and infer the test samples."""
-    return predict(fit(task, config, seed=seed), task.x_test, task.covariate_test)
+def infer_graph(task: Task, seed: int, config: GraphConfig = DEFAULT) -> Prediction:
+    """Fit the network and infer the test samples.
+
+    Parameters
+    ----------
+    task
+        Expression, scaled.
+    seed, config
+        As of `fit_graph`.
+    """
+    return predict_graph(fit_graph(task, config, seed=seed), task.x_test, task.covariate_test)
 
 
-def _check_inputs(fitted: Fitted, x: np.ndarray, covariate: np.ndarray) -> None:
+def _check_inputs(fitted: FittedGraph, x: np.ndarray, covariate: np.ndarray) -> None:
     if x.shape[1] != len(fitted.inputs):
         raise ValueError(
             f"Expected the {len(fitted.inputs)} inputs of the fit, found {x.shape[1]}; see "
-            "Fitted.inputs for their order."
+            "FittedGraph.inputs for their order."
         )
     how = fitted.config.covariate
     if how != "none" and covariate.shape[1] != fitted.n_covariates:
         raise ValueError(
             f"Expected the {fitted.n_covariates} covariates of the fit, found {covariate.shape[1]}."
         )
-
-
-def _variant(about: str, config: Config = DEFAULT, **changes: Any) -> Method:
-    return Method(partial(infer, config=replace(config, **changes)), about, random=True)
-
-
-METHODS: dict[str, Method] = {
-    "graph": _variant("Five graph networks averaged, genes as nodes, with learned edge weights."),
-    "graph_single": _variant("One such network.", members=1),
-    "graph_small": _variant(
-        "Ridge regression plus one small network, for many genes and few samples on a CPU.",
-        members=1,
-        layers=2,
-        channels=8,
-        skip="ridge",
-    ),
-    "graph_bipartite": _variant("The same as graph without edges among targets.", neighbours=0),
-    "graph_mixing": _variant("The same as graph, channels mixed after each layer.", mixing=True),
-    "graph_attention": _variant("Attention in place of edge weights.", messages="attention"),
-    "graph_ridge": _variant(
-        "Ridge regression plus graph networks of what it leaves.", skip="ridge"
-    ),
-    "graph_paper": _variant(
-        "The network as published, but for start values that keep their size.",
-        PAPER,
-        start="fan_in",
-    ),
-}
 
 
 def _parts(n_train: int, n: int, members: int, seed: int) -> Parts:
@@ -235,7 +211,7 @@ def _parts(n_train: int, n: int, members: int, seed: int) -> Parts:
     return Parts(np.stack([np.setdiff1d(order, own) for own in valid]), valid)
 
 
-def _compiled(config: Config) -> Config:
+def _compiled(config: GraphConfig) -> GraphConfig:
     """Keep the settings that a program depends on, so that fits that differ in others share it."""
     others = ("neighbours", "similarity", "side", "covariate", "skip", "rate", "batch_size")
     others += ("epochs", "check_every", "halve_after", "stop_after", "members")
@@ -243,70 +219,47 @@ def _compiled(config: Config) -> Config:
 
 
 def _train(
-    config: Config,
+    config: GraphConfig,
     objective: Objective,
     pool: Pool,
     parts: Parts,
     seed: int,
-    on_look: Callable[[int, np.ndarray], None] | None,
-) -> tuple[Any, Int[np.ndarray, " kept"], Float32[np.ndarray, "members looks"]]:
-    """Train all members, halve the rate of those that stand still, and keep the best of each.
-
-    Returns
-    -------
-    Parameters of the members that did not diverge, which those are, and the losses.
-    """
-    n = config.members
-    batch = min(config.batch_size, parts.train.shape[1])
+    on_chunk: Callable[[Progress], None] | None,
+) -> Trained:
+    n, size = parts.train.shape
+    batch = min(config.batch_size, size)
     schedule = Schedule(
         optimisers=(("network", "adam_clipped" if config.clip else "adam"),),
         phases=((("network",), 1),),
         batch_size=batch,
-        steps=-(-parts.train.shape[1] // batch),
+        steps=-(-size // batch),
         patience=config.stop_after * config.check_every,
         chunk=config.check_every,
     )
-    layout = choose(n, batch)
-    # Devices that would idle repeat the last member.
-    member = np.minimum(np.arange(n + -n % layout.devices[0]), n - 1)
-    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), member)
-    own = place(Parts(parts.train[member], parts.valid[member]), layout, fits=True)
-    keys, pool = place(keys, layout, fits=True), place(pool, layout)
-    still, halved = np.zeros(len(member), int), np.zeros(len(member), int)
-
-    def fits() -> Fits:
-        rate = (config.rate * 0.5**halved).astype(np.float32)
-        return Fits(keys, place({"network": Rate(rate, 0 * rate + 1)}, layout, fits=True), own)
-
-    static, looks = (objective, schedule, layout), []
-    state = training.init(*static, fits(), pool)
-    for done in range(0, config.epochs, config.check_every):
-        until = min(done + config.check_every, config.epochs)
-        span = jnp.int32(done), jnp.int32(until)
-        state, _ = training.run_chunk(*static, state, fits(), pool, *span)
-        state, loss = training.score(*static, state, fits(), HeldOut(*pool), jnp.int32(until - 1))
-        looks.append(to_host(loss)[:n])
-        if on_look is not None:
-            on_look(until, looks[-1])
-        waited = until - 1 - to_host(state.best_epoch)
-        still = np.where(waited == 0, 0, still + 1)
-        due = still >= config.halve_after
-        still, halved = np.where(due, 0, still), halved + due
-        if ((waited >= schedule.patience) | (to_host(state.diverged) >= 0)).all():
-            break
-    kept = np.flatnonzero(np.isfinite(to_host(state.best_loss)[:n]))
-    if not kept.size:
+    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), np.arange(n))
+    rate = np.full(n, config.rate, np.float32)
+    trained = train(
+        objective,
+        schedule,
+        Fits(keys, {"network": Rate(rate, np.ones_like(rate))}, parts),
+        pool,
+        replace(pool, held_out=True),
+        epochs=config.epochs,
+        halve_after=config.halve_after,
+        on_chunk=on_chunk,
+    )
+    if not trained.converged.any():
         raise FloatingPointError(
             "Every member of the graph network diverged; lower the learning rate, or scale "
             "expression per gene."
         )
-    return jax.tree.map(lambda leaf: to_host(leaf)[kept], state.best), kept, np.stack(looks, 1)
+    return trained
 
 
 def _place_covariate(
     x: Float32[np.ndarray, "samples inputs"],
     covariate: Float32[np.ndarray, "samples c"],
-    config: Config,
+    config: GraphConfig,
 ) -> tuple[Float32[np.ndarray, "samples nodes"], Float32[np.ndarray, "samples features"]]:
     """Return the values of the nodes that send to all, and the features of every node."""
     if config.covariate == "nodes":
@@ -335,7 +288,7 @@ def _left_over(
 
 
 def _calibrate(
-    config: Config,
+    config: GraphConfig,
     params: Any,
     wiring: Wiring,
     nodes: np.ndarray,
@@ -359,7 +312,7 @@ def _calibrate(
 
 
 def _members(
-    config: Config, params: Any, wiring: Wiring, nodes: np.ndarray, feature: np.ndarray
+    config: GraphConfig, params: Any, wiring: Wiring, nodes: np.ndarray, feature: np.ndarray
 ) -> tuple[Float32[np.ndarray, "members samples targets"], Float32[np.ndarray, "samples targets"]]:
     """Return the means of each member, and the variance over all before calibration."""
     means, log_scales = _predict_members(_compiled(config), params, wiring, nodes, feature)
@@ -370,5 +323,5 @@ def _members(
 
 
 @partial(jax.jit, static_argnames="config")
-def _predict_members(config: Config, params: Any, wiring: Wiring, x: Array, feature: Array):
+def _predict_members(config: GraphConfig, params: Any, wiring: Wiring, x: Array, feature: Array):
     return lax.map(lambda own: in_blocks(config, own, wiring, x, feature), params)

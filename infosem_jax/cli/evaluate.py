@@ -1,0 +1,40 @@
+"""The command ``infosem evaluate``."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infosem_jax.cli._common import plain_errors
+
+
+def evaluate(
+    edges: Annotated[Path, typer.Argument(help="Edge table of any method: source,target,weight.")],
+    network: Annotated[Path, typer.Argument(help="Reference network: source,target[,label].")],
+    weight: Annotated[
+        str | None,
+        typer.Option(help="Column of EDGES to rank by. Default: the first of a usual name."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Number that the order of ties is drawn from.")] = 0,
+    signed: Annotated[
+        bool, typer.Option("--signed", help="Rank edges by weight instead of its size.")
+    ] = False,
+) -> None:
+    """Score an edge table against a reference network; prints JSON."""
+    with plain_errors():
+        from infosem_jax.data import read_network
+        from infosem_jax.grn import metrics
+
+        found = metrics.evaluate(
+            read_network(edges, weight=weight),
+            read_network(network),
+            seed=seed,
+            absolute=not signed,
+        )
+        scores = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in found.items()
+        }
+        typer.echo(json.dumps(scores, indent=2))

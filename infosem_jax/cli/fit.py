@@ -1,0 +1,170 @@
+"""The command ``infosem fit``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infosem_jax.cli import _inputs
+from infosem_jax.cli._common import (
+    CompileCache,
+    note,
+    plain_errors,
+    print_table,
+    progress,
+    start_devices,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from infosem_jax.grn import Network
+
+
+def fit(
+    expression: _inputs.Expression,
+    out: _inputs.Out,
+    regulators: _inputs.Regulators = None,
+    effect: _inputs.Effect = ["mean-absolute"],  # noqa: B006
+    edge: _inputs.Edge = ["none"],  # noqa: B006
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of fits that differ by their random numbers only.")
+    ] = 5,
+    key: _inputs.Key = 0,
+    config: _inputs.ConfigFile = None,
+    groupby: Annotated[
+        str | None,
+        typer.Option(help="Column of obs of an h5ad file; one network is fitted for each value."),
+    ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Leave the cells on disk; for h5ad and zarr.")
+    ] = False,
+    layer: Annotated[
+        str | None, typer.Option(help="Layer of an h5ad file to read. Default: X.")
+    ] = None,
+    orientation: Annotated[
+        str,
+        typer.Option(help="How a CSV file lies: auto, genes_in_rows or genes_in_columns."),
+    ] = "auto",
+    variant: Annotated[
+        str | None, typer.Option(help="Matrix to read of an npz file that has several.")
+    ] = None,
+    ignore_case: _inputs.IgnoreCase = False,
+    orthologues: _inputs.OrthologueTable = None,
+    name: Annotated[
+        str | None, typer.Option(help="What the data are called. Default: their file or folder.")
+    ] = None,
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Number of edges to list, strongest first. Default: all."),
+    ] = None,
+    resume: _inputs.Resume = False,
+    save_every: _inputs.SaveEvery = 60.0,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="Compute with other processes of a cluster.")
+    ] = False,
+    compile_cache: CompileCache = None,
+    overwrite: _inputs.Overwrite = False,
+) -> None:
+    """Infer regulatory networks from expression, with priors.
+
+    Several data sets, groups of cells, or priors make a grid, trained together where shapes allow,
+    with one folder of results each.
+    """
+    with plain_errors():
+        start_devices(distributed, compile_cache)
+        from infosem_jax.grn import batch, run_folder
+        from infosem_jax.grn.inputs import read_config, read_datasets
+
+        _inputs.check_resume(resume, overwrite)
+        settings, of_priors = read_config(config)
+        matching: dict[str, Any] = {"ignore_case": ignore_case, "orthologues": orthologues}
+        priors = _inputs.priors_of(effect, edge, of_priors, **matching)
+        if resume and batch.is_finished(out, settings, seeds=seeds, key=key):
+            typer.echo(f"{out} is complete: there is nothing to resume.")
+            return
+        reading: dict[str, Any] = {
+            "regulators": regulators,
+            "groupby": groupby,
+            "stream": stream,
+            "layer": layer,
+            "orientation": orientation,
+            "variant": variant,
+        }
+        _inputs.check_reading(expression, name, reading)
+        datasets = read_datasets(expression, settings, name=name, **reading)
+        record = {
+            "command": "infosem fit",
+            "expression": [str(path) for path in expression],
+            **{option: _recorded(value) for option, value in (reading | matching).items()},
+            "seeds": seeds,
+            "key": key,
+        }
+        for data in datasets.values():
+            for text in data.notes:
+                note(f"{data.name}: {text}.")
+            note(
+                f"{data.name}: {run_folder.n_cells(data)} cells, {len(data.genes)} genes, "
+                f"{len(data.regulators)} candidate regulators; rows: {settings.rows}."
+            )
+        networks = []
+        with progress(100, "%") as update:
+            table = batch.run_grid(
+                datasets,
+                priors,
+                out,
+                config=settings,
+                seeds=seeds,
+                key=key,
+                record=record,
+                top=top,
+                resume=resume,
+                overwrite=overwrite,
+                every=save_every,
+                on_chunk=lambda now: update(100 * now.done / now.total, now.text),
+                on_result=lambda outcome: networks.append(outcome.network),
+            )
+        _print_results(out, table, networks)
+
+
+def _recorded(value: Any) -> Any:
+    """Return the value of an option as TOML holds it."""
+    return value if isinstance(value, bool) else str(value or "")
+
+
+def _print_results(out: Path, table: "pd.DataFrame", networks: "list[Network | None]") -> None:
+    """Say what was written; of several processes, the first does."""
+    import jax
+
+    from infosem_jax.grn.batch import SUMMARY
+
+    if jax.process_index() != 0:
+        return
+    if len(table) == 1:
+        for network in networks:
+            if network is not None:
+                _print_strongest(network)
+        seconds, seeds = table["group_seconds"].iloc[0], table["seeds"].iloc[0]
+        if seeds == 1:
+            typer.echo("One seed only: how far seeds agree is not known; see --seeds.")
+        typer.echo(f"Wrote {out} after {seconds:.0f} s: open {out / 'report.html'}.")
+        return
+    sound = int((table["sound_seeds"] > 0).sum())
+    lost = f"; every seed of {len(table) - sound} fits diverged" if sound < len(table) else ""
+    typer.echo(f"Wrote {sound} networks to {out}{lost}; {out / SUMMARY} lists them.")
+
+
+def _print_strongest(network: "Network", n: int = 10) -> None:
+    from infosem_jax.grn import edges
+
+    rows = [
+        (
+            edge["source"],
+            edge["target"],
+            f"{edge['weight']:+.4f}",
+            f"{edge['sd']:.4f}",
+            f"{edge['sign_agreement']:.2f}",
+        )
+        for edge in edges(network, top=n).to_dict("records")
+    ]
+    print_table(("source", "target", "weight", "sd", "sign agreement"), rows)

@@ -1,0 +1,89 @@
+"""The commands ``infosem perturbation predict`` and ``explain``, on what ``fit`` wrote."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from infosem_jax.cli._common import check_folder, plain_errors, start_devices, words
+
+Folder = Annotated[Path, typer.Argument(help="Folder that infosem perturbation fit wrote.")]
+Line = Annotated[
+    str | None, typer.Option("--line", help="Cell line; needed where there are several.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+
+
+def predict(
+    model: Folder,
+    perturb: Annotated[
+        str, typer.Option("--perturb", help="Genes, with commas between; A+B for a combination.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="h5ad file for the predictions.")],
+    line: Line = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Predict responses to perturbations.
+
+    X holds the expected change, and layers how likely a gene is to change, in which direction, and
+    the deviation; see infosem_jax.perturbation.reports.to_anndata.
+    """
+    with plain_errors():
+        start_devices(False, None)
+        from infosem_jax import perturbation as system
+        from infosem_jax.outputs.folder import write_h5ad
+        from infosem_jax.perturbation.reports import load_folder, to_anndata
+
+        if out.suffix != ".h5ad":
+            raise ValueError(f"--out: expected a file that ends in .h5ad, found {out}.")
+        if out.exists() and not overwrite:
+            raise ValueError(f"{out}: the file exists; choose another, or pass --overwrite.")
+        if not out.absolute().parent.is_dir():
+            raise ValueError(f"{out}: the folder does not exist; create it first.")
+        fitted = load_folder(model)
+        perturbed = system.parse_perturbed(words(perturb))
+        lines = system.parse_lines(fitted, line, len(perturbed))
+        control = system.mean_control(fitted, lines)
+        predicted = system.predict(fitted, perturbed, lines, control)
+        record = {"command": "infosem perturbation predict", "model": str(model)}
+        adata = to_anndata(predicted, perturbed, lines, fitted.train.genes, control, record=record)
+        write_h5ad(out, adata)
+        unknown = adata.obs_names[~adata.obs["informed"].to_numpy()].tolist()
+        if unknown:
+            typer.echo(
+                f"Nothing is known of {', '.join(unknown[:10])}: the prediction is the mean "
+                "response.",
+                err=True,
+            )
+        typer.echo(f"Wrote {out}: {adata.n_obs} perturbations x {adata.n_vars} genes.")
+
+
+def explain(
+    model: Folder,
+    perturb: Annotated[str, typer.Option("--perturb", help="A gene; A+B for a combination.")],
+    out: Out,
+    line: Line = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the part of the knowledge graph that a prediction used."""
+    with plain_errors():
+        start_devices(False, None)
+        from infosem_jax import perturbation as system
+        from infosem_jax.outputs.folder import whole_folder
+        from infosem_jax.perturbation.reports import EXPLAINED, load_folder, write_explanation
+
+        check_folder(out, EXPLAINED, overwrite=overwrite)
+        fitted = load_folder(model)
+        if len(words(perturb)) != 1:
+            raise ValueError(f"--perturb: expected one perturbation, found {perturb!r}.")
+        found = system.explain(fitted, words(perturb)[0], line)
+        with whole_folder(out) as folder:
+            write_explanation(folder, fitted, words(perturb)[0], found, model)
+        chosen = found.nodes[found.nodes["selected"]]["gene"].tolist()
+        more = ", ..." if len(chosen) > 8 else ""
+        typer.echo(
+            f"{perturb}: {len(chosen)} of {len(found.nodes)} genes within reach are selected: "
+            f"{', '.join(chosen[:8])}{more}."
+        )
+        typer.echo(f"Wrote {out}: open {out / 'report.html'}.")

@@ -1,0 +1,129 @@
+"""What a fit from files is made of: data sets, and the settings of the model and its priors."""
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path as FilePath
+from typing import Any
+
+from infosem_jax._settings import hint
+from infosem_jax._typing import Path
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.io import (
+    Orientation,
+    read_expression,
+    read_groups,
+    read_regulators,
+)
+from infosem_jax.data.stream import Stream, open_stream
+from infosem_jax.grn.config import Config, from_dict
+
+TABLES = ("model", "effect", "edge", "run")
+
+
+def read_datasets(
+    paths: Sequence[Path],
+    config: Config = Config(),
+    *,
+    regulators: Path | None = None,
+    groupby: str | None = None,
+    stream: bool = False,
+    layer: str | None = None,
+    orientation: Orientation = "auto",
+    variant: str | None = None,
+    name: str | None = None,
+) -> dict[str, Dataset | Stream]:
+    """Read data sets, by name, and tell apart those of like names by the folders they are in.
+
+    Parameters
+    ----------
+    paths
+        Files or folders of expression, see `infosem_jax.data.read_expression`.
+    config
+        Settings; streams are normalised as they say.
+    regulators
+        File of candidate regulators, one symbol a line; None takes every gene.
+    groupby
+        Column of obs: one data set for each of its values.
+    stream
+        Leave the cells on disk.
+    layer, orientation, variant
+        As in `infosem_jax.data.read_expression`.
+    name
+        What the data set is called, if there is one only.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read, or two data sets have the same name.
+    """
+    candidates = None if regulators is None else read_regulators(regulators)
+    found: list[tuple[str, Any]] = []
+    for path in paths:
+        if groupby is not None:
+            groups = read_groups(path, groupby, layer=layer, regulators=candidates)
+            alone = len(paths) == 1
+            found += [(group if alone else data.name, data) for group, data in groups.items()]
+            continue
+        options: dict[str, Any] = {
+            "regulators": candidates,
+            "layer": layer,
+            "name": name,
+        }
+        if stream:
+            scale = {"normalisation": config.normalisation, "clip": config.clip}
+            data = open_stream(path, **options, **scale)
+        else:
+            data = read_expression(path, **options, orientation=orientation, variant=variant)
+        found.append((data.name, data))
+    names = [title for title, _ in found]
+    if len(set(names)) < len(names) and groupby is None:
+        # Folders of a benchmark have like names at the end: tell them apart by their parents.
+        names = ["/".join(FilePath(path).resolve().parts[-2:]) for path in paths]
+        found = [
+            (title, data._replace(name=title))
+            for title, (_, data) in zip(names, found, strict=True)
+        ]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Expected data sets with names of their own, found {', '.join(names)}.")
+    return dict(found)
+
+
+def read_config(
+    path: Path | None, base: Config = Config()
+) -> tuple[Config, dict[str, dict[str, Any]]]:
+    """Read the settings of a model, and those of its priors by site, from a TOML file.
+
+    Parameters
+    ----------
+    path
+        The file, with tables ``[model]``, ``[effect]`` and ``[edge]``; None for the settings of
+        ``base``. Which prior the tables name does not matter, as that is an option of its own.
+    base
+        Settings that the file does not name.
+
+    Raises
+    ------
+    ValueError
+        If it is no TOML file, or holds other tables or settings.
+    """
+    tables: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tables = tomllib.loads(FilePath(path).read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{path}: not a TOML file ({error}).") from error
+    for name, table in tables.items():
+        if name not in TABLES or not isinstance(table, dict):
+            raise ValueError(
+                f"{path}: expected the tables [model], [effect] and [edge], found {name!r}; "
+                f"{hint(name, TABLES)}"
+            )
+    settings = {site: dict(tables.get(site, {})) for site in ("effect", "edge")}
+    for table in settings.values():
+        table.pop("prior", None)
+        table.pop("file", None)
+    base = Config() if base is None else base
+    if base.normalisation == Config.normalisation:  # what suits the data that will be read
+        base = replace(base, normalisation="auto")
+    return from_dict(tables.get("model", {}), base), settings

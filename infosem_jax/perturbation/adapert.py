@@ -1,0 +1,469 @@
+"""AdaPert: networks fitted to tasks together, and predictions of one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import random
+from jaxtyping import Float32, Int
+from scipy import sparse
+
+from infosem_jax.engine.early_stopping import Trained, train
+from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
+from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
+from infosem_jax.perturbation.data import Responses, stack_rows, take
+from infosem_jax.perturbation.knowledge import Knowledge, reach
+from infosem_jax.perturbation.neighbour_response import neighbour_outputs
+from infosem_jax.perturbation.network import Network, NodeInputs, Output, PerturbationInputs
+from infosem_jax.perturbation.objective import (
+    LEAST_LOG_SD,
+    FitData,
+    Objective,
+    TrainingData,
+    ordered_pairs,
+)
+from infosem_jax.perturbation.prepare import (
+    ControlEncoding,
+    coexpressed_genes,
+    control_encoding,
+    fit_data,
+    mean_outputs,
+    neighbour_weights,
+    perturbation_inputs,
+    response_scale,
+    similar_genes,
+    training_data,
+)
+from infosem_jax.perturbation.task import Method, Prediction, Task
+from infosem_jax.perturbation.units import check_same_units
+
+# Epochs between two evaluations on held-out perturbations.
+CHECK_EVERY = 2
+# Perturbations that are predicted at once, so that what is computed on the way stays small.
+AT_ONCE = 256
+# Shares of the network's outputs that are tried on top of the neighbours' response.
+ADDED = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+
+
+class FittedNetwork(NamedTuple):
+    """A fitted network.
+
+    Attributes
+    ----------
+    config
+        Settings.
+    train
+        Responses that it learned from.
+    knowledge
+        Graphs and texts.
+    nodes
+        Graph, texts and responding genes as arrays.
+    encoding
+        How controls are encoded.
+    gene_similarity
+        Genes that are counted with each gene, see `prepare.similar_genes`.
+    scale
+        What changes are divided by.
+    params
+        Parameters, with a leading axis of members.
+    rows
+        Training rows of each member, [members, rows].
+    calibration
+        Factor on deviations that makes them right in held-out perturbations.
+    losses
+        Of each member and epoch; those of held-out rows NaN where they were not evaluated.
+    added
+        Shares of the network's two outputs that are added to the neighbours' response.
+    """
+
+    config: AdaPertConfig
+    train: Responses
+    knowledge: Knowledge
+    nodes: NodeInputs
+    encoding: ControlEncoding
+    gene_similarity: sparse.csr_array | None
+    scale: float
+    params: Any
+    rows: Int[np.ndarray, "members rows"]
+    calibration: float
+    losses: Losses
+    added: Float32[np.ndarray, " 2"]
+
+
+def fit_networks(
+    tasks: Sequence[Task],
+    config: AdaPertConfig = ADAPERT,
+    *,
+    seed: int = 0,
+    on_chunk: Callable[[Progress], None] | None = None,
+) -> list[FittedNetwork]:
+    """Fit networks to tasks that share their knowledge, all in one program.
+
+    Parameters
+    ----------
+    tasks
+        Tasks with as many training perturbations each, such as the folds of a split.
+    config
+        Settings.
+    seed
+        Seeds the random numbers.
+    on_chunk
+        Told of progress after each evaluation.
+
+    Raises
+    ------
+    ValueError
+        If tasks differ in size or knowledge, or there are too few perturbations to learn from.
+    FloatingPointError
+        If every member of a fit diverged.
+    """
+    knowledge, genes = tasks[0].knowledge, tasks[0].genes
+    if any(t.knowledge is not knowledge or t.genes != genes for t in tasks):
+        raise ValueError("Expected tasks that share knowledge and genes; fit others apart.")
+    if len({len(t.train.perturbed) for t in tasks}) > 1:
+        raise ValueError("Expected tasks with as many training perturbations each.")
+    rows, index = stack_rows([task.train for task in tasks])
+    encoding = control_encoding(rows)
+    shared = training_data(rows, knowledge, encoding, config)
+    each = [
+        fit_data(rows, at[rows_train], at[valid], response_scale(task.train), config)
+        for i, (task, at) in enumerate(zip(tasks, index, strict=True))
+        for rows_train, valid in _parts(task, config, (seed, i))
+    ]
+    fits = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+    objective = Objective(_compiled(config), len(genes), not rows.continuous)
+    trained = _train(config, objective, shared, fits, seed, on_chunk)
+    fitted = []
+    for i, task in enumerate(tasks):
+        at = np.arange(i * config.members, (i + 1) * config.members)
+        at = at[trained.converged[at]]
+        if not at.size:
+            raise FloatingPointError(
+                "Every member of a network diverged; lower the learning rate (rate)."
+            )
+        place = {int(row): k for k, row in enumerate(index[i])}
+        network = FittedNetwork(
+            config=config,
+            train=task.train,
+            knowledge=knowledge,
+            nodes=shared.nodes,
+            encoding=encoding,
+            gene_similarity=similar_genes(knowledge, rows, config),
+            scale=response_scale(task.train),
+            params=jax.tree.map(lambda leaf, at=at: leaf[at], trained.params),
+            rows=np.array([[place[int(row)] for row in fits.train[j]] for j in at]),
+            calibration=1.0,
+            losses=Losses(*(part[at] for part in trained.losses)),
+            added=default_shares(config, rows.continuous),
+        )
+        fitted.append(_tune(network))
+    return fitted
+
+
+def predict_network(
+    network: FittedNetwork,
+    perturbed: Sequence[tuple[str, ...]],
+    line: Sequence[str],
+    control: Float32[np.ndarray, "n genes"] | None = None,
+) -> Prediction:
+    """Predict responses to perturbations.
+
+    Of values, the mean over members, and a deviation that joins that of each with how far they
+    differ. Of signs, probabilities from the mean log-odds.
+
+    Parameters
+    ----------
+    network
+        The network.
+    perturbed, line
+        Genes and cell line of each perturbation.
+    control
+        Matched control means; None of networks of signs.
+
+    Raises
+    ------
+    ValueError
+        If controls are not as in training, or in other units.
+    """
+    _check_control(network, perturbed, control)
+    # Perturbations for early stopping are neighbours as well.
+    base = _base(network, np.arange(len(network.train.perturbed)), perturbed, line)
+    outputs = np.stack(
+        [_outputs(network, i, perturbed, line, control) for i in range(len(network.rows))], axis=1
+    )
+    total = base[:, None] + network.added[:, None, None, None] * outputs
+    edges, text = reach(network.knowledge, perturbed)
+    informed = (edges if network.config.context != "none" else False) | (text & network.config.text)
+    if not network.train.continuous:
+        de, up = (1 / (1 + np.exp(-x)) for x in total)
+        sd = (de * (2 * up - 1)).std(0)
+        de, up = (1 / (1 + np.exp(-x.mean(0))) for x in total)
+        change, de, up, sd = (x.astype(np.float32) for x in (de * (2 * up - 1), de, up, sd))
+        return Prediction(change, de, up, sd, np.asarray(informed))
+    mean, log_sd = total
+    change = (mean.mean(0) * network.scale).astype(np.float32)
+    variance = mean.var(0)
+    if network.config.likelihood:
+        variance = variance + np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD)).mean(0)
+    sd = (network.calibration * network.scale * np.sqrt(variance)).astype(np.float32)
+    return Prediction(change, np.abs(change), change, sd, np.asarray(informed))
+
+
+def predict_tasks(
+    tasks: Sequence[Task], seed: int, config: AdaPertConfig = ADAPERT
+) -> list[Prediction]:
+    """Fit the network to tasks, and predict the test perturbations of each.
+
+    Parameters
+    ----------
+    tasks
+        Tasks that share their knowledge; those of one size are fitted together.
+    seed
+        Seeds the random numbers.
+    config
+        Settings.
+    """
+    sizes = [len(task.train.perturbed) for task in tasks]
+    found: dict[int, Prediction] = {}
+    for size in sorted(set(sizes)):
+        at = [i for i, n in enumerate(sizes) if n == size]
+        networks = fit_networks([tasks[i] for i in at], config, seed=seed)
+        for i, network in zip(at, networks, strict=True):
+            found[i] = predict_network(network, tasks[i].perturbed, tasks[i].line, tasks[i].control)
+    return [found[i] for i in range(len(tasks))]
+
+
+def default_shares(config: AdaPertConfig, continuous: bool) -> Float32[np.ndarray, " 2"]:
+    """Return the shares that are added where none is chosen; deviations are added in full."""
+    if config.base == "mean":
+        return np.ones(2, np.float32)
+    return np.array([config.added, 1.0 if continuous else config.added], np.float32)
+
+
+def apply_member(network: FittedNetwork, member: int, perturbations: PerturbationInputs) -> Output:
+    """Return the output of one member, its selection of nodes included; in pieces, to be small.
+
+    Parameters
+    ----------
+    network
+        The network.
+    member
+        Which of its members.
+    perturbations
+        Perturbations as arrays.
+    """
+    params = jax.tree.map(lambda leaf: leaf[member], network.params)
+    learned = take(network.train, network.rows[member])
+    nodes = network.nodes._replace(coexpressed=coexpressed_genes(learned, network.config))
+    config, genes = _compiled(network.config), len(network.train.genes)
+    parts = [
+        _apply(
+            config, genes, params, nodes,
+            jax.tree.map(lambda leaf, i=i: leaf[i : i + AT_ONCE], perturbations),
+        )
+        for i in range(0, len(perturbations.node), AT_ONCE)
+    ]  # fmt: skip
+    # Outputs have perturbations in their second axis, all else in the first.
+    response = jnp.concatenate([part.response for part in parts], axis=1)
+    others = jax.tree.map(
+        lambda *leaves: jnp.concatenate(leaves), *[(part.aligned, part.selection) for part in parts]
+    )
+    return Output(response, *others)
+
+
+def _variant(about: str, **changes: Any) -> Method:
+    return Method(partial(predict_tasks, config=replace(ADAPERT, **changes)), about, random=True)
+
+
+METHODS: dict[str, Method] = {
+    "adapert": _variant("The network with a context chosen for each perturbation."),
+    "adapert_no_graph": _variant("The same with texts alone.", context="none"),
+    "adapert_full": _variant("The same with all nodes as context.", context="full"),
+    "adapert_hops1": _variant("The same with all neighbours as context.", context="hops", hops=1),
+    "adapert_hops2": _variant("The same with all nodes within 2 hops.", context="hops", hops=2),
+    "txpert": _variant(
+        "TxPert's type: the perturbed gene's node after messages over the whole graph, added to "
+        "the control; no selector, no text.",
+        context="node", combine="add", text=False, tied=False, base="mean", change_align=0.0,
+        change_non=0.0,
+    ),
+    "gears": _variant(
+        "GEARS's type: one layer over the graph for perturbations, genes averaged with those of "
+        "correlated responses, weights per gene, and its loss.",
+        context="node", layers=1, text=False, tied=False, base="mean", decoder="genewise",
+        focus=4.0, direction=0.1, change_align=0.0, change_non=0.0, likelihood=False, features=32,
+    ),
+}  # fmt: skip
+
+
+def _parts(
+    task: Task, config: AdaPertConfig, seed: tuple[int, int]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Divide training perturbations for each member: to learn from, and for early stopping."""
+    n = len(task.train.perturbed)
+    size = int(config.held_out * n) if config.patience else 0
+    if n - size < 2:
+        raise ValueError(f"Expected at least 2 perturbations to learn from, found {n - size}.")
+    if config.members == 1 and size and len(task.valid):
+        return [(np.setdiff1d(np.arange(n), task.valid), np.sort(task.valid))]
+    order = np.random.default_rng(seed).permutation(n)
+    parts = []
+    for i in range(config.members):
+        valid = np.sort(np.roll(order, -i * size)[:size])
+        parts.append((np.setdiff1d(np.arange(n), valid), valid))
+    return parts
+
+
+def _compiled(config: AdaPertConfig) -> AdaPertConfig:
+    """Keep the settings that a program depends on, so that fits that differ in others share it."""
+    others = ("top", "most", "rate", "batch_size", "epochs", "held_out", "patience")
+    return replace(config, **{name: getattr(ADAPERT, name) for name in (*others, "members")})
+
+
+def _train(
+    config: AdaPertConfig,
+    objective: Objective,
+    shared: TrainingData,
+    fits: FitData,
+    seed: int,
+    on_chunk: Callable[[Progress], None] | None,
+) -> Trained:
+    """Train all fits; their start is a candidate too, as the base may be all there is to learn."""
+    n, size = fits.train.shape
+    batch = min(config.batch_size, size)
+    stops = fits.valid.shape[1] > 0
+    schedule = Schedule(
+        optimisers=(("network", "adam"),),
+        phases=((("network",), 1),),
+        batch_size=batch,
+        steps=-(-size // batch),
+        patience=config.patience if stops else 0,
+        chunk=CHECK_EVERY,
+    )
+    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), np.arange(n))
+    rate = np.full(n, config.rate, np.float32)
+    return train(
+        objective,
+        schedule,
+        Fits(keys, {"network": Rate(rate, np.ones_like(rate))}, fits),
+        shared,
+        replace(shared, held_out=True) if stops else None,
+        epochs=config.epochs,
+        from_start=True,
+        on_chunk=on_chunk,
+    )
+
+
+def _base(
+    network: FittedNetwork,
+    rows: Int[np.ndarray, " rows"],
+    perturbed: Sequence[tuple[str, ...]],
+    line: Sequence[str],
+) -> np.ndarray:
+    """Return what the network's outputs are added to, from some training rows, [2, n, genes]."""
+    mean = mean_outputs(take(network.train, rows), network.scale)
+    if network.config.base == "mean":
+        return np.repeat(mean, len(perturbed), axis=1)
+    weight = neighbour_weights(network.knowledge, perturbed, line, network.train, network.config)
+    return neighbour_outputs(
+        weight, network.train, rows, mean, network.scale, network.gene_similarity
+    )
+
+
+def _outputs(
+    network: FittedNetwork,
+    member: int,
+    perturbed: Sequence[tuple[str, ...]],
+    line: Sequence[str],
+    control: np.ndarray | None,
+) -> np.ndarray:
+    """Return both outputs of one member, beyond the mean response, [2, n, genes]."""
+    given = perturbation_inputs(
+        network.knowledge, perturbed, line, control, network.encoding, network.config
+    )
+    return np.asarray(apply_member(network, member, given).response)
+
+
+def _tune(network: FittedNetwork) -> FittedNetwork:
+    """Choose what is added, and the factor on deviations, in rows that members did not learn from.
+
+    Among `ADDED`, the share with the best order of perturbations per gene, for each of the two
+    questions of tables of signs; of values, the share with the least squared error.
+    """
+    known, config = network.train, network.config
+    held = []
+    for member, rows in enumerate(network.rows):
+        out = take(known, np.setdiff1d(np.arange(len(known.perturbed)), rows))
+        if out.perturbed:
+            base = _base(network, rows, out.perturbed, out.line)
+            outputs = _outputs(network, member, out.perturbed, out.line, out.control)
+            held.append((out, base, outputs))
+    if not held:
+        return network
+    added = network.added.copy()
+    if config.base == "neighbours" and known.continuous:
+        errors = [
+            sum(
+                float(np.square(out.delta / network.scale - base[0] - share * outputs[0]).sum())
+                for out, base, outputs in held
+            )
+            for share in ADDED
+        ]
+        added[0] = ADDED[int(np.argmin(errors))]
+    elif config.base == "neighbours":
+        for k in (0, 1):
+            added[k] = ADDED[int(np.argmax([_held_out_auroc(held, k, share) for share in ADDED]))]
+    network = network._replace(added=added)
+    if not known.continuous or not config.likelihood:
+        return network
+    ratios = []
+    for out, base, outputs in held:
+        mean, log_sd = base + added[:, None, None] * outputs
+        variance = np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD))
+        ratios.append(np.square(out.delta / network.scale - mean).mean() / variance.mean())
+    return network._replace(calibration=float(np.sqrt(np.mean(ratios))))
+
+
+def _held_out_auroc(
+    held: list[tuple[Responses, np.ndarray, np.ndarray]], k: int, share: float
+) -> float:
+    """Return the mean AUROC of a gene; perturbations are compared within a member only."""
+    right, pairs = 0.0, 0.0
+    for out, base, outputs in held:
+        de = out.sign != 0
+        yes, known = (out.sign > 0, de) if k else (de, out.known)
+        score = base[k] + share * outputs[k]
+        found = ordered_pairs(*map(jnp.asarray, (score, yes, known)))
+        right, pairs = right + np.asarray(found[0]), pairs + np.asarray(found[1])
+    return float((right / np.maximum(pairs, 1))[pairs > 0].mean()) if np.any(pairs > 0) else 0.0
+
+
+def _check_control(
+    network: FittedNetwork, perturbed: Sequence[tuple[str, ...]], control: np.ndarray | None
+) -> None:
+    if (control is None) == network.train.continuous:
+        wanted = "control means" if network.train.continuous else "no controls, only cell lines"
+        raise ValueError(f"Expected {wanted}, as in training.")
+    if control is not None and control.shape != (len(perturbed), len(network.train.genes)):
+        raise ValueError(
+            f"Expected controls [{len(perturbed)}, {len(network.train.genes)}], found "
+            f"{control.shape}."
+        )
+    if control is not None and network.train.control is not None:
+        check_same_units(control, network.train.control, "control means")
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _apply(
+    config: AdaPertConfig,
+    genes: int,
+    params: Any,
+    nodes: NodeInputs,
+    perturbations: PerturbationInputs,
+) -> Output:
+    network = Network(config, genes)
+    return cast(Output, network.apply({"params": params}, nodes, perturbations))

@@ -1,0 +1,75 @@
+"""Units of expression: the one rule by which counts, logarithms and differences are told apart."""
+
+import anndata
+import h5py
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from infosem_jax.data.units import decide, declared_base, describe_units, look_at, merge
+
+RNG = np.random.default_rng(0)
+DEPTH = RNG.lognormal(7, 0.4, (120, 1))
+RATE = RNG.dirichlet(np.full(60, 0.4))
+COUNTS = RNG.poisson(DEPTH * RATE).astype(np.float32)
+COUNTS = COUNTS[COUNTS.sum(1) > 0]
+CP10K = (1e4 * COUNTS / COUNTS.sum(1, keepdims=True)).astype(np.float32)
+SHALLOW = RNG.poisson(0.8, (100, 40))
+
+CASES = {
+    "counts": (COUNTS, "counts", ""),
+    "shallow counts": (SHALLOW, "counts", ""),
+    "whole numbers up to 10": (np.arange(200).reshape(20, 10) % 11, "counts", ""),
+    "ambient-corrected counts": (SHALLOW * 20 - RNG.uniform(0, 0.1, (100, 40)) * (SHALLOW > 0),
+                                 "fractional counts", ""),
+    "counts shared between genes": (SHALLOW + 0.37 * (RNG.random((100, 40)) < 0.1),
+                                    "fractional counts", ""),
+    "CP10K": (CP10K, "linear", ""),
+    "CP10K of some genes": (CP10K[:, :25], "linear", ""),
+    "small CP10K": (CP10K * 0.002, "linear", ""),
+    "TPM": (RNG.lognormal(2, 2, (40, 60)), "linear", ""),
+    "log1p": (np.log1p(CP10K), "log", "e"),
+    "log2": (np.log2(1 + CP10K), "log", "2"),
+    "log10": (np.log10(1 + CP10K), "log", "10"),
+    "log1p of counts": (np.log1p(COUNTS), "log", "e"),
+    "log2 of counts": (np.log2(1 + COUNTS), "log", "2"),
+    "log1p of some genes": (np.log1p(CP10K[:, :25]), "log", "unknown"),
+    "microarray": (RNG.normal(8, 1.5, (20, 60)), "log", "unknown"),
+    "rounded microarray": (RNG.normal(8, 1.5, (20, 60)).round(1), "log", "unknown"),
+    "z-scores": (RNG.normal(size=(30, 20)), "differences", ""),
+    "whole differences": (RNG.integers(-3, 4, (30, 20)), "differences", ""),
+    "presence": (RNG.random((30, 20)) < 0.3, "binary", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_units_are_told(name):
+    x, kind, base = CASES[name]
+    found = describe_units(x)
+    assert (found.kind, found.base) == (kind, base), found.why
+    assert (found.least, found.most) == (float(np.min(x)), float(np.max(x)))
+    assert describe_units(sp.csr_array(np.asarray(x)))[:2] == found[:2]
+    parts = [look_at(part) for part in np.array_split(np.asarray(x), 3)]
+    assert decide(merge(merge(*parts[:2]), parts[2]))[:2] == found[:2]
+    assert found.countable == (kind in ("counts", "fractional counts", "linear"))
+
+
+def test_values_that_are_none_are_refused():
+    for value, text in ((np.nan, "NaN or infinite"), (np.inf, "NaN"), (-666, "-666, which marks")):
+        x = np.log1p(CP10K)
+        x[3, 4] = value
+        with pytest.raises(ValueError, match=f"1 values are {text}"):
+            describe_units(x)
+
+
+def test_the_base_that_a_file_declares_counts(tmp_path):
+    x = np.log2(1 + CP10K[:, :25])
+    assert describe_units(x, base="2").base == "2"
+    for base, name in ((None, "e"), (2, "2"), (10, "10"), (3, None), ("many", None)):
+        data = anndata.AnnData(x, uns={"log1p": {"base": base}})
+        assert declared_base(data.uns) == name
+        data.write_h5ad(tmp_path / "x.h5ad")
+        with h5py.File(tmp_path / "x.h5ad") as file:
+            assert declared_base(file["uns"]) == name
+    for uns in ({}, None, {"log1p": 3}, {"log1p": np.ones(2)}):
+        assert declared_base(uns) is None
