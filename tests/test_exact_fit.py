@@ -132,6 +132,7 @@ def test_knowledge_of_edges_helps_and_that_of_other_genes_does_not_hurt():
     assert told.log_evidence.sum() > none.log_evidence.sum() > dealt.log_evidence.sum() - 2
 
 
+@pytest.mark.slow
 def test_vectors_that_follow_from_expression_but_not_from_edges_do_not_drown_it():
     simulation = simulate(SimulationConfig(), 0)
     none = exact.fit(simulation.data)
@@ -237,6 +238,7 @@ def test_the_collapsed_model_is_the_full_one_with_effects_integrated_out():
         np.testing.assert_allclose(one[there], other[there], atol=0.02)
 
 
+@pytest.mark.slow
 def test_nuts_averages_over_hyper_parameters(simulation):
     config = exact.Config(hyper="nuts", warmup=50, draws=40)
     drawn = exact.fit(simulation.data, config=config)
