@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from _record import Figure, parser, print_table, report, run
+from infosem_jax.benchmark.grn.splits import Universe, candidates
 
 from infosem_jax.benchmark.grn import controls
 from infosem_jax.benchmark.grn.references import (
@@ -24,7 +25,6 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
-from infosem_jax.benchmark.grn.splits import Universe, candidates
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact, priors
