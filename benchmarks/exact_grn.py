@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 from _record import Figure, parser, print_table, report, run
+from infosem_jax.benchmark.grn.splits import Universe, candidates
 
 from infosem_jax.benchmark.grn import controls
 from infosem_jax.benchmark.grn.references import (
@@ -24,7 +25,6 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
-from infosem_jax.benchmark.grn.splits import Universe, candidates
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact, priors
@@ -139,7 +139,7 @@ def timing() -> list[Figure]:
     began = time.perf_counter()
     z = normalise(data).x.astype(np.float64)
     precision = np.linalg.inv(0.05 * z.T @ z / len(z) + 0.95 * np.eye(z.shape[1]))
-    -precision / np.sqrt(np.outer(np.diag(precision), np.diag(precision)))
+    precision /= -np.sqrt(np.outer(np.diag(precision), np.diag(precision)))
     ridge = time.perf_counter() - began
     name = "exact_grn: 1,000 genes x 500 cells"
     return [
