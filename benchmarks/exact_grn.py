@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 from _record import Figure, parser, print_table, report, run
-from infosem_jax.benchmark.grn.splits import Universe, candidates
 
 from infosem_jax.benchmark.grn import controls
 from infosem_jax.benchmark.grn.references import (
@@ -28,7 +27,9 @@ from infosem_jax.benchmark.grn.references import (
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact, priors
+from infosem_jax.grn.baselines.problem import Problem
 from infosem_jax.grn.metrics import score_matrix
+from infosem_jax.grn.splits import Universe, candidates
 
 METHODS = ("texts alone", "ridge", "exact, no prior", "exact, texts", "exact, shuffled texts")
 DATASETS, QUICK = "hESC,hHEP,mDC,mESC", "mHSC-E"
@@ -78,7 +79,8 @@ def compare(each: Loaded) -> dict[str, dict[str, tuple[float, float]]]:
     for name, table in each.networks.items():
         universe = candidates(each.data, table)
         labels = np.full(universe.truth.shape, np.nan)
-        scores = {k: control(each.data, universe, labels, 0) for k, control in simple.items()}
+        problem = Problem(each.data, universe.regulators, universe.genes, labels, labels)
+        scores = {k: control(problem) for k, control in simple.items()}
         scores |= {k: scores_of(fitted, universe) for k, fitted in fits.items()}
         measured = {
             k: score_matrix(v, universe.truth, universe.candidate) for k, v in scores.items()
@@ -87,12 +89,6 @@ def compare(each: Loaded) -> dict[str, dict[str, tuple[float, float]]]:
             k: (v["auprc_ratio_per_regulator"], v["auprc_ratio"]) for k, v in measured.items()
         }
     return found
-
-
-def ratios(scores: np.ndarray, universe: Universe) -> tuple[float, float]:
-    """Return the AUPRC ratio per regulator and pooled."""
-    found = score_matrix(scores, universe.truth, universe.candidate)
-    return found["auprc_ratio_per_regulator"], found["auprc_ratio"]
 
 
 def scores_of(fitted: exact.Fit, universe: Universe) -> np.ndarray:
