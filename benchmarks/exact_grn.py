@@ -24,11 +24,12 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
-from infosem_jax.benchmark.grn.splits import Universe, candidates
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact, priors
+from infosem_jax.grn.baselines.problem import Problem
 from infosem_jax.grn.metrics import score_matrix
+from infosem_jax.grn.splits import Universe, candidates
 
 METHODS = ("texts alone", "ridge", "exact, no prior", "exact, texts", "exact, shuffled texts")
 DATASETS, QUICK = "hESC,hHEP,mDC,mESC", "mHSC-E"
@@ -78,7 +79,8 @@ def compare(each: Loaded) -> dict[str, dict[str, tuple[float, float]]]:
     for name, table in each.networks.items():
         universe = candidates(each.data, table)
         labels = np.full(universe.truth.shape, np.nan)
-        scores = {k: control(each.data, universe, labels, 0) for k, control in simple.items()}
+        problem = Problem(each.data, universe.regulators, universe.genes, labels, labels)
+        scores = {k: control(problem) for k, control in simple.items()}
         scores |= {k: scores_of(fitted, universe) for k, fitted in fits.items()}
         measured = {
             k: score_matrix(v, universe.truth, universe.candidate) for k, v in scores.items()
@@ -87,12 +89,6 @@ def compare(each: Loaded) -> dict[str, dict[str, tuple[float, float]]]:
             k: (v["auprc_ratio_per_regulator"], v["auprc_ratio"]) for k, v in measured.items()
         }
     return found
-
-
-def ratios(scores: np.ndarray, universe: Universe) -> tuple[float, float]:
-    """Return the AUPRC ratio per regulator and pooled."""
-    found = score_matrix(scores, universe.truth, universe.candidate)
-    return found["auprc_ratio_per_regulator"], found["auprc_ratio"]
 
 
 def scores_of(fitted: exact.Fit, universe: Universe) -> np.ndarray:
@@ -139,7 +135,7 @@ def timing() -> list[Figure]:
     began = time.perf_counter()
     z = normalise(data).x.astype(np.float64)
     precision = np.linalg.inv(0.05 * z.T @ z / len(z) + 0.95 * np.eye(z.shape[1]))
-    -precision / np.sqrt(np.outer(np.diag(precision), np.diag(precision)))
+    precision /= -np.sqrt(np.outer(np.diag(precision), np.diag(precision)))
     ridge = time.perf_counter() - began
     name = "exact_grn: 1,000 genes x 500 cells"
     return [

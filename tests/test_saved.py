@@ -108,7 +108,7 @@ def test_runs_keep_their_fit_unless_it_is_too_large(tmp_path, fitted, monkeypatc
         folder.mkdir()
         run_folder.write_run(folder, SIMULATED.data, fitted, Priors(), record={}, title="A run")
         page = (folder / "report.html").read_text()
-        assert (folder / "fit.npz").exists() == ("<code>fit.npz</code>" in page) == kept
+        assert (folder / "fit.npz").exists() == ("<dt>fit.npz</dt>" in page) == kept
         assert ("too much to keep on disk" in page) == (not kept)
 
 

@@ -1,7 +1,5 @@
 """The command ``infosem evaluate``."""
 
-import json
-import math
 from pathlib import Path
 from typing import Annotated
 
@@ -26,15 +24,12 @@ def evaluate(
     with plain_errors():
         from infosem_jax.data import read_network
         from infosem_jax.grn import metrics
+        from infosem_jax.outputs.folder import to_json
 
-        found = metrics.evaluate(
+        scores = metrics.evaluate(
             read_network(edges, weight=weight),
             read_network(network),
             seed=seed,
             absolute=not signed,
         )
-        scores = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in found.items()
-        }
-        typer.echo(json.dumps(scores, indent=2))
+        typer.echo(to_json(scores), nl=False)

@@ -90,7 +90,7 @@ def _encode(value: Any, arrays: _Numbered) -> Any:
     if isinstance(value, np.generic):
         return ["scalar", _number(value, arrays)]
     if isinstance(value, sparse.csr_array):
-        return ["csr", list(value.shape), *each([value.data, value.indices, value.indptr])]
+        return ["csr", [*(value.shape or ())], *each([value.data, value.indices, value.indptr])]
     if kind in (list, tuple):
         return [kind.__name__, each(value)]
     if kind is dict:

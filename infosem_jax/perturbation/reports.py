@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax._typing import Path
-from infosem_jax.outputs.folder import write_h5ad
+from infosem_jax.outputs.folder import to_json, write_h5ad
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
 from infosem_jax.perturbation.data import label
 from infosem_jax.perturbation.explanation import Explanation
@@ -81,11 +81,7 @@ def write_fit(
     write_h5ad(out / "predictions.h5ad", adata)
     score_table(test.scores).to_csv(out / "scores.csv", index=False)
     means = {fitted.method: test.scores.metrics, "mean": test.mean_scores.metrics}
-    finite = {
-        name: {key: value if np.isfinite(value) else None for key, value in metrics.items()}
-        for name, metrics in means.items()
-    }
-    (out / "metrics.json").write_text(json.dumps(finite, indent=2) + "\n", encoding="utf-8")
+    (out / "metrics.json").write_text(to_json(means), encoding="utf-8")
     facts = {"Settings": {**record, **fitted.settings}, "Files": FILES, "Versions": versions}
     write_page(out / "report.html", fit_page(test, method=fitted.method, facts=facts))
 

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pandas as pd
@@ -146,7 +147,7 @@ def fit(
         score=np.asarray(ranked.score),
         probability=np.asarray(ranked.probability),
         log_evidence=np.asarray(solved.effects.log_evidence),
-        learned={name: np.asarray(value) for name, value in learned.items()},
+        learned=jax.tree.map(np.asarray, learned),
         losses=np.asarray(solved.losses),
         seconds=time.perf_counter() - began,
         **effects,

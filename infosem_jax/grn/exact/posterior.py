@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 from jax.scipy.special import betainc, gammaln
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt32
 
 from infosem_jax.grn.exact.statistics import Moments
 
@@ -222,7 +222,7 @@ def positive_probability(found: Posterior) -> Float[Array, "rows genes"]:
 
 
 def draw(
-    key: Key[Array, ""],
+    key: Key[Array, ""] | UInt32[Array, "2"],
     basis: Spectrum,
     scale: Float[Array, ""] | float,
     mean: Float[Array, "rows genes"] | None = None,

@@ -43,6 +43,8 @@ SHIFT = 2.0
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 1.0
 SWEEPS = 40
+# Variance of a strength that cannot vary, such as that of a prior that is the same everywhere.
+TINY = 1e-12
 # Least factor by which a prior lowers the odds of an edge.
 LEAST = 0.05
 
@@ -222,7 +224,7 @@ def strength(
     g = responsibilities(lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(0.02)))
     examples = jnp.where(pairs, g**2, 0.0).sum()
     lean = 1.0 if sign else jnp.maximum(jnp.abs(2 * found.activating - 1), 0.01)
-    toward = 1.0 if sign else jnp.sign(2 * found.activating - 1)
+    toward = 1.0 if sign else jnp.where(found.activating < 0.5, -1.0, 1.0)
     expected = edges * pairs.sum() * found.reliability * lean
     strongest = _regression(g * jnp.tanh((up - down) / 2) if sign else g, told, pairs, examples)
     everywhere = _regression(toward * found.effect, told, pairs, expected)
@@ -237,7 +239,7 @@ def _regression(x: Array, told: Array, pairs: Array, information: Array) -> Stre
     x = jnp.where(pairs, x - _mean(x, pairs), 0.0)
     c = jnp.where(pairs, told - _mean(told, pairs), 0.0)
     raw = (x * c).sum() / information
-    chance = _variance_of_dealings(x, c, pairs) / information**2
+    chance = jnp.maximum(_variance_of_dealings(x, c, pairs) / information**2, TINY)
     wide = chance + STRENGTH_SCALE**2
     shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(chance / wide) * STRENGTH_SCALE
     # A prior that goes against the expression says nothing: its strength is not negative.
