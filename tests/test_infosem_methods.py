@@ -101,7 +101,8 @@ def test_priors_hold_training_labels_only():
     one, outside, other = problems()
     _, of, drawn, _ = made()
     for problem in (one, outside, other):
-        for _, edge in label_priors(problem, "given"):
+        for priors in label_priors(problem, "given"):
+            edge = priors.edge
             pairs = edge.table[["source", "target"]].itertuples(index=False, name=None)
             at = [(of.regulators.index(a), of.genes.index(b)) for a, b in pairs]
             assert all(drawn.train[i, j] for i, j in at)
