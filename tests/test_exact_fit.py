@@ -17,6 +17,7 @@ from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact, priors
 from infosem_jax.grn.exact import posterior as closed
 from infosem_jax.grn.metrics import score_matrix
+from infosem_jax.grn.networks import edges
 
 SMALL = SimulationConfig(genes=24, regulators=6, cells=80, link="linear", dropout=0)
 
@@ -164,7 +165,7 @@ def test_scores_do_not_depend_on_the_order_of_genes_or_cells(simulation):
     genes = tuple(np.asarray(data.genes)[order].tolist())
     moved = dataset(data.x[cells][:, order], genes, [g for g in genes if g in regulators])
     prior = priors.GeneSimilarity(simulation.embedding)
-    one, other = (exact.edges(exact.fit(each, prior)) for each in (data, moved))
+    one, other = (edges(exact.network(exact.fit(each, prior))) for each in (data, moved))
     both = one.merge(other, on=["source", "target"])
     for name in ("score", "weight", "sd", "sign_agreement"):
         np.testing.assert_allclose(both[f"{name}_x"], both[f"{name}_y"], atol=2e-3)
@@ -172,12 +173,12 @@ def test_scores_do_not_depend_on_the_order_of_genes_or_cells(simulation):
 
 def test_edges_are_listed_by_score(simulation):
     fitted = exact.fit(simulation.data, config=QUICK)
-    table = exact.edges(fitted)
+    table = edges(exact.network(fitted))
     names = "source,target,score,weight,sd,sign_agreement,probability"
     assert ",".join(table.columns) == names
     assert table["score"].is_monotonic_decreasing
     assert len(table) == 6 * 23
-    assert len(exact.edges(fitted, top=5)) == 5
+    assert len(edges(exact.network(fitted), top=5)) == 5
     assert (table["sign_agreement"] >= 0.5).all()
     assert exact.network(fitted).regulators == simulation.data.regulators
 
