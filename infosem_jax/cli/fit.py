@@ -96,6 +96,7 @@ def fit(
         from infosem_jax.grn import batch, run_folder
 
         _inputs.check_resume(resume, overwrite)
+        settings: Any
         settings, of_priors = read_exact_config(config) if is_exact else read_config(config)
         effect = effect or ["none" if is_exact else "mean-absolute"]
         seeds = seeds or (1 if is_exact else 5)

@@ -118,8 +118,10 @@ def fit(
     reported = np.array([place[name] for name in ready.regulators])
     context = GeneContext(ready.genes, names, len(ready.cells))
     bound = None if effect is None else bind(effect, context)
-    sites = {"effect": (effect, context), "edge": (edge, replace(context, site="logit"))}
-    covered = {site: coverage(*each) for site, each in sites.items() if each[0] is not None}
+    given = {"effect": (effect, context), "edge": (edge, replace(context, site="logit"))}
+    covered = {
+        site: coverage(prior, at) for site, (prior, at) in given.items() if prior is not None
+    }
     tell = _teller(on_chunk, data.name)
 
     tell(0, "summing up the cells")
