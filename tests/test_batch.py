@@ -260,14 +260,23 @@ def test_overwriting_drops_what_was_saved(data: Dataset, trained: list[Job], tmp
     saved.mkdir()
     (saved / "group-000.npz").write_bytes(b"of another run")
     out.mkdir()
-    (out / "old.txt").write_text("old")
+    (out / "edges.csv").write_text("old")
     with pytest.raises(ValueError, match="interrupted run"):
         run_grid({"a": data}, out)
     run_grid({"a": data}, out, overwrite=True)
-    assert not saved.exists() and not (out / "old.txt").exists()
+    assert not saved.exists() and (out / "edges.csv").read_text() != "old"
     with pytest.raises(ValueError, match="not empty"):
         run_grid({"a": data}, out)
     assert len(trained) == 1
+
+
+def test_overwriting_keeps_files_of_the_user(data: Dataset, trained: list[Job], tmp_path: Path):
+    out = tmp_path / "out"
+    run_grid({"a": data}, out)
+    (out / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"other files \(mine.txt\)"):
+        run_grid({"a": data}, out, overwrite=True)
+    assert (out / "mine.txt").read_text() == "mine" and (out / "edges.csv").exists()
 
 
 def test_folders_that_cannot_be_written_are_refused(

@@ -440,7 +440,7 @@ def test_a_signal_is_a_wish_and_a_second_one_an_order(tmp_path: Path, number: in
         assert read_record(path) == {"stopped": True}
         if after == "hang":
             job.send_signal(number)
-        assert job.wait(10) == (3 if after == "end" else -number)
+        assert job.wait(60) == (3 if after == "end" else -number)
 
 
 def test_handlers_are_restored_after_an_error():

@@ -201,6 +201,10 @@ def test_an_output_folder_that_exists_is_kept(inputs: Path):
     done = quick_fit(inputs)
     assert done.returncode == 2 and "--overwrite" in done.stderr
     assert (out / "mine.txt").read_text() == "mine"
+    done = quick_fit(inputs, "--overwrite")
+    assert done.returncode == 2 and "other files (mine.txt)" in done.stderr
+    assert (out / "mine.txt").read_text() == "mine"
+    (out / "mine.txt").rename(out / "edges.csv")
     done = quick_fit(inputs, "--overwrite", "--seeds", 1)
     assert done.returncode == 0, done.stderr
     assert {path.name for path in out.iterdir()} == FILES

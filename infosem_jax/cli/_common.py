@@ -126,7 +126,7 @@ class _Log:
         now = time.monotonic()
         if self.first is None and done > 0:
             self.first = now, done
-        left = "?"
+        left = "?" if done < self.total else "0 s"
         if self.first is not None and done > self.first[1]:
             began, before = self.first
             left = f"{(now - began) * (self.total - done) / (done - before):.0f} s"

@@ -124,8 +124,6 @@ def fit(
             "key": key,
         }
         for data in datasets.values():
-            for text in data.notes:
-                note(f"{data.name}: {text}.")
             note(
                 f"{data.name}: {run_folder.n_cells(data)} cells, {len(data.genes)} genes, "
                 f"{len(data.regulators)} candidate regulators; rows: {settings.rows}."

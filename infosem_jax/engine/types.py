@@ -25,7 +25,18 @@ class Objective(Protocol):
     def loss(self, params: Params, key: Array, data: Any, cells: Any, epoch: Array) -> Array:
         """Return the cost of some `Cells`, scaled so that it does not depend on how many they are.
 
-        Where a schedule has no batches, ``cells`` is None and the cost is that of all data.
+        Parameters
+        ----------
+        params
+            Parameters of one fit.
+        key
+            Random numbers of this step.
+        data
+            What the fit learns from.
+        cells
+            Which cells are taken; None where a schedule has no batches, for the cost of all data.
+        epoch
+            Number of epochs done before.
         """
         ...
 

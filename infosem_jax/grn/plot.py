@@ -104,6 +104,15 @@ def neighbourhood(network: Network, regulator: str, n: int = 15) -> Figure:
     Arrows end in a point for activation and in a bar for repression, and are wider for a larger
     ``|weight|``.
 
+    Parameters
+    ----------
+    network
+        The network.
+    regulator
+        Name of the gene in the centre.
+    n
+        How many edges to draw, the strongest.
+
     Raises
     ------
     ValueError

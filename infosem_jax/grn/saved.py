@@ -49,7 +49,13 @@ def load(path: Path) -> Any:
 
 
 def saved_bytes(seeds: int, rows: int, regulators: int, genes: int) -> int:
-    """Return about how many bytes the file of a fit takes, its priors' own parameters left out."""
+    """Return about how many bytes the file of a fit takes, its priors' own parameters left out.
+
+    Parameters
+    ----------
+    seeds, rows, regulators, genes
+        How many there are of each; ``rows`` are genes that act, ``regulators`` those reported.
+    """
     return 4 * seeds * genes * (MATRICES * regulators + 4 * rows)
 
 

@@ -181,14 +181,32 @@ def counted(parts: Mapping[str, int]) -> str:
 
 
 def number(value: float, digits: int = 3, *, sign: bool = False) -> str:
-    """Write a number; a dash where it is not defined."""
+    """Write a number; a dash where it is not defined.
+
+    Parameters
+    ----------
+    value
+        The number.
+    digits
+        How many follow the point.
+    sign
+        Whether numbers above 0 get a plus.
+    """
     if not np.isfinite(value):
         return "–"
     return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
 
 
 def interval(value: float, low: float, high: float, digits: int = 3, *, sign: bool = False) -> str:
-    """Write a number with its interval in brackets, where it has one."""
+    """Write a number with its interval in brackets, where it has one.
+
+    Parameters
+    ----------
+    value, low, high
+        The number and the ends of its interval; NaN where there is none.
+    digits, sign
+        As of `number`.
+    """
     text = number(value, digits, sign=sign)
     if not np.isfinite(low):
         return text
