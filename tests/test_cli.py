@@ -96,7 +96,8 @@ def test_fit_writes_the_contracted_folder(inputs: Path, simulation: Simulation):
     out = inputs / "out"
     assert {path.name for path in out.iterdir()} == FILES
     edges = pd.read_csv(out / "edges.csv")
-    assert list(edges) == ["source", "target", "weight", "sd", "sign_agreement", "probability"]
+    names = "source,target,score,weight,sd,sign_agreement,probability"
+    assert list(edges) == names.split(",") and edges["score"].isna().all()
     assert len(edges) == 5 * 19
     assert (edges["weight"].abs().diff().dropna() <= 0).all()
     assert edges["probability"].between(0, 1).all()

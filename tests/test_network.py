@@ -22,7 +22,7 @@ from infosem_jax.grn.networks import (
 
 GENES = ("E", "B", "A", "D", "C")
 REGULATORS = ("B", "A", "D")
-COLUMNS = ["source", "target", "weight", "sd", "sign_agreement", "probability"]
+COLUMNS = ["source", "target", "score", "weight", "sd", "sign_agreement", "probability"]
 
 
 def network(*, gate: bool = True, genes=GENES, regulators=REGULATORS, seed: int = 0) -> Network:
@@ -39,6 +39,11 @@ def network(*, gate: bool = True, genes=GENES, regulators=REGULATORS, seed: int 
         rng.uniform(size=shape).astype(np.float32) if gate else None,
         "toy",
     )
+
+
+def scored() -> Network:
+    score = np.random.default_rng(1).normal(size=(3, 5)).astype(np.float32)
+    return network()._replace(score=score)
 
 
 def same(a: Network, b: Network) -> bool:
@@ -77,6 +82,37 @@ def test_top_is_the_head_of_the_full_table(top):
     assert edges(network(), top=top).equals(edges(network()).head(top))
 
 
+def test_edges_of_a_network_without_scores_have_the_column_empty():
+    assert edges(network()).score.isna().all()
+
+
+def test_scores_rank_edges_in_every_format(tmp_path):
+    net = scored()
+    table = edges(net)
+    assert table.score.is_monotonic_decreasing and not table.weight.abs().is_monotonic_decreasing
+    for top in (1, 5, 12):
+        assert edges(net, top=top).equals(table.head(top))
+    pairs = list(zip(table.source, table.target, strict=True))
+    write_ranked_edges(tmp_path / "rankedEdges.csv", net)
+    ranked = pd.read_csv(tmp_path / "rankedEdges.csv", sep="\t")
+    assert list(zip(ranked.Gene1, ranked.Gene2, strict=True)) == pairs
+    np.testing.assert_allclose(np.log(ranked.EdgeWeight), table.score, rtol=1e-5)
+    regulon = to_decoupler(net, top=3)
+    assert list(zip(regulon.source, regulon.target, strict=True)) == pairs[:3]
+    assert set(to_networkx(net, top=4).edges) == set(pairs[:4])
+    assert to_networkx(net, top=4).edges[pairs[0]]["score"] == table.score[0]
+    with pytest.raises(ValueError, match="weights or scores are not finite"):
+        edges(net._replace(score=np.full((3, 5), np.nan)))
+
+
+def test_scores_go_through_anndata_and_files_without_them_are_read(tmp_path):
+    to_anndata(scored()).write_h5ad(tmp_path / "network.h5ad")
+    back = anndata.read_h5ad(tmp_path / "network.h5ad")
+    assert same(from_anndata(back), scored())
+    del back.varp["infosem_score"]
+    assert same(from_anndata(back), network())
+
+
 def test_edges_refuse_a_network_that_diverged_and_an_empty_top():
     net = network()
     with pytest.raises(ValueError, match="toy: 1 weights are not finite"):
@@ -91,7 +127,7 @@ def test_edges_csv_reads_back_exactly(tmp_path):
     back = pd.read_csv(path, dtype={"source": str, "target": str})
     assert list(back) == COLUMNS
     pd.testing.assert_frame_equal(
-        back.astype(dict.fromkeys(COLUMNS[2:], np.float32)), edges(network())
+        back.astype(dict.fromkeys(COLUMNS[3:], np.float32)), edges(network())
     )
     assert [file.name for file in tmp_path.iterdir()] == ["edges.csv"]
 
@@ -176,7 +212,7 @@ def test_graph_has_the_strongest_edges_as_plain_numbers(tmp_path):
     assert set(graph.edges) == set(zip(table.source, table.target, strict=True))
     assert {type(v) for *_, data in graph.edges(data=True) for v in data.values()} == {float}
     assert all(graph.nodes[node]["is_regulator"] is (node in REGULATORS) for node in graph)
-    assert set(graph.edges[table.source[0], table.target[0]]) == set(COLUMNS[2:])
+    assert set(graph.edges[table.source[0], table.target[0]]) == set(COLUMNS[3:])
     ungated = to_networkx(network(gate=False))
     assert "probability" not in next(iter(ungated.edges(data=True)))[2]
 

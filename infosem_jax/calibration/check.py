@@ -31,7 +31,7 @@ from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import read_expression, read_groups, read_regulators
 from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.priors.registry import from_record
-from infosem_jax.grn.result import Fit, loss_table
+from infosem_jax.grn.result import Fit, loss_table, of_svi
 from infosem_jax.grn.saved import load
 
 # A check takes minutes, not hours: larger data are simulated smaller.
@@ -85,7 +85,8 @@ def read_run(folder: Path, expression: Path | None = None, data: Dataset | None 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the folder holds no saved fit, or the expression is not found or of other genes.
+        If the folder holds no saved fit or an exact one, or the expression is not found or of
+        other genes.
     """
     folder = FilePath(folder)
     if not folder.is_dir():
@@ -96,7 +97,7 @@ def read_run(folder: Path, expression: Path | None = None, data: Dataset | None 
             f"{folder}: found {there}. Runs of earlier versions, and fits above 1 GiB, were not "
             "saved whole; of a grid, give the folder of one fit. Run infosem fit again to get it."
         )
-    fitted = load(folder / "fit.npz")
+    fitted = of_svi(load(folder / "fit.npz"), "infosem check")
     settings = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     if data is None:
         data = _expression(fitted, settings["run"], expression)

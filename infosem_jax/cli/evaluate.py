@@ -9,15 +9,19 @@ from infosem_jax.cli._common import plain_errors
 
 
 def evaluate(
-    edges: Annotated[Path, typer.Argument(help="Edge table of any method: source,target,weight.")],
+    edges: Annotated[
+        Path, typer.Argument(help="Edge table of any method: source,target,weight[,score].")
+    ],
     network: Annotated[Path, typer.Argument(help="Reference network: source,target[,label].")],
     weight: Annotated[
         str | None,
-        typer.Option(help="Column of EDGES to rank by. Default: the first of a usual name."),
+        typer.Option(
+            help="Column of EDGES to rank by. Default: score, or the first of a usual name."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Number that the order of ties is drawn from.")] = 0,
     signed: Annotated[
-        bool, typer.Option("--signed", help="Rank edges by weight instead of its size.")
+        bool, typer.Option("--signed", help="Rank edges by the signed weight.")
     ] = False,
 ) -> None:
     """Score an edge table against a reference network; prints JSON."""

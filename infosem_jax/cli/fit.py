@@ -25,11 +25,20 @@ def fit(
     expression: _inputs.Expression,
     out: _inputs.Out,
     regulators: _inputs.Regulators = None,
-    effect: _inputs.Effect = ["mean-absolute"],  # noqa: B006
+    effect: _inputs.Effect = [],  # noqa: B006
     edge: _inputs.Edge = ["none"],  # noqa: B006
+    engine: Annotated[
+        str | None,
+        typer.Option(help="svi (default), or exact: closed-form posteriors, ranked by a score."),
+    ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Number of fits that differ by their random numbers only.")
-    ] = 5,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of fits that differ by their random numbers only. Default: 5; the exact "
+            "engine has none.",
+        ),
+    ] = None,
     key: _inputs.Key = 0,
     config: _inputs.ConfigFile = None,
     groupby: Annotated[
@@ -72,12 +81,25 @@ def fit(
     with one folder of results each.
     """
     with plain_errors():
+        from infosem_jax.grn.inputs import (
+            read_config,
+            read_datasets,
+            read_engine,
+            read_exact_config,
+        )
+
+        is_exact = read_engine(config, engine) == "exact"
+        if is_exact:
+            refused = {"--seeds": seeds, "--stream": stream, "--distributed": distributed}
+            _refuse_with_exact(refused | {"--resume": resume})
         start_devices(distributed, compile_cache)
         from infosem_jax.grn import batch, run_folder
-        from infosem_jax.grn.inputs import read_config, read_datasets
 
         _inputs.check_resume(resume, overwrite)
-        settings, of_priors = read_config(config)
+        settings: Any
+        settings, of_priors = read_exact_config(config) if is_exact else read_config(config)
+        effect = effect or ["none" if is_exact else "mean-absolute"]
+        seeds = seeds or (1 if is_exact else 5)
         matching: dict[str, Any] = {"ignore_case": ignore_case, "orthologues": orthologues}
         priors = _inputs.priors_of(effect, edge, of_priors, **matching)
         if resume and batch.is_finished(out, settings, seeds=seeds, key=key):
@@ -92,12 +114,13 @@ def fit(
             "variant": variant,
         }
         _inputs.check_reading(expression, name, reading)
-        datasets = read_datasets(expression, settings, name=name, **reading)
+        scale = {} if is_exact else {"config": settings}
+        datasets = read_datasets(expression, **scale, name=name, **reading)
         record = {
             "command": "infosem fit",
             "expression": [str(path) for path in expression],
             **{option: _recorded(value) for option, value in (reading | matching).items()},
-            "seeds": seeds,
+            **({} if is_exact else {"seeds": seeds}),
             "key": key,
         }
         for data in datasets.values():
@@ -106,23 +129,38 @@ def fit(
                 f"{len(data.regulators)} candidate regulators; rows: {settings.rows}."
             )
         networks = []
+        run: Any = batch.run_exact if is_exact else batch.run_grid
+        training = {} if is_exact else {"seeds": seeds, "resume": resume, "every": save_every}
         with progress(100, "%") as update:
-            table = batch.run_grid(
+            table = run(
                 datasets,
                 priors,
                 out,
                 config=settings,
-                seeds=seeds,
                 key=key,
                 record=record,
                 top=top,
-                resume=resume,
                 overwrite=overwrite,
-                every=save_every,
                 on_chunk=lambda now: update(100 * now.done / now.total, now.text),
                 on_result=lambda outcome: networks.append(outcome.network),
+                **training,
             )
         _print_results(out, table, networks)
+
+
+def _refuse_with_exact(options: dict[str, Any]) -> None:
+    """Refuse options that the exact engine does not have."""
+    reasons = {
+        "--seeds": "its posterior is exact, so that there are no seeds",
+        "--stream": "it reads all cells to memory",
+        "--distributed": "it computes in one process",
+        "--resume": "it saves nothing on the way",
+    }
+    for option, value in options.items():
+        if value:
+            raise ValueError(
+                f"{option} is for the svi engine, found the exact engine: {reasons[option]}."
+            )
 
 
 def _recorded(value: Any) -> Any:
@@ -142,12 +180,12 @@ def _print_results(out: Path, table: "pd.DataFrame", networks: "list[Network | N
         for network in networks:
             if network is not None:
                 _print_strongest(network)
-        seconds, seeds = table["group_seconds"].iloc[0], table["seeds"].iloc[0]
-        if seeds == 1:
+        if "seeds" in table and table["seeds"].iloc[0] == 1:
             typer.echo("One seed only: how far seeds agree is not known; see --seeds.")
+        seconds = table["group_seconds" if "seeds" in table else "seconds"].iloc[0]
         typer.echo(f"Wrote {out} after {seconds:.0f} s: open {out / 'report.html'}.")
         return
-    sound = int((table["sound_seeds"] > 0).sum())
+    sound = int((table["folder"] != "").sum())
     lost = f"; every seed of {len(table) - sound} fits diverged" if sound < len(table) else ""
     typer.echo(f"Wrote {sound} networks to {out}{lost}; {out / SUMMARY} lists them.")
 
@@ -155,14 +193,17 @@ def _print_results(out: Path, table: "pd.DataFrame", networks: "list[Network | N
 def _print_strongest(network: "Network", n: int = 10) -> None:
     from infosem_jax.grn import edges
 
+    ranked = network.score is not None
     rows = [
         (
             edge["source"],
             edge["target"],
+            *[f"{edge['score']:+.2f}"] * ranked,
             f"{edge['weight']:+.4f}",
             f"{edge['sd']:.4f}",
             f"{edge['sign_agreement']:.2f}",
         )
         for edge in edges(network, top=n).to_dict("records")
     ]
-    print_table(("source", "target", "weight", "sd", "sign agreement"), rows)
+    names = ("source", "target", *["score"] * ranked)
+    print_table((*names, "weight", "sd", "sign agreement"), rows)

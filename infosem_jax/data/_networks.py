@@ -59,8 +59,9 @@ def read_network(path: Path, *, weight: str | None = None) -> pd.DataFrame:
     """Read directed edges into the columns ``source`` and ``target``, and what else is there.
 
     Columns may be called as by any tool that `read_edge_table` knows. Optional ones become
-    ``weight`` (also ``EdgeWeight``, ``importance``, ``score``, ``coef_mean``, ...), ``label``
-    (1 present, 0 absent), ``sign`` (also ``Type``: ``+``, ``-``) and ``split`` (kept as it is).
+    ``weight`` (also ``EdgeWeight``, ``importance``, ``score``, ``coef_mean``, ...), ``score``
+    (where it has values beside another column of weights), ``label`` (1 present, 0 absent),
+    ``sign`` (also ``Type``: ``+``, ``-``) and ``split`` (kept as it is).
     Self pairs and repeated rows are dropped; a pair listed with both signs gets the sign 0.
 
     GENELink's ``Label.csv``, or the folder that holds it, gives genes by number. The numbers count
@@ -72,7 +73,7 @@ def read_network(path: Path, *, weight: str | None = None) -> pd.DataFrame:
     path
         The file or folder.
     weight
-        Column to take as ``weight``; the first of a usual name where None.
+        Column to take as ``weight``, and no ``score`` then; the first of a usual name where None.
 
     Raises
     ------
@@ -88,6 +89,9 @@ def read_network(path: Path, *, weight: str | None = None) -> pd.DataFrame:
     edges = frame[["source", "target"]]
     if table.weight:
         edges = edges.assign(weight=edge_weights(table, str(file)))
+    if weight is None and table.weight not in (None, "score") and "score" in frame:
+        scores = pd.to_numeric(frame["score"], errors="coerce")
+        edges = edges.assign(score=scores) if scores.notna().any() else edges
     if "label" in frame:
         edges = edges.assign(label=_labels(file, frame["label"]))
     if table.sign:

@@ -1,6 +1,6 @@
 """InfoSEM: gene regulatory networks by a structural equation model with informative priors."""
 
-from infosem_jax.grn import priors, sem
+from infosem_jax.grn import exact, priors, sem
 from infosem_jax.grn.config import Config, converged, deepsem
 from infosem_jax.grn.fitting import fit, fit_many
 from infosem_jax.grn.intervene import Knockouts, knockout, knockouts
@@ -35,6 +35,7 @@ __all__ = [
     "deepsem",
     "edges",
     "evaluate",
+    "exact",
     "fit",
     "fit_many",
     "from_anndata",

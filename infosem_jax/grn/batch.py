@@ -24,7 +24,7 @@ from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import interrupts
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
-from infosem_jax.grn import run_folder
+from infosem_jax.grn import exact, run_folder
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit_many
 from infosem_jax.grn.networks import Network
@@ -42,7 +42,7 @@ class Outcome(NamedTuple):
 
     job: Job
     folder: Path
-    fitted: Fit
+    fitted: Fit | exact.Fit
     network: Network | None
 
 
@@ -222,19 +222,7 @@ def run_grid(
         for job, fitted in fits:
             outcome = Outcome(job, folders[job], fitted, None)
             if leader and (fitted.diverged < 0).any():
-                folders[job].absolute().parent.mkdir(parents=True, exist_ok=True)
-                data = datasets[job.data]
-                with whole_folder(folders[job]) as draft:
-                    written = run_folder.write_run(
-                        draft,
-                        data,
-                        fitted,
-                        priors[job.prior],
-                        record=dict(record),
-                        title=f"Network of {data.name}",
-                        top=top,
-                    )
-                outcome = outcome._replace(network=written)
+                outcome = _write(outcome, datasets[job.data], priors[job.prior], record, top)
             rows.append(_line(outcome))
             if leader:
                 _keep(saved, depends_on, rows)
@@ -248,6 +236,74 @@ def run_grid(
             "Every seed of every fit diverged; lower the learning rates, or clip expression harder."
         )
     return table
+
+
+def run_exact(
+    datasets: Mapping[str, Dataset],
+    priors: Mapping[str, Priors],
+    out: _typing.Path,
+    *,
+    config: exact.Config,
+    key: int = 0,
+    record: Mapping[str, Any] = {},
+    top: int | None = None,
+    overwrite: bool = False,
+    on_chunk: Callable[[Progress], None] | None = None,
+    on_result: Callable[[Outcome], None] | None = None,
+) -> pd.DataFrame:
+    """Fit every data set with all priors by the exact engine, and write a folder for each.
+
+    Nothing is saved on the way, as fits are short.
+
+    Parameters
+    ----------
+    datasets, priors, out, config, key, record, top, overwrite, on_chunk, on_result
+        As in `run_grid`.
+
+    Returns
+    -------
+    One line per job, also written to ``summary.csv`` where there are several.
+
+    Raises
+    ------
+    ValueError
+        If nothing can be written.
+    """
+    folders = folders_of(out, datasets, priors)
+    _check_folders(out, folders.values())
+    _can_resume(checkpoint_folder(out), {}, resume=False, overwrite=overwrite)
+    shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
+    for data in datasets.values():
+        sizes = {"top": top, "networks": len(folders)}
+        run_folder.check_output(out, data, overwrite=overwrite, **sizes)
+    rows = []
+    for job, fitted in fit_many(datasets, priors, configs=config, key=key, on_chunk=on_chunk):
+        outcome = Outcome(job, folders[job], fitted, None)
+        outcome = _write(outcome, datasets[job.data], priors[job.prior], record, top)
+        rows.append(_line(outcome))
+        if on_result is not None:
+            on_result(outcome)
+    table = pd.DataFrame(rows)
+    if len(folders) > 1:
+        _write_summary(table, Path(out))
+    return table
+
+
+def _write(
+    outcome: Outcome,
+    data: Dataset | Stream,
+    priors: Priors,
+    record: Mapping[str, Any],
+    top: int | None,
+) -> Outcome:
+    """Write the folder of a job, and return its outcome with the network."""
+    outcome.folder.absolute().parent.mkdir(parents=True, exist_ok=True)
+    title = f"Network of {data.name}"
+    with whole_folder(outcome.folder) as draft:
+        written = run_folder.write_run(
+            draft, data, outcome.fitted, priors, record=dict(record), title=title, top=top
+        )
+    return outcome._replace(network=written)
 
 
 def _folder_name(name: str) -> str:
@@ -335,6 +391,14 @@ def _as_leader(jobs: list[Job], finished: list[bool]) -> set[Job]:
 
 def _line(outcome: Outcome) -> dict[str, Any]:
     fitted = outcome.fitted
+    if isinstance(fitted, exact.Fit):
+        return {
+            "data": outcome.job.data,
+            "prior": outcome.job.prior,
+            "log_evidence": float(fitted.log_evidence.sum()),
+            "seconds": round(fitted.seconds, 1),
+            "folder": str(outcome.folder),
+        }
     sound = fitted.diverged < 0
     last = fitted.losses.train[sound, -1]
     return {

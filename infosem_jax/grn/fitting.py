@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, overload
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,12 @@ from infosem_jax.engine.layout import Layout, choose, place
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import to_host
 from infosem_jax.engine.types import Fits, Progress, Resident
-from infosem_jax.grn import nuts, prepare
+from infosem_jax.grn import exact, nuts, prepare
 from infosem_jax.grn.config import Config
+from infosem_jax.grn.exact import grid as exact_grid
 from infosem_jax.grn.objective import FitIndex, rates, weights
 from infosem_jax.grn.prepare import Group, Job
-from infosem_jax.grn.priors.binding import Prior, PriorLike, Priors
+from infosem_jax.grn.priors.binding import Prior, PriorLike, Priors, as_priors
 from infosem_jax.grn.result import Fit, moments
 from infosem_jax.grn.streaming import StreamFeed
 
@@ -33,18 +34,45 @@ log = logging.getLogger("infosem_jax")
 Key: TypeAlias = int | Mapping[str, int]
 
 
+@overload
+def fit(
+    data: Dataset | Stream,
+    effect: Prior | None = ...,
+    edge: Prior | None = ...,
+    *,
+    config: Config = ...,
+    seeds: int = ...,
+    key: int = ...,
+    on_chunk: Callable[[Progress], None] | None = ...,
+    saver: Saver | None = ...,
+) -> Fit: ...
+@overload
+def fit(
+    data: Dataset | Stream,
+    effect: Prior | None = ...,
+    edge: Prior | None = ...,
+    *,
+    config: exact.Config,
+    seeds: int = ...,
+    key: int = ...,
+    on_chunk: Callable[[Progress], None] | None = ...,
+    saver: Saver | None = ...,
+) -> exact.Fit: ...
 def fit(
     data: Dataset | Stream,
     effect: Prior | None = None,
     edge: Prior | None = None,
     *,
-    config: Config = Config(),
+    config: Config | exact.Config = Config(),
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
     saver: Saver | None = None,
-) -> Fit:
+) -> Fit | exact.Fit:
     """Fit the model to expression with one posterior per seed, all seeds in one compiled program.
+
+    With settings of the exact engine, `infosem_jax.grn.exact.Config`, the network is the
+    closed-form posterior of linear-Gaussian regressions instead, see `infosem_jax.grn.exact.fit`.
 
     With ``guide="nuts"`` each seed is a chain, and networks are trained first, see `nuts`.
     The result depends on the key, the data and the settings only: genes and cells are put in the
@@ -56,13 +84,14 @@ def fit(
     data
         Expression as read, or already normalised; or a stream of cells that stay on disk.
     effect
-        Prior of the effects; None is DeepSEM's Laplace prior, ``priors.MeanAbsolute()``.
+        Prior of the effects; None is DeepSEM's Laplace prior, ``priors.MeanAbsolute()``, and of the
+        exact engine a normal one whose scale is learned.
     edge
         Prior of the logits; None is a model without a gate.
     config
-        Settings.
+        Settings of the svi engine, or of the exact engine.
     seeds
-        Number of fits that differ by their random numbers only.
+        Number of fits that differ by their random numbers only; 1 of the exact engine.
     key
         Seeds the random numbers; fit i of one key is the same however many seeds there are.
     on_chunk
@@ -78,16 +107,18 @@ def fit(
     FloatingPointError
         If every seed diverged.
     """
-    grid = fit_many(
+    grid: Generator[tuple[Job, Any], None, None] = fit_many(
         {data.name: data},
         {"": Priors(effect, edge)},
-        configs={"": config},
+        configs=config,
         seeds=seeds,
         key=key,
         on_chunk=on_chunk,
         saver=saver,
     )
     ((_, fitted),) = grid
+    if isinstance(fitted, exact.Fit):
+        return fitted
     if (fitted.diverged >= 0).all():
         raise FloatingPointError(_divergence(fitted))
     return fitted
@@ -97,7 +128,7 @@ def fit_many(
     datasets: Mapping[str, Dataset | Stream] | Sequence[Dataset | Stream],
     priors: Mapping[str, PriorLike],
     *,
-    configs: Config | Mapping[str, Config] = Config(),
+    configs: Config | exact.Config | Mapping[str, Config] | Mapping[str, exact.Config] = Config(),
     seeds: int = 1,
     key: Key = 0,
     cells_over: int | None = None,
@@ -105,8 +136,11 @@ def fit_many(
     on_chunk: Callable[[Progress], None] | None = None,
     saver: Saver | None = None,
     skip: Collection[Job] = (),
-) -> Generator[tuple[Job, Fit], None, None]:
+) -> Generator[tuple[Job, Any], None, None]:
     """Fit every data set with every prior, setting and seed, in as few programs as possible.
+
+    With settings of the exact engine, fits are made one after the other, and the cells of a data
+    set are summed up once.
 
     What shares shapes trains side by side, over all devices of `jax.devices()`: see
     `prepare.groups`. Each fit equals the one that `fit` makes of it alone, to rounding. All is
@@ -121,7 +155,7 @@ def fit_many(
         Priors by name: of the effects, or ``{"effect": ..., "edge": ...}``, as `variant` returns.
     configs
         Settings, or several by name. Those that differ in learning rates and weights only share a
-        program.
+        program. All are of one engine.
     seeds, key
         As in `fit`, for each; or the key of each prior, by its name.
     cells_over
@@ -138,7 +172,8 @@ def fit_many(
 
     Yields
     ------
-    The job and its fit, group by group. A fit whose seeds all diverged is yielded too.
+    The job and its fit (a `Fit`, or an `exact.Fit`), group by group. A fit whose seeds all diverged
+    is yielded too.
 
     Raises
     ------
@@ -147,7 +182,13 @@ def fit_many(
     """
     if seeds < 1:
         raise ValueError(f"Expected at least one seed, found {seeds}.")
-    named_configs = {"": configs} if isinstance(configs, Config) else dict(configs)
+    named_configs: dict[str, Any] = dict(configs) if isinstance(configs, Mapping) else {"": configs}
+    if any(isinstance(config, exact.Config) for config in named_configs.values()):
+        _check_exact(datasets, named_configs, seeds, (cells_over, at_once, saver))
+        named_data = prepare.named(datasets, "data sets")
+        given = {name: as_priors(each) for name, each in prepare.named(priors, "priors").items()}
+        own: dict[str, Any] = {"key": key, "on_chunk": on_chunk, "skip": skip}
+        return exact_grid.fit_many(named_data, given, named_configs, **own)
     grid = prepare.groups(
         prepare.named(datasets, "data sets"),
         prepare.named(priors, "priors"),
@@ -155,6 +196,30 @@ def fit_many(
     )
     _check_keys(key, grid)
     return _fit_groups(grid, seeds, key, (cells_over, at_once), on_chunk, saver, frozenset(skip))
+
+
+def _check_exact(datasets: Any, configs: Mapping[str, Any], seeds: int, others: tuple) -> None:
+    """Refuse what only the svi engine does."""
+    if not all(isinstance(config, exact.Config) for config in configs.values()):
+        raise ValueError(
+            "Expected settings of one engine, found some of svi and some of exact; call twice."
+        )
+    if seeds > 1:
+        raise ValueError(
+            f"Expected seeds=1 with the exact engine, found {seeds}: its posterior is exact, so "
+            "that there are no seeds; several are for the svi engine."
+        )
+    each = datasets.values() if isinstance(datasets, Mapping) else datasets
+    if any(isinstance(data, Stream) for data in each):
+        raise ValueError(
+            "Expected data sets in memory with the exact engine, found a stream; read them with "
+            "read_expression, or take the svi engine."
+        )
+    if any(other is not None for other in others):
+        raise ValueError(
+            "Expected no saver, cells_over or at_once with the exact engine, which neither saves "
+            "its progress nor shares cells; they are for the svi engine."
+        )
 
 
 def _check_keys(key: Key, grid: list[Group]) -> None:

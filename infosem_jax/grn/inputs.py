@@ -2,9 +2,9 @@
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Path
@@ -16,9 +16,13 @@ from infosem_jax.data.io import (
     read_regulators,
 )
 from infosem_jax.data.stream import Stream, open_stream
+from infosem_jax.grn import exact
 from infosem_jax.grn.config import Config, from_dict
 
-TABLES = ("model", "effect", "edge", "run")
+TABLES = ("model", "exact", "effect", "edge", "run")
+ENGINES = ("svi", "exact")
+Engine: TypeAlias = Literal["svi", "exact"]
+Sites: TypeAlias = dict[str, dict[str, Any]]
 
 
 def read_datasets(
@@ -89,9 +93,48 @@ def read_datasets(
     return dict(found)
 
 
-def read_config(
-    path: Path | None, base: Config = Config()
-) -> tuple[Config, dict[str, dict[str, Any]]]:
+def read_engine(path: Path | None, asked: str | None) -> Engine:
+    """Return the engine that is asked for, or that a file of settings names; svi if neither does.
+
+    Parameters
+    ----------
+    path
+        The file, whose entry ``engine`` counts; None for no file.
+    asked
+        What the user asks for; None for nothing.
+
+    Raises
+    ------
+    ValueError
+        If there is no such engine, the file names another, or is no TOML file.
+    """
+    named = None if path is None else _tables(path).get("engine")
+    for each in (asked, named):
+        if each is not None and each not in ENGINES:
+            raise ValueError(f"engine: expected {' or '.join(ENGINES)}, found {each!r}.")
+    if asked is not None and named is not None and asked != named:
+        raise ValueError(f"{path}: its settings are of the engine {named}, found --engine {asked}.")
+    return "exact" if "exact" in (asked, named) else "svi"
+
+
+def read_exact_config(path: Path | None) -> tuple[exact.Config, Sites]:
+    """Read the settings of the exact engine, table ``[exact]``, and those of priors by site.
+
+    Raises
+    ------
+    ValueError
+        As `read_config`.
+    """
+    tables = {} if path is None else _tables(path)
+    settings = tables.get("exact", {})
+    known = [field.name for field in fields(exact.Config)]
+    for key in settings:
+        if key not in known:
+            raise ValueError(f"Unknown setting {key!r}; {hint(key, known)}")
+    return exact.Config(**{"normalisation": "auto", **settings}), _of_sites(tables)
+
+
+def read_config(path: Path | None, base: Config = Config()) -> tuple[Config, Sites]:
     """Read the settings of a model, and those of its priors by site, from a TOML file.
 
     Parameters
@@ -107,23 +150,32 @@ def read_config(
     ValueError
         If it is no TOML file, or holds other tables or settings.
     """
-    tables: dict[str, Any] = {}
-    if path is not None:
-        try:
-            tables = tomllib.loads(FilePath(path).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: not a TOML file ({error}).") from error
+    tables = {} if path is None else _tables(path)
+    base = Config() if base is None else base
+    if base.normalisation == Config.normalisation:  # what suits the data that will be read
+        base = replace(base, normalisation="auto")
+    return from_dict(tables.get("model", {}), base), _of_sites(tables)
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    try:
+        tables = tomllib.loads(FilePath(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: not a TOML file ({error}).") from error
     for name, table in tables.items():
+        if name == "engine":
+            continue
         if name not in TABLES or not isinstance(table, dict):
             raise ValueError(
-                f"{path}: expected the tables [model], [effect] and [edge], found {name!r}; "
-                f"{hint(name, TABLES)}"
+                f"{path}: expected the tables [model] or [exact], [effect] and [edge], found "
+                f"{name!r}; {hint(name, TABLES)}"
             )
+    return tables
+
+
+def _of_sites(tables: dict[str, Any]) -> Sites:
     settings = {site: dict(tables.get(site, {})) for site in ("effect", "edge")}
     for table in settings.values():
         table.pop("prior", None)
         table.pop("file", None)
-    base = Config() if base is None else base
-    if base.normalisation == Config.normalisation:  # what suits the data that will be read
-        base = replace(base, normalisation="auto")
-    return from_dict(tables.get("model", {}), base), settings
+    return settings

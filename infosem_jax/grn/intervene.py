@@ -20,13 +20,14 @@ from jaxtyping import Array, Float, Int
 
 from infosem_jax._typing import Names
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn import exact
 from infosem_jax.grn.posterior import (
     decode,
     mechanism,
     over_draws,
     sorted_genes,
 )
-from infosem_jax.grn.result import Fit
+from infosem_jax.grn.result import Fit, of_svi
 from infosem_jax.grn.sem import propagate
 from infosem_jax.grn.states import as_fitted, inferred_states
 
@@ -62,7 +63,9 @@ class Knockouts(NamedTuple):
     probability: Float[np.ndarray, "silenced genes"]
 
 
-def knockout(fitted: Fit, gene: str, data: Dataset | None = None, **settings: Any) -> pd.DataFrame:
+def knockout(
+    fitted: Fit | exact.Fit, gene: str, data: Dataset | None = None, **settings: Any
+) -> pd.DataFrame:
     """Predict how every gene shifts when one is silenced, largest shift first.
 
     Parameters
@@ -91,7 +94,7 @@ def knockout(fitted: Fit, gene: str, data: Dataset | None = None, **settings: An
 
 
 def knockouts(
-    fitted: Fit,
+    fitted: Fit | exact.Fit,
     genes: Names,
     data: Dataset | None = None,
     *,
@@ -130,9 +133,10 @@ def knockouts(
     Raises
     ------
     ValueError
-        If a gene is not in the fit, or acts on none because it has no row in W; if data are those
-        of other genes; or if numbers are out of range.
+        If the fit is exact, a gene is not in it, or acts on none because it has no row in W; if
+        data are those of other genes; or if numbers are out of range.
     """
+    fitted = of_svi(fitted, "a knock-out")
     names, chosen = sorted_genes(fitted), tuple(map(str, genes))
     at = _places(fitted, names, chosen)
     if draws < 1 or not 1 <= cells <= MOST_CELLS:

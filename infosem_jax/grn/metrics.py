@@ -46,14 +46,17 @@ def evaluate(
     ----------
     predicted
         A network, or a table with columns ``source, target, weight`` and one row for each scored
-        pair. Pairs of genes that the reference does not hold are left aside, and so are self pairs.
+        pair. A column ``score`` with values, higher for more likely edges, ranks in place of
+        ``|weight|``. Pairs of genes that the reference does not hold are left
+        aside, and so are self pairs.
     truth
         The reference. Columns ``source, target``. Where there is a column ``label``, only rows with
         a label above zero are edges; genes of the other rows are candidates as targets.
     seed
         Decides the order of pairs with the same score; the order of rows does not matter.
     absolute
-        Rank by ``|weight|``; False ranks by the signed weight, so that only activation counts.
+        Rank by ``score`` or ``|weight|``; False ranks by the signed weight, so that only
+        activation counts.
 
     Returns
     -------
@@ -71,14 +74,15 @@ def evaluate(
     positive = _known_edges(truth)
     regulators = sorted(set(positive["source"]))
     genes = sorted(set(truth["source"].astype(str)) | set(truth["target"].astype(str)))
-    scores = _scores(table, regulators, genes, absolute)
+    by = "score" if absolute and _has_scores(table) else "weight"
+    scores = _scores(table, regulators, genes, by, absolute and by == "weight")
     known = np.zeros(scores.shape, bool)
     row = pd.Index(regulators).get_indexer(positive["source"])
     known[row, pd.Index(genes).get_indexer(positive["target"])] = True
     candidate = np.asarray(regulators)[:, None] != np.asarray(genes)
     if np.isnan(scores[candidate]).all():
         raise ValueError(_no_overlap(table, regulators, genes))
-    ranked_by = "|weight|" if absolute else "signed weight"
+    ranked_by = "score" if by == "score" else "|weight|" if absolute else "signed weight"
     return {
         **score_matrix(scores, known, candidate, seed),
         "regulators": len(regulators),
@@ -295,15 +299,19 @@ def _known_edges(network: pd.DataFrame) -> pd.DataFrame:
     return pairs
 
 
+def _has_scores(table: pd.DataFrame) -> bool:
+    return "score" in table and bool(table["score"].notna().any())
+
+
 def _scores(
-    table: pd.DataFrame, regulators: list[str], genes: list[str], absolute: bool
+    table: pd.DataFrame, regulators: list[str], genes: list[str], by: str, absolute: bool
 ) -> Float[np.ndarray, "regulators genes"]:
     """Matrix of scores, NaN where the table holds none."""
-    _check_columns(table, ("source", "target", "weight"), "The edge table")
+    _check_columns(table, ("source", "target", by), "The edge table")
     source, target = table["source"].astype(str), table["target"].astype(str)
-    weight = np.asarray(pd.to_numeric(table["weight"], errors="coerce"), np.float64)
+    weight = np.asarray(pd.to_numeric(table[by], errors="coerce"), np.float64)
     for what, bad, remedy in (
-        ("a weight that is no finite number", ~np.isfinite(weight), "leave out unscored pairs"),
+        (f"a {by} that is no finite number", ~np.isfinite(weight), "leave out unscored pairs"),
         (
             "a pair that came before",
             pd.MultiIndex.from_arrays([source, target]).duplicated(),
@@ -314,7 +322,7 @@ def _scores(
             i = int(np.flatnonzero(bad)[0])
             raise ValueError(
                 f"{bad.sum()} rows of the edge table have {what} (first: {source.iloc[i]} to "
-                f"{target.iloc[i]}, {table['weight'].iloc[i]}); {remedy}."
+                f"{target.iloc[i]}, {table[by].iloc[i]}); {remedy}."
             )
     row, column = pd.Index(regulators).get_indexer(source), pd.Index(genes).get_indexer(target)
     inside = (row >= 0) & (column >= 0)

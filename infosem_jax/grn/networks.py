@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import networkx
     import scipy.sparse
 
-COLUMNS = ("source", "target", "weight", "sd", "sign_agreement", "probability")
+COLUMNS = ("source", "target", "score", "weight", "sd", "sign_agreement", "probability")
+LAYERS = tuple(name for name in COLUMNS[2:] if name != "weight")
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -34,9 +35,13 @@ class Network(NamedTuple):
     sign_agreement
         Posterior share, over seeds, of the sign of ``weight``, [regulators, genes], in [0, 1].
     probability
-        Mean gate probability, [regulators, genes]; None where the model has no gate.
+        Of the edge to exist, [regulators, genes]: the mean gate, or from the score; None where the
+        model has neither.
     name
         What the data were called.
+    score
+        Log-odds of the edge, prior and expression together, [regulators, genes], which edges are
+        ranked by; None where the engine has none and ``|weight|`` ranks.
     """
 
     regulators: tuple[str, ...]
@@ -46,6 +51,7 @@ class Network(NamedTuple):
     sign_agreement: Float[Array, "regulators genes"]
     probability: Float[Array, "regulators genes"] | None = None
     name: str = "data"
+    score: Float[Array, "regulators genes"] | None = None
 
 
 def edges(network: Network, *, top: int | None = None) -> pd.DataFrame:
@@ -61,21 +67,25 @@ def edges(network: Network, *, top: int | None = None) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        Columns ``source, target, weight, sd, sign_agreement, probability``, sorted by ``|weight|``
-        and then by the names; ``probability`` is NaN where the model has no gate.
+        Columns ``source, target, score, weight, sd, sign_agreement, probability``, sorted by
+        ``score``, or by ``|weight|`` where there is none, and then by the names; what the network
+        lacks is NaN.
 
     Raises
     ------
     ValueError
-        If ``top`` is not positive or a weight is not finite.
+        If ``top`` is not positive, or a weight or score is not finite.
     """
     if top is not None and top < 1:
         raise ValueError(f"Expected a positive number of edges, found top={top}; None keeps all.")
     row, column = np.nonzero(_candidates(network))
     size = np.abs(np.asarray(network.weight)[row, column])
+    if network.score is not None:
+        size = np.where(np.isfinite(size), np.asarray(network.score)[row, column], np.nan)
     if not np.isfinite(size).all():
+        what = "weights" if network.score is None else "weights or scores"
         raise ValueError(
-            f"{network.name}: {(~np.isfinite(size)).sum()} weights are not finite, so the fit "
+            f"{network.name}: {(~np.isfinite(size)).sum()} {what} are not finite, so the fit "
             "diverged; lower the learning rate or leave out the seed at fault."
         )
     if top is not None and top < len(size):
@@ -114,13 +124,19 @@ def write_edges(path: Path, network: Network, *, top: int | None = None) -> None
 def write_ranked_edges(path: Path, network: Network) -> None:
     """Write all edges as BEELINE's ``rankedEdges.csv``: Gene1, Gene2, EdgeWeight, split by tabs.
 
+    ``EdgeWeight`` is the weight, or the odds ``exp(score)`` where edges have scores, since BEELINE
+    ranks by the size of what stands there.
+
     Raises
     ------
     ValueError
         As :func:`edges` and :func:`check_names`.
     """
     check_names(network.genes)
-    table = edges(network).loc[:, ["source", "target", "weight"]]
+    table, ranked = edges(network), "weight"
+    if network.score is not None:
+        table, ranked = table.assign(odds=np.exp(table["score"].astype(np.float64))), "odds"
+    table = table.loc[:, ["source", "target", ranked]]
     with atomic_write(path) as temporary:
         header = ["Gene1", "Gene2", "EdgeWeight"]
         table.to_csv(temporary, index=False, sep="\t", header=header)
@@ -157,6 +173,8 @@ def to_sparse(network: Network) -> "scipy.sparse.csr_array":
 def to_decoupler(network: Network, *, top: int | None = None) -> pd.DataFrame:
     """Return the edges as a regulon table for decoupler: columns ``source, target, weight``.
 
+    Weights keep their signs, which decoupler needs; their order is that of `edges`.
+
     Parameters
     ----------
     network
@@ -170,8 +188,8 @@ def to_decoupler(network: Network, *, top: int | None = None) -> pd.DataFrame:
 def to_networkx(network: Network, *, top: int | None = 1000) -> "networkx.DiGraph":
     """Return the strongest edges as a directed graph, with the genes that they touch.
 
-    Edges carry ``weight``, ``sd``, ``sign_agreement`` and, where the model has a gate,
-    ``probability``; nodes carry ``is_regulator``.
+    Edges carry ``weight``, ``sd``, ``sign_agreement`` and, where the network has them, ``score``
+    and ``probability``; nodes carry ``is_regulator``.
 
     Parameters
     ----------
@@ -217,9 +235,9 @@ def to_anndata(
     """Put the network beside the expression data that it came from.
 
     ``varp[key]`` holds the weights, sparse, [genes, genes], with regulators in rows and targets
-    in columns; ``varp[key + "_sd"]``, ``varp[key + "_sign_agreement"]`` and, where the model has a
-    gate, ``varp[key + "_probability"]`` hold the rest. ``var["is_regulator"]`` and
-    ``var["in_network"]`` mark genes, and ``uns[key]`` holds the record.
+    in columns; ``varp[key + "_sd"]``, ``varp[key + "_sign_agreement"]`` and, where there are such,
+    ``varp[key + "_score"]`` and ``varp[key + "_probability"]`` hold the rest.
+    ``var["is_regulator"]`` and ``var["in_network"]`` mark genes, and ``uns[key]`` holds the record.
 
     Parameters
     ----------
@@ -276,7 +294,7 @@ def from_anndata(adata: "anndata.AnnData", *, key: str = "infosem") -> Network:
     columns = np.flatnonzero(adata.var["in_network"])
     layers = {
         field: csr_array(adata.varp[name])[rows][:, columns].toarray()
-        for field, name in [("weight", key), *((f, f"{key}_{f}") for f in COLUMNS[3:])]
+        for field, name in [("weight", key), *((f, f"{key}_{f}") for f in LAYERS)]
         if name in adata.varp
     }
     return Network(
@@ -310,7 +328,7 @@ def _check_genes(names: pd.Index, network: Network) -> None:
 
 def _layers(network: Network) -> list[tuple[str, np.ndarray]]:
     layers = [("", network.weight)]
-    layers += [(f"_{name}", getattr(network, name)) for name in COLUMNS[3:]]
+    layers += [(f"_{name}", getattr(network, name)) for name in LAYERS]
     return [(suffix, np.asarray(values)) for suffix, values in layers if values is not None]
 
 

@@ -8,13 +8,14 @@ from jax import random
 from jaxtyping import Array, Float
 
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn import exact
 from infosem_jax.grn.posterior import decode, mechanism, over_draws
-from infosem_jax.grn.result import Fit
+from infosem_jax.grn.result import Fit, of_svi
 from infosem_jax.grn.states import as_fitted, inferred_states
 
 
 def predict(
-    fitted: Fit, data: Dataset, *, draws: int = 16, key: int = 0
+    fitted: Fit | exact.Fit, data: Dataset, *, draws: int = 16, key: int = 0
 ) -> Float[np.ndarray, "cells genes"]:
     """Predict the expression of every gene of every cell from its regulators.
 
@@ -46,9 +47,10 @@ def predict(
     Raises
     ------
     ValueError
-        If the data have other genes or another normalisation, there is no draw, or every seed
-        diverged.
+        If the fit is exact, the data have other genes or another normalisation, there is no draw,
+        or every seed diverged.
     """
+    fitted = of_svi(fitted, "predicted expression")
     if draws < 1:
         raise ValueError(f"Expected at least 1 draw, found {draws}.")
     scaled = as_fitted(fitted, data)

@@ -46,6 +46,28 @@ READING = {
     ),
 }
 
+EXACT_READING = READING | {
+    "Score": (
+        "Log-odds that the edge exists, prior knowledge and expression together; edges are ranked "
+        "by it. Above zero the edge is more likely than not, as far as the model holds."
+    ),
+    "Weight": (
+        "Change of the target, in its standard deviations, when the regulator rises by one of its "
+        "own and every other regulator is held still: a regression coefficient. Above zero it "
+        "activates, below zero it represses."
+    ),
+    "Standard deviation": (
+        "How far the weight varies within the posterior of linear regressions with normal noise, "
+        "which is exact given the hyper-parameters: nothing was sampled, and no random start "
+        "enters. It takes cells to be independent and effects to be linear, and is too small as "
+        "far as they are not."
+    ),
+    "Probability": (
+        "The score as a probability. It starts from the prior on edges, so for pairs with a label "
+        "it repeats much of what was put in."
+    ),
+}
+
 
 class Report(NamedTuple):
     """What a report tells.
@@ -60,7 +82,7 @@ class Report(NamedTuple):
         One dictionary for each prior: ``site`` (what it is a prior on), ``name``, ``text`` (a
         sentence) and ``coverage`` (labels with values).
     losses
-        Columns ``seed, epoch, loss, held_out``; no rows where nothing was trained.
+        Columns ``seed, epoch, loss, held_out``; no rows or None where nothing was trained.
     network
         The network.
     prior_mean
@@ -73,12 +95,16 @@ class Report(NamedTuple):
         Settings, possibly nested, and versions of software.
     files
         What each file of the output folder holds, by its name.
+    learned
+        Hyper-parameters that were learned, by what they are.
+    reading
+        How to read each quantity, by its name.
     """
 
     title: str
     dataset: dict[str, Any]
     priors: list[dict[str, Any]]
-    losses: pd.DataFrame
+    losses: pd.DataFrame | None
     network: Network
     prior_mean: Float[Array, "regulators genes"] | None
     comparison: pd.DataFrame | None
@@ -86,6 +112,8 @@ class Report(NamedTuple):
     config: dict[str, Any]
     versions: dict[str, str]
     files: dict[str, str]
+    learned: Mapping[str, float] = {}
+    reading: Mapping[str, str] = READING
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -109,7 +137,9 @@ def write_report(path: Path, report: Report) -> None:
             "points are not differences.",
         )
         sections.append(Section("What the priors add", pictures=[picture]))
-    if len(report.losses):
+    if report.learned:
+        sections.append(Section("What was learned on the way", facts=report.learned))
+    if report.losses is not None and len(report.losses):
         picture = Picture(
             plot.losses(report.losses),
             "Loss over epochs, one line for each random start; lower is better. Lines that end "
@@ -127,7 +157,8 @@ def write_report(path: Path, report: Report) -> None:
 
 def _summary(report: Report) -> tuple[str, list[str]]:
     """Say in words what was fitted to what, with which knowledge, and what came out first."""
-    network, seeds = report.network, report.losses["seed"].nunique()
+    network = report.network
+    seeds = 0 if report.losses is None else report.losses["seed"].nunique()
     cells = f" ({show(report.dataset['cells'])} cells)" if "cells" in report.dataset else ""
     starts = f", averaged over {seeds} fits from different random starts" if seeds > 1 else ""
     lede = (
@@ -143,7 +174,8 @@ def _summary(report: Report) -> tuple[str, list[str]]:
     for edge in edges(network, top=1).to_dict("records"):
         if edge["weight"]:
             what = f"{edge['source']} {_verb(edge['weight'])} {edge['target']}"
-            overview.append(f"The strongest edge: {what}.")
+            order = "strongest" if network.score is None else "most probable"
+            overview.append(f"The {order} edge: {what}.")
     return lede, overview
 
 
@@ -163,17 +195,21 @@ def _site(prior: Mapping[str, Any]) -> str:
 def _strongest(network: Network) -> Section:
     from infosem_jax.grn import plot
 
-    gate = network.probability is not None
+    gate, ranked = network.probability is not None, network.score is not None
     rows = []
     for edge in edges(network, top=TABLE_EDGES).to_dict("records"):
         unsure = " (sign unsure)" if edge["sign_agreement"] < SURE else ""
         weight = f"{edge['weight']:+#.3g}".replace("-", "−")
         texts = [f"{_verb(edge['weight'])}{unsure}", edge["target"]]
         texts += [f"{weight} ± {edge['sd']:#.2g}", f"{edge['sign_agreement']:.2f}"]
-        rows.append((edge["source"], [*texts, f"{edge['probability']:.2f}"] if gate else texts))
+        texts += [f"{edge['probability']:.2f}"] * gate
+        texts += [f"{edge['score']:+.2f}".replace("-", "−")] * ranked
+        rows.append((edge["source"], texts))
     columns = ["Effect", "Target", "Weight ± sd", "Sign agreement", *["Probability"] * gate]
+    columns += ["Score"] * ranked
+    order = "most probable" if ranked else "strongest"
     text = (
-        f"The {len(rows)} strongest edges. The sign is called unsure where less than {SURE:.0%} of "
+        f"The {len(rows)} {order} edges. The sign is called unsure where less than {SURE:.0%} of "
         "the posterior agrees with it."
     )
     picture = Picture(
@@ -191,7 +227,8 @@ def _verb(weight: float) -> str:
 
 def _reading(report: Report) -> Section:
     gate = report.network.probability is not None
-    facts = {name: text for name, text in READING.items() if gate or name != "Probability"}
+    shown = report.reading.items()
+    facts = {name: text for name, text in shown if gate or name != "Probability"}
     return Section("How to read this", facts=facts)
 
 

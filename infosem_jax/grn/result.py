@@ -12,6 +12,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
 from infosem_jax.engine import training
+from infosem_jax.grn import exact
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.networks import Network
@@ -71,14 +72,18 @@ class Fit(NamedTuple):
     coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
 
-def network(fitted: Fit) -> Network:
+def network(fitted: Fit | exact.Fit) -> Network:
     """Sum up the sound seeds of a fit: mean effect, its spread, and how sure its sign is.
+
+    Exact fits have no seeds, and a score of every edge.
 
     Raises
     ------
     FloatingPointError
         If no seed is sound.
     """
+    if isinstance(fitted, exact.Fit):
+        return exact.network(fitted)
     sound = fitted.diverged < 0
     if not sound.any():
         raise FloatingPointError(f"{fitted.name}: every seed diverged.")
@@ -97,8 +102,29 @@ def network(fitted: Fit) -> Network:
     )
 
 
-def loss_table(fitted: Fit) -> pd.DataFrame:
-    """Lay the losses out as a long table: seed, epoch, loss, held_out (nats per measured value)."""
+def of_svi(fitted: Fit | exact.Fit, what: str) -> Fit:
+    """Return a fit of the svi engine as it is.
+
+    Raises
+    ------
+    ValueError
+        If it is an exact fit, for which there is not ``what`` is asked for.
+    """
+    if isinstance(fitted, exact.Fit):
+        raise ValueError(
+            f"{fitted.name}: {what} needs a fit of the svi engine, found one of the exact engine; "
+            "fit again with --engine svi (in Python: config=infosem_jax.grn.Config())."
+        )
+    return fitted
+
+
+def loss_table(fitted: Fit | exact.Fit) -> pd.DataFrame:
+    """Lay the losses out as a long table: seed, epoch, loss, held_out (nats per measured value).
+
+    Of an exact fit: step and loss, minus the log density of the hyper-parameters, in nats.
+    """
+    if isinstance(fitted, exact.Fit):
+        return pd.DataFrame({"step": np.arange(1, len(fitted.losses) + 1), "loss": fitted.losses})
     seeds, epochs = fitted.losses.train.shape
     return pd.DataFrame(
         {

@@ -15,10 +15,11 @@ import tomli_w
 from infosem_jax import _typing
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
+from infosem_jax.grn import exact
 from infosem_jax.grn.networks import Network, check_names, to_anndata, write_edges
 from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.priors.registry import describe
-from infosem_jax.grn.report import Report, write_report
+from infosem_jax.grn.report import EXACT_READING, READING, Report, write_report
 from infosem_jax.grn.result import Fit, loss_table, network
 from infosem_jax.grn.saved import fit_bytes, save, saved_bytes
 from infosem_jax.outputs.folder import check_folder, software_versions, write_h5ad
@@ -31,6 +32,11 @@ FILES = {
     "config.toml": "all settings; infosem fit --config reads it",
     "versions.json": "versions of the software, and the device",
     "report.html": "this page",
+}
+EXACT_FILES = FILES | {
+    "edges.csv": "candidate edges with score and uncertainty, most probable first",
+    "fit.npz": "the fit itself, for infosem_jax.grn.load",
+    "losses.csv": "the objective at each step of the search for hyper-parameters",
 }
 OURS = (*FILES, "comparison.csv", "summary.csv", "check.json", "check.html")
 # In the table of edges; and in the h5ad file, which holds all of them.
@@ -109,7 +115,7 @@ def check_output(
 def write_run(
     folder: _typing.Path,
     data: Dataset | Stream,
-    fitted: Fit,
+    fitted: Fit | exact.Fit,
     priors: Priors,
     *,
     record: dict[str, Any],
@@ -137,7 +143,10 @@ def write_run(
     folder = Path(folder)
     result = network(fitted)
     losses = loss_table(fitted)
-    config = {"model": asdict(fitted.config), "run": record, **priors.record}
+    settings = {name: value for name, value in asdict(fitted.config).items() if value is not None}
+    is_exact = isinstance(fitted, exact.Fit)
+    config = {"engine": "exact", "exact": settings} if is_exact else {"model": settings}
+    config |= {"run": record, **priors.record}
     versions = software_versions()
     write_edges(folder / "edges.csv", result, top=top)
     run_record = {"config": json.dumps(config), "versions": json.dumps(versions), **record}
@@ -145,7 +154,7 @@ def write_run(
     losses.to_csv(folder / "losses.csv", index=False)
     (folder / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
     (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
-    files = dict(FILES)
+    files = dict(EXACT_FILES if is_exact else FILES)
     if fit_bytes(fitted) <= MOST_FIT_BYTES:
         save(folder / "fit.npz", fitted)
     else:
@@ -162,7 +171,7 @@ def write_run(
             "candidate regulators": len(data.regulators),
             "genes with a row in W": len(fitted.rows),
             "normalisation": fitted.config.normalisation,
-            "seeds": len(fitted.diverged),
+            **({"engine": "exact"} if is_exact else {"seeds": len(fitted.diverged)}),
             "seconds": round(fitted.seconds),
         },
         priors=[
@@ -174,20 +183,48 @@ def write_run(
             }
             for site, settings in priors.record.items()
         ],
-        losses=losses,
+        losses=None if is_exact else losses,
         network=result,
-        prior_mean=fitted.prior_mean[fitted.diverged < 0].mean(0),
+        prior_mean=fitted.prior_mean if is_exact else _sound_prior_mean(fitted),
         comparison=comparison,
         notes=_notes(data, fitted, result),
         config=config,
         versions=versions,
         files=files,
+        learned=_learned(fitted) if is_exact else {},
+        reading=EXACT_READING if is_exact else READING,
     )
     write_report(folder / "report.html", report)
     return result
 
 
-def _notes(data: Dataset | Stream, fitted: Fit, result: Network) -> list[str]:
+def _sound_prior_mean(fitted: Fit) -> np.ndarray:
+    return fitted.prior_mean[fitted.diverged < 0].mean(0)
+
+
+# What the exact engine learns, in words; of draws, the mean is told.
+LEARNED = {
+    "r2": "share of a target's variance that effects are expected to explain (r2)",
+    "slope": "prior means, in standard deviations of the prior (slope)",
+    "strength": "log-odds of an edge per unit of what the prior says (strength)",
+    "trust": "probability that the prior says something of edges (trust)",
+    "strength_of_scale": "the same of the prior's scales (strength)",
+    "trust_in_scale": "probability that the prior's scales say something (trust)",
+    "reliability": "share of the variance of partial correlations that is not chance (reliability)",
+    "activating": "share of edges that activate",
+}
+
+
+def _learned(fitted: exact.Fit) -> dict[str, float]:
+    known = {LEARNED[name]: fitted.learned[name] for name in LEARNED if name in fitted.learned}
+    if fitted.config.r2 is not None:
+        known = {f"{LEARNED['r2']}, as given": fitted.config.r2, **known}
+    evidence = float(fitted.log_evidence.sum())
+    told = {text: float(np.mean(value)) for text, value in known.items()}
+    return {**told, "log evidence of all targets, in nats": evidence}
+
+
+def _notes(data: Dataset | Stream, fitted: Fit | exact.Fit, result: Network) -> list[str]:
     """Say in words what a careful reader would want to be warned of."""
     notes = []
     if fit_bytes(fitted) > MOST_FIT_BYTES:
@@ -195,11 +232,6 @@ def _notes(data: Dataset | Stream, fitted: Fit, result: Network) -> list[str]:
             f"The fit takes {fit_bytes(fitted) / 2**30:.1f} GiB, too much to keep on disk: infosem "
             "check and knock-outs cannot use this folder."
         )
-    bad = int((fitted.diverged >= 0).sum())
-    if bad:
-        notes.append(f"{bad} of {len(fitted.diverged)} seeds diverged and were left out.")
-    if len(fitted.diverged) == 1:
-        notes.append("One seed only: the spread across seeds is not known. Fit several.")
     if n_cells(data) < 200:
         notes.append(
             f"{n_cells(data)} cells are few to find the regulators of {len(data.genes)} genes; "
@@ -207,6 +239,16 @@ def _notes(data: Dataset | Stream, fitted: Fit, result: Network) -> list[str]:
         )
     if data.regulators == data.genes:
         notes.append("Every gene is a candidate regulator; pass a list of regulators to narrow it.")
+    return notes + (_training_notes(fitted, result) if isinstance(fitted, Fit) else [])
+
+
+def _training_notes(fitted: Fit, result: Network) -> list[str]:
+    notes = []
+    bad = int((fitted.diverged >= 0).sum())
+    if bad:
+        notes.append(f"{bad} of {len(fitted.diverged)} seeds diverged and were left out.")
+    if len(fitted.diverged) == 1:
+        notes.append("One seed only: the spread across seeds is not known. Fit several.")
     strongest = np.sort(np.abs(result.weight).ravel())[-1000:].min()
     agreement = result.sign_agreement[np.abs(result.weight) >= max(strongest, 1e-30)]
     if len(fitted.diverged) > 1 and agreement.size and agreement.mean() < 0.8:

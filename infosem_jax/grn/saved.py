@@ -1,20 +1,24 @@
 """Fits on disk."""
 
+from typing import Any
+
 import jax
 import numpy as np
 
 from infosem_jax._typing import Path
 from infosem_jax.engine.types import Losses
+from infosem_jax.grn import exact
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.result import Fit
 from infosem_jax.outputs import arrays
 
 KIND = "infosem_jax grn fit 2"
+EXACT = "infosem_jax grn exact fit 1"
 MATRICES = 5  # weight, sd, positive, probability, prior_mean
 
 
-def save(path: Path, fitted: Fit) -> None:
-    """Write a fit to an npz file, whole or not at all; `load` returns it bit for bit.
+def save(path: Path, fitted: Fit | exact.Fit) -> None:
+    """Write a fit of either engine to an npz file, whole or not at all; `load` returns it.
 
     The file holds no pickles, and no expression; see `infosem_jax.outputs.arrays`.
 
@@ -27,11 +31,11 @@ def save(path: Path, fitted: Fit) -> None:
     """
     if not str(path).endswith(".npz"):
         raise ValueError(f"{path}: expected a file that ends in .npz.")
-    arrays.save(path, KIND, fitted)
+    arrays.save(path, EXACT if isinstance(fitted, exact.Fit) else KIND, fitted)
 
 
-def load(path: Path) -> Fit:
-    """Read a fit that `save` wrote.
+def load(path: Path) -> Any:
+    """Read a fit that `save` wrote, a `Fit` or an `infosem_jax.grn.exact.Fit`.
 
     Raises
     ------
@@ -40,7 +44,8 @@ def load(path: Path) -> Fit:
     ValueError
         If it is damaged, was changed, is no fit, or is of another version.
     """
-    return arrays.load(path, KIND, "infosem fit", (Fit, Config, Losses))
+    also = {EXACT: (exact.Fit, exact.Config)}
+    return arrays.load(path, KIND, "infosem fit", (Fit, Config, Losses), also)
 
 
 def saved_bytes(seeds: int, rows: int, regulators: int, genes: int) -> int:
@@ -54,6 +59,6 @@ def saved_bytes(seeds: int, rows: int, regulators: int, genes: int) -> int:
     return 4 * seeds * genes * (MATRICES * regulators + 4 * rows)
 
 
-def fit_bytes(fitted: Fit) -> int:
+def fit_bytes(fitted: Fit | exact.Fit) -> int:
     """Return how many bytes the arrays of a fit take, in memory as on disk."""
     return sum(leaf.nbytes for leaf in jax.tree.leaves(fitted) if isinstance(leaf, np.ndarray))

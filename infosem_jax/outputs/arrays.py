@@ -42,7 +42,13 @@ def save(path: Path, kind: str, value: Any) -> None:
     archive.write(path, [array for _, array in arrays.values()], {"kind": kind, "form": form})
 
 
-def load(path: Path, kind: str, written_by: str, types: Sequence[type]) -> Any:
+def load(
+    path: Path,
+    kind: str,
+    written_by: str,
+    types: Sequence[type],
+    also: Mapping[str, Sequence[type]] = {},
+) -> Any:
     """Make the value again that `save` wrote; arrays come back as arrays of NumPy.
 
     Settings that a dataclass has got since then stand at their defaults.
@@ -55,6 +61,8 @@ def load(path: Path, kind: str, written_by: str, types: Sequence[type]) -> Any:
         The command or function that writes such files, for those who give another.
     types
         The NamedTuples and dataclasses that may occur; nothing else is called.
+    also
+        Types of files of other kinds that are read as well.
 
     Raises
     ------
@@ -65,9 +73,11 @@ def load(path: Path, kind: str, written_by: str, types: Sequence[type]) -> Any:
     """
     with reading(path, f"file of {written_by}"):
         record, arrays = archive.read(path, f"file of {written_by}")
-        if record.get("kind") != kind:
+        known = {kind: types, **also}
+        if record.get("kind") not in known:
             raise ValueError(f"expected {kind!r}, found {record.get('kind')!r}.")
-        return _decode(record["form"], arrays, {each.__name__: each for each in types})
+        own = {each.__name__: each for each in known[record["kind"]]}
+        return _decode(record["form"], arrays, own)
 
 
 # Arrays by identity, each with its number.

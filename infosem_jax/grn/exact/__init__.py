@@ -2,7 +2,6 @@
 
 from infosem_jax.grn.exact.config import Config as Config
 from infosem_jax.grn.exact.fitting import Fit as Fit
-from infosem_jax.grn.exact.fitting import edges as edges
 from infosem_jax.grn.exact.fitting import fit as fit
 from infosem_jax.grn.exact.fitting import network as network
 from infosem_jax.grn.exact.hyper import collapsed as collapsed

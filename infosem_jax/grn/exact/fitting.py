@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pandas as pd
 from jax import random
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.engine.types import Progress
@@ -21,8 +21,7 @@ from infosem_jax.grn.exact.solving import solve
 from infosem_jax.grn.exact.statistics import Moments, moments
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import GeneContext, Prior, bind
-
-COLUMNS = ("source", "target", "score", "weight", "sd", "sign_agreement", "probability")
+from infosem_jax.grn.priors.binding import coverage
 
 
 class Fit(NamedTuple):
@@ -54,6 +53,8 @@ class Fit(NamedTuple):
         Minus the log density of the hyper-parameters at each step, [steps].
     seconds
         Wall-clock time.
+    coverage
+        How much of the data each prior knows about, by ``effect`` and ``edge``.
     """
 
     genes: tuple[str, ...]
@@ -71,6 +72,7 @@ class Fit(NamedTuple):
     learned: dict[str, Any]
     losses: Float[np.ndarray, " steps"]
     seconds: float
+    coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
 
 def fit(
@@ -109,16 +111,17 @@ def fit(
         genes.
     """
     began = time.perf_counter()
-    ready = data
-    if data.normalisation == "none":
-        ready = normalise(data, config.normalisation, clip=config.clip)
-    names = ready.genes if config.rows == "all" else ready.regulators
-    at = {gene: i for i, gene in enumerate(ready.genes)}
-    rows = np.array([at[name] for name in names])
+    ready = scaled(data, config)
+    rows = acting(ready, config)
+    names = tuple(ready.genes[i] for i in rows)
     place = {name: i for i, name in enumerate(names)}
     reported = np.array([place[name] for name in ready.regulators])
-    context = GeneContext(ready.genes, tuple(names), len(ready.cells))
+    context = GeneContext(ready.genes, names, len(ready.cells))
     bound = None if effect is None else bind(effect, context)
+    given = {"effect": (effect, context), "edge": (edge, replace(context, site="logit"))}
+    covered = {
+        site: coverage(prior, at) for site, (prior, at) in given.items() if prior is not None
+    }
     tell = _teller(on_chunk, data.name)
 
     tell(0, "summing up the cells")
@@ -140,16 +143,17 @@ def fit(
     learned = {**solved.learned, **ranked.learned}
     return Fit(
         genes=ready.genes,
-        rows=tuple(names),
+        rows=names,
         regulators=ready.regulators,
         name=data.name,
-        config=config,
+        config=replace(config, normalisation=ready.normalisation),
         score=np.asarray(ranked.score),
         probability=np.asarray(ranked.probability),
         log_evidence=np.asarray(solved.effects.log_evidence),
         learned=jax.tree.map(np.asarray, learned),
         losses=np.asarray(solved.losses),
         seconds=time.perf_counter() - began,
+        coverage=covered,
         **effects,
     )
 
@@ -164,32 +168,22 @@ def network(fitted: Fit) -> Network:
         sign_agreement=np.where(fitted.weight >= 0, fitted.positive, 1 - fitted.positive),
         probability=fitted.probability,
         name=fitted.name,
+        score=fitted.score,
     )
 
 
-def edges(fitted: Fit, *, top: int | None = None) -> pd.DataFrame:
-    """List the edges by score, most probable first.
+def scaled(data: Dataset, config: Config) -> Dataset:
+    """Bring expression to the scale of the settings, unless it is normalised already."""
+    if data.normalisation != "none":
+        return data
+    return normalise(data, config.normalisation, clip=config.clip)
 
-    Parameters
-    ----------
-    fitted
-        What `fit` returned.
-    top
-        How many to keep; None keeps every pair of a regulator and another gene.
 
-    Returns
-    -------
-    DataFrame
-        Columns ``source, target, score, weight, sd, sign_agreement, probability``.
-    """
-    source, target = np.asarray(fitted.regulators), np.asarray(fitted.genes)
-    row, column = np.nonzero(source[:, None] != target)
-    order = np.lexsort((target[column], source[row], -fitted.score[row, column]))[:top]
-    row, column = row[order], column[order]
-    found = network(fitted)
-    values = {name: getattr(found, name)[row, column] for name in COLUMNS[3:]}
-    start = {"source": source[row], "target": target[column], "score": fitted.score[row, column]}
-    return pd.DataFrame({**start, **values})
+def acting(data: Dataset, config: Config) -> Int[np.ndarray, " rows"]:
+    """Return which genes act, as columns of the data."""
+    names = data.genes if config.rows == "all" else data.regulators
+    at = {gene: i for i, gene in enumerate(data.genes)}
+    return np.array([at[name] for name in names])
 
 
 def _teller(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:
