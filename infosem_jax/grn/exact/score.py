@@ -194,7 +194,7 @@ def strength(
 ) -> Strength:
     """Learn how much what a prior says adds to the log-odds, from pairs that stand out.
 
-    The sum over pairs is compared to those of genes that are dealt what the prior says of others:
+    The sum over pairs is compared to those of genes that are given what the prior says of others:
     its variance over such dealings is known (`_variance_of_dealings`), and does not count pairs
     that share a gene as independent.
 
@@ -307,9 +307,9 @@ def _mean(values: Array, pairs: Array) -> Array:
 
 
 def _variance_of_dealings(x: Array, c: Array, pairs: Array) -> Array:
-    """Variance of ``sum(x c)`` when rows and columns of c are dealt anew.
+    """Variance of ``sum(x c)`` when rows and columns of c are permuted.
 
-    Means of rows, means of columns and what is left vary on their own, each as a sum over dealt
+    Means of rows, means of columns and what is left vary on their own, each as a sum over permuted
     vectors: ``sum(a^2) sum(b^2) / (n - 1)``. What is left counts twice, since where regulators are
     targets as well, a pair and its reverse go together.
     """
