@@ -202,7 +202,7 @@ def test_what_shares_a_program():
 def test_data_sets_share_a_program_where_their_steps_are_about_as_many():
     many = {str(cells): simulated(cells, 0)[0] for cells in (100, SMALL, LARGE, 95)}
     many["wide"] = dataset(
-        np.eye(60, 11) + 0.3 * (np.arange(60)[:, None] % 3), list("abcdefghijk"), ["a"]
+        np.eye(60, 11) + 0.3 * (np.arange(60)[:, None] % 3 + 1), list("abcdefghijk"), ["a"]
     )
     made = prepare.groups(many, {"": None}, {"": SLOW})
     assert members(made) == [

@@ -674,7 +674,7 @@ def test_signed_edges_are_read(tmp_path):
     path.write_text("source\ttarget\tmode\na\tb\tRepressor\n")
     assert read_signed_edges(path)["sign"].tolist() == [-1]
     for text, message in (
-        ("source,target\na,b\n", "expected columns source, target and sign"),
+        ("source,target\na,b\n", "expected a column sign"),
         ("source,target,sign\na,b,maybe\n", "found 'maybe'"),
         ("source,target,sign\na,b,?\n", "no edge with one known sign"),
     ):

@@ -155,12 +155,12 @@ def test_diagnostics_tell_good_chains_from_bad(fitted, caplog):
     assert found["r_hat"] < 1.03
     assert 100 < found["size"] <= 2000
     with caplog.at_level(logging.INFO, logger="infosem_jax"):
-        nuts.tell(fitted)
+        nuts.log_diagnostics(fitted)
         draws = fitted.params["draws"]["effect"].copy()
         draws[1] += 0.5
         apart = fitted._replace(params=fitted.params | {"draws": {"effect": draws}})
         assert nuts.diagnostics(apart)["r_hat"][0] > 1.2
-        nuts.tell(apart)
+        nuts.log_diagnostics(apart)
         stuck = np.broadcast_to(draws[:, :1], draws.shape)
         never = fitted._replace(params=fitted.params | {"draws": {"effect": stuck}})
         assert nuts.diagnostics(never)["r_hat"][0] == np.inf
