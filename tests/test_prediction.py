@@ -29,7 +29,8 @@ def fitted(how: str, **changes):
     return linear_fit(W, GENES, sorted(GENES), normalisation=how, slope=2.0)._replace(**changes)
 
 
-@pytest.mark.parametrize("how", NORMALISATIONS)
+# A fit says what "auto" stood for.
+@pytest.mark.parametrize("how", [how for how in NORMALISATIONS if how != "auto"])
 def test_predictions_are_in_the_unit_of_the_data(how):
     data = measured(how)
     found = predict(fitted(how), data)
