@@ -327,6 +327,7 @@ def test_cells_are_streamed_from_both_kinds_of_store(inputs: Path, cache: Path):
     assert edges[0] == edges[1]
 
 
+@pytest.mark.slow
 def test_two_processes_write_what_one_does(alone, cache: Path):
     inputs, _ = alone
     expected = {name: (inputs / "out" / name).read_bytes() for name in ("edges.csv", "losses.csv")}

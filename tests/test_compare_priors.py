@@ -204,6 +204,7 @@ def test_bad_plans_are_refused():
         compare(few, {"a": None}, config=TINY)
 
 
+@pytest.mark.slow
 def test_killed_runs_go_on_and_end_alike(tmp_path):
     small = plan(seeds=1)
     whole = list(run(small, folder=tmp_path))

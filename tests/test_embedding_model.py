@@ -264,6 +264,7 @@ def test_genes_that_studies_share_come_together():
     assert cosines(joined) > 0.8 and cosines(joined) > cosines(apart) + 0.1
 
 
+@pytest.mark.slow
 def test_odd_studies_are_embedded_as_said():
     alone = fit([graph(20)], config=Config(settings=SMALL))
     assert np.isfinite(alone.losses).all()

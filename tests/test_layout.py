@@ -116,6 +116,7 @@ def test_fits_and_cells_spread_over_devices(alone, tmp_path):
     check(path, alone, {None: (3, 1), 1: (3, 1), 2: (2, 2), 4: (1, 4)})
 
 
+@pytest.mark.slow
 def test_fits_and_cells_spread_over_processes(alone, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

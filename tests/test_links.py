@@ -193,6 +193,7 @@ def test_bad_input_is_refused_before_training():
         gnnlink.solve([given], replace(GCN, features=()))
 
 
+@pytest.mark.slow
 def test_genelink_on_its_published_split(real_data: Path):
     from infosem_jax.data import read_expression, read_network
     from infosem_jax.grn.splits import candidates, read_split, training_labels

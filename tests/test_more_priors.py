@@ -644,6 +644,7 @@ def infosem(folder: Path, *arguments: object):
     )
 
 
+@pytest.mark.slow
 def test_the_command_line_fits_a_prior_of_the_user(tmp_path, small):
     (tmp_path / "own_priors_of_mine.py").write_text(OWN)
     data = small.data
