@@ -24,7 +24,7 @@ from infosem_jax.engine.layout import Layout, choose, over_fits, place
 from infosem_jax.engine.types import Fits
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.grn.baselines import pairs as of_pairs
-from infosem_jax.grn.baselines.pairs import Labelled, Own, PairObjective, TrainingPairs
+from infosem_jax.grn.baselines.pairs import FitPairs, Labelled, PairData, PairObjective
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
 _WHY_BOTH = (
@@ -161,7 +161,7 @@ class LinkObjective(PairObjective):
     network: LinkNetwork
     kind: Literal["cross_entropy", "squared"]
 
-    def init(self, key: Array, data: TrainingPairs) -> training.Params:
+    def init(self, key: Array, data: PairData) -> training.Params:
         """Return starting parameters."""
         start, dropout = random.split(key)
         pairs = jnp.zeros((1, 2), jnp.int32)
@@ -173,7 +173,7 @@ class LinkObjective(PairObjective):
         self,
         params,
         key: Array,
-        data: TrainingPairs,
+        data: PairData,
         pairs: Int[Array, "pairs 2"],
         deterministic: bool,
     ) -> Float[Array, " pairs"]:
@@ -188,7 +188,7 @@ class LinkObjective(PairObjective):
         return super().cost(score, label)
 
     def rows(
-        self, params, key: Array, data: TrainingPairs, regulators: Int[Array, " regulators"]
+        self, params, key: Array, data: PairData, regulators: Int[Array, " regulators"]
     ) -> Float[Array, "regulators nodes"]:
         """Return scores of some regulators with all genes, one regulator after the other.
 
@@ -208,7 +208,7 @@ class LinkObjective(PairObjective):
 
         return lax.map(one, regulators)
 
-    def _codes(self, params, key: Array, data: TrainingPairs, deterministic: bool) -> Any:
+    def _codes(self, params, key: Array, data: PairData, deterministic: bool) -> Any:
         rngs = {"dropout": key}
         return self.network.apply(
             {"params": params}, data.graph, data.features, deterministic, rngs=rngs, method="encode"
@@ -265,7 +265,7 @@ def _fits(problems: list[Problem], config: LinkConfig, layout: Layout) -> tuple[
     steps = [config.steps or -(-int(train.n) // config.batch_size) for train in trains]
     least = config.steps * config.batch_size
     trains = [_repeated(train, max(1, -(-least // int(train.n)))) for train in trains]
-    own = Own(
+    own = FitPairs(
         of_pairs.stack_pairs(trains),
         of_pairs.stack_pairs([of_pairs.validation_of(p, config.patience) for p in problems]),
         graphs.stack([training_graph(problem, config) for problem in problems]),

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import struct
 from jax import random
 from jaxtyping import Array, Float, Int
 
@@ -40,8 +41,8 @@ class Labelled(NamedTuple):
     n: Int[Array | np.ndarray, "*fits"]
 
 
-class Own(NamedTuple):
-    """What is a fit's own: its pairs, and the graph of its known edges where a network has one."""
+class FitPairs(NamedTuple):
+    """The pairs of one fit, and the graph of its known edges where a network has one."""
 
     train: Labelled
     validation: Labelled
@@ -54,12 +55,24 @@ class HeldOut(NamedTuple):
     features: Any
 
 
-class TrainingPairs(NamedTuple):
-    """Data of one fit as the engine asks for them."""
+@struct.dataclass
+class PairData:
+    """Data of one fit as the engine asks for them.
+
+    Attributes
+    ----------
+    features, graph
+        Features of genes, and the graph of known edges.
+    labelled
+        Pairs with their labels.
+    held_out
+        Whether these are validation pairs, judged without dropout and by their order alone.
+    """
 
     features: Any
     graph: Any
     labelled: Labelled
+    held_out: bool = struct.field(pytree_node=False, default=False)
 
     @property
     def extent(self) -> Extent:
@@ -67,15 +80,11 @@ class TrainingPairs(NamedTuple):
         return Extent(len(self.labelled.label), self.labelled.n)
 
 
-class ValidationPairs(TrainingPairs):
-    """The same, judged without dropout and by their order alone."""
-
-
 @runtime_checkable
 class PairObjective(Protocol):
     """The cost of labelled pairs; of held-out ones, one minus their average precision."""
 
-    def init(self, key: Array, data: TrainingPairs) -> training.Params:
+    def init(self, key: Array, data: PairData) -> training.Params:
         """Return starting parameters."""
         ...
 
@@ -83,7 +92,7 @@ class PairObjective(Protocol):
         self,
         params,
         key: Array,
-        data: TrainingPairs,
+        data: PairData,
         pairs: Int[Array, "pairs 2"],
         deterministic: bool,
     ) -> Float[Array, " pairs"]:
@@ -106,18 +115,17 @@ class PairObjective(Protocol):
         """Return the mean cross-entropy of scores that are log-odds."""
         return optax.sigmoid_binary_cross_entropy(score, label).mean()
 
-    def view(self, shared: Any, own: Own) -> TrainingPairs:
+    def view(self, shared: Any, own: FitPairs) -> PairData:
         """Put the graph and the pairs of one fit beside the features of genes."""
         if isinstance(shared, HeldOut):
-            return ValidationPairs(shared.features, own.graph, own.validation)
-        return TrainingPairs(shared, own.graph, own.train)
+            return PairData(shared.features, own.graph, own.validation, held_out=True)
+        return PairData(shared, own.graph, own.train)
 
-    def loss(self, params, key: Array, data: TrainingPairs, cells: Cells, epoch: Array) -> Array:
+    def loss(self, params, key: Array, data: PairData, cells: Cells, epoch: Array) -> Array:
         """Return the mean cost of some pairs, see `infosem_jax.engine.types.Objective`."""
         pairs, label = (leaf[cells.index] for leaf in data.labelled[:2])
-        deterministic = isinstance(data, ValidationPairs)
-        score = self.scores(params, key, data, pairs, deterministic)
-        if deterministic:
+        score = self.scores(params, key, data, pairs, data.held_out)
+        if data.held_out:
             return 1 - _average_precision(jnp.where(cells.real, score, -jnp.inf), label)
         return self.cost(score, label)
 
@@ -196,7 +204,7 @@ def train(
 
 
 def lay_out(
-    problems: Sequence[Problem], own: Own, rates: Sequence[tuple[float, float]], layout: Layout
+    problems: Sequence[Problem], own: FitPairs, rates: Sequence[tuple[float, float]], layout: Layout
 ) -> Fits:
     """Lay out the fits, with the rate of each and the factor on it per epoch.
 

@@ -23,7 +23,7 @@ from infosem_jax.engine.layout import Layout, choose, place
 from infosem_jax.engine.types import Chunk, Fits
 from infosem_jax.grn.baselines import pairs as of_pairs
 from infosem_jax.grn.baselines._scgreat_network import Genes, Pairs
-from infosem_jax.grn.baselines.pairs import Labelled, Own, PairObjective, TrainingPairs
+from infosem_jax.grn.baselines.pairs import FitPairs, Labelled, PairData, PairObjective
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
 # Pairs judged at once, and in one call, where none is trained on: sizes of the network's layers
@@ -173,7 +173,7 @@ class ScGREATObjective(PairObjective):
 
     config: ScGREATConfig
 
-    def init(self, key: Array, data: TrainingPairs) -> training.Params:
+    def init(self, key: Array, data: PairData) -> training.Params:
         """Return starting parameters."""
         return {"network": ravel_pytree(self.start(key, data.features))[0]}
 
@@ -191,7 +191,7 @@ class ScGREATObjective(PairObjective):
         self,
         params,
         key: Array,
-        data: TrainingPairs,
+        data: PairData,
         pairs: Int[Array, "pairs 2"],
         deterministic: bool,
     ) -> Float[Array, " pairs"]:
@@ -274,7 +274,7 @@ def _fits(problems: list[Problem], config: ScGREATConfig, layout: Layout) -> tup
     steps = [-(-int(train.n) // config.batch_size) for train in trains]
     steps = [min(n, config.steps or n) for n in steps]
     rates = [(config.rate, config.decay ** (n / config.decay_every)) for n in steps]
-    own = Own(
+    own = FitPairs(
         of_pairs.stack_pairs(trains, _power_of_two),
         of_pairs.stack_pairs(validations, _power_of_two),
     )
