@@ -198,6 +198,15 @@ def first_moments(data):
     return exact.moments(normalise(data).x, rows, block=32)
 
 
+def test_more_rows_than_can_be_decomposed_are_refused(monkeypatch):
+    simulation = simulate(SimulationConfig(genes=20, regulators=4, cells=40), 0)
+    monkeypatch.setattr("infosem_jax.grn.exact.fitting.MOST_ROWS", 10)
+    with pytest.raises(ValueError, match='found 20; set rows = "regulators"'):
+        exact.fit(simulation.data)
+    found = exact.fit(simulation.data, config=exact.Config(rows="regulators", steps=2))
+    assert found.rows == simulation.data.regulators
+
+
 @pytest.mark.parametrize(
     "setting", [{"rows": "some"}, {"r2": 1.0}, {"edges": 0.0}, {"steps": 0}, {"hyper": "svi"}]
 )

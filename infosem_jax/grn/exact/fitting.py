@@ -23,6 +23,9 @@ from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import GeneContext, Prior, bind
 from infosem_jax.grn.priors.binding import coverage
 
+# Time grows with the cube of the rows: 4,000 take minutes on two cores.
+MOST_ROWS = 4000
+
 
 class Fit(NamedTuple):
     """A network with the posterior of every effect.
@@ -180,8 +183,20 @@ def scaled(data: Dataset, config: Config) -> Dataset:
 
 
 def acting(data: Dataset, config: Config) -> Int[np.ndarray, " rows"]:
-    """Return which genes act, as columns of the data."""
+    """Return which genes act, as columns of the data.
+
+    Raises
+    ------
+    ValueError
+        If they are so many that their square matrices take hours.
+    """
     names = data.genes if config.rows == "all" else data.regulators
+    if len(names) > MOST_ROWS:
+        raise ValueError(
+            f"{data.name}: the exact engine decomposes a matrix of genes that act by genes that "
+            f'act, expected at most {MOST_ROWS:,}, found {len(names):,}; set rows = "regulators" '
+            "(table [exact] of --config) with a list of regulators, or take the svi engine."
+        )
     at = {gene: i for i, gene in enumerate(data.genes)}
     return np.array([at[name] for name in names])
 
