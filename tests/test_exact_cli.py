@@ -25,6 +25,8 @@ FILES = {
     "report.html",
 }
 QUICK = exact.Config(steps=5)
+# JAX runs in this process already, with the devices that it has.
+DEVICES = {"JAX_NUM_CPU_DEVICES": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +56,7 @@ def folder(simulation, tmp_path_factory) -> Path:
 def run(folder, *more, expression="x.csv", out="out", code=0):
     known = ["--regulators", folder / "regulators.txt", "--config", folder / "exact.toml"]
     command = ["fit", folder / expression, "--engine", "exact", *known, "--out", folder / out]
-    done = CliRunner().invoke(app, [str(part) for part in (*command, *more)])
+    done = CliRunner().invoke(app, [str(part) for part in (*command, *more)], env=DEVICES)
     assert done.exit_code == code, done.output
     return " ".join(done.output.split())
 
@@ -88,7 +90,7 @@ def test_the_settings_that_were_written_give_the_same_run(folder):
     command = ["fit", folder / "x.csv", "--regulators", folder / "regulators.txt", "--out"]
     command += [folder / "again", "--config", folder / "out" / "config.toml"]
     command += ["--effect", f"gene-similarity={folder / 'embedding.npz'}"]
-    done = CliRunner().invoke(app, list(map(str, command)))
+    done = CliRunner().invoke(app, list(map(str, command)), env=DEVICES)
     assert done.exit_code == 0, done.output
     first = (folder / "out" / "edges.csv").read_bytes()
     assert (folder / "again" / "edges.csv").read_bytes() == first
