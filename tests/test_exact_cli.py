@@ -166,8 +166,8 @@ def test_many_fits_share_sums_and_equal_those_alone(simulation, monkeypatch):
     from infosem_jax.grn.exact import grid
 
     calls = []
-    plain = grid.moments
-    monkeypatch.setattr(grid, "moments", lambda *a: (calls.append(1), plain(*a))[1])
+    plain = grid.decomposed
+    monkeypatch.setattr(grid, "decomposed", lambda *a: (calls.append(1), plain(*a))[1])
     similar = priors.GeneSimilarity(simulation.embedding)
     found = dict(fit_many([simulation.data], {"none": None, "text": similar}, configs=QUICK))
     assert len(calls) == 1 and len(found) == 2
