@@ -1,5 +1,7 @@
 """The exact engine against brute force: per-target regression, integrals, finite differences."""
 
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -157,6 +159,22 @@ def test_blocks_are_one_pass_and_moments_add(x):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(one.RG, halves.RG, rtol=1e-5, atol=1e-5)
     assert halves.cells == CELLS
+
+
+def test_devices_share_the_cells_of_a_block():
+    code = """
+import jax
+jax.config.update("jax_num_cpu_devices", 3)
+import numpy as np
+from infosem_jax.grn.exact import moments
+x, rows = np.random.default_rng(0).normal(size=(50, 9)).astype("float32"), np.array([0, 2, 5])
+assert len(jax.devices()) == 3
+one, all = (moments(x, rows, block=16, devices=devices) for devices in (1, 3))
+np.testing.assert_allclose(one.RG, x[:, rows].T @ x, atol=1e-4)
+for a, b in zip(one, all, strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_order_of_genes_and_cells_does_not_matter(x, mean):

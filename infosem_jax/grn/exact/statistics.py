@@ -43,7 +43,7 @@ def moments(
     source: Float[np.ndarray, "cells genes"] | Stream,
     rows: Int[np.ndarray, " rows"],
     *,
-    block: int = BLOCK,
+    block: int | None = None,
     devices: int | None = None,
 ) -> Moments:
     """Sum up cells in memory or on disk, a block at a time.
@@ -58,7 +58,8 @@ def moments(
     rows
         Which genes act, as columns of ``source``.
     block
-        Cells at a time; the last block is filled up with cells of zeros, which add nothing.
+        Cells at a time, None for 2,048; the last block is filled up with cells of zeros, which add
+        nothing.
     devices
         How many devices of a process share the cells of a block; None for all accelerators, or for
         one CPU, which uses all of its cores.
@@ -69,10 +70,11 @@ def moments(
         If there is no cell, or a value is not finite.
     """
     n_cells, n_genes = _checked(source)
+    block = min(block or BLOCK, n_cells)
     which = jnp.asarray(rows)
     RG, GG = np.zeros((len(rows), n_genes)), np.zeros(n_genes)
     starts = range(0, n_cells, block)[jax.process_index() :: jax.process_count()]
-    for x in _blocks(source, starts, min(block, n_cells), _over(devices)):
+    for x in _blocks(source, starts, block, _over(devices)):
         product, squares = _products(x, which)
         RG += np.asarray(product)
         GG += np.asarray(squares)
