@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+import numpyro
+import numpyro.distributions as dist
 import optax
 import pandas as pd
 import pytest
 from jax import random
 from numpyro import handlers
+from numpyro.contrib.module import random_flax_module
 from numpyro.infer import MCMC, NUTS, Predictive
 from numpyro.infer.inspect import get_model_relations
 
@@ -153,3 +157,68 @@ def test_an_own_optimiser_is_recorded(data, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded.params, fitted.params)
     with pytest.raises(ValueError, match="own is the record of an optimiser"):
         grn.fit(data, PRIOR, config=loaded.config)
+
+
+def plates(context):
+    with numpyro.plate("rows", len(context.rows), dim=-2), numpyro.plate("genes", 12, dim=-1):
+        scale = numpyro.sample("scale", dist.HalfNormal(0.1))
+    return dist.Normal(0.0, scale).to_event(2)
+
+
+def simplex(context):
+    weight = numpyro.sample("weight", dist.Dirichlet(jnp.ones(3)))
+    return dist.Normal(0.0, 0.1 * weight.max()).expand(context.shape).to_event(2)
+
+
+def network(context):
+    shape = context.shape
+    slope = random_flax_module("slope", nn.Dense(1), dist.Normal(0, 1), input_shape=(2,))
+    return dist.Normal(slope(jnp.ones((*shape, 2)))[..., 0], 0.1).to_event(2)
+
+
+ENGINES = {"svi": replace(CONFIG, epochs=1), "exact": grn.exact.Config()}
+each_engine = pytest.mark.parametrize(
+    "engine", ["exact", pytest.param("svi", marks=pytest.mark.slow)]
+)
+
+
+@each_engine
+@pytest.mark.parametrize("prior", [plates, simplex, network])
+def test_priors_declare_what_numpyro_knows(data, prior, engine):
+    fitted = grn.fit(data, prior, config=ENGINES[engine])
+    assert np.isfinite(fitted.weight).all() and np.abs(fitted.weight).max() > 0
+
+
+@each_engine
+def test_one_prior_written_in_three_ways_is_one_prior(data, engine):
+    moved = dist.TransformedDistribution(
+        dist.Normal(0.0, 0.5), [dist.transforms.AffineTransform(0.1, 0.4)]
+    )
+    wide = dist.Normal(0.1, 0.2).expand((4, 12)).to_event(2)
+    config = ENGINES[engine]
+    if engine == "exact":
+        config = replace(config, rows="regulators")
+    ours, *others = (
+        grn.fit(data, prior, config=config) for prior in (dist.Normal(0.1, 0.2), moved, wide)
+    )
+    for other in others:
+        np.testing.assert_allclose(other.weight, ours.weight, atol=1e-6)
+
+
+def discrete(context):
+    on = numpyro.sample("on", dist.Bernoulli(0.5))
+    return dist.Normal(0.0, 0.1 + on).expand(context.shape).to_event(2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (dist.ImproperUniform(dist.constraints.real, (), ()), "with a mean.*found ImproperUniform"),
+        (discrete, "Site 'on' of a prior: expected a continuous distribution, found Bernoulli"),
+        (lambda context: 3.0, "must return a NumPyro distribution, found float"),
+    ],
+)
+def test_what_is_no_prior_is_refused_by_name(data, prior, message, engine):
+    with pytest.raises((ValueError, TypeError), match=message):
+        grn.fit(data, prior, config=ENGINES[engine])
