@@ -41,9 +41,9 @@ def test_numpyro_recipes_draw_train_and_intervene():
     printed = run("examples/numpyro_user.py")
     ((before, after),) = numbers(r"loss (\d+), after training (\d+)", printed)
     assert after < before
-    (replicated,) = numbers(r"replicated cells with theirs ([\d.]+)", printed)
+    ((replicated,),) = numbers(r"replicated cells with theirs ([\d.]+)", printed)
     assert 0.2 < replicated < 0.99
-    (agreement,) = numbers(r"correlation of mean effects ([\d.]+)", printed)
+    ((agreement,),) = numbers(r"correlation of mean effects ([\d.]+)", printed)
     assert agreement > 0.5
     ((alone, together),) = numbers(r"of G\d+ ([\d.]+), was ([\d.]+)", printed)
     assert alone < together
