@@ -6,6 +6,8 @@
 is what a NumPyro user would write for a model of their own. Takes about a minute on two CPU cores.
 """
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 import numpyro
@@ -27,9 +29,9 @@ SETTINGS = grn.converged(
 
 def hierarchical(context: grn.GeneContext) -> dist.Distribution:
     """Normal effects; each regulator has a strength of its own, and those have one in common."""
-    common = numpyro.sample("common", dist.HalfNormal(0.3))
+    common: Any = numpyro.sample("common", dist.HalfNormal(0.3))
     with numpyro.plate("regulators", len(context.rows)):
-        own = numpyro.sample("own", dist.LogNormal(0.0, 0.5))
+        own: Any = numpyro.sample("own", dist.LogNormal(0.0, 0.5))
     scale = jnp.broadcast_to((common * own)[:, None], context.shape)
     return dist.Normal(0.0, scale).to_event(2)
 
@@ -73,7 +75,7 @@ def main() -> None:
     print(f"Without effects: largest correlation of {raw.genes[0]} {gap[1]:.2f}, was {gap[0]:.2f}")
 
     fitted = grn.fit(data, hierarchical, config=SETTINGS, seeds=2)
-    inference = grn.to_arviz(fitted, data, draws=100)
+    inference: Any = grn.to_arviz(fitted, data, draws=100)
     nats = inference.log_likelihood["x"].mean(("chain", "draw"))
     worst = nats["cell"].values[nats.values.argmin()]
     print(f"ArviZ: {list(inference.groups())}; the cell that fits worst is {worst}")
