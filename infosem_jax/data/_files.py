@@ -8,13 +8,14 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
 from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from infosem_jax._typing import Path
+from infosem_jax.data._kinds import describe_kind
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -114,16 +115,22 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except UnicodeError as error:
+    except Exception as error:
+        if other := describe_kind(path):
+            raise ValueError(f"{path}: cannot be used as {kind}: {other}.") from error
+        _blame(path, kind, error)
+
+
+def _blame(path: Path, kind: str, error: Exception) -> NoReturn:
+    if isinstance(error, UnicodeError):
         raise ValueError(
             f"{path}: cannot be used as {kind}: expected UTF-8 text ({error}); "
             "convert the file, or check its ending if it is no text."
         ) from error
-    except Exception as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
-            raise
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{path}: cannot be used as {kind}: {reason}") from error
+    if isinstance(error, ValueError) and str(path) in str(error):
+        raise error
+    reason = str(error) or type(error).__name__
+    raise ValueError(f"{path}: cannot be used as {kind}: {reason}") from error
 
 
 def check_h5(path: Path, limits: Limits = LIMITS, *, parts: Collection[str] = ()) -> None:

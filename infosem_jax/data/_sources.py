@@ -10,6 +10,7 @@ import scipy.sparse
 from infosem_jax._typing import Path
 from infosem_jax.data._anndata import gene_names, open_anndata, refuse_negative
 from infosem_jax.data._files import LIMITS, load_npz, reading
+from infosem_jax.data._kinds import describe_folder
 from infosem_jax.data._tables import pick, read_matrix, read_table
 
 Orientation = Literal["auto", "genes_in_rows", "genes_in_columns"]
@@ -92,7 +93,7 @@ def _read_folder(folder: FilePath, variant: str | None) -> Source:
     raise ValueError(
         f"{folder}: expected expression.npz, ExpressionData.csv (BEELINE) or "
         f"BL--ExpressionData.csv (GENELink) in this folder, found {found}; "
-        "give a folder with one of them, or the file."
+        f"give a folder with one of them, or the file.{describe_folder(folder)}"
     )
 
 

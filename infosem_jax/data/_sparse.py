@@ -25,6 +25,7 @@ from infosem_jax.data._anndata import (
     refuse_negative,
 )
 from infosem_jax.data._files import STREAM_LIMITS, Limits, check_h5, reading
+from infosem_jax.data._kinds import describe_kind
 from infosem_jax.data._sources import _marked
 from infosem_jax.data._tables import pick
 from infosem_jax.data.dataset import check_scale
@@ -395,8 +396,10 @@ def _marker(path: Path) -> FilePath:
     place = FilePath(path)
     if not place.is_dir():
         if place.suffix not in (".h5ad", ".h5"):
+            other = describe_kind(path) if place.exists() else ""
             raise ValueError(
-                f"{path}: cells are streamed from .h5ad files and .zarr folders only (AnnData)."
+                f"{path}: cells are streamed from .h5ad files and .zarr folders only (AnnData)"
+                f"{other and '; '}{other}."
             )
         return place
     for name in ("zarr.json", ".zgroup"):
