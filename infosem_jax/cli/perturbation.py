@@ -102,6 +102,7 @@ def fit(
         from infosem_jax.outputs.folder import software_versions, whole_folder
         from infosem_jax.perturbation.methods import configured
         from infosem_jax.perturbation.reports import FILES, headline, write_fit
+        from infosem_jax.perturbation.screen import coverage
 
         check_folder(out, FILES, overwrite=overwrite)
         settings = system.Config(method, split, read_settings(config, method))
@@ -119,9 +120,10 @@ def fit(
             top_genes=top_genes,
             most_cells=most_cells,
         )
-        for note in screen.responses.notes:
-            typer.echo(note, err=True)
         knowledge = system.read_knowledge(graphs, text, screen.genes, top=graph_top)
+        read = [*screen.responses.notes, *coverage(knowledge, screen.responses)]
+        for note in read:
+            typer.echo(note, err=True)
         with progress(seeds, "fits") as update:
             fitted = system.fit(
                 screen,
@@ -145,7 +147,7 @@ def fit(
             "key": key,
             "fdr": fdr,
             "lfc": lfc,
-            "read": list(screen.responses.notes),
+            "read": read,
         }
         versions = software_versions()
         with whole_folder(out) as folder:

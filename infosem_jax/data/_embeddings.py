@@ -168,7 +168,7 @@ def align_embedding(
     Raises
     ------
     ValueError
-        If no gene is known.
+        If no gene is known, or less than a twentieth of the genes and of the embedding.
     """
     exact = {name: i for i, name in enumerate(embedding.names)}
     others: dict[str, str] = dict(orthologues or {})
@@ -181,9 +181,10 @@ def align_embedding(
 
     rows = np.array([row(gene) for gene in genes], int)
     known = rows >= 0
-    if not known.any():
+    if 20 * known.sum() < min(len(genes), len(embedding.names)) or not known.any():
+        count = f"only {known.sum()}" if known.any() else "none"
         raise ValueError(
-            f"The embedding covers none of the {len(genes)} genes. {_hint(embedding, genes)}"
+            f"The embedding covers {count} of the {len(genes)} genes. {_hint(embedding, genes)}"
         )
     if known.mean() < 0.5:
         counts = (int(known.sum()), len(genes))

@@ -27,6 +27,30 @@ def match_regulators(genes: Names, regulators: Names) -> tuple[tuple[str, ...], 
     )
 
 
+def count_matches(genes: Names, names: Names, what: str) -> str:
+    """Say how many genes are among some names, and refuse if that can be chance only.
+
+    Parameters
+    ----------
+    genes
+        Genes of the data.
+    names
+        Names in a file of knowledge: an embedding, a graph.
+    what
+        What it is called in messages.
+
+    Raises
+    ------
+    ValueError
+        If less than a twentieth of the genes is among the names, and of the names among the genes.
+    """
+    found = len(set(genes).intersection(names))
+    text = f"{what} knows {found} of {len(set(genes))} genes"
+    if 20 * found < min(len(set(genes)), len(set(names))):
+        raise ValueError(f"{text}: {near_misses(names, list(genes), 'Genes of the data')}")
+    return text
+
+
 def near_misses(genes: Names, names: Names, what: str = "Regulators") -> str:
     """Say what names that are not among the genes may be meant for; ``what`` they are."""
     for (how, advice), key in _LOOSER.items():
