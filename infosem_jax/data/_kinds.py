@@ -19,7 +19,7 @@ _BYTES = (
     (b"#1.2", "a GCT table (text)", "rename it to {stem}.gct"),
     (b"#1.3", "a GCT table (text)", "rename it to {stem}.gct"),
     (b"RDX", "an R data file", "write.csv(as.matrix(x), '{stem}.csv') in R"),
-    (b"X\n", "an R data file", "write.csv(as.matrix(x), '{stem}.csv') in R"),
+    (b"X\n\0", "an R data file", "write.csv(as.matrix(x), '{stem}.csv') in R"),
     (b"\xff\xfe", "UTF-16 text", "iconv -f UTF-16 -t UTF-8 '{name}' > '{stem}.utf8.csv'"),
     (b"\xfe\xff", "UTF-16 text", "iconv -f UTF-16 -t UTF-8 '{name}' > '{stem}.utf8.csv'"),
     (b"BZh", "compressed by bzip2", "bunzip2 '{name}'"),

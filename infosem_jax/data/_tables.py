@@ -18,6 +18,7 @@ from jaxtyping import Num
 
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._files import LIMITS, Limits, reading
+from infosem_jax.data._kinds import describe_kind
 
 
 class Matrix(NamedTuple):
@@ -115,6 +116,8 @@ def open_text(path: Path, kind: str, limits: Limits = LIMITS) -> Iterator[io.Tex
         If it is no UTF-8 text or too long; errors of the block carry the path.
     """
     with reading(path, kind), FilePath(path).open("rb") as raw:
+        if other := describe_kind(path):
+            raise ValueError(f"{other}.")
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         source = gzip.GzipFile(fileobj=raw) if zipped else raw
