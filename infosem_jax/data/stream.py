@@ -34,6 +34,7 @@ from infosem_jax.data._sparse import (
 from infosem_jax.data.dataset import (
     MIN_CELLS,
     NORMALISATIONS,
+    Dataset,
     Normalisation,
     _some,
     usual_normalisation,
@@ -215,6 +216,11 @@ def open_stream(
         notes=(*notes, *matched),
         totals=totals,
     )
+
+
+def n_cells(data: Dataset | Stream) -> int:
+    """Return the number of cells, in memory or on disk."""
+    return data.n_cells if isinstance(data, Stream) else len(data.cells)
 
 
 def read_block(
