@@ -235,7 +235,8 @@ def _expression(fitted: Fit | exact.Fit, record: dict[str, Any], path: Path | No
     regulators = fitted.regulators
     if record.get("regulators") and FilePath(record["regulators"]).exists():
         regulators = read_regulators(record["regulators"])
-    layer, genes = record.get("layer") or None, set(fitted.genes)
+    layer, names = record.get("layer") or None, record.get("names") or None
+    genes = set(fitted.genes)
     seen = []
     for place in paths:
         if not FilePath(place).exists():
@@ -243,11 +244,13 @@ def _expression(fitted: Fit | exact.Fit, record: dict[str, Any], path: Path | No
                 f"{place}: the expression of this run is not there any more; pass --expression."
             )
         if record.get("groupby"):
-            groups = read_groups(place, record["groupby"], layer=layer, regulators=regulators)
+            groups = read_groups(
+                place, record["groupby"], layer=layer, names=names, regulators=regulators
+            )
             read = list(groups.values())
         else:
             options = {"orientation": record.get("orientation", "auto")}
-            options |= {"variant": record.get("variant") or None, "layer": layer}
+            options |= {"variant": record.get("variant") or None, "layer": layer, "names": names}
             read = [read_expression(place, regulators=regulators, **options)]
         seen += [data for data in read if set(data.genes) == genes]
     named = [data for data in seen if data.name == fitted.name] or seen
