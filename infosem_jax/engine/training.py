@@ -358,8 +358,8 @@ def _train_segment(objective, schedule, groups, state, fit, data, part, segment,
             optimiser[name] = _where(alive, new_state, state.optimiser[name])
         fails = due & ~finite & (state.diverged < 0)
         diverged = jnp.where(fails, number, state.diverged)
-        state = state._replace(params=params, optimiser=optimiser, diverged=diverged)
-        return state, jnp.where(due, loss, 0.0)
+        new_state = state._replace(params=params, optimiser=optimiser, diverged=diverged)
+        return _typed_as(state, new_state), jnp.where(due, loss, 0.0)
 
     state, losses = lax.scan(step, state, jnp.arange(schedule.steps))
     return state, losses.sum() / steps
@@ -392,16 +392,21 @@ def _score(objective, schedule: Schedule, state: TrainState, key, data, cells: C
     if schedule.patience:
         better &= epoch - state.best_epoch <= schedule.patience
     best = _where(better, state.params, state.best) if schedule.patience else {}
-    state = state._replace(
+    new = state._replace(
         best=best,
         best_loss=jnp.where(better, loss, state.best_loss),
         best_epoch=jnp.where(better, epoch, state.best_epoch),
     )
-    return state, loss
+    return _typed_as(state, new), loss
 
 
 def _join(old: Losses, new: Losses) -> Losses:
     return Losses(*(np.concatenate(pair, 1) for pair in zip(old, new, strict=True)))
+
+
+def _typed_as(state: TrainState, new: TrainState) -> TrainState:
+    """Keep the types of a state that a scan carries, also where JAX_ENABLE_X64 is set."""
+    return jax.tree.map(lambda old, value: value.astype(old.dtype), state, new)
 
 
 def _where(condition, new, old):

@@ -137,22 +137,6 @@ def network(fitted: Fit | exact.Fit) -> Network:
     )
 
 
-def of_svi(fitted: Fit | exact.Fit, what: str) -> Fit:
-    """Return a fit of the svi engine as it is.
-
-    Raises
-    ------
-    ValueError
-        If it is an exact fit, for which there is not ``what`` is asked for.
-    """
-    if isinstance(fitted, exact.Fit):
-        raise ValueError(
-            f"{fitted.name}: {what} needs a fit of the svi engine, found one of the exact engine; "
-            "fit again with --engine svi (in Python: config=infosem_jax.grn.Config())."
-        )
-    return fitted
-
-
 def loss_table(fitted: Fit | exact.Fit) -> pd.DataFrame:
     """Lay the losses out as a long table: seed, epoch, loss, held_out (nats per measured value).
 
