@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
 
 if TYPE_CHECKING:
+    from infosem_jax._settings import Method
     from infosem_jax.benchmark.perturbation.cells import Cell
     from infosem_jax.benchmark.perturbation.compare import Group
     from infosem_jax.perturbation.knowledge import Knowledge
     from infosem_jax.perturbation.screen import Screen
-    from infosem_jax.perturbation.task import Method
     from infosem_jax.scores import Estimate
 
 SIGNED = ("k562", "rpe1", "hepg2")
@@ -93,8 +93,8 @@ def read(folder: Path) -> "list[Cell]":
 
 def compute(arguments) -> "list[Cell]":
     """Run the parts that were asked for, and return their cells."""
+    from infosem_jax._settings import choose
     from infosem_jax.benchmark.perturbation.runner import Grid
-    from infosem_jax.benchmark.registry import choose
     from infosem_jax.benchmark.runner import run_grid
     from infosem_jax.cli._common import words
 
@@ -177,15 +177,15 @@ def all_methods(quick: bool) -> "dict[str, Method]":
 
 def selection(arguments) -> list[Figure]:
     """Measure which share of the nodes is selected, and how it agrees with what responds."""
-    from infosem_jax.perturbation.adapert import fit_networks
+    from infosem_jax.perturbation.adapert import QUICK, fit_networks
     from infosem_jax.perturbation.explanation import agreement, contexts
     from infosem_jax.perturbation.knowledge import shuffled
-    from infosem_jax.perturbation.methods import QUICK, settings_of
+    from infosem_jax.perturbation.methods import METHODS
     from infosem_jax.perturbation.splits import draw_splits
     from infosem_jax.perturbation.task import make_problem
 
     figures, rows = [], []
-    config = replace(settings_of(MAIN), **QUICK) if arguments.quick else settings_of(MAIN)
+    config = replace(METHODS[MAIN].settings, **(QUICK if arguments.quick else {}))
     screens, knowledge, _, _ = plan("signed", arguments)
     known = next(iter(knowledge.values()))
     for screen in screens:

@@ -83,9 +83,9 @@ def main() -> None:
 
 def compute(arguments) -> "list[Cell]":
     """Run the comparison, or a small form of it, and return the cells."""
+    from infosem_jax._settings import choose
     from infosem_jax.benchmark.expression.runner import Grid
     from infosem_jax.benchmark.expression.sources import find_sources, reduce
-    from infosem_jax.benchmark.registry import choose
     from infosem_jax.benchmark.runner import run_grid
     from infosem_jax.cli._common import words
     from infosem_jax.expression.methods import USUAL, methods

@@ -48,6 +48,7 @@ def main() -> None:
 
 def compute(arguments) -> "list[Cell]":
     """Train the embeddings, run InfoSEM with each, and return the cells."""
+    from infosem_jax._settings import choose
     from infosem_jax.benchmark.grn.infosem import embedding_methods
     from infosem_jax.benchmark.grn.methods import methods
     from infosem_jax.benchmark.grn.references import (
@@ -57,7 +58,6 @@ def compute(arguments) -> "list[Cell]":
         load,
     )
     from infosem_jax.benchmark.grn.runner import Grid, reduce
-    from infosem_jax.benchmark.registry import choose
     from infosem_jax.benchmark.runner import run_grid
     from infosem_jax.cli._common import words
 

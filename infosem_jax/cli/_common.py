@@ -212,6 +212,42 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
 
 
+def named(
+    given: list[str] | None,
+    option: str,
+    kind: Callable[[str], Any] = str,
+    form: str = "NAME=VALUE",
+) -> list[tuple[str, Any]]:
+    """Return names and values of an option that is given as NAME=VALUE, again for more.
+
+    Parameters
+    ----------
+    given
+        As it was given.
+    option
+        Its name, for messages.
+    kind
+        Makes a value of its text.
+    form
+        How it should look, for messages.
+
+    Raises
+    ------
+    ValueError
+        If it is given in another form.
+    """
+    pairs = []
+    for spec in given or []:
+        name, _, value = spec.partition("=")
+        try:
+            pairs.append((name, kind(value)))
+        except ValueError:
+            value = ""
+        if not (name and value):
+            raise ValueError(f"{option}: expected {form}, found {spec!r}.")
+    return pairs
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
     """Print a table; the names in its first column stay whole."""
     from rich.console import Console
@@ -250,6 +286,25 @@ def read_settings(path: Path | None, method: str) -> dict[str, Any]:
             f"{path}: expected a table [{method}], found {', '.join(other) or 'a value'}."
         )
     return tables.get(method, {})
+
+
+def given(context: typer.Context, **found: Any) -> dict[str, Any]:
+    """Return the command that runs and its options, for the record of its results.
+
+    Parameters
+    ----------
+    context
+        Of the command.
+    found
+        Values that take the place of those given.
+    """
+    values: dict[str, Any] = {"command": " ".join(["infosem", *context.command_path.split()[1:]])}
+    for name in (option.name for option in context.command.params):
+        if name not in (None, "out", "config", "resume", "overwrite"):
+            value = context.params[name]
+            several = isinstance(value, list | tuple)
+            values[name] = list(map(str, value)) if several else "" if value is None else value
+    return values | found
 
 
 def write_record(folder: Path, tables: dict[str, Any], versions: dict[str, str]) -> None:

@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infosem_jax.cli._common import (
+    check_file,
     check_folder,
+    given,
+    named,
     plain_errors,
     print_table,
     progress,
@@ -33,6 +36,7 @@ OneStudy = Annotated[
 
 @embed_app.command()
 def fit(
+    context: typer.Context,
     studies: Annotated[
         list[Path], typer.Argument(help="Expression: h5ad, npz, or folders with expression.npz.")
     ],
@@ -102,13 +106,16 @@ def fit(
         chosen = embedding.Config(method, own, graph, target)
         tables = {
             name: read_orthologues(Path(file), source=name, target=target)
-            for name, file in _pairs(orthologues, "--orthologues").items()
+            for name, file in named(orthologues, "--orthologues")
         }
         gene_sets = {
             path.name.split(".symbols")[0].split(".gmt")[0]: embedding.read_gene_sets(path)
             for path in sets or ()
         }
-        of_study = {"species": _pairs(species, "--species"), "labels": _pairs(label, "--label")}
+        of_study = {
+            "species": dict(named(species, "--species")),
+            "labels": dict(named(label, "--label")),
+        }
         graphs = embedding.study_graphs(
             embedding.read_studies(studies, **of_study), tables, config=chosen
         )
@@ -118,15 +125,7 @@ def fit(
             told = {"config": chosen, "key": key, "on_chunk": lambda p: update(p.done, p.text)}
             fitted = embedding.fit_and_save(saved, graphs, resume=resume, **told)
         metrics = embedding.evaluate(embedding.predict(fitted), graphs, gene_sets)
-        record = {
-            "command": "infosem embed fit",
-            "studies": [str(path) for path in studies],
-            "method": method,
-            "orthologues": orthologues or [],
-            "target": target,
-            **asdict(chosen.graph),
-            "key": key,
-        }
+        record = given(context)
         options = {"sets": gene_sets, "plane": plane, "record": record}
         versions, table = software_versions(), {} if own is None else asdict(own)
         with whole_folder(out) as folder:
@@ -156,10 +155,7 @@ def export_command(
     with plain_errors():
         from infosem_jax import embedding
 
-        if out.exists() and not overwrite:
-            raise ValueError(f"{out}: the file exists; choose another, or pass --overwrite.")
-        if not out.absolute().parent.is_dir():
-            raise ValueError(f"{out}: the folder does not exist; create it first.")
+        check_file(out, out.suffix, overwrite=overwrite)
         found = embedding.predict(_load(folder))
         embedding.export(out, found, study=study, nearest=graph)
         typer.echo(f"Wrote {out}.")
@@ -186,13 +182,3 @@ def _load(folder: Path) -> "Fitted":
     if not (folder / "fitted.npz").is_file():
         raise ValueError(f"{folder}: expected a folder of infosem embed fit.")
     return embedding.load(folder / "fitted.npz")
-
-
-def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    found = {}
-    for text in given or ():
-        name, sign, value = text.partition("=")
-        if not (name and sign and value):
-            raise ValueError(f"{option}: expected NAME=VALUE, found {text!r}.")
-        found[name] = value
-    return found

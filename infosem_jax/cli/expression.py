@@ -9,6 +9,7 @@ from infosem_jax.cli import _expression as options
 from infosem_jax.cli._common import (
     check_file,
     check_folder,
+    given,
     plain_errors,
     progress,
     read_settings,
@@ -33,6 +34,7 @@ MODEL = {
 
 @expression_app.command()
 def fit(
+    context: typer.Context,
     train: options.Train,
     out: options.Out,
     inputs: Annotated[
@@ -107,19 +109,7 @@ def fit(
             )
         prediction = expression.predict(fitted, problem)
         table = expression.trust_table(problem, prediction)
-        record = {
-            "command": "infosem expression fit",
-            "train": str(train),
-            "truth": "" if truth is None else str(truth),
-            "inputs": inputs,
-            "method": method,
-            "label": label or [],
-            "seeds": seeds,
-            "key": key,
-            "split": how.split,
-            "scaling": scaling,
-            "log_counts": log_counts,
-        }
+        record = given(context, split=how.split)
         versions = software_versions()
         alone = [f"{method} has no random numbers, so that one fit was made."]
         page = fit_page(

@@ -7,6 +7,7 @@ import typer
 from infosem_jax.cli import _expression as options
 from infosem_jax.cli._common import (
     check_folder,
+    given,
     plain_errors,
     print_table,
     start_devices,
@@ -17,6 +18,7 @@ FILES = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.ht
 
 
 def select(
+    context: typer.Context,
     train: options.Train,
     out: options.Out,
     n: Annotated[int, typer.Option("--n", min=1, help="How many genes can be measured.")],
@@ -59,17 +61,7 @@ def select(
         problem = expression.make_problem(data, landmarks, config=config, key=key)
         chosen = compare_with_random(problem.task, n, how, key)
         versions = software_versions()
-        record = {
-            "command": "infosem expression select",
-            "train": str(train),
-            "truth": "" if truth is None else str(truth),
-            "n": n,
-            "how": how,
-            "pool": pool,
-            "key": key,
-            "split": config.split,
-            "scaling": scaling,
-        }
+        record = given(context, split=config.split)
         page = selection_page(chosen, problem, facts={"Settings": record, "Versions": versions})
         with whole_folder(out) as folder:
             order = {"place": range(1, n + 1), "gene": chosen[0].genes}

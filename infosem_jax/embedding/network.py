@@ -10,7 +10,7 @@ zeros.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as flax_nn
 import jax
@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from infosem_jax import graphs as gene_graphs
 from infosem_jax import nn
+from infosem_jax._settings import check
 from infosem_jax.embedding.graph import StudyGraph
 
 # Above this share of all pairs that are edges, tables are faster than lists (see the benchmark).
@@ -58,22 +59,14 @@ class MuSeGNNConfig:
     contrast: float = 0.01
     temperature: float = 0.07
     pairs: int = 100
-    attention: str = "auto"
+    attention: Literal["auto", "dense", "sparse"] = "auto"
 
     def __post_init__(self):
-        for name in ("dim", "epochs", "pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}.")
-        for name in ("encoder_rate", "decoder_rate", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected above 0, found {getattr(self, name)}.")
-        for name in ("similarity", "contrast"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected at least 0, found {getattr(self, name)}.")
-        if self.attention not in ("auto", "dense", "sparse"):
-            raise ValueError(
-                f"attention: expected auto, dense or sparse, found {self.attention!r}."
-            )
+        check(
+            self,
+            least={1: ("dim", "epochs", "pairs"), 0: ("similarity", "contrast")},
+            above={0: ("encoder_rate", "decoder_rate", "temperature")},
+        )
         if len(self.heads) != 2 or min(self.heads) < 1:
             raise ValueError(f"heads: expected two numbers of at least 1, found {self.heads}.")
 

@@ -20,22 +20,22 @@ REPRESSES = "#d55e00"
 SECOND = "#009e73"
 WIDTH = 5.2  # inches, so that a page as narrow as a phone leaves text readable
 
-_COLOURS = (ACTIVATES, REPRESSES, SECOND, "#e69f00", "#56b4e9", "#cc79a7")
+COLOURS = (ACTIVATES, REPRESSES, SECOND, "#e69f00", "#56b4e9", "#cc79a7")
 _MARKERS = "osD^vPX*<>"
 _LINES = ("-", "--", "-.", ":")
 
 
 def method_styles(n: int) -> list[dict[str, Any]]:
     """Return styles that differ in more than colour."""
-    looks = zip(cycle(_COLOURS), cycle(_MARKERS), range(n), strict=False)
+    looks = zip(cycle(COLOURS), cycle(_MARKERS), range(n), strict=False)
     return [
-        {"color": colour, "marker": marker, "ls": _LINES[i // len(_COLOURS) % len(_LINES)]}
+        {"color": colour, "marker": marker, "ls": _LINES[i // len(COLOURS) % len(_LINES)]}
         for colour, marker, i in looks
     ]
 
 
 def axes_grid(
-    width: float, height: float, rows: int, columns: int, *, sharey: bool = False
+    width: float, height: float, rows: int, columns: int, **shared: bool
 ) -> tuple["Figure", np.ndarray]:
     """Return a figure with a grid of plain axes, [rows, columns].
 
@@ -45,13 +45,13 @@ def axes_grid(
         In inches.
     rows, columns
         Of axes.
-    sharey
-        Whether axes share their vertical scale.
+    shared
+        ``sharex`` and ``sharey``: whether axes share their scales.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharey=sharey)
+    axes = figure.subplots(rows, columns, squeeze=False, **shared)
     for ax in axes.flat:
         ax.set_facecolor("none")
         ax.spines[["top", "right"]].set_visible(False)
@@ -68,16 +68,14 @@ def draw_title(ax: "Axes", text: str) -> None:
     ax.set_title(text, color=INK, fontsize=10, parse_math=False)
 
 
-def draw_legend(figure: "Figure", handles: Mapping[str, Any]) -> None:
+def draw_legend(figure: "Figure", handles: Mapping[str, Any], **style: Any) -> None:
     """Set a legend above all axes; names are drawn as they are, whatever signs they hold."""
-    style = {"frameon": False, "labelcolor": INK, "fontsize": 9}
     placeholders = [str(i) for i in range(len(handles))]
+    # About eighty letters fit beside each other, with their markers.
+    columns = min(5, len(handles), max(1, 80 // (max(map(len, handles), default=0) + 8)))
+    style = {"frameon": False, "labelcolor": INK, "fontsize": 9, "ncols": columns, **style}
     legend = figure.legend(
-        handles=list(handles.values()),
-        labels=placeholders,
-        loc="outside upper center",
-        ncols=min(5, len(handles)),
-        **style,
+        list(handles.values()), placeholders, loc="outside upper center", **style
     )
     for text, name in zip(legend.get_texts(), handles, strict=True):
         text.set(text=name, parse_math=False)  # as a label, a name may be hidden or a formula

@@ -24,7 +24,7 @@ from infosem_jax.perturbation.readers import Columns, read_cells
 from infosem_jax.perturbation.screen import Screen, read_knowledge, read_screen, screen_of_cells
 from infosem_jax.perturbation.splits import Split, draw_splits, read_names, usual_split
 from infosem_jax.perturbation.tables import read_means, read_signed
-from infosem_jax.perturbation.task import Method, Prediction, Problem, Task, make_problem
+from infosem_jax.perturbation.task import Prediction, Problem, Task, make_problem
 
 __all__ = [
     "AdaPertConfig",
@@ -35,7 +35,6 @@ __all__ = [
     "Fitted",
     "HeldOutTest",
     "Knowledge",
-    "Method",
     "Prediction",
     "Problem",
     "Responses",

@@ -12,6 +12,7 @@ from jax import random
 from jaxtyping import Float32, Int
 from scipy import sparse
 
+from infosem_jax._settings import Method
 from infosem_jax.engine.early_stopping import Trained, train
 from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
@@ -38,13 +39,17 @@ from infosem_jax.perturbation.prepare import (
     similar_genes,
     training_data,
 )
-from infosem_jax.perturbation.task import Method, Prediction, Task
+from infosem_jax.perturbation.task import Prediction, Task
 from infosem_jax.perturbation.units import check_same_units
 
 # Epochs between two evaluations on held-out perturbations.
 CHECK_EVERY = 2
 # Perturbations that are predicted at once, so that what is computed on the way stays small.
 AT_ONCE = 256
+QUICK = {
+    "features": 8, "layers": 1, "latent": 4, "hidden": 16, "epochs": 6, "most": 32, "members": 1,
+    "rate": 5e-3,
+}  # fmt: skip
 # Shares of the network's outputs that are tried on top of the neighbours' response.
 ADDED = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 
@@ -276,7 +281,7 @@ def apply_member(network: FittedNetwork, member: int, perturbations: Perturbatio
 
 
 def _variant(about: str, **changes: Any) -> Method:
-    return Method(partial(predict_tasks, config=replace(ADAPERT, **changes)), about, random=True)
+    return Method(predict_tasks, about, replace(ADAPERT, **changes), QUICK)
 
 
 METHODS: dict[str, Method] = {

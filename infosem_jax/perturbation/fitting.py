@@ -113,7 +113,7 @@ def fit(
     FloatingPointError
         If a network diverged.
     """
-    _, settings = configured(config.method, config.settings)
+    settings = configured(config.method, config.settings).settings
     if seeds < 1:
         raise ValueError(f"seeds: expected at least 1, found {seeds}.")
     screen = data if isinstance(data, Screen) else Screen(data, {}, ("",) * len(data.perturbed))
@@ -294,26 +294,12 @@ def parse_lines(fitted: Fitted, line: str | Sequence[str] | None, n: int) -> tup
 
 
 def save(path: Path, fitted: Fitted) -> None:
-    """Write a fit to one file, without pickle, whole or not at all; see `outputs.arrays`.
-
-    Raises
-    ------
-    OSError
-        If writing fails.
-    """
+    """Write a fit to one file, without pickle, see `outputs.arrays.save`."""
     arrays.save(path, KIND, fitted)
 
 
 def load(path: Path) -> Fitted:
-    """Read what `save` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is damaged, was changed, or is something else.
-    """
+    """Read what `save` wrote; ``ValueError`` if it is damaged or something else."""
     types = (
         AdaPertConfig, ControlEncoding, Fitted, FittedNetwork, GraphsTuple, Knowledge, Losses,
         NodeInputs, Responses,

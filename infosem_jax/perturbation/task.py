@@ -1,6 +1,5 @@
 """The task that every method is given: responses to learn from, and perturbations to predict."""
 
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,24 +63,6 @@ class Prediction(NamedTuple):
     up: Float32[np.ndarray, "test genes"]
     sd: Float32[np.ndarray, "test genes"] | None = None
     informed: Bool[np.ndarray, " test"] | None = None
-
-
-class Method(NamedTuple):
-    """A way to predict responses.
-
-    Attributes
-    ----------
-    predict
-        Maps tasks, such as the folds of a split, and a seed to a prediction of each.
-    about
-        What it is, in a sentence.
-    random
-        Whether the seed changes what it gives.
-    """
-
-    predict: Callable[[Sequence[Task], int], list[Prediction]]
-    about: str
-    random: bool = False
 
 
 class Problem(NamedTuple):

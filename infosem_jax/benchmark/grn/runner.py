@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from infosem_jax._settings import choose
 from infosem_jax._typing import Path
 from infosem_jax.benchmark.grn import leaderboard, leaks
 from infosem_jax.benchmark.grn.cells import STORE
@@ -29,7 +30,6 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
-from infosem_jax.benchmark.registry import choose
 from infosem_jax.benchmark.runner import Job, Plan, Result, Tell, check_grid
 from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
@@ -95,13 +95,10 @@ class Grid(NamedTuple):
                 }
                 for each in self.loaded
             },
-            methods={
-                name: {"uses": m.uses, "random": m.random, **m.settings}
-                for name, m in self.methods.items()
-            },
+            methods=self.methods,
+            known=all_methods(),
             jobs=_jobs(self),
             total=sum(_size(self, each) for each in self.loaded),
-            about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
             notes=[*self.notes, *_method_notes(self)],
             make_page=leaderboard.make_page,
             check=partial(_refuse_leaks, self),
