@@ -194,7 +194,7 @@ def selection(arguments) -> list[Figure]:
             problem = make_problem(screen.responses, split, own)
             fitted = fit_networks([problem.task], config)[0]
             truth = problem.truth
-            found_contexts = contexts(fitted, truth.perturbed, truth.line, truth.control)
+            found_contexts = contexts(fitted, truth)
             found = agreement(found_contexts, truth, own.nodes)
             rows.append((truth.name, graph, *(f"{value:.3f}" for value in found.values())))
             figures += [

@@ -138,9 +138,9 @@ def changed(name: str, default: Any, settings: Mapping[str, Any]) -> Any:
 def check(
     settings: Any,
     *,
-    least: Mapping[float, Sequence[str]] = {},
-    above: Mapping[float, Sequence[str]] = {},
-    below: Mapping[float, Sequence[str]] = {},
+    least: Mapping[int, Sequence[str]] = {},
+    above: Mapping[int, Sequence[str]] = {},
+    below: Mapping[int, Sequence[str]] = {},
 ) -> None:
     """Refuse settings out of range, and those that are not among the choices of their type.
 

@@ -29,7 +29,7 @@ from infosem_jax.outputs.page import Page, write_board
 
 _log = logging.getLogger("infosem_jax")
 
-Tell = Callable[[Progress], None]
+OnChunk = Callable[[Progress], None]
 # The cells at a place (its own last, as its file says that all are there), or why there are none.
 Result = list[Any] | Exception
 Prepared = TypeVar("Prepared")
@@ -104,7 +104,7 @@ class Plan(NamedTuple):
     total: int
     notes: Sequence[str]
     make_page: Callable[..., Page]
-    check: Callable[[Tell], None] = lambda tell: None
+    check: Callable[[OnChunk], None] = lambda on_chunk: None
 
 
 @runtime_checkable
@@ -128,7 +128,7 @@ def run_grid(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    on_chunk: Tell = lambda progress: None,
+    on_chunk: OnChunk = lambda progress: None,
 ) -> Outcome:
     """Compute the cells of a grid, and write tables, plots and a report of all that is there.
 

@@ -142,11 +142,11 @@ def _run(
         note(text)
     with progress(100, "%") as update:
 
-        def tell(now: "Progress") -> None:
+        def report(now: "Progress") -> None:
             text = f"{now.done:.0f} of {now.total:.0f} {now.unit}; {now.text}"
             update(100 * now.done / now.total, text)
 
-        found = run_grid(grid, out, resume=resume, overwrite=overwrite, on_chunk=tell)
+        found = run_grid(grid, out, resume=resume, overwrite=overwrite, on_chunk=report)
     for table in runner.headline_tables(found.cells):
         rows = [(name, *texts) for name, texts in table.rows]
         print_table((table.head, *table.columns), rows, table.title)

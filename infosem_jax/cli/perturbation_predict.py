@@ -37,12 +37,10 @@ def predict(
 
         check_file(out, ".h5ad", overwrite=overwrite)
         fitted = load_folder(model)
-        perturbed = system.parse_perturbed(words(perturb))
-        lines = system.parse_lines(fitted, line, len(perturbed))
-        control = system.mean_control(fitted, lines)
-        predicted = system.predict(fitted, perturbed, lines, control)
+        task = system.task_of(fitted, words(perturb), line)
+        predicted = system.predict(fitted, task.perturbed, task.line, task.control)
         record = {"command": "infosem perturbation predict", "model": str(model)}
-        adata = to_anndata(predicted, perturbed, lines, fitted.train.genes, control, record=record)
+        adata = to_anndata(predicted, task, record=record)
         write_h5ad(out, adata)
         unknown = adata.obs_names[~adata.obs["informed"].to_numpy()].tolist()
         if unknown:

@@ -140,8 +140,8 @@ def fit(
     n = seeds if method.random else 1
     members = []
     for i in range(n):
-        tell = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, n)))
-        members.append(_fit_member(data.task, method, key + i, tell))
+        report = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, n)))
+        members.append(_fit_member(data.task, method, key + i, report))
         if on_chunk is not None:
             on_chunk(Progress(i + 1, n, "fits", f"{config.method}, seed {key + i}"))
     fill = data.task.x_train.mean(0, dtype=np.float64) * data.x_scaling.scale

@@ -27,15 +27,15 @@ _LINES = ("-", "--", "-.", ":")
 
 def method_styles(n: int) -> list[dict[str, Any]]:
     """Return styles that differ in more than colour."""
-    looks = zip(cycle(COLOURS), cycle(_MARKERS), range(n), strict=False)
+    styles = zip(cycle(COLOURS), cycle(_MARKERS), range(n), strict=False)
     return [
         {"color": colour, "marker": marker, "ls": _LINES[i // len(COLOURS) % len(_LINES)]}
-        for colour, marker, i in looks
+        for colour, marker, i in styles
     ]
 
 
 def axes_grid(
-    width: float, height: float, rows: int, columns: int, **shared: bool
+    width: float, height: float, rows: int, columns: int, **shared: Any
 ) -> tuple["Figure", np.ndarray]:
     """Return a figure with a grid of plain axes, [rows, columns].
 

@@ -11,11 +11,9 @@ from infosem_jax.perturbation.fitting import (
     fit,
     held_out,
     load,
-    mean_control,
-    parse_lines,
-    parse_perturbed,
     predict,
     save,
+    task_of,
 )
 from infosem_jax.perturbation.guards import from_profiles
 from infosem_jax.perturbation.knowledge import Knowledge, make_knowledge, read_edges, read_text
@@ -54,9 +52,6 @@ __all__ = [
     "load",
     "make_knowledge",
     "make_problem",
-    "mean_control",
-    "parse_lines",
-    "parse_perturbed",
     "predict",
     "predicted_cells",
     "rank_sum",
@@ -73,5 +68,6 @@ __all__ = [
     "signs",
     "stack",
     "summarise",
+    "task_of",
     "usual_split",
 ]

@@ -1,6 +1,6 @@
 """The task that every method is given: responses to learn from, and perturbations to predict."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
@@ -38,6 +38,10 @@ class Task(NamedTuple):
     def genes(self) -> tuple[str, ...]:
         """Genes that respond."""
         return self.train.genes
+
+
+# Perturbations that something is asked of: those of a task, or those that were observed.
+Asked: TypeAlias = Task | Responses
 
 
 class Prediction(NamedTuple):

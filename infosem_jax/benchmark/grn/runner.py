@@ -30,7 +30,7 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
-from infosem_jax.benchmark.runner import Job, Plan, Result, Tell, check_grid
+from infosem_jax.benchmark.runner import Job, OnChunk, Plan, Result, check_grid
 from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.types import Progress
@@ -343,7 +343,7 @@ def _method_notes(grid: Grid) -> list[str]:
     return notes
 
 
-def _refuse_leaks(grid: Grid, tell: Tell) -> None:
+def _refuse_leaks(grid: Grid, on_chunk: OnChunk) -> None:
     found = []
     for name, method in grid.methods.items():
         if grid.check_leaks == "none" or (method.tested and grid.check_leaks != "all"):
@@ -351,7 +351,7 @@ def _refuse_leaks(grid: Grid, tell: Tell) -> None:
         loaded = next((x for x in grid.loaded if not _missing_embeddings(method, x)), None)
         if loaded is None:
             continue
-        tell(Progress(0, 1, "cells", f"checking {name} for leaks"))
+        on_chunk(Progress(0, 1, "cells", f"checking {name} for leaks"))
         leak = leaks.check(method, loaded)
         if leak is not None:
             found.append(f"{name}: {leak.text}")
