@@ -104,7 +104,7 @@ class Objective(NamedTuple):
         return _NETWORKS[self.name].start(self.dim, key, data)
 
     def loss(self, params, key: Array, data: Pool, cells: None, epoch: Array) -> Array:
-        """Return the cost."""
+        """Return the cost, see `engine.types.Objective.loss`."""
         return _NETWORKS[self.name].cost(params, key, data)
 
     def group(self, name: str) -> str:

@@ -98,7 +98,7 @@ class Objective:
         return {"network": self.network.init(key, data.shared.x[:1], deterministic=True)}
 
     def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
-        """Return the mean cost of one value."""
+        """Return the mean cost of one value, see `engine.types.Objective.loss`."""
         x, y = data.shared.x[cells.index], data.shared.y[cells.index]
         network, held_out = params["network"], data.shared.held_out
         inferred = self.network.apply(network, x, held_out, rngs={"dropout": key})
