@@ -288,22 +288,24 @@ def read_settings(path: Path | None, method: str) -> dict[str, Any]:
     return tables.get(method, {})
 
 
-def given(context: typer.Context, **found: Any) -> dict[str, Any]:
-    """Return the command that runs and its options, for the record of its results.
+def record_of(command: str, given: dict[str, Any], **found: Any) -> dict[str, Any]:
+    """Return a command and its options as TOML and JSON can hold them, to record a result.
 
     Parameters
     ----------
-    context
-        Of the command.
+    command
+        Its name.
+    given
+        Its options by name; where results go, and whether they replace others, is left out.
     found
         Values that take the place of those given.
     """
-    values: dict[str, Any] = {"command": " ".join(["infosem", *context.command_path.split()[1:]])}
-    for name in (option.name for option in context.command.params):
-        if name not in (None, "out", "config", "resume", "overwrite"):
-            value = context.params[name]
-            several = isinstance(value, list | tuple)
-            values[name] = list(map(str, value)) if several else "" if value is None else value
+    values: dict[str, Any] = {"command": command}
+    for name, value in given.items():
+        if isinstance(value, list | tuple):
+            values[name] = [str(part) for part in value]
+        elif name not in ("out", "config", "resume", "overwrite"):
+            values[name] = value if isinstance(value, bool | int | float) else str(value or "")
     return values | found
 
 

@@ -10,12 +10,12 @@ import typer
 from infosem_jax.cli._common import (
     check_file,
     check_folder,
-    given,
     named,
     plain_errors,
     print_table,
     progress,
     read_settings,
+    record_of,
     start_devices,
     write_record,
 )
@@ -36,7 +36,6 @@ OneStudy = Annotated[
 
 @embed_app.command()
 def fit(
-    context: typer.Context,
     studies: Annotated[
         list[Path], typer.Argument(help="Expression: h5ad, npz, or folders with expression.npz.")
     ],
@@ -89,6 +88,7 @@ def fit(
     Each study becomes a graph of its co-expressed genes. Names of genes decide which are the same;
     studies of several species need a table of orthologues.
     """
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import embedding
@@ -125,7 +125,7 @@ def fit(
             told = {"config": chosen, "key": key, "on_chunk": lambda p: update(p.done, p.text)}
             fitted = embedding.fit_and_save(saved, graphs, resume=resume, **told)
         metrics = embedding.evaluate(embedding.predict(fitted), graphs, gene_sets)
-        record = given(context)
+        record = record_of("infosem embed fit", given)
         options = {"sets": gene_sets, "plane": plane, "record": record}
         versions, table = software_versions(), {} if own is None else asdict(own)
         with whole_folder(out) as folder:

@@ -9,10 +9,10 @@ from infosem_jax.cli import _expression as options
 from infosem_jax.cli._common import (
     check_file,
     check_folder,
-    given,
     plain_errors,
     progress,
     read_settings,
+    record_of,
     start_devices,
     words,
     write_record,
@@ -34,7 +34,6 @@ MODEL = {
 
 @expression_app.command()
 def fit(
-    context: typer.Context,
     train: options.Train,
     out: options.Out,
     inputs: Annotated[
@@ -69,6 +68,7 @@ def fit(
 
     A fifth of the samples is for the test; the model that is kept is the one that was tested.
     """
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import expression
@@ -109,7 +109,7 @@ def fit(
             )
         prediction = expression.predict(fitted, problem)
         table = expression.trust_table(problem, prediction)
-        record = given(context, split=how.split)
+        record = record_of("infosem expression fit", given, split=how.split)
         versions = software_versions()
         alone = [f"{method} has no random numbers, so that one fit was made."]
         page = fit_page(

@@ -7,9 +7,9 @@ import typer
 from infosem_jax.cli import _expression as options
 from infosem_jax.cli._common import (
     check_folder,
-    given,
     plain_errors,
     print_table,
+    record_of,
     start_devices,
     write_record,
 )
@@ -18,7 +18,6 @@ FILES = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.ht
 
 
 def select(
-    context: typer.Context,
     train: options.Train,
     out: options.Out,
     n: Annotated[int, typer.Option("--n", min=1, help="How many genes can be measured.")],
@@ -39,6 +38,7 @@ def select(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Choose genes to measure, and estimate what to expect of the first n of them."""
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         import pandas as pd
@@ -61,7 +61,7 @@ def select(
         problem = expression.make_problem(data, landmarks, config=config, key=key)
         chosen = compare_with_random(problem.task, n, how, key)
         versions = software_versions()
-        record = given(context, split=config.split)
+        record = record_of("infosem expression select", given, split=config.split)
         page = selection_page(chosen, problem, facts={"Settings": record, "Versions": versions})
         with whole_folder(out) as folder:
             order = {"place": range(1, n + 1), "gene": chosen[0].genes}

@@ -7,11 +7,11 @@ import typer
 
 from infosem_jax.cli._common import (
     check_folder,
-    given,
     named,
     plain_errors,
     progress,
     read_settings,
+    record_of,
     start_devices,
     write_record,
 )
@@ -53,7 +53,6 @@ MostCells = Annotated[
 
 @perturbation_app.command()
 def fit(
-    context: typer.Context,
     data: Annotated[
         Path, typer.Argument(help="Screen: cells (h5ad), means (npz) or signs (CSV, TSV).")
     ],
@@ -98,6 +97,7 @@ def fit(
 
     The model that is kept is the one that was tested.
     """
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import perturbation as system
@@ -132,7 +132,7 @@ def fit(
         test = system.evaluate_held_out(fitted, screen)
         for note in test.notes:
             typer.echo(note, err=True)
-        record = given(context, split=fitted.split)
+        record = record_of("infosem perturbation fit", given, split=fitted.split)
         versions = software_versions()
         with whole_folder(out) as folder:
             write_fit(folder, fitted, test, record, versions)

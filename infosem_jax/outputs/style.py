@@ -3,11 +3,12 @@
 Colours are those of Okabe and Ito, which people with colour blindness can tell apart.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Float
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,3 +80,41 @@ def draw_legend(figure: "Figure", handles: Mapping[str, Any], **style: Any) -> N
     )
     for text, name in zip(legend.get_texts(), handles, strict=True):
         text.set(text=name, parse_math=False)  # as a label, a name may be hidden or a formula
+
+
+def draw_pairs(
+    names: Sequence[str],
+    x: Float[np.ndarray, "names n"],
+    y: Float[np.ndarray, "names n"],
+    sd: Float[np.ndarray, "names n"] | None = None,
+    *,
+    labels: tuple[str, str],
+) -> "Figure":
+    """Draw values against each other, a panel for each name, with the line of equality.
+
+    Parameters
+    ----------
+    names
+        Of the panels.
+    x, y, sd
+        Values, and deviations of ``y`` where they are known.
+    labels
+        What ``x`` and ``y`` are.
+    """
+    columns = min(4, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = axes_grid(0.8 + 2.2 * columns, 0.5 + 2.2 * rows, rows, columns)
+    for i, (ax, name) in enumerate(zip(axes.flat, names, strict=False)):
+        if sd is not None and np.isfinite(sd[i]).all():
+            bars = {"ecolor": GREY, "elinewidth": 0.6, "alpha": 0.5, "fmt": "none"}
+            ax.errorbar(x[i], y[i], yerr=sd[i], **bars)
+        ax.plot(x[i], y[i], "o", ms=3, mew=0, color=ACTIVATES, alpha=0.7)
+        ends = [x[i].min(), x[i].max()]
+        ax.plot(ends, ends, color=INK, lw=0.8, ls=":")
+        ax.locator_params(nbins=4)
+        draw_title(ax, name)
+    for ax in axes.flat[len(names) :]:
+        ax.set_visible(False)
+    figure.supxlabel(labels[0], color=INK, fontsize=10)
+    figure.supylabel(labels[1], color=INK, fontsize=10)
+    return figure

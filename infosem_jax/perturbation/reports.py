@@ -11,6 +11,7 @@ import pandas as pd
 from infosem_jax._typing import Path
 from infosem_jax.outputs.folder import to_json, write_h5ad
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
+from infosem_jax.outputs.style import draw_pairs
 from infosem_jax.perturbation.data import label
 from infosem_jax.perturbation.explanation import Explanation
 from infosem_jax.perturbation.fitting import Fitted, HeldOutTest, load, parse_perturbed, save
@@ -37,6 +38,7 @@ EXPLAINED = {
 HEADLINES = ("pearson_delta", "pearson_reference")
 HEADLINES_OF_SIGNS = ("de_auroc", "direction_auroc", "de_auroc_pooled")
 SHOWN = 4
+CHANGES = "Observed change", "Predicted change"
 READING = {
     "pearson_delta": "Correlation over genes of predicted and observed change.",
     "pearson_reference": "The same, of changes beyond the mean response of the training "
@@ -191,7 +193,8 @@ def _fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str
     if truth.delta is not None:
         top = np.argsort(-np.square(truth.delta).sum(1), kind="stable")[:SHOWN]
         names = [truth.labels[i] for i in top]
-        shown = _figures.changes(names, truth.delta[top], test.predicted.change[top])
+        changes = truth.delta[top], test.predicted.change[top]
+        shown = draw_pairs(names, *changes, labels=CHANGES)
         own = {method: scores.each["pearson_delta"], "mean": mean.each["pearson_delta"]}
         by_size = _figures.by_size(own, scores.n_de, "Pearson of the change")
         sections.append(

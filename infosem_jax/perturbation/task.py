@@ -132,7 +132,6 @@ def flags(task: Task) -> list[str]:
 def from_change(
     change: Float32[np.ndarray, "test genes"],
     task: Task,
-    sd: Float32[np.ndarray, "test genes"] | None = None,
     informed: Bool[np.ndarray, " test"] | None = None,
 ) -> Prediction:
     """Make a prediction of a change alone: the larger, the more likely it is significant.
@@ -143,8 +142,8 @@ def from_change(
         Predicted changes.
     task
         The task.
-    sd, informed
+    informed
         As of `Prediction`.
     """
     change = change.astype(np.float32)
-    return Prediction(change, np.abs(change), change, sd, informed)
+    return Prediction(change, np.abs(change), change, None, informed)

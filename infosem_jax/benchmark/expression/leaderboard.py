@@ -18,6 +18,7 @@ from infosem_jax.benchmark.expression.compare import (
 from infosem_jax.benchmark.table import board, gap_texts, spread_text, summary
 from infosem_jax.expression.methods import CONTROLS
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, seconds
+from infosem_jax.outputs.style import draw_pairs
 
 if TYPE_CHECKING:
     from infosem_jax.expression._figures import Curve
@@ -284,11 +285,7 @@ def _all_metrics(rows: pd.DataFrame, genes: str, order: Sequence[str]) -> Table:
 
 
 def _observed(cell: Cell) -> Picture:
-    from infosem_jax.expression import _figures
-
-    shown = [
-        _figures.Shown(gene, cell.observed[:, i], cell.inferred[:, i], cell.sd[:, i])
-        for i, gene in enumerate(cell.shown)
-    ]
+    values = cell.observed.T, cell.inferred.T, cell.sd.T
+    labels = "Observed (units of the data)", "Inferred (units of the data)"
     caption = f"{', '.join(cell.shown)}: genes of middle to large variance; bars are stated sd."
-    return Picture(_figures.observed(shown, "units of the data"), caption, wide=True)
+    return Picture(draw_pairs(cell.shown, *values, labels=labels), caption, wide=True)

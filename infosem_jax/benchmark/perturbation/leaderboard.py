@@ -10,7 +10,9 @@ from infosem_jax.benchmark.perturbation.cells import STORE, Cell
 from infosem_jax.benchmark.perturbation.compare import Group, against_best, by_method, headlines
 from infosem_jax.benchmark.table import board, gap_texts, spread_text, summary
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, seconds
+from infosem_jax.outputs.style import draw_pairs
 from infosem_jax.perturbation.methods import CONTROLS
+from infosem_jax.perturbation.reports import CHANGES
 
 RULES = {
     "Truth": (
@@ -146,7 +148,7 @@ def _shown(
         f"{group.title}: perturbations one by one",
         pictures=[
             Picture(
-                _figures.changes(cell.shown, cell.observed, cell.predicted),
+                draw_pairs(cell.shown, cell.observed, cell.predicted, labels=CHANGES),
                 f"The largest responses, as {cell.at.method} predicts them.",
                 wide=True,
             ),
