@@ -189,9 +189,9 @@ def test_settings_out_of_range_are_refused():
     for settings, message in (
         ({"hidden": ()}, "one to three hidden layers"),
         ({"hidden": (3, 3, 3, 3)}, "one to three hidden layers"),
-        ({"dropout": 1.0}, "dropout from 0"),
-        ({"epochs": 0}, "epochs and patience"),
-        ({"learning_rate": 0.0}, "learning rate above 0"),
+        ({"dropout": 1.0}, "dropout: expected a number below 1"),
+        ({"epochs": 0}, "epochs: expected at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate: expected a number above 0"),
     ):
         with pytest.raises(ValueError, match=message):
             MLPConfig(**settings)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
-from infosem_jax._settings import check, choose
+from infosem_jax._settings import check
 from infosem_jax.embedding import coexpression
 from infosem_jax.embedding.coexpression import KINDS
 from infosem_jax.embedding.genes import choose_genes, features
@@ -47,7 +47,8 @@ class GraphSettings:
     neighbours: int = 15
 
     def __post_init__(self):
-        choose("kind of edges", [self.edges], dict.fromkeys(KINDS))
+        if self.edges not in KINDS:
+            raise ValueError(f"edges: expected one of {', '.join(KINDS)}, found {self.edges!r}.")
         check(
             self,
             least={20: ["genes"], 1: ["neighbours"]},
