@@ -33,7 +33,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
 
 from infosem_jax.grn.exact.hyper import standardised
-from infosem_jax.grn.exact.posterior import NOISE, Spectrum, posterior
+from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
 from infosem_jax.grn.exact.priors import Normals
 
 # Effects beyond so many standard deviations are told from noise, and show the sign of edges.
@@ -166,18 +166,17 @@ def evidence(basis: Spectrum, reported: Int[Array, " regulators"], *, cells: flo
         Number of independent cells that all cells count as, where effects are held to half of a
         target's variance: their scale is ``sqrt(cells / (n rows))``.
     """
-    n, rows = basis.cells, len(basis.values)
-    variance = cells / (n * rows)
-    found = posterior(basis, jnp.sqrt(variance))
+    n = basis.cells
+    variance = cells / (n * basis.n_rows)
+    found = posterior(basis, jnp.sqrt(variance), rows=reported)
     residual = 2 * found.rate - NOISE
-    weight, unit = found.mean[reported], found.unit_variance[reported]
+    weight, unit = found.mean, found.unit_variance
     pairs = candidates(basis, reported)
     x = weight / jnp.sqrt(jnp.where(pairs, weight**2 + unit * (residual + 1 / variance), 1.0))
-    inverse = variance / (1 + variance * n * basis.values)
-    own, left = ((basis.vectors[reported] ** 2) @ v for v in (inverse, inverse**2 / variance))
-    chance = (1 - left / own)[:, None] * (residual / n / (residual + 1 / variance))
+    left = chance(basis, jnp.sqrt(variance), reported)[:, None]
+    left = left * (residual / n / (residual + 1 / variance))
     total = _mean((x - _mean(x, pairs)) ** 2, pairs)
-    reliability = jnp.clip(1 - _mean(chance, pairs) / total, 0.01, 1.0)
+    reliability = jnp.clip(1 - _mean(left, pairs) / total, 0.01, 1.0)
     z = (x - jnp.nanmedian(jnp.where(pairs, x, jnp.nan))) / jnp.sqrt(total)
     up, down = (((sign * z > TAIL) & pairs).sum() for sign in (1, -1))
     return Evidence(jnp.sqrt(reliability) * z, reliability, (up + 1) / (up + down + 2))
@@ -253,6 +252,7 @@ def _regression(x: Array, told: Array, pairs: Array, information: Array) -> Stre
     return Strength(jnp.maximum(shrunk, 0.0) * trust, trust)
 
 
+@jax.jit
 def existence(
     base: Float[Array, "regulators genes"] | Float[Array, ""],
     told: Float[Array, "regulators genes"],
@@ -273,6 +273,7 @@ def existence(
     return base + jnp.where(pairs, told - centre, 0.0)
 
 
+@jax.jit
 def log_odds(
     found: Evidence,
     prior: Float[Array, "regulators genes"],
@@ -295,6 +296,7 @@ def log_odds(
     return prior + jnp.logaddexp(up, down) - found.reliability / 2
 
 
+@jax.jit
 def candidates(
     basis: Spectrum, reported: Int[Array, " regulators"]
 ) -> Bool[Array, "regulators genes"]:
