@@ -358,7 +358,7 @@ class _Network(NamedTuple):
 
 
 def _gene_vectors(params: Any, data: Data) -> Array:
-    return params["genes"]
+    return jnp.asarray(params["genes"])
 
 
 _NETWORKS = {
