@@ -109,6 +109,10 @@ def fit(
         settings = system.Config(method, split, read_settings(config, method))
         configured(method, settings.settings)
         graphs = dict(named(graph, "--graph"))
+        if missing := [file for file in graphs.values() if not Path(file).is_file()]:
+            raise ValueError(f"--graph: {missing[0]}: no such file.")
+        if len(graphs) < len(graph or ()):
+            raise ValueError(f"--graph: expected each name once, found {', '.join(graph or ())}.")
         screen = system.read_screen(
             data,
             columns=system.Columns(perturbation, line_column, batch_column, control, separator),
