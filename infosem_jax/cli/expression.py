@@ -17,6 +17,7 @@ from infosem_jax.cli._common import (
     words,
     write_record,
 )
+from infosem_jax.cli._inputs import Layer
 from infosem_jax.cli.expression_select import select
 
 expression_app = typer.Typer(
@@ -60,6 +61,7 @@ def fit(
     show: Annotated[str, typer.Option(help="Genes to plot, with commas between.")] = "",
     gene_table: options.GeneTable = None,
     names: options.Names = None,
+    layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
     overwrite: options.Overwrite = False,
@@ -81,7 +83,7 @@ def fit(
         check_folder(out, MODEL, overwrite=overwrite)
         settings = read_settings(config, method)
         random = configured(method, settings).random
-        data = options.read_pair(train, truth, names, orientation, gene_table, log_counts)
+        data = options.read_pair(train, truth, names, layer, orientation, gene_table, log_counts)
         measured, landmarks = options.read_inputs(inputs, train, gene_table)
         how = expression.Config(
             method=method,
@@ -144,6 +146,7 @@ def predict(
     ] = False,
     gene_table: options.GeneTable = None,
     names: options.Names = None,
+    layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
     overwrite: Annotated[
@@ -166,8 +169,10 @@ def predict(
         if not (model / "model.npz").is_file():
             raise ValueError(f"{model}: expected a folder of infosem expression fit.")
         fitted = expression.load(model / "model.npz")
-        samples = options.read(new, names, orientation, gene_table, log_counts)
-        trust = pd.read_csv(model / "genes.csv")
+        samples = options.read(new, names, layer, orientation, gene_table, log_counts)
+        for note in samples.notes:
+            typer.echo(note, err=True)
+        trust = pd.read_csv(model / "genes.csv", converters={"gene": str})
         adata = expression.complete(fitted, samples, trust, impute=impute)
         write_h5ad(out, adata)
         imputed = adata.uns["infosem_expression"]["imputed_inputs"]
