@@ -12,6 +12,7 @@ import perturbed as made
 import pytest
 from typer.testing import CliRunner
 
+from infosem_jax._settings import Method
 from infosem_jax.benchmark.perturbation.cells import STORE
 from infosem_jax.benchmark.perturbation.compare import against_best, resampled
 from infosem_jax.benchmark.perturbation.runner import Grid
@@ -20,7 +21,6 @@ from infosem_jax.benchmark.table import difference
 from infosem_jax.cli.app import app
 from infosem_jax.perturbation.methods import methods
 from infosem_jax.perturbation.screen import Screen, read_screen
-from infosem_jax.perturbation.task import Method
 
 TINY = """[adapert]
 features = 4
