@@ -20,7 +20,7 @@ from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import to_host
 from infosem_jax.engine.types import Fits, Progress, Resident
 from infosem_jax.grn import exact, nuts, prepare
-from infosem_jax.grn.config import Config
+from infosem_jax.grn.config import Config, recorded
 from infosem_jax.grn.exact import grid as exact_grid
 from infosem_jax.grn.objective import FitIndex, rates, weights
 from infosem_jax.grn.prepare import Group, Job
@@ -423,7 +423,8 @@ def _identity(group: Group, seeds: int, key: Key, layout: Layout) -> dict[str, A
 
     members = {
         "/".join(member.job): {
-            "config": asdict(member.config),
+            "config": asdict(recorded(member.config)),
+            "optimiser": fingerprint(member.config.optimiser),
             "data": (
                 member.data.fingerprint
                 if isinstance(member.data, Stream)

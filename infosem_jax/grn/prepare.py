@@ -14,7 +14,7 @@ import pandas as pd
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.stream import Stream, held_out_cells, n_cells
 from infosem_jax.engine.types import Schedule
-from infosem_jax.grn import nuts
+from infosem_jax.grn import exact, nuts
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import FitData, FitIndex, InfoSEM, objective, schedule, weights
@@ -87,7 +87,9 @@ class Group:
         return self.members[0].config.epochs
 
 
-def context(data: Dataset | Stream, config: Config, site: str = "effect") -> GeneContext:
+def context(
+    data: Dataset | Stream, config: Config | exact.Config, site: str = "effect"
+) -> GeneContext:
     """Return what priors see of the data: names in sorted order, and which genes have rows.
 
     Parameters
@@ -203,7 +205,7 @@ def fit_data(group: Group) -> tuple[FitData, list[FitIndex]]:
         if isinstance(data, Stream):
             raise TypeError("Expected a data set in memory, found a stream.")
         if id(data) not in sheets:
-            sheets[id(data)] = _sheet(data, config)
+            sheets[id(data)] = sheet(data, config)
         held_out = _schedule(data, config).held_out
         which = list(sheets).index(id(data))
         indices.append(
@@ -324,7 +326,8 @@ def _by_steps(alike: list[tuple[Member, Schedule]]) -> list[list[tuple[Member, S
     return runs
 
 
-def _sheet(data: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def sheet(data: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Return expression at scale and which entries were measured, genes and cells by name."""
     if data.normalisation == "none":
         data = normalise(data, config.normalisation, clip=config.clip)
     sorted_cells = np.ix_(np.argsort(np.asarray(data.cells)), np.argsort(np.asarray(data.genes)))

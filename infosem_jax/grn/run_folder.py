@@ -169,7 +169,7 @@ def write_run(
             "cells": n_cells(data),
             "genes": len(data.genes),
             "candidate regulators": len(data.regulators),
-            "genes with a row in W": len(fitted.rows),
+            "genes that act" if is_exact else "genes with a row in W": _rows(fitted),
             "normalisation": fitted.config.normalisation,
             **({"engine": "exact"} if is_exact else {"seeds": len(fitted.diverged)}),
             "seconds": round(fitted.seconds),
@@ -196,6 +196,14 @@ def write_run(
     )
     write_report(folder / "report.html", report)
     return result
+
+
+def _rows(fitted: Fit | exact.Fit) -> str | int:
+    """Say which genes act in the model."""
+    if isinstance(fitted, Fit):
+        return len(fitted.rows)
+    which = "all" if fitted.config.rows == "all" else "the candidate regulators"
+    return f"{len(fitted.rows)} ({which})"
 
 
 def _sound_prior_mean(fitted: Fit) -> np.ndarray:
