@@ -29,11 +29,12 @@ class Config:
     noise
         Cells that the prior of a target's unexplained variance, around 1, is worth.
     edges
-        Share of pairs that are edges before anything is known of them, where no edge prior says so.
+        Share of pairs that are edges before anything is known of them, where no edge prior says so;
+        None learns it, as the share of pairs that stand out, which leaves out edges too weak to.
     score_cells
         Number of independent cells that all cells count as in partial correlations, which the score
-        is made of. It and ``edges`` were chosen on the transcription factors of BEELINE's mHSC-E,
-        DREAM4, SERGIO and simulated data.
+        is made of. It was chosen on the transcription factors of BEELINE's mHSC-E, DREAM4, SERGIO
+        and simulated data.
     hyper
         ``map`` takes the most probable hyper-parameters, ``nuts`` averages over draws of them.
     steps, rate
@@ -52,7 +53,7 @@ class Config:
     r2: float | None = None
     cells: float | None = None
     noise: float = 1.0
-    edges: float = 0.1
+    edges: float | None = None
     score_cells: float = 20.0
     hyper: Hyper = "map"
     steps: int = 60

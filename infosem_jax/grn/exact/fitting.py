@@ -50,8 +50,8 @@ class Fit(NamedTuple):
     log_evidence
         Of each target, in nats, [genes]; its sum over targets compares priors on the same data.
     learned
-        What was learned: ``r2``, ``slope``, ``reliability``, ``activating``, ``trust``, and the
-        parameters of the prior.
+        What was learned: ``r2``, ``slope``, ``reliability``, ``edges``, ``activating``,
+        ``strength``, ``trust``, and the parameters of the prior.
     losses
         Minus the log density of the hyper-parameters at each step, [steps].
     seconds
@@ -134,9 +134,10 @@ def fit(
     solved = solve(summed, basis, rows, bound, config, random.key(key))
     tell(2, "scoring edges")
     known = jnp.asarray(reported)
-    base = prior_odds(edge, context, config.edges, random.key(key))[known]
+    base = prior_odds(edge, context, config.edges, random.key(key))
+    base = None if base is None else base[known]
     told = None if solved.told is None else Normals(*(part[known] for part in solved.told))
-    settings = {"edges": config.edges, "cells": config.score_cells, "sign": directed(effect)}
+    settings = {"cells": config.score_cells, "sign": directed(effect)}
     ranked = score.score(basis, known, base, told, **settings)
     tell(3, "done")
     effects = {

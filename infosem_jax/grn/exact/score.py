@@ -2,24 +2,29 @@
 
 Rankings of edges want far more shrinkage than estimates of effects do, since effects of one
 regulator are easily given to another that goes with it. So the data speak through the partial
-correlation ``x_ij`` of the closed-form posterior in which all cells count as few independent ones.
-Its variance over pairs, less what so many cells leave to chance, is that of true effects; their
-ratio ``reliability = true / all`` says how far x can be trusted. An edge moves the effect by one
-standard deviation of true effects, up (a share ``activating``) or down, so that with
-``y = sqrt(reliability) (x - median) / sd(x)``
+correlation ``x_ij`` of the closed-form posterior in which all cells count as few independent ones,
+as deviation ``z = (x - median) / sd(x)`` from those of other pairs.
+
+Which deviations stand out is learned by a mixture of three groups (Efron's two groups, with edges
+that activate and edges that repress), fitted by expectation maximisation:
+
+    z | no edge    ~  Normal(centre, spread^2)
+    z | activating ~  Normal(centre + shift, spread^2)
+    z | repressing ~  Normal(centre - shift, spread^2)
+
+with a share ``edges`` of the pairs in the latter two, and a share ``activating`` of these in the
+first of them. What a prior says of a pair, ``c_ij`` with mean square 1, multiplies the odds of an
+edge by ``exp(strength c_ij)``: a logistic regression of the groups, fitted with them, on partial
+correlations that are shrunk less, since genes that are regulated alike have like texts and go
+together though none regulates another. The strength is shrunk by its standard error and by the
+probability ``trust`` that it is not zero, so that texts count as far as expression bears them out,
+and texts of other genes for nothing.
+
+Groups are too clear-cut for the ranking itself: a strong correlation is more often due to something
+else than a clear-cut group would have it. With ``reliability``, the share of the variance of x that
+is not due to the number of cells, and ``y = sqrt(reliability) z``,
 
     log BF = log(activating exp(y) + (1 - activating) exp(-y)) - reliability / 2
-
-What a prior says of a pair, ``c_ij`` with mean square 1, is an addition ``strength c_ij`` to the
-log-odds, and expression teaches its strength twice. Effects come from a share ``edges`` of the
-pairs, so that ``E[y c] = strength edges reliability (2 activating - 1)``. And the pairs that stand
-out are examples: in a mixture of two groups, where edges stand out by `SHIFT` standard deviations
-either way and have responsibilities g, a step of Newton's method for the logistic regression of g
-on c is ``strength = sum(g c) / sum(g^2)``. Each is shrunk by its standard error and by the
-probability ``trust`` that it is not zero, and the smaller counts: genes that are regulated alike
-have like texts and like expression though none regulates another, which the first takes for edges;
-and with few cells the second has few examples. Texts thus count as far as the expression bears
-them out, expression as far as its cells allow, and texts of other genes nothing.
 """
 
 from functools import partial
@@ -36,17 +41,17 @@ from infosem_jax.grn.exact.hyper import standardised
 from infosem_jax.grn.exact.posterior import NOISE, Spectrum, posterior
 from infosem_jax.grn.exact.priors import Normals
 
-# Effects beyond so many standard deviations are told from noise, and show the sign of edges.
-TAIL = 3.0
-# Standard deviations by which the pairs stand out that priors are held against.
-SHIFT = 2.0
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 1.0
-SWEEPS = 40
-# Variance of a strength that cannot vary, such as that of a prior that is the same everywhere.
+# By how much more independent cells count where the strength of a prior is learned.
+DIRECT = 2.5
+SWEEPS = 150
+# Spreads that groups are apart at least; closer ones cannot be told from each other.
+CLOSEST = 2.0
+# Groups are fitted to counts of pairs in bins, so many in a unit and so many on either side.
+FINENESS, BINS = 8, 64
+# Least variance and counts, which keep divisions finite.
 TINY = 1e-12
-# Least factor by which a prior lowers the odds of an edge.
-LEAST = 0.05
 
 
 class Evidence(NamedTuple):
@@ -54,17 +59,47 @@ class Evidence(NamedTuple):
 
     Attributes
     ----------
-    effect
-        Expected effect in units of the standard deviation of true effects, [regulators, genes].
+    deviation
+        Partial correlation, less the median, in standard deviations, [regulators, genes].
     reliability
         Share of the variance of partial correlations that is not due to chance.
-    activating
-        Share of edges with a positive effect.
     """
 
-    effect: Float[Array, "regulators genes"]
+    deviation: Float[Array, "regulators genes"]
     reliability: Float[Array, ""]
-    activating: Float[Array, ""]
+
+
+class Groups(NamedTuple):
+    """Pairs without an edge, with activation and with repression.
+
+    Attributes
+    ----------
+    activation, repression
+        Log-odds of either group against pairs without an edge, where the prior says nothing.
+    strength
+        What is added to them for each unit of what the prior says.
+    centre, spread
+        Mean and standard deviation of the deviations of pairs without an edge.
+    shift
+        By how much those of the others are off, up or down.
+    """
+
+    activation: Float[Array, ""]
+    repression: Float[Array, ""]
+    strength: Float[Array, ""]
+    centre: Float[Array, ""]
+    spread: Float[Array, ""]
+    shift: Float[Array, ""]
+
+    @property
+    def edges(self) -> Float[Array, ""]:
+        """Share of pairs with an edge."""
+        return jax.nn.sigmoid(jnp.logaddexp(self.activation, self.repression))
+
+    @property
+    def activating(self) -> Float[Array, ""]:
+        """Share of edges that activate."""
+        return jax.nn.sigmoid(self.activation - self.repression)
 
 
 class Strength(NamedTuple):
@@ -92,7 +127,7 @@ class Scored(NamedTuple):
     probability
         The same as a probability, [regulators, genes]; 0 from a gene to itself.
     learned
-        ``reliability``, ``activating`` and, with a prior, ``strength`` and ``trust``.
+        ``reliability``, ``edges``, ``activating`` and, with a prior, ``strength`` and ``trust``.
     """
 
     score: Float[Array, "regulators genes"]
@@ -103,10 +138,9 @@ class Scored(NamedTuple):
 def score(
     basis: Spectrum,
     reported: Int[Array, " regulators"],
-    base: Float[Array, "regulators genes"],
+    base: Float[Array, "regulators genes"] | None,
     told: Normals | None,
     *,
-    edges: float,
     cells: float,
     sign: bool,
 ) -> Scored:
@@ -119,11 +153,10 @@ def score(
     reported
         Which rows are candidate regulators.
     base
-        Log-odds of edges before the expression and the prior of the effects.
+        Log-odds of edges before the expression and the prior of the effects; None takes the share
+        of pairs that stand out.
     told
         What the prior of the effects says; None for nothing.
-    edges
-        Share of the pairs that are edges.
     cells
         See `evidence`.
     sign
@@ -131,24 +164,28 @@ def score(
     """
     found = evidence(basis, reported, cells=cells)
     pairs = candidates(basis, reported)
-    learned = {"reliability": found.reliability, "activating": found.activating}
-    direction = jnp.zeros(())
+    plain = groups(found.deviation, jnp.zeros_like(found.deviation), pairs)
+    learned = {
+        "reliability": found.reliability,
+        "edges": plain.edges,
+        "activating": plain.activating,
+    }
+    base = jnp.log(plain.edges) - jnp.log1p(-plain.edges) if base is None else base
+    up = down = jnp.zeros_like(found.deviation)
     if told is not None:
+        direct = evidence(basis, reported, cells=DIRECT * cells).deviation
         mean = standardised(told.mean / told.scale, pairs)
-        wide = jnp.log(told.scale)
-        wide = standardised(wide - _mean(wide, pairs), pairs)
         if bool((mean != 0).any()):
-            borne = strength(found, mean, pairs, edges=edges, sign=sign)
+            borne = strength(direct, mean, pairs, sign=sign)
             learned |= {"strength": borne.value, "trust": borne.trust}
-            if sign:
-                direction = borne.value * mean
-            else:
-                base = existence(base, borne.value * mean, pairs)
+            up, down = borne.value * mean, (-1 if sign else 1) * borne.value * mean
         if not bool(jnp.allclose(told.scale, told.scale[0, 0], rtol=1e-5)):
-            borne = strength(found, wide, pairs, edges=edges, sign=False)
+            wide = jnp.log(told.scale)
+            wide = standardised(wide - _mean(wide, pairs), pairs)
+            borne = strength(direct, wide, pairs)
             learned |= {"strength_of_scale": borne.value, "trust_in_scale": borne.trust}
-            base = base + jnp.log(jnp.maximum(1 + borne.value * wide, LEAST))
-    odds = log_odds(found, base, direction)
+            up, down = up + borne.value * wide, down + borne.value * wide
+    odds = log_odds(found, base, pairs, plain.activating, up, down)
     return Scored(odds, jnp.where(pairs, jax.nn.sigmoid(odds), 0.0), learned)
 
 
@@ -177,69 +214,93 @@ def evidence(basis: Spectrum, reported: Int[Array, " regulators"], *, cells: flo
     own, left = ((basis.vectors[reported] ** 2) @ v for v in (inverse, inverse**2 / variance))
     chance = (1 - left / own)[:, None] * (residual / n / (residual + 1 / variance))
     total = _mean((x - _mean(x, pairs)) ** 2, pairs)
+    middle = jnp.nanmedian(jnp.where(pairs, x, jnp.nan))
     reliability = jnp.clip(1 - _mean(chance, pairs) / total, 0.01, 1.0)
-    z = (x - jnp.nanmedian(jnp.where(pairs, x, jnp.nan))) / jnp.sqrt(total)
-    up, down = (((sign * z > TAIL) & pairs).sum() for sign in (1, -1))
-    return Evidence(jnp.sqrt(reliability) * z, reliability, (up + 1) / (up + down + 2))
+    return Evidence((x - middle) / jnp.sqrt(total), reliability)
+
+
+@partial(jax.jit, static_argnames="sign")
+def groups(
+    deviation: Float[Array, "regulators genes"],
+    told: Float[Array, "regulators genes"],
+    pairs: Bool[Array, "regulators genes"],
+    *,
+    sign: bool = False,
+) -> Groups:
+    """Fit the mixture by expectation maximisation.
+
+    Parameters
+    ----------
+    deviation
+        What the expression says of each pair.
+    told
+        What the prior says, mean square 1 over the pairs, or zeros.
+    pairs
+        Which pairs there are.
+    sign
+        Whether it speaks of activation against repression, or of edges against other pairs.
+    """
+    z, c, counts = _binned(deviation, told, pairs)
+    toward = -c if sign else c
+    n = counts.sum()
+
+    def sweep(_, at: Groups) -> Groups:
+        # Shares of either group before and after a deviation is seen.
+        odds_up, odds_down = at.activation + at.strength * c, at.repression + at.strength * toward
+        prior_up, prior_down = _shares(odds_up, odds_down)
+        up, down = _memberships(at, z, odds_up, odds_down)
+        both = (counts * (up + down)).sum()
+        shift = (counts * (up - down) * (z - at.centre)).sum() / jnp.maximum(both, TINY)
+        centre = (counts * (z - (up - down) * shift)).sum() / n
+        off = z - centre
+        square = (1 - up - down) * off**2 + up * (off - shift) ** 2 + down * (off + shift) ** 2
+        spread = jnp.sqrt((counts * square).sum() / n)
+        slope = (counts * ((up - prior_up) * c + (down - prior_down) * toward)).sum()
+        curvature = (counts * (prior_up + prior_down) * c**2).sum()
+
+        def raised(log_odds, after, before):
+            # Iterative scaling; one pair in either group keeps its odds finite.
+            found, expected = ((counts * share).sum() + 1 for share in (after, before))
+            return log_odds + jnp.log(found / expected)
+
+        return Groups(
+            activation=raised(at.activation, up, prior_up),
+            repression=raised(at.repression, down, prior_down),
+            strength=at.strength + slope / jnp.maximum(curvature, 1.0),
+            centre=centre,
+            spread=spread,
+            shift=jnp.maximum(shift, CLOSEST * spread),
+        )
+
+    start = Groups(*map(jnp.asarray, (-4.6, -4.6, 0.0, 0.0, 0.95, 3.0)))
+    return lax.fori_loop(0, SWEEPS, sweep, start)
 
 
 @partial(jax.jit, static_argnames="sign")
 def strength(
-    found: Evidence,
+    deviation: Float[Array, "regulators genes"],
     told: Float[Array, "regulators genes"],
     pairs: Bool[Array, "regulators genes"],
     *,
-    edges: Float[Array, ""] | float,
-    sign: bool,
+    sign: bool = False,
 ) -> Strength:
-    """Learn how much what a prior says adds to the log-odds, from pairs that stand out.
+    """Learn how much what a prior says adds to the log-odds, and how sure that is.
 
-    The sum over pairs is compared to those of genes that are given what the prior says of others:
-    its variance over such dealings is known (`_variance_of_dealings`), and does not count pairs
-    that share a gene as independent.
+    The standard error is that of genes that are given what the prior says of others, whose
+    variance is known (`_variance_of_dealings`); pairs that share a gene are not independent.
 
     Parameters
     ----------
-    found
-        What the expression says.
-    told
-        What the prior says, mean square 1 over the pairs.
-    pairs
-        Which pairs there are.
-    edges
-        Share of edges among them.
-    sign
-        Whether it speaks of activation against repression, or of edges against other pairs.
+    deviation, told, pairs, sign
+        As in `groups`.
     """
-    z = found.effect / jnp.sqrt(found.reliability)
-    up = jnp.log(found.activating) + SHIFT * z - SHIFT**2 / 2
-    down = jnp.log1p(-found.activating) - SHIFT * z - SHIFT**2 / 2
-
-    def responsibilities(share):
-        return jax.nn.sigmoid(jnp.log(share) - jnp.log1p(-share) + jnp.logaddexp(up, down))
-
-    def sweep(_, share):
-        return jnp.clip(_mean(responsibilities(share), pairs), 1e-6, 0.5)
-
-    g = responsibilities(lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(0.02)))
-    examples = jnp.where(pairs, g**2, 0.0).sum()
-    lean = 1.0 if sign else jnp.maximum(jnp.abs(2 * found.activating - 1), 0.01)
-    toward = 1.0 if sign else jnp.where(found.activating < 0.5, -1.0, 1.0)
-    expected = edges * pairs.sum() * found.reliability * lean
-    strongest = _regression(g * jnp.tanh((up - down) / 2) if sign else g, told, pairs, examples)
-    everywhere = _regression(toward * found.effect, told, pairs, expected)
-    return Strength(
-        jnp.minimum(strongest.value, everywhere.value),
-        jnp.minimum(strongest.trust, everywhere.trust),
-    )
-
-
-def _regression(x: Array, told: Array, pairs: Array, information: Array) -> Strength:
-    """Regress what the expression says on what the prior says, and shrink the slope."""
+    plain = groups(deviation, jnp.zeros_like(told), pairs)
+    up, down = _memberships(plain, deviation, plain.activation, plain.repression)
+    x = up - down if sign else up + down
     x = jnp.where(pairs, x - _mean(x, pairs), 0.0)
     c = jnp.where(pairs, told - _mean(told, pairs), 0.0)
-    raw = (x * c).sum() / information
-    chance = jnp.maximum(_variance_of_dealings(x, c, pairs) / information**2, TINY)
+    chance = _variance_of_dealings(x, c, pairs) / jnp.maximum((x**2).sum(), TINY) ** 2
+    raw = groups(deviation, c, pairs, sign=sign).strength
     wide = chance + STRENGTH_SCALE**2
     shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(chance / wide) * STRENGTH_SCALE
     # A prior that goes against the expression says nothing: its strength is not negative.
@@ -253,30 +314,13 @@ def _regression(x: Array, told: Array, pairs: Array, information: Array) -> Stre
     return Strength(jnp.maximum(shrunk, 0.0) * trust, trust)
 
 
-def existence(
-    base: Float[Array, "regulators genes"] | Float[Array, ""],
-    told: Float[Array, "regulators genes"],
-    pairs: Bool[Array, "regulators genes"],
-) -> Float[Array, "regulators genes"]:
-    """Return prior log-odds of edges, shifted by what is told of each pair.
-
-    Parameters
-    ----------
-    base
-        Log-odds without it; the mean of the odds over pairs stays what it is.
-    told
-        What is added to each pair, up to a constant.
-    pairs
-        Which pairs there are.
-    """
-    centre = logsumexp(jnp.where(pairs, told, -jnp.inf)) - jnp.log(pairs.sum())
-    return base + jnp.where(pairs, told - centre, 0.0)
-
-
 def log_odds(
     found: Evidence,
-    prior: Float[Array, "regulators genes"],
-    direction: Float[Array, "regulators genes"] | Float[Array, ""],
+    base: Float[Array, "regulators genes"] | Float[Array, ""],
+    pairs: Bool[Array, "regulators genes"],
+    activating: Float[Array, ""],
+    up: Float[Array, "regulators genes"],
+    down: Float[Array, "regulators genes"],
 ) -> Float[Array, "regulators genes"]:
     """Add the log Bayes factor of the expression to the log-odds of the prior.
 
@@ -284,15 +328,21 @@ def log_odds(
     ----------
     found
         What the expression says.
-    prior
-        Log-odds that there is an edge, before the expression.
-    direction
-        Odds of activation (positive) or repression (negative) that the prior adds to those of
-        either, as multiples of the odds of an edge.
+    base
+        Log-odds that there is an edge, whatever the prior of the effects says.
+    pairs
+        Which pairs there are.
+    activating
+        Share of edges with a positive effect.
+    up, down
+        What the prior of the effects adds to the log-odds of activation and of repression; the
+        mean of the odds over pairs stays what it is.
     """
-    up = jnp.log(found.activating + jnp.maximum(direction, 0.0)) + found.effect
-    down = jnp.log(1 - found.activating + jnp.maximum(-direction, 0.0)) - found.effect
-    return prior + jnp.logaddexp(up, down) - found.reliability / 2
+    up, down = jnp.log(activating) + up, jnp.log1p(-activating) + down
+    told = jnp.where(pairs, jnp.logaddexp(up, down), -jnp.inf)
+    y = jnp.sqrt(found.reliability) * found.deviation
+    likelihood = jnp.logaddexp(up + y, down - y) - found.reliability / 2
+    return base + likelihood - (logsumexp(told) - jnp.log(pairs.sum()))
 
 
 def candidates(
@@ -304,6 +354,34 @@ def candidates(
 
 def _mean(values: Array, pairs: Array) -> Array:
     return jnp.where(pairs, values, 0.0).sum() / pairs.sum()
+
+
+def _memberships(at: Groups, z: Array, odds_up: Array, odds_down: Array) -> tuple[Array, Array]:
+    """Probability that a pair belongs to either group, given its deviation."""
+    off, shift = (z - at.centre) / at.spread, at.shift / at.spread
+    up, down = shift * off - shift**2 / 2, -shift * off - shift**2 / 2
+    return _shares(odds_up + up, odds_down + down)
+
+
+def _shares(odds_up: Array, odds_down: Array) -> tuple[Array, Array]:
+    either = jnp.logaddexp(odds_up, odds_down)
+    edge = jax.nn.sigmoid(either)
+    return edge * jnp.exp(odds_up - either), edge * jnp.exp(odds_down - either)
+
+
+def _binned(z: Array, c: Array, pairs: Array) -> tuple[Array, Array, Array]:
+    """Count pairs in bins of z and c, and return the means of the bins with their counts."""
+    place = [
+        (jnp.clip(jnp.round(FINENESS * part), -BINS, BINS) + BINS).astype(int) for part in (z, c)
+    ]
+    side = 2 * BINS + 1
+    at = (place[0] * side + place[1]).ravel()
+    counts, z_sum, c_sum = (
+        jnp.zeros(side**2).at[at].add(jnp.where(pairs, part, 0.0).ravel())
+        for part in (jnp.ones_like(z), z, c)
+    )
+    size = jnp.maximum(counts, 1.0)
+    return z_sum / size, c_sum / size, counts
 
 
 def _variance_of_dealings(x: Array, c: Array, pairs: Array) -> Array:
