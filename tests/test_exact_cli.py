@@ -55,7 +55,7 @@ def folder(simulation, tmp_path_factory) -> Path:
 
 def run(folder, *more, expression="x.csv", out="out", code=0):
     known = ["--regulators", folder / "regulators.txt", "--config", folder / "exact.toml"]
-    command = ["fit", folder / expression, "--engine", "exact", *known, "--out", folder / out]
+    command = ["fit", folder / expression, *known, "--out", folder / out]
     done = CliRunner().invoke(app, [str(part) for part in (*command, *more)], env=DEVICES)
     assert done.exit_code == code, done.output
     return " ".join(done.output.split())
@@ -182,7 +182,7 @@ def test_many_fits_share_sums_and_equal_those_alone(simulation, monkeypatch):
         (["--seeds", 3], "--seeds is for the svi engine"),
         (["--stream"], "--stream is for the svi engine"),
         (["--distributed"], "--distributed is for the svi engine"),
-        (["--resume"], "--resume is for the svi engine"),
+        (["--save-every", 5], "--save-every is for the svi engine"),
         (["--engine", "vi"], "expected svi or exact"),
     ],
 )

@@ -39,7 +39,9 @@ Edge = Annotated[
 Key = Annotated[int, typer.Option(help="Number that the random numbers are drawn from.")]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option(help="TOML file of settings, with tables [model], [effect] and [edge]."),
+    typer.Option(
+        help="TOML file of settings, with tables [exact] or [model] (of svi), [effect] and [edge]."
+    ),
 ]
 IgnoreCase = Annotated[
     bool,
@@ -53,8 +55,36 @@ Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with an interrupted run, if there is one.")
 ]
 SaveEvery = Annotated[
-    float, typer.Option(min=0, help="Least time between two checkpoints, in seconds.")
+    float | None,
+    typer.Option(
+        min=0, help="Least time between two checkpoints of training, in seconds. Default: 60."
+    ),
 ]
+
+
+# Why the exact engine has no use for them.
+OF_SVI = {
+    "--seeds": "the posterior is exact, so that there are no seeds",
+    "--stream": "all cells are read to memory",
+    "--distributed": "one process computes",
+    "--save-every": "each network is kept when it is done",
+}
+
+
+def refuse_svi_options(options: dict[str, Any]) -> None:
+    """Refuse options that only the svi engine knows, and that were given.
+
+    Raises
+    ------
+    ValueError
+        If one is not None.
+    """
+    for option, value in options.items():
+        if value is not None:
+            raise ValueError(
+                f"{option} is for the svi engine; of the exact engine, {OF_SVI[option]}: "
+                "leave it out, or add --engine svi."
+            )
 
 
 def check_resume(resume: bool, overwrite: bool) -> None:

@@ -61,7 +61,7 @@ def compare(
     ignore_case: _inputs.IgnoreCase = False,
     orthologues: _inputs.OrthologueTable = None,
     resume: _inputs.Resume = False,
-    save_every: _inputs.SaveEvery = 60.0,
+    save_every: _inputs.SaveEvery = None,
     compile_cache: CompileCache = None,
     overwrite: _inputs.Overwrite = False,
 ) -> None:
@@ -133,7 +133,7 @@ def compare(
                 about=about,
                 resume=resume,
                 overwrite=overwrite,
-                every=save_every,
+                every=60.0 if save_every is None else save_every,
                 on_progress=lambda share, text: update(100 * share, text),
             )
         _print(found)

@@ -29,14 +29,16 @@ def fit(
     edge: _inputs.Edge = ["none"],  # noqa: B006
     engine: Annotated[
         str | None,
-        typer.Option(help="svi (default), or exact: closed-form posteriors, ranked by a score."),
+        typer.Option(
+            help="exact: closed-form posteriors, ranked by a score; or svi: trained, as DeepSEM. "
+            "Default: exact, or the one that --config has settings of."
+        ),
     ] = None,
     seeds: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Number of fits that differ by their random numbers only. Default: 5; the exact "
-            "engine has none.",
+            help="Number of fits that differ by their random numbers only; of svi. Default: 5.",
         ),
     ] = None,
     key: _inputs.Key = 0,
@@ -46,7 +48,7 @@ def fit(
         typer.Option(help="Column of obs of an h5ad file; one network is fitted for each value."),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Leave the cells on disk; for h5ad and zarr.")
+        bool, typer.Option("--stream", help="Leave the cells on disk, h5ad or zarr; of svi.")
     ] = False,
     layer: Annotated[
         str | None, typer.Option(help="Layer of an h5ad file to read. Default: X.")
@@ -68,36 +70,37 @@ def fit(
         typer.Option(min=1, help="Number of edges to list, strongest first. Default: all."),
     ] = None,
     resume: _inputs.Resume = False,
-    save_every: _inputs.SaveEvery = 60.0,
+    save_every: _inputs.SaveEvery = None,
     distributed: Annotated[
-        bool, typer.Option("--distributed", help="Compute with other processes of a cluster.")
+        bool,
+        typer.Option("--distributed", help="Compute with other processes of a cluster; of svi."),
     ] = False,
     compile_cache: CompileCache = None,
     overwrite: _inputs.Overwrite = False,
 ) -> None:
     """Infer regulatory networks from expression, with priors.
 
-    Several data sets, groups of cells, or priors make a grid, trained together where shapes allow,
-    with one folder of results each.
+    Several data sets, groups of cells, or priors make a grid, with one folder of results each.
     """
     with plain_errors():
-        from infosem_jax.grn.inputs import (
-            read_config,
-            read_datasets,
-            read_engine,
-            read_exact_config,
-        )
+        from infosem_jax.grn.inputs import BASES, read_config, read_datasets, read_engine
 
-        is_exact = read_engine(config, engine) == "exact"
+        engine = read_engine(config, engine)
+        is_exact = engine == "exact"
         if is_exact:
-            refused = {"--seeds": seeds, "--stream": stream, "--distributed": distributed}
-            _refuse_with_exact(refused | {"--resume": resume})
+            _inputs.refuse_svi_options(
+                {
+                    "--seeds": seeds,
+                    "--stream": stream or None,
+                    "--distributed": distributed or None,
+                    "--save-every": save_every,
+                }
+            )
         start_devices(distributed, compile_cache)
         from infosem_jax.grn import batch, run_folder
 
         _inputs.check_resume(resume, overwrite)
-        settings: Any
-        settings, of_priors = read_exact_config(config) if is_exact else read_config(config)
+        settings, of_priors = read_config(config, BASES[engine])
         effect = effect or ["none" if is_exact else "mean-absolute"]
         seeds = seeds or (1 if is_exact else 5)
         matching: dict[str, Any] = {"ignore_case": ignore_case, "orthologues": orthologues}
@@ -114,8 +117,7 @@ def fit(
             "variant": variant,
         }
         _inputs.check_reading(expression, name, reading)
-        scale = {} if is_exact else {"config": settings}
-        datasets = read_datasets(expression, **scale, name=name, **reading)
+        datasets = read_datasets(expression, settings, name=name, **reading)
         record = {
             "command": "infosem fit",
             "expression": [str(path) for path in expression],
@@ -129,38 +131,23 @@ def fit(
                 f"{len(data.regulators)} candidate regulators; rows: {settings.rows}."
             )
         networks = []
-        run: Any = batch.run_exact if is_exact else batch.run_grid
-        training = {} if is_exact else {"seeds": seeds, "resume": resume, "every": save_every}
         with progress(100, "%") as update:
-            table = run(
+            table = batch.run_grid(
                 datasets,
                 priors,
                 out,
                 config=settings,
+                seeds=seeds,
                 key=key,
                 record=record,
                 top=top,
+                resume=resume,
                 overwrite=overwrite,
+                every=60.0 if save_every is None else save_every,
                 on_chunk=lambda now: update(100 * now.done / now.total, now.text),
                 on_result=lambda outcome: networks.append(outcome.network),
-                **training,
             )
         _print_results(out, table, networks)
-
-
-def _refuse_with_exact(options: dict[str, Any]) -> None:
-    """Refuse options that the exact engine does not have."""
-    reasons = {
-        "--seeds": "its posterior is exact, so that there are no seeds",
-        "--stream": "it reads all cells to memory",
-        "--distributed": "it computes in one process",
-        "--resume": "it saves nothing on the way",
-    }
-    for option, value in options.items():
-        if value:
-            raise ValueError(
-                f"{option} is for the svi engine, found the exact engine: {reasons[option]}."
-            )
 
 
 def _recorded(value: Any) -> Any:

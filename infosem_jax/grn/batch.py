@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -21,7 +21,7 @@ from infosem_jax.data.io import atomic_write
 from infosem_jax.data.stream import Stream
 from infosem_jax.engine.checkpoint import load, read_record, save
 from infosem_jax.engine.fingerprint import fingerprint
-from infosem_jax.engine.interrupts import interrupts
+from infosem_jax.engine.interrupts import Interrupted, interrupts
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn import exact, run_folder
@@ -35,6 +35,9 @@ from infosem_jax.outputs.folder import software_versions, whole_folder
 
 SUMMARY = "summary.csv"
 STATUS = "grid.npz"
+
+
+Settings: TypeAlias = exact.Config | Config
 
 
 class Outcome(NamedTuple):
@@ -64,7 +67,7 @@ def folders_of(
     return {job: Path(out, *map(_folder_name, job[:2])) for job in jobs}
 
 
-def is_finished(out: _typing.Path, config: Config, *, seeds: int, key: int) -> bool:
+def is_finished(out: _typing.Path, config: Settings, *, seeds: int, key: int) -> bool:
     """Return whether a folder holds the complete results of a run with these settings.
 
     Parameters
@@ -83,10 +86,16 @@ def is_finished(out: _typing.Path, config: Config, *, seeds: int, key: int) -> b
     written = (out / "versions.json").exists() or (out / SUMMARY).exists()
     if not written or checkpoint_folder(out).exists():
         return False
-    asked = {**asdict(config), "seeds": seeds, "key": key}
+    engine = "exact" if isinstance(config, exact.Config) else "svi"
+    asked = {**asdict(config), "key": key} | ({"seeds": seeds} if engine == "svi" else {})
     for path in sorted(out.rglob("config.toml"))[:1]:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        known = {**tables["model"], **tables["run"]}
+        if tables["engine"] != engine:
+            raise ValueError(
+                f"{out}: holds the results of the {tables['engine']} engine; choose another folder "
+                f"for those of the {engine} engine, or pass --overwrite instead of --resume."
+            )
+        known = {**tables["exact" if engine == "exact" else "model"], **tables["run"]}
         other = [
             f"{name} (there {known.get(name)}, now {value})"
             for name, value in asked.items()
@@ -110,7 +119,7 @@ def identity(
     datasets: Mapping[str, Dataset | Stream],
     priors: Mapping[str, Priors],
     *,
-    config: Config,
+    config: Settings,
     seeds: int,
     key: int,
 ) -> dict[str, Any]:
@@ -143,7 +152,7 @@ def run_grid(
     priors: Mapping[str, Priors],
     out: _typing.Path,
     *,
-    config: Config = Config(),
+    config: Settings = exact.Config(),
     seeds: int = 1,
     key: int = 0,
     record: Mapping[str, Any] = {},
@@ -175,7 +184,7 @@ def run_grid(
     overwrite
         Replace results, and drop checkpoints, of an earlier run.
     every
-        Seconds between two checkpoints.
+        Seconds between two checkpoints of the svi engine; exact fits are kept when they are done.
     on_chunk, on_result
         Called every few seconds, and after each job.
 
@@ -188,7 +197,7 @@ def run_grid(
     ValueError
         If nothing can be written, or what was saved belongs to another run.
     Interrupted
-        If the process was told to stop; training has been saved.
+        If the process was told to stop; training, or what is finished, has been saved.
     FloatingPointError
         If every seed of every job diverged.
     """
@@ -206,22 +215,23 @@ def run_grid(
                 run_folder.check_output(out, data, overwrite=overwrite, **sizes)
     with interrupts() as stop, _kept_until_done(saved) as rows:
         saver = Saver(saved, software_versions(), resume=resume, every=every, stop=stop)
+        is_exact = isinstance(config, exact.Config)
         finished = {(row["data"], row["prior"]) for row in rows}
         fits = fit_many(
             datasets,
             priors,
-            configs={"": config},
+            configs=config,
             seeds=seeds,
             key=key,
-            on_chunk=on_chunk,
-            saver=saver,
+            on_chunk=_until(stop, saved, on_chunk) if is_exact else on_chunk,
+            saver=None if is_exact else saver,
             skip=_as_leader(jobs, [job[:2] in finished for job in jobs]),
         )
         if leader:
             _keep(saved, depends_on, rows)
         for job, fitted in fits:
             outcome = Outcome(job, folders[job], fitted, None)
-            if leader and (fitted.diverged < 0).any():
+            if leader and (is_exact or (fitted.diverged < 0).any()):
                 outcome = _write(outcome, datasets[job.data], priors[job.prior], record, top)
             rows.append(_line(outcome))
             if leader:
@@ -231,61 +241,10 @@ def run_grid(
         table = pd.DataFrame(rows)
         if leader and len(jobs) > 1:
             _write_summary(table, Path(out))
-    if rows and not any(row["sound_seeds"] for row in rows):
+    if rows and not any(row["folder"] for row in rows):
         raise FloatingPointError(
             "Every seed of every fit diverged; lower the learning rates, or clip expression harder."
         )
-    return table
-
-
-def run_exact(
-    datasets: Mapping[str, Dataset],
-    priors: Mapping[str, Priors],
-    out: _typing.Path,
-    *,
-    config: exact.Config,
-    key: int = 0,
-    record: Mapping[str, Any] = {},
-    top: int | None = None,
-    overwrite: bool = False,
-    on_chunk: Callable[[Progress], None] | None = None,
-    on_result: Callable[[Outcome], None] | None = None,
-) -> pd.DataFrame:
-    """Fit every data set with all priors by the exact engine, and write a folder for each.
-
-    Nothing is saved on the way, as fits are short.
-
-    Parameters
-    ----------
-    datasets, priors, out, config, key, record, top, overwrite, on_chunk, on_result
-        As in `run_grid`.
-
-    Returns
-    -------
-    One line per job, also written to ``summary.csv`` where there are several.
-
-    Raises
-    ------
-    ValueError
-        If nothing can be written.
-    """
-    folders = folders_of(out, datasets, priors)
-    _check_folders(out, folders.values())
-    _can_resume(checkpoint_folder(out), {}, resume=False, overwrite=overwrite)
-    shutil.rmtree(checkpoint_folder(out), ignore_errors=True)
-    for data in datasets.values():
-        sizes = {"top": top, "networks": len(folders)}
-        run_folder.check_output(out, data, overwrite=overwrite, **sizes)
-    rows = []
-    for job, fitted in fit_many(datasets, priors, configs=config, key=key, on_chunk=on_chunk):
-        outcome = Outcome(job, folders[job], fitted, None)
-        outcome = _write(outcome, datasets[job.data], priors[job.prior], record, top)
-        rows.append(_line(outcome))
-        if on_result is not None:
-            on_result(outcome)
-    table = pd.DataFrame(rows)
-    if len(folders) > 1:
-        _write_summary(table, Path(out))
     return table
 
 
@@ -304,6 +263,20 @@ def _write(
             draft, data, outcome.fitted, priors, record=dict(record), title=title, top=top
         )
     return outcome._replace(network=written)
+
+
+def _until(
+    stop: Callable[[], bool], saved: Path, on_chunk: Callable[[Progress], None] | None
+) -> Callable[[Progress], None]:
+    """Pass progress on until the process is told to stop."""
+
+    def told(now: Progress) -> None:
+        if stop():
+            raise Interrupted(str(saved))
+        if on_chunk is not None:
+            on_chunk(now)
+
+    return told
 
 
 def _folder_name(name: str) -> str:

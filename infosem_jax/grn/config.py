@@ -205,26 +205,27 @@ def converged(**changes: Any) -> Config:
     return replace(recipe, **changes)
 
 
-def from_dict(settings: dict[str, Any], base: Config | None = None) -> Config:
-    """Build a configuration from a mapping, such as a TOML file's.
+def from_dict(settings: dict[str, Any], base: Any = None) -> Any:
+    """Build settings from a mapping, such as a TOML file's.
 
     Parameters
     ----------
     settings
         Settings by name.
     base
-        Settings that are not named; None takes the defaults.
+        Settings that are not named, of either engine; None takes the defaults of svi.
 
     Raises
     ------
     ValueError
         On an unknown key, naming the nearest valid one, or a value out of range.
     """
-    known = [field.name for field in fields(Config)]
+    base = Config() if base is None else base
+    known = [field.name for field in fields(base)]
     for key in settings:
         if key not in known:
             raise ValueError(f"Unknown setting {key!r}; {hint(key, known)}")
-    return replace(Config() if base is None else base, **settings)
+    return replace(base, **settings)
 
 
 def remainder_rank(rows: str) -> int:

@@ -40,41 +40,43 @@ def fit(
     effect: Prior | None = ...,
     edge: Prior | None = ...,
     *,
-    config: Config = ...,
+    config: exact.Config = ...,
     seeds: int = ...,
     key: int = ...,
     on_chunk: Callable[[Progress], None] | None = ...,
     saver: Saver | None = ...,
-) -> Fit: ...
+) -> exact.Fit: ...
 @overload
 def fit(
     data: Dataset | Stream,
     effect: Prior | None = ...,
     edge: Prior | None = ...,
     *,
-    config: exact.Config,
+    config: Config,
     seeds: int = ...,
     key: int = ...,
     on_chunk: Callable[[Progress], None] | None = ...,
     saver: Saver | None = ...,
-) -> exact.Fit: ...
+) -> Fit: ...
 def fit(
     data: Dataset | Stream,
     effect: Prior | None = None,
     edge: Prior | None = None,
     *,
-    config: Config | exact.Config = Config(),
+    config: Config | exact.Config = exact.Config(),
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
     saver: Saver | None = None,
 ) -> Fit | exact.Fit:
-    """Fit the model to expression with one posterior per seed, all seeds in one compiled program.
+    """Fit a network to expression, by the engine that the settings are of.
 
-    With settings of the exact engine, `infosem_jax.grn.exact.Config`, the network is the
-    closed-form posterior of linear-Gaussian regressions instead, see `infosem_jax.grn.exact.fit`.
+    The exact engine, `infosem_jax.grn.exact.Config`, is the default: the network is the closed-form
+    posterior of linear-Gaussian regressions, see `infosem_jax.grn.exact.fit`. With settings of the
+    svi engine, `infosem_jax.grn.Config`, InfoSEM is trained with one posterior per seed, all seeds
+    in one compiled program; with ``guide="nuts"`` each seed is a chain, and networks are trained
+    first, see `nuts`.
 
-    With ``guide="nuts"`` each seed is a chain, and networks are trained first, see `nuts`.
     The result depends on the key, the data and the settings only: genes and cells are put in the
     order of their names first, so that the order they came in does not matter. (Cells of a stream
     are taken in an order drawn from the key and their place in the file.)
@@ -84,14 +86,14 @@ def fit(
     data
         Expression as read, or already normalised; or a stream of cells that stay on disk.
     effect
-        Prior of the effects; None is DeepSEM's Laplace prior, ``priors.MeanAbsolute()``, and of the
-        exact engine a normal one whose scale is learned.
+        Prior of the effects; None is a normal one whose scale is learned, and of the svi engine
+        DeepSEM's Laplace prior, ``priors.MeanAbsolute()``.
     edge
         Prior of the logits; None is a model without a gate.
     config
-        Settings of the svi engine, or of the exact engine.
+        Settings of the exact engine, or of the svi engine.
     seeds
-        Number of fits that differ by their random numbers only; 1 of the exact engine.
+        Number of svi fits that differ by their random numbers only; the exact engine has none.
     key
         Seeds the random numbers; fit i of one key is the same however many seeds there are.
     on_chunk
@@ -128,7 +130,9 @@ def fit_many(
     datasets: Mapping[str, Dataset | Stream] | Sequence[Dataset | Stream],
     priors: Mapping[str, PriorLike],
     *,
-    configs: Config | exact.Config | Mapping[str, Config] | Mapping[str, exact.Config] = Config(),
+    configs: exact.Config | Config | Mapping[str, exact.Config] | Mapping[str, Config] = (
+        exact.Config()
+    ),
     seeds: int = 1,
     key: Key = 0,
     cells_over: int | None = None,
@@ -139,11 +143,10 @@ def fit_many(
 ) -> Generator[tuple[Job, Any], None, None]:
     """Fit every data set with every prior, setting and seed, in as few programs as possible.
 
-    With settings of the exact engine, fits are made one after the other, and the cells of a data
-    set are summed up once.
+    Exact fits are made one after the other, and the cells of a data set are summed up once.
 
-    What shares shapes trains side by side, over all devices of `jax.devices()`: see
-    `prepare.groups`. Each fit equals the one that `fit` makes of it alone, to rounding. All is
+    What of the svi engine shares shapes trains side by side, over all devices of `jax.devices()`:
+    see `prepare.groups`. Each fit equals the one that `fit` makes of it alone, to rounding. All is
     checked before the first is trained; ``dict(fit_many(...))`` holds all results, a loop over it
     one at a time.
 
@@ -207,13 +210,14 @@ def _check_exact(datasets: Any, configs: Mapping[str, Any], seeds: int, others: 
     if seeds > 1:
         raise ValueError(
             f"Expected seeds=1 with the exact engine, found {seeds}: its posterior is exact, so "
-            "that there are no seeds; several are for the svi engine."
+            "that there are no seeds; take the svi engine, config=infosem_jax.grn.Config(), for "
+            "several."
         )
     each = datasets.values() if isinstance(datasets, Mapping) else datasets
     if any(isinstance(data, Stream) for data in each):
         raise ValueError(
             "Expected data sets in memory with the exact engine, found a stream; read them with "
-            "read_expression, or take the svi engine."
+            "read_expression, or take the svi engine, config=infosem_jax.grn.Config()."
         )
     if any(other is not None for other in others):
         raise ValueError(

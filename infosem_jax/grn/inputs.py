@@ -2,9 +2,9 @@
 
 import tomllib
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path as FilePath
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Path
@@ -20,14 +20,15 @@ from infosem_jax.grn import exact
 from infosem_jax.grn.config import Config, from_dict
 
 TABLES = ("model", "exact", "effect", "edge", "run")
-ENGINES = ("svi", "exact")
+BASES = {"svi": Config(), "exact": exact.Config()}
 Engine: TypeAlias = Literal["svi", "exact"]
+Settings = TypeVar("Settings", Config, exact.Config)
 Sites: TypeAlias = dict[str, dict[str, Any]]
 
 
 def read_datasets(
     paths: Sequence[Path],
-    config: Config = Config(),
+    config: Config | exact.Config = exact.Config(),
     *,
     regulators: Path | None = None,
     groupby: str | None = None,
@@ -94,12 +95,13 @@ def read_datasets(
 
 
 def read_engine(path: Path | None, asked: str | None) -> Engine:
-    """Return the engine that is asked for, or that a file of settings names; svi if neither does.
+    """Return the engine that is asked for, or that a file of settings is of; else ``exact``.
 
     Parameters
     ----------
     path
-        The file, whose entry ``engine`` counts; None for no file.
+        The file, whose entry ``engine`` counts, or else its table ``[model]`` (of svi) or
+        ``[exact]``; None for no file.
     asked
         What the user asks for; None for nothing.
 
@@ -108,42 +110,29 @@ def read_engine(path: Path | None, asked: str | None) -> Engine:
     ValueError
         If there is no such engine, the file names another, or is no TOML file.
     """
-    named = None if path is None else _tables(path).get("engine")
+    tables = {} if path is None else _tables(path)
+    of_tables = {"svi": "model" in tables, "exact": "exact" in tables}
+    only = [engine for engine, there in of_tables.items() if there]
+    named = tables.get("engine", only[0] if len(only) == 1 else None)
     for each in (asked, named):
-        if each is not None and each not in ENGINES:
-            raise ValueError(f"engine: expected {' or '.join(ENGINES)}, found {each!r}.")
+        if each is not None and each not in BASES:
+            raise ValueError(f"engine: expected {' or '.join(BASES)}, found {each!r}.")
     if asked is not None and named is not None and asked != named:
         raise ValueError(f"{path}: its settings are of the engine {named}, found --engine {asked}.")
-    return "exact" if "exact" in (asked, named) else "svi"
+    return "svi" if "svi" in (asked, named) else "exact"
 
 
-def read_exact_config(path: Path | None) -> tuple[exact.Config, Sites]:
-    """Read the settings of the exact engine, table ``[exact]``, and those of priors by site.
-
-    Raises
-    ------
-    ValueError
-        As `read_config`.
-    """
-    tables = {} if path is None else _tables(path)
-    settings = tables.get("exact", {})
-    known = [field.name for field in fields(exact.Config)]
-    for key in settings:
-        if key not in known:
-            raise ValueError(f"Unknown setting {key!r}; {hint(key, known)}")
-    return exact.Config(**{"normalisation": "auto", **settings}), _of_sites(tables)
-
-
-def read_config(path: Path | None, base: Config = Config()) -> tuple[Config, Sites]:
-    """Read the settings of a model, and those of its priors by site, from a TOML file.
+def read_config(path: Path | None, base: Settings) -> tuple[Settings, Sites]:
+    """Read the settings of an engine, and those of the priors by site, from a TOML file.
 
     Parameters
     ----------
     path
-        The file, with tables ``[model]``, ``[effect]`` and ``[edge]``; None for the settings of
-        ``base``. Which prior the tables name does not matter, as that is an option of its own.
+        The file, with tables ``[model]`` (of svi) or ``[exact]``, ``[effect]`` and ``[edge]``; None
+        for the settings of ``base``. Which prior the tables name does not matter, as that is an
+        option of its own.
     base
-        Settings that the file does not name.
+        Settings that the file does not name, of the engine.
 
     Raises
     ------
@@ -151,10 +140,10 @@ def read_config(path: Path | None, base: Config = Config()) -> tuple[Config, Sit
         If it is no TOML file, or holds other tables or settings.
     """
     tables = {} if path is None else _tables(path)
-    base = Config() if base is None else base
-    if base.normalisation == Config.normalisation:  # what suits the data that will be read
+    if base.normalisation == type(base).normalisation:  # what suits the data that will be read
         base = replace(base, normalisation="auto")
-    return from_dict(tables.get("model", {}), base), _of_sites(tables)
+    own = "exact" if isinstance(base, exact.Config) else "model"
+    return from_dict(tables.get(own, {}), base), _of_sites(tables)
 
 
 def _tables(path: Path) -> dict[str, Any]:

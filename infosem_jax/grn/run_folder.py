@@ -145,8 +145,12 @@ def write_run(
     losses = loss_table(fitted)
     settings = {name: value for name, value in asdict(fitted.config).items() if value is not None}
     is_exact = isinstance(fitted, exact.Fit)
-    config = {"engine": "exact", "exact": settings} if is_exact else {"model": settings}
-    config |= {"run": record, **priors.record}
+    config = {
+        "engine": "exact" if is_exact else "svi",
+        "exact" if is_exact else "model": settings,
+        "run": record,
+        **priors.record,
+    }
     versions = software_versions()
     write_edges(folder / "edges.csv", result, top=top)
     run_record = {"config": json.dumps(config), "versions": json.dumps(versions), **record}
