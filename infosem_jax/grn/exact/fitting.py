@@ -15,6 +15,7 @@ from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact import score
 from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.effective import effective_cells
 from infosem_jax.grn.exact.posterior import spectrum
 from infosem_jax.grn.exact.priors import Normals, directed, prior_odds
 from infosem_jax.grn.exact.solving import solve
@@ -51,7 +52,7 @@ class Fit(NamedTuple):
         Of each target, in nats, [genes]; its sum over targets compares priors on the same data.
     learned
         What was learned: ``r2``, ``slope``, ``reliability``, ``edges``, ``activating``,
-        ``strength``, ``trust``, and the parameters of the prior.
+        ``strength``, ``trust``, ``cells``, and the parameters of the prior.
     losses
         Minus the log density of the hyper-parameters at each step, [steps].
     seconds
@@ -131,7 +132,8 @@ def fit(
     summed = moments(ready.x, rows) if summed is None else summed
     basis = spectrum(summed, rows)
     tell(1, "solving for effects")
-    solved = solve(summed, basis, rows, bound, config, random.key(key))
+    cells = effective_cells(ready.x, rows, basis) if config.cells == "effective" else config.cells
+    solved = solve(summed, basis, rows, bound, config, random.key(key), cells=cells)
     tell(2, "scoring edges")
     known = jnp.asarray(reported)
     base = prior_odds(edge, context, config.edges, random.key(key))
@@ -145,6 +147,8 @@ def fit(
         for name in ("weight", "sd", "positive", "prior_mean")
     }
     learned = {**solved.learned, **ranked.learned}
+    if cells is not None:
+        learned["cells"] = np.asarray(cells)
     return Fit(
         genes=ready.genes,
         rows=names,

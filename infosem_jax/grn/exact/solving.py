@@ -73,6 +73,8 @@ def solve(
     bound: BoundPrior | None,
     config: Config,
     key: Key[Array, ""],
+    *,
+    cells: float | None = None,
 ) -> Solved:
     """Learn the hyper-parameters, and solve for the effects given them.
 
@@ -88,8 +90,10 @@ def solve(
         Settings.
     key
         Of draws and starts.
+    cells
+        Number of independent cells that all are worth; None for as many as they are.
     """
-    summed = worth(summed, config.cells)
+    summed = worth(summed, cells)
     basis = basis._replace(cells=jnp.asarray(summed.cells, float))
     prior = None if bound is None else bound.distribution
     what = Kind(False, False) if prior is None else kind(prior)
