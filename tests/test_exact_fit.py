@@ -245,17 +245,17 @@ def test_intervals_hold_the_true_effects():
 def test_cells_of_one_state_that_err_together_are_worth_less():
     rng = np.random.default_rng(0)
     states, regulators, targets = 12, 10, 30
+    centres = rng.normal(size=(states, regulators))
     noise = rng.normal(size=(states, targets))
 
     def measured(cells, shared):
-        state = rng.integers(0, states, cells)
-        # Regulators tell the states apart, and what is not theirs differs between states.
-        x = rng.normal(size=(states, regulators))[state] + 0.3 * rng.normal(
-            size=(cells, regulators)
-        )
-        own = rng.normal(size=(cells, targets))
+        x, own = rng.normal(size=(cells, regulators)), rng.normal(size=(cells, targets))
+        if shared:
+            # Regulators tell the states apart, and what is not theirs differs between states.
+            state = rng.integers(0, states, cells)
+            x, own = centres[state] + 0.3 * x, noise[state] + 0.3 * own
         y = 0.3 * x @ np.ones((regulators, targets)) / regulators
-        values = np.concatenate([x, y + np.where(shared, noise[state] + 0.3 * own, own)], 1)
+        values = np.concatenate([x, y + own], 1)
         names = [f"G{i:02}" for i in range(regulators + targets)]
         return dataset((values - values.min()).astype(np.float32), names, names[:regulators])
 

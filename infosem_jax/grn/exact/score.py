@@ -189,8 +189,10 @@ def score(
     return Scored(odds, jnp.where(pairs, jax.nn.sigmoid(odds), 0.0), learned)
 
 
-@partial(jax.jit, static_argnames="cells")
-def evidence(basis: Spectrum, reported: Int[Array, " regulators"], *, cells: float) -> Evidence:
+@jax.jit
+def evidence(
+    basis: Spectrum, reported: Int[Array, " regulators"], *, cells: Float[Array, ""] | float
+) -> Evidence:
     """Sum up what the expression says of the effects of the reported regulators.
 
     Parameters
