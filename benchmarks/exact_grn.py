@@ -4,13 +4,11 @@
 
 AUPRC ratio per regulator / pooled, on every reference network of BEELINE's data sets. The score of
 the exact engine without prior, with texts (TF-IDF, `GeneSimilarity`), and with texts dealt to other
-genes, must not lose to the better of its ingredients. Then seconds of a fit of 1,000 genes in 500
-cells, with compilation and without, beside ridge partial correlation in numpy.
+genes, must not lose to the better of its ingredients.
 """
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +22,6 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
-from infosem_jax.data.dataset import Dataset, normalise
-from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact, priors
 from infosem_jax.grn.baselines.problem import Problem
 from infosem_jax.grn.metrics import score_matrix
@@ -33,7 +29,6 @@ from infosem_jax.grn.splits import Universe, candidates
 
 METHODS = ("texts alone", "ridge", "exact, no prior", "exact, texts", "exact, shuffled texts")
 DATASETS, QUICK = "hESC,hHEP,mDC,mESC", "mHSC-E"
-SIZE = SimulationConfig(genes=1000, regulators=100, cells=500)
 
 
 def main() -> None:
@@ -57,7 +52,7 @@ def main() -> None:
             print(*rows[-1], sep=" | ", file=sys.stderr, flush=True)
             figures += figures_of(each.data.name, network, scores)
     print_table(("data", "network", *METHODS), rows)
-    report([*figures, *timing()], arguments.json)
+    report(figures, arguments.json)
 
 
 def compare(each: Loaded) -> dict[str, dict[str, tuple[float, float]]]:
@@ -126,31 +121,6 @@ def figures_of(data: str, network: str, scores: dict[str, tuple[float, float]]) 
             ),
         ]
     return figures
-
-
-def timing() -> list[Figure]:
-    """Time a fit of 1,000 genes in 500 cells, and partial correlations of the same."""
-    data = simulate(SIZE, 0).data
-    first, again = seconds(data), seconds(data)
-    began = time.perf_counter()
-    z = normalise(data).x.astype(np.float64)
-    precision = np.linalg.inv(0.05 * z.T @ z / len(z) + 0.95 * np.eye(z.shape[1]))
-    precision /= -np.sqrt(np.outer(np.diag(precision), np.diag(precision)))
-    ridge = time.perf_counter() - began
-    name = "exact_grn: 1,000 genes x 500 cells"
-    return [
-        Figure(f"{name}, with compilation", first, "s", "lower", 15.0),
-        Figure(f"{name}, compiled", again, "s", "lower", 8.0),
-        Figure(f"{name}, ridge partial correlation in numpy", ridge, "s", "lower"),
-        Figure(f"{name}, compiled / ridge", again / ridge, "ratio", "lower", 10.0),
-    ]
-
-
-def seconds(data: Dataset) -> float:
-    """Return the seconds of a fit without prior."""
-    began = time.perf_counter()
-    exact.fit(data)
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

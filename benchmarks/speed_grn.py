@@ -1,5 +1,9 @@
 """How fast InfoSEM fits: against PyTorch, many seeds against one, and against RegDiffusion.
 
+exact
+    ``infosem fit --engine exact``, the whole command from a file of expression to its folder, with
+    compilation and from JAX's cache of compiled programs; the fit alone; ridge partial correlation
+    in numpy; and RegDiffusion at its defaults, on the same data.
 step
     An epoch of DeepSEM's recipe, ours against the same objective in eager PyTorch, after a check
     that both compute the same loss and gradients.
@@ -13,9 +17,9 @@ grid
     the same fits in a process each, of which a sample is run: as many at a time as there are cores,
     and one at a time.
 
-The first needs torch, the third regdiffusion, it and the last INFOSEM_DATA; each is left out, with
-a line that says so, where they are not at hand. On CPUs, OPENBLAS_NUM_THREADS=1 is rarely slower
-for ours; PyTorch keeps its own number of threads.
+The second needs torch, the fourth regdiffusion, it and the last INFOSEM_DATA; each is left out,
+with a line that says so, where they are not at hand. On CPUs, OPENBLAS_NUM_THREADS=1 is rarely
+slower for ours; PyTorch keeps its own number of threads.
 """
 
 # pyright: reportMissingImports=false
@@ -30,6 +34,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +60,13 @@ from infosem_jax.data import (
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.engine.types import Progress
-from infosem_jax.grn import evaluate
+from infosem_jax.grn import evaluate, exact
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, guide, model
 from infosem_jax.grn.priors import MeanAbsolute
 from infosem_jax.grn.priors.binding import GeneContext, bind
 
+EXACT = (1000, 500)
 GENES, CELLS, BATCH = 1400, 400, 64
 STEP_TARGETS = {100: 20.0, 400: 15.0, GENES: 6.0}
 SEEDS, SEEDS_TARGET = 10, 8.0
@@ -83,6 +89,39 @@ def main() -> None:
     # Fits are spread over the devices that there are; a CPU counts as one unless told otherwise.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
     report([f for name in chosen for f in PARTS[name](arguments.quick)], arguments.json)
+
+
+def exact_figures(quick: bool) -> list[Figure]:
+    """Compare the exact engine with ridge partial correlation and with RegDiffusion."""
+    genes, cells = (300, 200) if quick else EXACT
+    data = simulate(SimulationConfig(genes=genes, regulators=genes // 10, cells=cells), 0).data
+    seconds = {}
+    with tempfile.TemporaryDirectory() as work:
+        table = pd.DataFrame(data.x, index=pd.Index(data.cells), columns=pd.Index(data.genes))
+        table.to_csv(f"{work}/x.csv")
+        Path(work, "regulators.txt").write_text("\n".join(data.regulators) + "\n")
+        words = [sys.executable, "-m", "infosem_jax", "fit", f"{work}/x.csv", "--engine", "exact"]
+        words += ["--regulators", f"{work}/regulators.txt", "--compile-cache", f"{work}/cache"]
+        for name in ("whole command, with compilation", "whole command, from the cache"):
+            command = [*words, "--out", f"{work}/{name}"]
+            seconds[name] = taken(partial(subprocess.run, command, check=True))
+    exact.fit(data)
+    seconds["fit, compiled"] = taken(lambda: exact.fit(data))
+    seconds["ridge partial correlation in numpy"] = taken(lambda: ridge(data))
+    if installed("regdiffusion", "exact"):
+        seconds["regdiffusion"] = taken(lambda: regdiffusion_edges(data))
+    print_table(("", "seconds"), [(name, f"{value:.2f}") for name, value in seconds.items()])
+    head = f"speed_grn: exact, {genes} genes, {cells} cells,"
+    cold, warm, compiled, simple, *other = seconds.values()
+    return [
+        Figure(f"{head} whole command, with compilation", cold, "s", "lower", 15.0),
+        Figure(f"{head} whole command, from the cache", warm, "s", "lower", 8.0),
+        Figure(f"{head} compiled fit / ridge in numpy", compiled / simple, "ratio", "lower", 10.0),
+        *(
+            Figure(f"{head} regdiffusion / whole command", each / cold, "ratio", "higher", 10.0)
+            for each in other
+        ),
+    ]
 
 
 def step_figures(quick: bool) -> list[Figure]:
@@ -233,6 +272,7 @@ def grid_figures(quick: bool) -> list[Figure]:
 
 
 PARTS: dict[str, Callable[[bool], list[Figure]]] = {
+    "exact": exact_figures,
     "step": step_figures,
     "seeds": seeds_figures,
     "regdiffusion": regdiffusion_figures,
@@ -350,6 +390,21 @@ def check_torch(genes: int = 60, rows: int = 20) -> tuple[float, float]:
     if len(errors) < len(list(expected.parameters())):
         sys.exit("PyTorch gives some parameters no gradient: no comparison is made.")
     return abs(value.item() / (float(ours) - constants) - 1), max(errors)
+
+
+def taken(run: Callable[[], object]) -> float:
+    """Return the seconds that a call takes."""
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+def ridge(data: Dataset) -> np.ndarray:
+    """Return ridge partial correlations of all pairs of genes."""
+    z = normalise(data).x.astype(np.float64)
+    precision = np.linalg.inv(0.05 * z.T @ z / len(z) + 0.95 * np.eye(z.shape[1]))
+    size = np.sqrt(np.diag(precision))
+    return -precision / np.outer(size, size)
 
 
 def regdiffusion_edges(data: Dataset) -> pd.DataFrame:

@@ -1,6 +1,10 @@
 """The exact engine as users meet it: command, folder, files, and what it refuses."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import anndata
@@ -166,8 +170,8 @@ def test_many_fits_share_sums_and_equal_those_alone(simulation, monkeypatch):
     from infosem_jax.grn.exact import grid
 
     calls = []
-    plain = grid.moments
-    monkeypatch.setattr(grid, "moments", lambda *a: (calls.append(1), plain(*a))[1])
+    plain = grid.decomposed
+    monkeypatch.setattr(grid, "decomposed", lambda *a: (calls.append(1), plain(*a))[1])
     similar = priors.GeneSimilarity(simulation.embedding)
     found = dict(fit_many([simulation.data], {"none": None, "text": similar}, configs=QUICK))
     assert len(calls) == 1 and len(found) == 2
@@ -176,12 +180,53 @@ def test_many_fits_share_sums_and_equal_those_alone(simulation, monkeypatch):
     np.testing.assert_allclose(together.score, alone.score, atol=1e-5)
 
 
+def test_cells_on_disk_give_the_run_of_cells_in_memory(folder):
+    tables = []
+    for more in ([], ["--stream"]):
+        run(folder, *more, expression="x.h5ad", out=f"on-disk{len(more)}")
+        tables.append(pd.read_csv(folder / f"on-disk{len(more)}" / "edges.csv"))
+    pd.testing.assert_frame_equal(
+        *(table.sort_values(["source", "target"], ignore_index=True) for table in tables), atol=1e-3
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_write_what_one_does(folder):
+    code = "import jax; jax.config.update('jax_num_cpu_devices', 2);"
+    code += "from infosem_jax.grn.exact import statistics; statistics.BLOCK = 32;"
+    code += "from infosem_jax.cli.app import app; app()"
+    words = ["fit", folder / "x.h5ad", "--stream", "--distributed"]
+    words += ["--regulators", folder / "regulators.txt", "--config", folder / "exact.toml"]
+    words += ["--out", folder / "together"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    cluster = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code, *map(str, words)],
+            env={**os.environ, **cluster, "JAX_PROCESS_ID": str(i)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    told = [job.communicate(timeout=200)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], told
+    assert "Wrote" in told[0] and "Wrote" not in told[1]
+    run(folder, "--stream", expression="x.h5ad", out="alone")
+    one, both = (pd.read_csv(folder / name / "edges.csv") for name in ("alone", "together"))
+    order = ["source", "target"]
+    pd.testing.assert_frame_equal(
+        *(table.sort_values(order, ignore_index=True) for table in (one, both)), atol=1e-3
+    )
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
         (["--seeds", 3], "--seeds is for the svi engine"),
-        (["--stream"], "--stream is for the svi engine"),
-        (["--distributed"], "--distributed is for the svi engine"),
         (["--save-every", 5], "--save-every is for the svi engine"),
         (["--engine", "vi"], "expected svi or exact"),
     ],

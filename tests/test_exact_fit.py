@@ -9,17 +9,22 @@ import numpyro
 import numpyro.distributions as dist
 import pandas as pd
 import pytest
+from compilations import compilations
 from jaxtyping import TypeCheckError
 from numpyro.infer import MCMC, NUTS, Predictive
 
 from infosem_jax.data.dataset import dataset, normalise
-from infosem_jax.data.io import Embedding
+from infosem_jax.data.io import Embedding, read_expression
 from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.data.sparse_simulation import write_sparse_simulation
+from infosem_jax.data.stream import open_stream
 from infosem_jax.grn import exact, priors
 from infosem_jax.grn.exact import posterior as closed
-from infosem_jax.grn.exact import score
+from infosem_jax.grn.exact import score, statistics
+from infosem_jax.grn.exact.grid import fit_many
 from infosem_jax.grn.metrics import score_matrix
 from infosem_jax.grn.networks import edges
+from infosem_jax.grn.priors.binding import Priors
 
 SMALL = SimulationConfig(genes=24, regulators=6, cells=80, link="linear", dropout=0)
 
@@ -71,6 +76,12 @@ EFFECTS = {
     "regularised": lambda s: priors.RegularisedHorseshoe(),
     "spike": lambda s: priors.SpikeAndSlab(),
 }
+
+
+def cauchy(context):
+    return dist.Cauchy(0.0, 1.0).expand(context.shape).to_event(2)
+
+
 QUICK = exact.Config(steps=5, sweeps=2, draws=5, warmup=5)
 
 
@@ -90,7 +101,7 @@ def test_takes_priors_of_effects_as_they_are(simulation, name):
     [
         dist.StudentT(3.0, 0.0, 0.1),
         dist.Laplace(0.1, 0.1),
-        lambda context: dist.Cauchy(0.0, 1.0).expand(context.shape).to_event(2),
+        cauchy,
     ],
 )
 def test_refuses_priors_without_closed_form(simulation, prior):
@@ -292,27 +303,62 @@ def test_edges_are_listed_by_score(simulation):
     assert exact.network(fitted).regulators == simulation.data.regulators
 
 
-def test_moments_serve_a_second_network(simulation):
+def test_sums_serve_a_second_network(simulation):
     config = exact.Config(rows="regulators", steps=5)
     first = exact.fit(simulation.data, config=config)
-    again = exact.fit(simulation.data, config=config, summed=first_moments(simulation.data))
+    data = simulation.data
+    rows = np.array([data.genes.index(name) for name in data.regulators])
+    basis = exact.spectrum(exact.moments(normalise(data).x, rows, block=32), rows)
+    again = exact.fit(data, config=config, basis=basis)
     np.testing.assert_allclose(first.weight, again.weight, atol=1e-5)
 
 
-def first_moments(data):
-    from infosem_jax.data.dataset import normalise
+@pytest.mark.parametrize("told", [False, True])
+def test_fits_of_one_shape_share_programs(simulation, told):
+    def fit(seed):
+        other = simulate(SMALL, seed)
+        return exact.fit(other.data, priors.GeneSimilarity(other.embedding) if told else None)
 
-    rows = np.array([data.genes.index(name) for name in data.regulators])
-    return exact.moments(normalise(data).x, rows, block=32)
+    fit(0)
+    with compilations() as names:
+        fit(1)
+    assert not names
 
 
-def test_more_rows_than_can_be_decomposed_are_refused(monkeypatch):
-    simulation = simulate(SimulationConfig(genes=20, regulators=4, cells=40), 0)
-    monkeypatch.setattr("infosem_jax.grn.exact.fitting.MOST_ROWS", 10)
-    with pytest.raises(ValueError, match='found 20; set rows = "regulators"'):
-        exact.fit(simulation.data)
-    found = exact.fit(simulation.data, config=exact.Config(rows="regulators", steps=2))
-    assert found.rows == simulation.data.regulators
+def test_all_genes_act_where_they_or_the_cells_are_few(monkeypatch):
+    simulation = simulate(SimulationConfig(genes=20, regulators=4, cells=12), 0)
+    monkeypatch.setattr("infosem_jax.grn.exact.fitting.FEW", 12)
+    everything = exact.fit(simulation.data, config=QUICK)
+    assert everything.rows == simulation.data.genes and everything.config.rows == "all"
+    monkeypatch.setattr("infosem_jax.grn.exact.fitting.FEW", 11)
+    some = exact.fit(simulation.data, config=QUICK)
+    assert some.rows == simulation.data.regulators and some.config.rows == "regulators"
+    monkeypatch.setattr("infosem_jax.grn.exact.fitting.MOST", 11)
+    with pytest.raises(ValueError, match='20 genes and 12 cells; set rows = "regulators"'):
+        exact.fit(simulation.data, config=exact.Config(rows="all"))
+    exact.fit(simulation.data, config=QUICK)
+
+
+@pytest.mark.parametrize(("cells", "rows"), [(70, "all"), (70, "regulators"), (30, "all")])
+def test_streams_are_fitted_as_the_cells_in_memory(tmp_path, cells, rows):
+    file, scale = tmp_path / "cells.h5ad", "log1p_cpm_zscore"
+    write_sparse_simulation(file, genes=40, regulators=8, cells=cells, density=0.3, seed=0)
+    data, stream = read_expression(file), open_stream(file, normalisation=scale)
+    config = exact.Config(normalisation=scale, rows=rows)
+    one, other = exact.fit(data, config=config), exact.fit(stream, config=config)
+    assert one.genes == other.genes and one.regulators == other.regulators
+    for name in ("score", "weight", "sd", "log_evidence"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-3)
+    x, acting = normalise(data, scale).x, np.arange(0, 40, 3)
+    np.testing.assert_allclose(statistics.in_memory(stream, block=9), x, atol=1e-5)
+    sums = statistics.moments(x, acting), statistics.moments(stream, acting, block=16)
+    for a, b in zip(*sums, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-3)
+
+
+def test_priors_of_a_grid_are_checked_before_the_first_fit(simulation):
+    with pytest.raises(ValueError, match="svi engine"):
+        fit_many({"a": simulation.data}, {"a": Priors(), "b": Priors(cauchy)}, {"": QUICK})
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,6 @@ SaveEvery = Annotated[
 # Why the exact engine has no use for them.
 OF_SVI = {
     "--seeds": "the posterior is exact, so that there are no seeds",
-    "--stream": "all cells are read to memory",
-    "--distributed": "one process computes",
     "--save-every": "each network is kept when it is done",
 }
 

@@ -48,7 +48,7 @@ def fit(
         typer.Option(help="Column of obs of an h5ad file; one network is fitted for each value."),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Leave the cells on disk, h5ad or zarr; of svi.")
+        bool, typer.Option("--stream", help="Leave the cells on disk, h5ad or zarr.")
     ] = False,
     layer: Annotated[
         str | None, typer.Option(help="Layer of an h5ad file to read. Default: X.")
@@ -72,8 +72,7 @@ def fit(
     resume: _inputs.Resume = False,
     save_every: _inputs.SaveEvery = None,
     distributed: Annotated[
-        bool,
-        typer.Option("--distributed", help="Compute with other processes of a cluster; of svi."),
+        bool, typer.Option("--distributed", help="Compute with other processes of a cluster.")
     ] = False,
     compile_cache: CompileCache = None,
     overwrite: _inputs.Overwrite = False,
@@ -88,14 +87,7 @@ def fit(
         engine = read_engine(config, engine)
         is_exact = engine == "exact"
         if is_exact:
-            _inputs.refuse_svi_options(
-                {
-                    "--seeds": seeds,
-                    "--stream": stream or None,
-                    "--distributed": distributed or None,
-                    "--save-every": save_every,
-                }
-            )
+            _inputs.refuse_svi_options({"--seeds": seeds, "--save-every": save_every})
         start_devices(distributed, compile_cache)
         from infosem_jax.grn import batch, run_folder
 

@@ -32,6 +32,7 @@ from infosem_jax.data._sparse import (
 from infosem_jax.data.dataset import (
     MIN_CELLS,
     NORMALISATIONS,
+    Dataset,
     Normalisation,
     _some,
     usual_normalisation,
@@ -199,6 +200,11 @@ def open_stream(
         fingerprint=hashlib.sha256(record.encode()).hexdigest(),
         notes=(*notes, *matched),
     )
+
+
+def n_cells(data: Dataset | Stream) -> int:
+    """Return the number of cells, in memory or on disk."""
+    return data.n_cells if isinstance(data, Stream) else len(data.cells)
 
 
 def read_block(

@@ -99,7 +99,7 @@ def is_finished(out: _typing.Path, config: Settings, *, seeds: int, key: int) ->
         other = [
             f"{name} (there {known.get(name)}, now {value})"
             for name, value in asked.items()
-            if known.get(name) != value and (name, value) != ("normalisation", "auto")
+            if known.get(name) != value and value != "auto"
         ]
         if other:
             raise ValueError(

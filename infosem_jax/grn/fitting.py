@@ -187,7 +187,7 @@ def fit_many(
         raise ValueError(f"Expected at least one seed, found {seeds}.")
     named_configs: dict[str, Any] = dict(configs) if isinstance(configs, Mapping) else {"": configs}
     if any(isinstance(config, exact.Config) for config in named_configs.values()):
-        _check_exact(datasets, named_configs, seeds, (cells_over, at_once, saver))
+        _check_exact(named_configs, seeds, (cells_over, at_once, saver))
         named_data = prepare.named(datasets, "data sets")
         given = {name: as_priors(each) for name, each in prepare.named(priors, "priors").items()}
         own: dict[str, Any] = {"key": key, "on_chunk": on_chunk, "skip": skip}
@@ -201,7 +201,7 @@ def fit_many(
     return _fit_groups(grid, seeds, key, (cells_over, at_once), on_chunk, saver, frozenset(skip))
 
 
-def _check_exact(datasets: Any, configs: Mapping[str, Any], seeds: int, others: tuple) -> None:
+def _check_exact(configs: Mapping[str, Any], seeds: int, others: tuple) -> None:
     """Refuse what only the svi engine does."""
     if not all(isinstance(config, exact.Config) for config in configs.values()):
         raise ValueError(
@@ -212,12 +212,6 @@ def _check_exact(datasets: Any, configs: Mapping[str, Any], seeds: int, others: 
             f"Expected seeds=1 with the exact engine, found {seeds}: its posterior is exact, so "
             "that there are no seeds; take the svi engine, config=infosem_jax.grn.Config(), for "
             "several."
-        )
-    each = datasets.values() if isinstance(datasets, Mapping) else datasets
-    if any(isinstance(data, Stream) for data in each):
-        raise ValueError(
-            "Expected data sets in memory with the exact engine, found a stream; read them with "
-            "read_expression, or take the svi engine, config=infosem_jax.grn.Config()."
         )
     if any(other is not None for other in others):
         raise ValueError(

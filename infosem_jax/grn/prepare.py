@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax.data.dataset import Dataset, normalise
-from infosem_jax.data.stream import Stream, held_out_cells
+from infosem_jax.data.stream import Stream, held_out_cells, n_cells
 from infosem_jax.engine.types import Schedule
 from infosem_jax.grn import nuts
 from infosem_jax.grn.config import Config
@@ -101,8 +101,7 @@ def context(data: Dataset | Stream, config: Config, site: str = "effect") -> Gen
     """
     genes = tuple(sorted(data.genes))
     acting = set(genes if config.rows == "all" else data.regulators)
-    n_cells = data.n_cells if isinstance(data, Stream) else len(data.cells)
-    return GeneContext(genes, tuple(g for g in genes if g in acting), n_cells, site)
+    return GeneContext(genes, tuple(g for g in genes if g in acting), n_cells(data), site)
 
 
 def groups(

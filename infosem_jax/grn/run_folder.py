@@ -14,7 +14,7 @@ import tomli_w
 
 from infosem_jax import _typing
 from infosem_jax.data.dataset import Dataset
-from infosem_jax.data.stream import Stream
+from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.grn import exact
 from infosem_jax.grn.networks import Network, check_names, to_anndata, write_edges
 from infosem_jax.grn.priors.binding import Priors
@@ -44,11 +44,6 @@ BYTES_PER_EDGE, BYTES_PER_WEIGHT = 100, 50
 # Larger fits are not saved: networks of whole transcriptomes would fill disks.
 MOST_FIT_BYTES = 2**30
 SPARE_BYTES = 50 * 2**20
-
-
-def n_cells(data: Dataset | Stream) -> int:
-    """Return the number of cells, in memory or on disk."""
-    return data.n_cells if isinstance(data, Stream) else len(data.cells)
 
 
 def check_output(

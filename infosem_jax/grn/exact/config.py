@@ -17,7 +17,8 @@ class Config:
     Attributes
     ----------
     rows
-        Which genes act: ``all`` or the ``regulators``.
+        Which genes act: ``all``, the ``regulators``, or ``auto``: all where they or the cells are
+        few enough to be decomposed in seconds, the regulators else.
     normalisation, clip
         How expression is brought to scale, see `infosem_jax.data.normalise`.
     r2
@@ -48,7 +49,7 @@ class Config:
         Targets at a time where scales differ between pairs.
     """
 
-    rows: Literal["all", "regulators"] = "all"
+    rows: Literal["auto", "all", "regulators"] = "auto"
     normalisation: Normalisation = "zscore"
     clip: float = 10.0
     r2: float | None = None
@@ -65,8 +66,8 @@ class Config:
     block: int = 16
 
     def __post_init__(self):
-        if self.rows not in ("all", "regulators"):
-            raise ValueError(f"rows: expected all or regulators, found {self.rows!r}.")
+        if self.rows not in ("auto", "all", "regulators"):
+            raise ValueError(f"rows: expected auto, all or regulators, found {self.rows!r}.")
         if self.hyper not in ("map", "nuts"):
             raise ValueError(f"hyper: expected map or nuts, found {self.hyper!r}.")
         if isinstance(self.cells, str) and self.cells != "effective":

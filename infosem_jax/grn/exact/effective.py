@@ -46,7 +46,8 @@ def effective_cells(
     scale = float(scale_of(R2, len(rows)))
     inverse = scale**2 / (1 + scale**2 * n * values)
     # P, and P Z'Z P; a target that acts itself is taken out of both by its own row.
-    P, sampling = ((vectors * part) @ vectors.T for part in (inverse, inverse**2 * n * values))
+    P = scale**2 * np.eye(len(rows)) + (vectors * (inverse - scale**2)) @ vectors.T
+    sampling = (vectors * (inverse**2 * n * values)) @ vectors.T
     residual = x[:, targets] - z @ np.asarray(posterior(basis, scale).mean)[:, targets]
     at = own[targets].astype(int)
     column = P[:, at] * (at >= 0)
@@ -56,8 +57,8 @@ def effective_cells(
         2 * sampling[:, at] - taken * np.where(at >= 0, sampling[at, at], 0.0)
     )
     expected = expected * (residual**2).mean(0)
-    state = KMeans(min(STATES, n), n_init=3, random_state=0).fit_predict(
-        z @ vectors[:, -COMPONENTS:]
+    state = KMeans(min(STATES, n), n_init="auto", random_state=0).fit_predict(
+        z @ vectors[:, np.argsort(values)[-COMPONENTS:]]
     )
     found = np.zeros_like(expected)
     for each in range(state.max() + 1):

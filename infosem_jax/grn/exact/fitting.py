@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,20 +12,22 @@ from jax import random
 from jaxtyping import Float, Int
 
 from infosem_jax.data.dataset import Dataset, normalise
+from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact import score
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.effective import effective_cells
-from infosem_jax.grn.exact.posterior import spectrum
-from infosem_jax.grn.exact.priors import Normals, directed, prior_odds
+from infosem_jax.grn.exact.posterior import Spectrum, spectrum, spectrum_of_cells
+from infosem_jax.grn.exact.priors import Kind, Normals, directed, kind, prior_odds
 from infosem_jax.grn.exact.solving import solve
-from infosem_jax.grn.exact.statistics import Moments, moments
+from infosem_jax.grn.exact.statistics import in_memory, moments
 from infosem_jax.grn.networks import Network
-from infosem_jax.grn.priors import GeneContext, Prior, bind
+from infosem_jax.grn.priors import BoundPrior, GeneContext, Prior, bind
 from infosem_jax.grn.priors.binding import coverage
 
-# Time grows with the cube of the rows: 4,000 take minutes on two cores.
-MOST_ROWS = 4000
+# Time grows with the cube of the rows or of the cells, whichever are fewer: 2,000 take seconds,
+# 4,000 minutes.
+FEW, MOST = 2000, 4000
 
 
 class Fit(NamedTuple):
@@ -79,14 +81,46 @@ class Fit(NamedTuple):
     coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
 
+class Task(NamedTuple):
+    """What is known before the expression is looked at: genes, rows and priors that were checked.
+
+    Attributes
+    ----------
+    data
+        Normalised expression, or a stream.
+    config
+        Settings, with the rows and the normalisation that were chosen.
+    rows
+        Which genes act, as columns of the data.
+    reported
+        Which rows are the candidate regulators.
+    context
+        Genes as priors see them.
+    effect, edge
+        The priors.
+    bound, kind
+        The prior of the effects, bound to the genes, and what it is; None where there is none.
+    """
+
+    data: Dataset | Stream
+    config: Config
+    rows: Int[np.ndarray, " rows"]
+    reported: Int[np.ndarray, " regulators"]
+    context: GeneContext
+    effect: Prior | None
+    edge: Prior | None
+    bound: BoundPrior | None
+    kind: Kind | None
+
+
 def fit(
-    data: Dataset,
+    data: Dataset | Stream,
     effect: Prior | None = None,
     edge: Prior | None = None,
     *,
     config: Config = Config(),
     key: int = 0,
-    summed: Moments | None = None,
+    basis: Spectrum | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
 ) -> Fit:
     """Fit a linear-Gaussian network with exact posteriors.
@@ -94,7 +128,7 @@ def fit(
     Parameters
     ----------
     data
-        Expression as read, or normalised.
+        Expression as read, or normalised; or a stream of cells that stay on disk.
     effect
         Prior of the effects; None for ``Normal(0, t)`` with t from the evidence.
     edge
@@ -103,8 +137,8 @@ def fit(
         Settings.
     key
         Seed of the draws of hyper-parameters and of the start of networks in a prior.
-    summed
-        Moments of the same data and rows from before, see `infosem_jax.grn.exact.moments`.
+    basis
+        The same cells and rows from before, see `decomposed`.
     on_chunk
         Told after each step.
 
@@ -112,57 +146,108 @@ def fit(
     ------
     ValueError
         If a prior is neither normal given its parameters nor a scale mixture, or does not fit the
-        genes.
+        genes; or if rows and cells are both too many.
+    """
+    return solution(task(data, effect, edge, config), key=key, basis=basis, on_chunk=on_chunk)
+
+
+def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, config: Config) -> Task:
+    """Choose the rows, and bind and check the priors.
+
+    Parameters
+    ----------
+    data, effect, edge, config
+        As in `fit`.
+
+    Raises
+    ------
+    ValueError
+        As `fit`.
+    """
+    if isinstance(data, Stream) and config.cells == "effective":
+        raise ValueError(
+            'Expected cells in memory for cells = "effective", which looks for cells that are '
+            "alike, found a stream; give a number of cells, or read them into memory."
+        )
+    ready = scaled(data, config)
+    chosen = chosen_rows(ready, config)
+    config = replace(config, rows=chosen, normalisation=ready.normalisation)
+    names = ready.genes if chosen == "all" else ready.regulators
+    at = {gene: i for i, gene in enumerate(ready.genes)}
+    place = {name: i for i, name in enumerate(names)}
+    context = GeneContext(ready.genes, names, n_cells(ready))
+    bound = None if effect is None else bind(effect, context)
+    if edge is not None:
+        bind(edge, replace(context, site="logit"))
+    return Task(
+        ready,
+        config,
+        np.array([at[name] for name in names]),
+        np.array([place[name] for name in ready.regulators]),
+        context,
+        effect,
+        edge,
+        bound,
+        None if bound is None else kind(bound.distribution),
+    )
+
+
+def solution(
+    given: Task,
+    *,
+    key: int = 0,
+    basis: Spectrum | None = None,
+    on_chunk: Callable[[Progress], None] | None = None,
+) -> Fit:
+    """Fit what was checked.
+
+    Parameters
+    ----------
+    given
+        Data, settings and priors.
+    key, basis, on_chunk
+        As in `fit`.
     """
     began = time.perf_counter()
-    ready = scaled(data, config)
-    rows = acting(ready, config)
-    names = tuple(ready.genes[i] for i in rows)
-    place = {name: i for i, name in enumerate(names)}
-    reported = np.array([place[name] for name in ready.regulators])
-    context = GeneContext(ready.genes, names, len(ready.cells))
-    bound = None if effect is None else bind(effect, context)
-    given = {"effect": (effect, context), "edge": (edge, replace(context, site="logit"))}
-    covered = {
-        site: coverage(prior, at) for site, (prior, at) in given.items() if prior is not None
-    }
+    data, config, context = given.data, given.config, given.context
     tell = _teller(on_chunk, data.name)
+    logits = replace(context, site="logit")
+    sites = {"effect": (given.effect, context), "edge": (given.edge, logits)}
+    covered = {
+        site: coverage(prior, at) for site, (prior, at) in sites.items() if prior is not None
+    }
+    reported = jnp.asarray(given.reported)
+    base = prior_odds(given.edge, context, config.edges, random.key(key))
+    base = None if base is None else base[reported]
 
     tell(0, "summing up the cells")
-    summed = moments(ready.x, rows) if summed is None else summed
-    basis = spectrum(summed, rows)
+    basis = decomposed(data, given.rows) if basis is None else basis
     tell(1, "solving for effects")
-    cells = effective_cells(ready.x, rows, basis) if config.cells == "effective" else config.cells
-    solved = solve(summed, basis, rows, bound, config, random.key(key), cells=cells)
+    cells = config.cells
+    if cells == "effective" and not isinstance(data, Stream):
+        cells = effective_cells(data.x, given.rows, basis)
+    solved = solve(basis, reported, given.bound, given.kind, config, random.key(key), cells=cells)
     tell(2, "scoring edges")
-    known = jnp.asarray(reported)
-    base = prior_odds(edge, context, config.edges, random.key(key))
-    base = None if base is None else base[known]
-    told = None if solved.told is None else Normals(*(part[known] for part in solved.told))
-    settings = {"cells": config.score_cells, "sign": directed(effect)}
-    ranked = score.score(basis, known, base, told, **settings)
+    told = None if solved.told is None else Normals(*(part[reported] for part in solved.told))
+    settings = {"cells": config.score_cells, "sign": directed(given.effect)}
+    ranked = score.score(basis, reported, base, told, **settings)
     tell(3, "done")
-    effects = {
-        name: np.asarray(getattr(solved.effects, name))[reported]
-        for name in ("weight", "sd", "positive", "prior_mean")
-    }
     learned = {**solved.learned, **ranked.learned}
     if cells is not None:
         learned["cells"] = np.asarray(cells)
     return Fit(
-        genes=ready.genes,
-        rows=names,
-        regulators=ready.regulators,
+        genes=data.genes,
+        rows=context.rows,
+        regulators=data.regulators,
         name=data.name,
-        config=replace(config, normalisation=ready.normalisation),
+        config=config,
         score=np.asarray(ranked.score),
         probability=np.asarray(ranked.probability),
-        log_evidence=np.asarray(solved.effects.log_evidence),
         learned=jax.tree.map(np.asarray, learned),
         losses=np.asarray(solved.losses),
         seconds=time.perf_counter() - began,
         coverage=covered,
-        **effects,
+        **{name: np.asarray(part) for name, part in solved.effects._asdict().items()},
     )
 
 
@@ -180,30 +265,53 @@ def network(fitted: Fit) -> Network:
     )
 
 
-def scaled(data: Dataset, config: Config) -> Dataset:
+def scaled(data: Dataset | Stream, config: Config) -> Dataset | Stream:
     """Bring expression to the scale of the settings, unless it is normalised already."""
-    if data.normalisation != "none":
+    if isinstance(data, Stream) or data.normalisation != "none":
         return data
     return normalise(data, config.normalisation, clip=config.clip)
 
 
-def acting(data: Dataset, config: Config) -> Int[np.ndarray, " rows"]:
-    """Return which genes act, as columns of the data.
+def chosen_rows(data: Dataset | Stream, config: Config) -> Literal["all", "regulators"]:
+    """Return which genes act.
 
     Raises
     ------
     ValueError
-        If they are so many that their square matrices take hours.
+        If they are so many, and the cells as well, that matrices take hours to decompose.
     """
-    names = data.genes if config.rows == "all" else data.regulators
-    if len(names) > MOST_ROWS:
+    cells = n_cells(data)
+    rows = config.rows
+    if rows == "auto":
+        rows = "all" if min(cells, len(data.genes)) <= FEW else "regulators"
+    number = len(data.genes if rows == "all" else data.regulators)
+    if min(cells, number) > MOST:
         raise ValueError(
-            f"{data.name}: the exact engine decomposes a matrix of genes that act by genes that "
-            f'act, expected at most {MOST_ROWS:,}, found {len(names):,}; set rows = "regulators" '
-            "(table [exact] of --config) with a list of regulators, or take the svi engine."
+            f"{data.name}: the exact engine decomposes a matrix of genes that act, or of cells, "
+            f"expected at most {MOST:,} of either, found {number:,} genes and {cells:,} cells; set "
+            'rows = "regulators" (table [exact] of --config) with a list of regulators, or take '
+            "the svi engine."
         )
-    at = {gene: i for i, gene in enumerate(data.genes)}
-    return np.array([at[name] for name in names])
+    return rows
+
+
+def decomposed(data: Dataset | Stream, rows: Int[np.ndarray, " rows"]) -> Spectrum:
+    """Sum up normalised cells and decompose the sums, from the smaller side.
+
+    Parameters
+    ----------
+    data
+        Normalised expression, or a stream.
+    rows
+        Which genes act, as columns of the data.
+    """
+    if isinstance(data, Stream):
+        if data.n_cells < len(rows):
+            return spectrum_of_cells(in_memory(data), rows)
+        return spectrum(moments(data, rows), rows)
+    if len(data.x) < len(rows):
+        return spectrum_of_cells(data.x, rows)
+    return spectrum(moments(data.x, rows), rows)
 
 
 def _teller(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:

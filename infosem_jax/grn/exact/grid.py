@@ -4,16 +4,17 @@ from collections.abc import Callable, Collection, Generator, Mapping
 from itertools import product
 
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.stream import Stream
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact.config import Config
-from infosem_jax.grn.exact.fitting import Fit, acting, fit, scaled
-from infosem_jax.grn.exact.statistics import Moments, moments
+from infosem_jax.grn.exact.fitting import Fit, Task, decomposed, scaled, solution, task
+from infosem_jax.grn.exact.posterior import Spectrum
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors.binding import Priors
 
 
 def fit_many(
-    datasets: Mapping[str, Dataset],
+    datasets: Mapping[str, Dataset | Stream],
     priors: Mapping[str, Priors],
     configs: Mapping[str, Config],
     *,
@@ -23,8 +24,8 @@ def fit_many(
 ) -> Generator[tuple[Job, Fit], None, None]:
     """Fit every data set with every prior and setting, one after the other.
 
-    The cells of a data set are summed up once for all priors, and for all settings with the same
-    rows and normalisation.
+    All priors are checked first. The cells of a data set are summed up and decomposed once for all
+    priors, and for all settings with the same rows and normalisation.
 
     Parameters
     ----------
@@ -40,17 +41,42 @@ def fit_many(
     Yields
     ------
     The job and its fit.
+
+    Raises
+    ------
+    ValueError
+        As `fit`, before the first fit.
     """
     jobs = [Job(*names) for names in product(datasets, priors, configs)]
-    jobs = [job for job in jobs if job not in skip]
-    kept: tuple[tuple[str, ...], Dataset, Moments] | None = None
     # Jobs that share their sums follow one another, so that one data set is kept at a time.
-    for number, job in enumerate(sorted(jobs, key=lambda job: _scale(job, configs))):
-        scale, config = _scale(job, configs), configs[job.setting]
-        if kept is None or kept[0] != scale:
-            data = scaled(datasets[job.data], config)
-            kept = scale, data, moments(data.x, acting(data, config))
+    jobs = sorted((job for job in jobs if job not in skip), key=lambda job: _scale(job, configs))
+
+    def prepared(job: Job, data: Dataset | Stream) -> Task:
         given = priors[job.prior]
+        return task(data, given.effect, given.edge, configs[job.setting])
+
+    for job in jobs:
+        prepared(job, datasets[job.data])
+    return _fits(jobs, datasets, configs, prepared, key, on_chunk)
+
+
+def _fits(
+    jobs: list[Job],
+    datasets: Mapping[str, Dataset | Stream],
+    configs: Mapping[str, Config],
+    prepared: Callable[[Job, Dataset | Stream], Task],
+    key: int | Mapping[str, int],
+    on_chunk: Callable[[Progress], None] | None,
+) -> Generator[tuple[Job, Fit], None, None]:
+    kept: tuple[tuple[str, ...], Dataset | Stream, Spectrum] | None = None
+    for number, job in enumerate(jobs):
+        scale = _scale(job, configs)
+        if kept is None or kept[0] != scale:
+            data = scaled(datasets[job.data], configs[job.setting])
+            given = prepared(job, data)
+            kept = scale, data, decomposed(data, given.rows)
+        else:
+            given = prepared(job, kept[1])
 
         def told(now: Progress, before: int = number) -> None:
             if on_chunk is not None:
@@ -58,8 +84,7 @@ def fit_many(
                 on_chunk(now._replace(done=done, total=len(jobs) * now.total))
 
         own_key = key[job.prior] if isinstance(key, Mapping) else key
-        settings = {"config": config, "key": own_key, "on_chunk": told}
-        yield job, fit(kept[1], given.effect, given.edge, summed=kept[2], **settings)
+        yield job, solution(given, key=own_key, basis=kept[2], on_chunk=told)
 
 
 def _scale(job: Job, configs: Mapping[str, Config]) -> tuple[str, ...]:

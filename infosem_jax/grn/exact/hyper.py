@@ -6,8 +6,10 @@ in units of its own standard deviation, so that neither depends on the number of
 prior declares is found under ``effect_prior/``. The evidence of all targets is a factor.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
@@ -45,8 +47,8 @@ def collapsed(
     pattern: Pattern | None = None,
     prior: Partial | None = None,
     *,
-    r2: float | None = None,
-    noise: float = 1.0,
+    r2: Float[Array, ""] | float | None = None,
+    noise: Float[Array, ""] | float = 1.0,
     effects: bool = False,
 ) -> None:
     """Declare the model.
@@ -67,7 +69,7 @@ def collapsed(
         Whether to draw the effects, exactly, as the deterministic site ``effect``.
     """
     share: Any = numpyro.sample("r2", dist.Beta(1.0, 1.0)) if r2 is None else jnp.asarray(r2)
-    scale = scale_of(share, len(basis.values))
+    scale = scale_of(share, basis.n_rows)
     projected = mean = None
     if pattern is not None:
         slope: Any = numpyro.sample("slope", dist.Normal(0.0, SLOPE_SCALE))
@@ -98,7 +100,7 @@ def optimum(
     noise: float = 1.0,
     steps: int = 60,
     rate: float = 0.1,
-) -> tuple[dict[str, Array], Float[Array, " steps"]]:
+) -> tuple[dict[str, Any], Float[Array, " steps"]]:
     """Find the most probable hyper-parameters, and return them with the losses on the way.
 
     Parameters
@@ -110,10 +112,16 @@ def optimum(
     steps, rate
         Steps of Adam and its learning rate.
     """
-    settings = {"r2": r2, "noise": noise}
+    search = {"steps": steps, "rate": rate}
+    return _search(key, basis, pattern, prior, r2, noise, **search)
+
+
+@partial(jax.jit, static_argnames=("steps", "rate"))
+def _search(key, basis, pattern, prior, r2, noise, *, steps: int, rate: float):
     guide = AutoDelta(collapsed, init_loc_fn=START)
     svi = SVI(collapsed, guide, optax.adam(rate), Trace_ELBO())
-    result = svi.run(key, steps, basis, pattern, prior, progress_bar=False, **settings)
+    settings = {"r2": r2, "noise": noise, "progress_bar": False}
+    result = svi.run(key, steps, basis, pattern, prior, **settings)
     found = guide.median(result.params)
     free = {k: v for k, v in result.params.items() if not k.endswith("_auto_loc")}
     return {**found, **free}, result.losses
@@ -158,7 +166,7 @@ def standardised(
     return jnp.where(pairs, mean, 0.0) / jnp.where(size > 0, size, 1.0)
 
 
-def at(values: dict[str, Array], prior: Partial) -> Normals:
+def at(values: dict[str, Any], prior: Partial) -> Normals:
     """Return the normals of a prior whose parameters are at the values that were found."""
     with (
         handlers.block(),

@@ -15,9 +15,10 @@ and the evidence is a closed form. With ``A = Z'Z + diag(1 / t_j^2)``, ``P = A^-
     log|A_-j|    = log|A| + log P_jj
     q_j          = (x_j - Z m_j)'(x_j - Z m_j) - h_j' P h_j + (P h_j)_j^2 / P_jj
 
-so that with one scale t for all pairs, one eigendecomposition of ``Z'Z`` serves all targets and
-every t. The equations are those of a structural equation model without its Jacobian, exact for
-targets that act on nothing.
+so that with one scale t for all pairs, one eigendecomposition serves all targets and every t: of
+``Z'Z``, or of ``ZZ'`` where there are fewer cells than rows, whose vectors leave out directions in
+which P is ``t^2`` times the identity. The equations are those of a structural equation model
+without its Jacobian, exact for targets that act on nothing.
 """
 
 from functools import partial
@@ -27,23 +28,30 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
-from jax.scipy.special import betainc, gammaln
+from jax.scipy.special import gammaln, ndtr
 from jaxtyping import Array, Float, Int, Key, UInt32
 
 from infosem_jax.grn.exact.statistics import Moments
 
 NOISE = 1.0
+# Variance of a component, as a share of the largest, that rounding leaves where there is none.
+NOTHING = 1e-10
 
 
 class Spectrum(NamedTuple):
     """Moments in the basis in which the rows are uncorrelated, scaled by the number of cells.
 
+    There are as many components as rows, or as cells where these are fewer; those without
+    variance are then vectors of zeros.
+
     Attributes
     ----------
     values, vectors
-        Of ``X_R'X_R / cells``, [rows] and [rows, rows].
+        Of ``X_R'X_R / cells``, [components] and [rows, components].
+    outside
+        Share of each row that no vector covers, ``1 - sum(vectors^2)``, [rows].
     cross
-        ``X_R'X / cells`` in that basis, [rows, genes].
+        ``X_R'X / cells`` in that basis, [components, genes].
     total
         Mean square of each gene, [genes].
     own
@@ -52,16 +60,22 @@ class Spectrum(NamedTuple):
         Number of cells.
     """
 
-    values: Float[Array, " rows"]
-    vectors: Float[Array, "rows rows"]
-    cross: Float[Array, "rows genes"]
+    values: Float[Array, " components"]
+    vectors: Float[Array, "rows components"]
+    outside: Float[Array, " rows"]
+    cross: Float[Array, "components genes"]
     total: Float[Array, " genes"]
     own: Int[Array, " genes"]
     cells: Float[Array, ""]
 
+    @property
+    def n_rows(self) -> int:
+        """Number of genes that act."""
+        return len(self.vectors)
+
 
 class Posterior(NamedTuple):
-    """Student-t posteriors of the effects.
+    """Student-t posteriors of the effects of some rows.
 
     Attributes
     ----------
@@ -83,7 +97,7 @@ class Posterior(NamedTuple):
 
 
 def spectrum(summed: Moments, rows: Int[np.ndarray, " rows"]) -> Spectrum:
-    """Decompose the moments once, in float64.
+    """Decompose sums over cells once, in float64.
 
     Parameters
     ----------
@@ -94,23 +108,54 @@ def spectrum(summed: Moments, rows: Int[np.ndarray, " rows"]) -> Spectrum:
     """
     n = summed.cells
     values, vectors = np.linalg.eigh(summed.RR / n)
-    own = np.full(len(summed.GG), -1)
-    own[rows] = np.arange(len(rows))
-    return Spectrum(
-        *(
-            jnp.asarray(part, float)
-            for part in (np.maximum(values, 0), vectors, vectors.T @ (summed.RG / n), summed.GG / n)
-        ),
-        own=jnp.asarray(own),
-        cells=jnp.asarray(n, float),
-    )
+    cross = vectors.T @ (summed.RG / n)
+    return _spectrum(np.maximum(values, 0), vectors, cross, summed.GG / n, rows, n)
 
 
+def spectrum_of_cells(
+    x: Float[np.ndarray, "cells genes"], rows: Int[np.ndarray, " rows"]
+) -> Spectrum:
+    """Decompose few cells with many rows: the same from ``X_R X_R'``, in float64.
+
+    Parameters
+    ----------
+    x
+        Normalised expression.
+    rows
+        Which gene each row is.
+    """
+    n, x = len(x), x.astype(np.float64)
+    values, cells = np.linalg.eigh(x[:, rows] @ x[:, rows].T / n)
+    size = np.sqrt(np.where(values > NOTHING * values[-1], values, 0))
+    cross = size[:, None] * (cells.T @ x) / np.sqrt(n)
+    vectors = cross[:, rows].T / np.where(size > 0, size**2, 1)
+    return _spectrum(size**2, vectors, cross, (x**2).mean(0), rows, float(n))
+
+
+def worth(basis: Spectrum, cells: float | int | None) -> Spectrum:
+    """Let all cells together count as so many independent ones (None: as many as they are).
+
+    Raises
+    ------
+    ValueError
+        If the number is not positive, or larger than that of the cells.
+    """
+    if cells is None:
+        return basis
+    if not 0 < cells <= basis.cells:
+        raise ValueError(
+            f"Expected the cells to be worth more than 0 and at most {basis.cells:g} independent "
+            f"ones, found {cells}."
+        )
+    return basis._replace(cells=jnp.asarray(cells, float))
+
+
+@jax.jit
 def log_evidence(
     basis: Spectrum,
     scale: Float[Array, ""] | float,
-    mean: Float[Array, "rows genes"] | None = None,
-    noise: float = NOISE,
+    mean: Float[Array, "components genes"] | None = None,
+    noise: Float[Array, ""] | float = NOISE,
 ) -> Float[Array, " genes"]:
     """Return the log density of each target's expression with effects and noise integrated out.
 
@@ -127,80 +172,101 @@ def log_evidence(
     noise
         Cells that the prior ``s_j^2 = 1`` is worth.
     """
-    _, _, quadratic, log_determinant = _solve(basis, scale, mean)
-    return _marginal(basis.cells, quadratic, log_determinant, noise)
+    solved = _solve(basis, scale, mean)
+    return _marginal(basis.cells, solved.quadratic, solved.log_determinant, noise)
 
 
+@jax.jit
 def posterior(
     basis: Spectrum,
     scale: Float[Array, ""] | float,
     mean: Float[Array, "rows genes"] | None = None,
-    noise: float = NOISE,
+    noise: Float[Array, ""] | float = NOISE,
+    rows: Int[Array, " some"] | None = None,
 ) -> Posterior:
-    """Return the posterior of all effects where one scale holds for all pairs.
+    """Return the posterior of the effects of some rows where one scale holds for all pairs.
 
     Parameters
     ----------
     basis, scale, noise
         As in `log_evidence`.
     mean
-        Prior means, [rows, genes]; None for zero.
+        Prior means of all rows, [rows, genes]; None for zero.
+    rows
+        Whose effects are wanted; None for all.
     """
-    projected = None if mean is None else project(basis, mean)
-    shrunk, own, quadratic, log_determinant = _solve(basis, scale, projected)
-    inverse = (basis.vectors * _inverse_values(basis, scale)) @ basis.vectors.T
+    solved = _solve(basis, scale, None if mean is None else project(basis, mean))
+    wanted = jnp.arange(basis.n_rows) if rows is None else rows
+    mine = basis.vectors[wanted]
+    inverse = _inverse(basis, scale, wanted)
     column = inverse[:, basis.own] * (basis.own >= 0)
-    pivot = jnp.where(basis.own >= 0, jnp.diagonal(inverse)[basis.own], 1.0)
-    change = basis.vectors @ shrunk - column * (own / pivot)
-    spread = jnp.maximum(jnp.diagonal(inverse)[:, None] - column**2 / pivot, 0)
-    centre = change if mean is None else mean + change
-    itself = jnp.arange(len(inverse))[:, None] == basis.own
-    shape, rate = _noise_posterior(basis.cells, quadratic, noise)
+    change = mine @ solved.shrunk - column * (solved.own / solved.pivot)
+    before = _diagonal(basis, _inverse_values(basis, scale), scale)[wanted]
+    spread = jnp.maximum(before[:, None] - column**2 / solved.pivot, 0)
+    centre = change if mean is None else mean[wanted] + change
+    itself = wanted[:, None] == basis.own
+    shape, rate = _noise_posterior(basis.cells, solved.quadratic, noise)
     return Posterior(
         jnp.where(itself, 0.0, centre),
         jnp.where(itself, 0.0, spread),
         shape,
         rate,
-        _marginal(basis.cells, quadratic, log_determinant, noise),
+        _marginal(basis.cells, solved.quadratic, solved.log_determinant, noise),
     )
 
 
+@partial(jax.jit, static_argnames="block")
 def posterior_by_pair(
-    summed: Moments,
-    rows: Int[np.ndarray, " rows"],
+    basis: Spectrum,
     scale: Float[Array, "rows genes"],
     mean: Float[Array, "rows genes"],
-    noise: float = NOISE,
+    noise: Float[Array, ""] | float = NOISE,
+    rows: Int[Array, " some"] | None = None,
     *,
     block: int = 16,
 ) -> Posterior:
     """Return the posterior where scales differ between pairs: a Cholesky factor for each target.
 
-    Costs ``genes rows^3 / 3`` multiplications and memory for ``block`` factors; a pair with scale
-    zero has the effect of its prior mean.
+    With k components, fewer than the rows R or as many, it costs ``genes (k^2 R + k^3 / 3)``
+    multiplications, see `factor_cost`, and memory for ``block`` matrices of [k, R]. A pair with
+    scale zero has the effect of its prior mean.
 
     Parameters
     ----------
-    summed, rows
-        Sums over cells, and which gene each row is.
+    basis
+        The moments.
     scale, mean
         Of each effect a priori, scales in units of the noise of their target, [rows, genes].
     noise
         As in `log_evidence`.
+    rows
+        Whose effects are wanted; None for all.
     block
         Targets at a time.
     """
-    itself = jnp.asarray(rows)[:, None] == jnp.arange(len(summed.GG))
-    n = jnp.asarray(summed.cells, float)
-    RR, RG, GG = (jnp.asarray(part / summed.cells, float) for part in summed[:3])
-    scale = jnp.where(itself, 0.0, scale)
-    mean = jnp.where(itself, 0.0, mean)
-    return _by_pair(RR, RG, GG, n, scale, mean, noise, block)
+    wanted = jnp.arange(basis.n_rows) if rows is None else rows
+    itself = jnp.arange(basis.n_rows)[:, None] == basis.own
+    scale, mean = (jnp.where(itself, 0.0, part) for part in (scale, mean))
+    gram = None
+    if len(basis.values) == basis.n_rows:
+        gram = basis.cells * (basis.vectors * basis.values) @ basis.vectors.T
+    one = partial(_one_target, basis, gram, wanted)
+    targets = (basis.cross.T, basis.total, scale.T, mean.T)
+    centre, spread, quadratic, log_determinant = lax.map(one, targets, batch_size=block)
+    shape, rate = _noise_posterior(basis.cells, quadratic, noise)
+    evidence = _marginal(basis.cells, quadratic, log_determinant, noise)
+    return Posterior(centre.T, spread.T, shape, rate, evidence)
 
 
-def project(basis: Spectrum, mean: Float[Array, "rows genes"]) -> Float[Array, "rows genes"]:
+def factor_cost(basis: Spectrum) -> float:
+    """Return how many multiplications `posterior_by_pair` takes."""
+    rows, components = basis.vectors.shape
+    return len(basis.total) * components**2 * (rows + components / 3)
+
+
+def project(basis: Spectrum, mean: Float[Array, "rows genes"]) -> Float[Array, "components genes"]:
     """Bring prior means, which say nothing of a gene on itself, to the basis of the spectrum."""
-    itself = jnp.arange(len(basis.values))[:, None] == basis.own
+    itself = jnp.arange(basis.n_rows)[:, None] == basis.own
     return basis.vectors.T @ jnp.where(itself, 0.0, mean)
 
 
@@ -210,15 +276,19 @@ def standard_deviation(found: Posterior) -> Float[Array, "rows genes"]:
 
 
 def positive_probability(found: Posterior) -> Float[Array, "rows genes"]:
-    """Return the posterior probability that each effect is positive; 1/2 where it is known as 0."""
+    """Return the posterior probability that each effect is positive; 1/2 where it is known as 0.
+
+    Student's t is brought to a normal variable (Hill 1970, Communications of the ACM 13:617,
+    algorithm 395), which is a hundred times faster than an incomplete beta function, and to
+    single precision the same from five cells on.
+    """
     spread = jnp.sqrt(found.unit_variance * found.rate / found.shape)
     t = jnp.where(spread > 0, found.mean / jnp.where(spread > 0, spread, 1.0), 0.0)
     freedom = 2 * found.shape
-    # The distribution function of Student's t, from whichever side keeps its digits.
-    near = 0.5 - 0.5 * betainc(0.5, freedom / 2, t**2 / (freedom + t**2))
-    far = 0.5 * betainc(freedom / 2, 0.5, freedom / (freedom + t**2))
-    tail = jnp.where(jnp.abs(t) < 1, near, far)
-    return jnp.where(t > 0, 1 - tail, jnp.where(t < 0, tail, 0.5))
+    square = (freedom - 0.5) * jnp.log1p(t**2 / freedom)
+    b = 48 * (freedom - 0.5) ** 2
+    tail = (((-0.4 * square - 3.3) * square - 24) * square - 85.5) / (0.8 * square**2 + 100 + b)
+    return ndtr(jnp.sign(t) * jnp.sqrt(square) * (1 + (tail + square + 3) / b))
 
 
 def draw(
@@ -226,7 +296,7 @@ def draw(
     basis: Spectrum,
     scale: Float[Array, ""] | float,
     mean: Float[Array, "rows genes"] | None = None,
-    noise: float = NOISE,
+    noise: Float[Array, ""] | float = NOISE,
 ) -> Float[Array, "rows genes"]:
     """Draw the effects from their joint posterior, exactly.
 
@@ -242,15 +312,56 @@ def draw(
     found = posterior(basis, scale, mean, noise)
     for_noise, for_effects = random.split(key)
     variance = found.rate / random.gamma(for_noise, found.shape, found.rate.shape)
-    size = jnp.sqrt(_inverse_values(basis, scale))[:, None]
-    raw = basis.vectors @ (size * random.normal(for_effects, found.mean.shape))
-    inverse = (basis.vectors * _inverse_values(basis, scale)) @ basis.vectors.T
+    z = random.normal(for_effects, found.mean.shape)
+    size = jnp.sqrt(_inverse_values(basis, scale)) - scale
+    raw = scale * z + basis.vectors @ (size[:, None] * (basis.vectors.T @ z))
+    inverse = _inverse(basis, scale, jnp.arange(basis.n_rows))
     acts = basis.own >= 0
     own = jnp.where(acts, jnp.take_along_axis(raw, basis.own[None], 0)[0], 0.0)
     pivot = jnp.where(acts, jnp.diagonal(inverse)[basis.own], 1.0)
     free = raw - inverse[:, basis.own] * (own / pivot)
-    itself = jnp.arange(len(inverse))[:, None] == basis.own
+    itself = jnp.arange(basis.n_rows)[:, None] == basis.own
     return jnp.where(itself, 0.0, found.mean + jnp.sqrt(variance) * free)
+
+
+def chance(
+    basis: Spectrum, scale: Float[Array, ""], rows: Int[Array, " some"]
+) -> Float[Array, " some"]:
+    """Return the share of an effect's posterior variance that is due to the noise of the cells.
+
+    The posterior mean of an effect that is zero, with no other, has the variance
+    ``s^2 (P Z'Z P)_ii``; this is that of ``s^2 P_ii``.
+
+    Parameters
+    ----------
+    basis, scale
+        As in `log_evidence`.
+    rows
+        Whose effects.
+    """
+    inverse = _inverse_values(basis, scale)
+    before = _diagonal(basis, inverse, scale)
+    left = _diagonal(basis, inverse**2 / scale**2, scale)
+    return (1 - left / before)[rows]
+
+
+class _Solved(NamedTuple):
+    """``P h`` in the basis, its own coordinate, ``P_jj``, q and ``log|I + t^2 Z'Z|`` by target."""
+
+    shrunk: Array
+    own: Array
+    pivot: Array
+    quadratic: Array
+    log_determinant: Array
+
+
+def _spectrum(values, vectors, cross, total, rows: np.ndarray, n: float) -> Spectrum:
+    own = np.full(len(total), -1)
+    own[rows] = np.arange(len(rows))
+    outside = np.maximum(1 - (vectors**2).sum(1), 0) * (len(values) < len(rows))
+    parts = (values, vectors, outside, cross, total)
+    parts = (jnp.asarray(part, float) for part in parts)
+    return Spectrum(*parts, own=jnp.asarray(own), cells=jnp.asarray(n, float))
 
 
 def _inverse_values(basis: Spectrum, scale) -> Array:
@@ -258,22 +369,69 @@ def _inverse_values(basis: Spectrum, scale) -> Array:
     return scale**2 / (1 + scale**2 * basis.cells * basis.values)
 
 
-def _solve(basis: Spectrum, scale, mean) -> tuple[Array, Array, Array, Array]:
-    """P h in the basis, its own coordinate, the quadratic form and log|I + t^2 Z'Z|."""
+def _diagonal(basis: Spectrum, values: Array, scale) -> Array:
+    """Diagonal of the matrix with these eigenvalues, and ``scale^2`` outside of the vectors."""
+    return basis.vectors**2 @ values + basis.outside * scale**2
+
+
+def _inverse(basis: Spectrum, scale, rows: Array) -> Array:
+    """Return some rows of P."""
+    inverse = _inverse_values(basis, scale)
+    if len(basis.values) == basis.n_rows:
+        return (basis.vectors[rows] * inverse) @ basis.vectors.T
+    inside = (basis.vectors[rows] * (inverse - scale**2)) @ basis.vectors.T
+    return inside + scale**2 * (rows[:, None] == jnp.arange(basis.n_rows))
+
+
+def _solve(basis: Spectrum, scale, mean) -> _Solved:
     inverse = _inverse_values(basis, scale)
     n, acts = basis.cells, basis.own >= 0
-    h, residual = basis.cross, basis.total
-    if mean is not None:
-        fitted = basis.values[:, None] * mean
-        residual = residual - (mean * (2 * basis.cross - fitted)).sum(0)
-        h = h - fitted
-    shrunk = n * inverse[:, None] * h
-    mine = jnp.where(acts[:, None], basis.vectors[basis.own], 0.0)
-    own = (mine.T * shrunk).sum(0)
-    pivot = jnp.where(acts, (mine**2 * inverse).sum(1), scale**2)
-    quadratic = n * residual - n * (h * shrunk).sum(0) + own**2 / pivot
+    pivot = jnp.where(acts, _diagonal(basis, inverse, scale)[basis.own], scale**2)
     log_determinant = jnp.log1p(scale**2 * n * basis.values).sum() + jnp.log(pivot / scale**2)
-    return shrunk, own, jnp.maximum(quadratic, 0), log_determinant
+    if mean is None:
+        # The cross of a target that acts is its vector times the values.
+        shrunk = n * inverse[:, None] * basis.cross
+        own = n * (basis.vectors**2 @ (inverse * basis.values))[basis.own]
+        explained = n**2 * (inverse @ basis.cross**2)
+        left = n * basis.total - explained
+    else:
+        fitted = basis.values[:, None] * mean
+        h = basis.cross - fitted
+        shrunk = n * inverse[:, None] * h
+        own = (basis.vectors[basis.own].T * shrunk).sum(0)
+        left = n * (basis.total - (mean * (basis.cross + h) + h * shrunk).sum(0))
+    own = jnp.where(acts, own, 0.0)
+    quadratic = jnp.maximum(left + own**2 / pivot, 0)
+    return _Solved(shrunk, own, pivot, quadratic, log_determinant)
+
+
+def _one_target(basis: Spectrum, gram: Array | None, wanted: Array, target) -> tuple:
+    """Mean, unit variance, quadratic form and log determinant of one target.
+
+    ``P = T (I + T Z'Z T)^-1 T`` is factored as it is or, with fewer components than rows and
+    ``M = sqrt(n values) V' T``, as ``T (I - M' (I + MM')^-1 M) T``.
+    """
+    cross, total, t, m = target
+    n = basis.cells
+    projected = basis.vectors.T @ m
+    fitted = basis.values * projected
+    h = t * (basis.vectors @ (cross - fitted))
+    solve = partial(lax.linalg.triangular_solve, left_side=True, lower=True)
+    if gram is not None:
+        factor = jnp.linalg.cholesky(jnp.eye(len(t)) + t[:, None] * gram * t)
+        half = solve(factor, h[:, None])
+        effect = solve(factor, half, transpose_a=True)[:, 0]
+        spread = (solve(factor, jnp.eye(len(t))[:, wanted]) ** 2).sum(0)
+    else:
+        across = jnp.sqrt(n * basis.values)[:, None] * (basis.vectors.T * t)
+        factor = jnp.linalg.cholesky(jnp.eye(len(cross)) + across @ across.T)
+        half = solve(factor, across)
+        effect = h - half.T @ (half @ h)
+        spread = jnp.maximum(1 - (half[:, wanted] ** 2).sum(0), 0)
+    quadratic = n * (total - projected @ (2 * cross - fitted)) - n**2 * (h @ effect)
+    log_determinant = 2 * jnp.log(jnp.diagonal(factor)).sum()
+    centre = (m + n * t * effect)[wanted]
+    return centre, t[wanted] ** 2 * spread, jnp.maximum(quadratic, 0), log_determinant
 
 
 def _noise_posterior(n: Array, quadratic: Array, noise) -> tuple[Array, Array]:
@@ -289,26 +447,4 @@ def _marginal(n: Array, quadratic: Array, log_determinant: Array, noise) -> Arra
         - shape * jnp.log(rate)
         - n / 2 * jnp.log(2 * jnp.pi)
         - log_determinant / 2
-    )
-
-
-@partial(jax.jit, static_argnames="block")
-def _by_pair(RR, RG, GG, n, scale, mean, noise, block: int) -> Posterior:
-    def one(target):
-        cross, total, t, m = target
-        factor = jnp.linalg.cholesky(jnp.eye(len(RR)) + n * t[:, None] * RR * t)
-        fitted = RR @ m
-        h = t * (cross - fitted)
-        inverse = lax.linalg.triangular_solve(factor, jnp.eye(len(RR)), left_side=True, lower=True)
-        half = inverse @ h
-        quadratic = n * (total - m @ (2 * cross - fitted)) - n**2 * (half @ half)
-        log_determinant = 2 * jnp.log(jnp.diagonal(factor)).sum()
-        centre = m + n * t * (inverse.T @ half)
-        return centre, t**2 * (inverse**2).sum(0), jnp.maximum(quadratic, 0), log_determinant
-
-    targets = (RG.T, GG, scale.T, mean.T)
-    centre, spread, quadratic, log_determinant = lax.map(one, targets, batch_size=block)
-    shape, rate = _noise_posterior(n, quadratic, noise)
-    return Posterior(
-        centre.T, spread.T, shape, rate, _marginal(n, quadratic, log_determinant, noise)
     )

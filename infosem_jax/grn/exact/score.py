@@ -38,7 +38,7 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
 
 from infosem_jax.grn.exact.hyper import standardised
-from infosem_jax.grn.exact.posterior import NOISE, Spectrum, posterior
+from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
 from infosem_jax.grn.exact.priors import Normals
 
 # Standard deviation of the strength of a prior that says something of edges.
@@ -205,19 +205,18 @@ def evidence(
         Number of independent cells that all cells count as, where effects are held to half of a
         target's variance: their scale is ``sqrt(cells / (n rows))``.
     """
-    n, rows = basis.cells, len(basis.values)
-    variance = cells / (n * rows)
-    found = posterior(basis, jnp.sqrt(variance))
+    n = basis.cells
+    variance = cells / (n * basis.n_rows)
+    found = posterior(basis, jnp.sqrt(variance), rows=reported)
     residual = 2 * found.rate - NOISE
-    weight, unit = found.mean[reported], found.unit_variance[reported]
+    weight, unit = found.mean, found.unit_variance
     pairs = candidates(basis, reported)
     x = weight / jnp.sqrt(jnp.where(pairs, weight**2 + unit * (residual + 1 / variance), 1.0))
-    inverse = variance / (1 + variance * n * basis.values)
-    own, left = ((basis.vectors[reported] ** 2) @ v for v in (inverse, inverse**2 / variance))
-    chance = (1 - left / own)[:, None] * (residual / n / (residual + 1 / variance))
+    left = chance(basis, jnp.sqrt(variance), reported)[:, None]
+    left = left * (residual / n / (residual + 1 / variance))
     total = _mean((x - _mean(x, pairs)) ** 2, pairs)
     middle = jnp.nanmedian(jnp.where(pairs, x, jnp.nan))
-    reliability = jnp.clip(1 - _mean(chance, pairs) / total, 0.01, 1.0)
+    reliability = jnp.clip(1 - _mean(left, pairs) / total, 0.01, 1.0)
     return Evidence((x - middle) / jnp.sqrt(total), reliability)
 
 
@@ -301,14 +300,15 @@ def strength(
     x = up - down if sign else up + down
     x = jnp.where(pairs, x - _mean(x, pairs), 0.0)
     c = jnp.where(pairs, told - _mean(told, pairs), 0.0)
-    chance = _variance_of_dealings(x, c, pairs) / jnp.maximum((x**2).sum(), TINY) ** 2
+    error = _variance_of_dealings(x, c, pairs) / jnp.maximum((x**2).sum(), TINY) ** 2
+    error = jnp.maximum(error, TINY)
     raw = groups(deviation, c, pairs, sign=sign).strength
-    wide = chance + STRENGTH_SCALE**2
-    shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(chance / wide) * STRENGTH_SCALE
+    wide = error + STRENGTH_SCALE**2
+    shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(error / wide) * STRENGTH_SCALE
     # A prior that goes against the expression says nothing: its strength is not negative.
     log_bayes_factor = (
         norm.logpdf(raw, 0, jnp.sqrt(wide))
-        - norm.logpdf(raw, 0, jnp.sqrt(chance))
+        - norm.logpdf(raw, 0, jnp.sqrt(error))
         + jnp.log(2.0)
         + norm.logcdf(shrunk / left)
     )
@@ -316,6 +316,7 @@ def strength(
     return Strength(jnp.maximum(shrunk, 0.0) * trust, trust)
 
 
+@jax.jit
 def log_odds(
     found: Evidence,
     base: Float[Array, "regulators genes"] | Float[Array, ""],
@@ -347,6 +348,7 @@ def log_odds(
     return base + likelihood - (logsumexp(told) - jnp.log(pairs.sum()))
 
 
+@jax.jit
 def candidates(
     basis: Spectrum, reported: Int[Array, " regulators"]
 ) -> Bool[Array, "regulators genes"]:

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
@@ -16,9 +17,9 @@ from infosem_jax.grn.exact.posterior import (
     posterior,
     posterior_by_pair,
     standard_deviation,
+    worth,
 )
-from infosem_jax.grn.exact.priors import Kind, Normals, kind, local_scales, normals
-from infosem_jax.grn.exact.statistics import Moments, worth
+from infosem_jax.grn.exact.priors import Kind, Normals, local_scales, normals
 from infosem_jax.grn.priors.binding import BoundPrior
 
 # Draws of hyper-parameters that effects are averaged over.
@@ -26,22 +27,22 @@ AVERAGED = 20
 
 
 class Effects(NamedTuple):
-    """Moments of the posterior of the effects, averaged over hyper-parameters.
+    """Moments of the posterior of the effects that are reported, averaged over hyper-parameters.
 
     Attributes
     ----------
     weight, sd, positive
-        Mean, standard deviation and probability of being positive, [rows, genes].
+        Mean, standard deviation and probability of being positive, [regulators, genes].
     prior_mean
-        Mean before the expression, [rows, genes].
+        Mean before the expression, [regulators, genes].
     log_evidence
         Of each target, [genes].
     """
 
-    weight: Float[Array, "rows genes"]
-    sd: Float[Array, "rows genes"]
-    positive: Float[Array, "rows genes"]
-    prior_mean: Float[Array, "rows genes"]
+    weight: Float[Array, "regulators genes"]
+    sd: Float[Array, "regulators genes"]
+    positive: Float[Array, "regulators genes"]
+    prior_mean: Float[Array, "regulators genes"]
     log_evidence: Float[Array, " genes"]
 
 
@@ -67,10 +68,10 @@ class Solved(NamedTuple):
 
 
 def solve(
-    summed: Moments,
     basis: Spectrum,
-    rows: Int[np.ndarray, " rows"],
+    reported: Int[Array, " regulators"],
     bound: BoundPrior | None,
+    kind: Kind | None,
     config: Config,
     key: Key[Array, ""],
     *,
@@ -80,12 +81,12 @@ def solve(
 
     Parameters
     ----------
-    summed, basis
-        Moments of the cells, and the same in the basis of their spectrum.
-    rows
-        Which gene each row is.
-    bound
-        Prior of the effects; None for one scale and no mean.
+    basis
+        Moments of the cells in the basis of their spectrum.
+    reported
+        The rows whose effects are wanted.
+    bound, kind
+        Prior of the effects, and what it is; None for one scale and no mean.
     config
         Settings.
     key
@@ -93,32 +94,32 @@ def solve(
     cells
         Number of independent cells that all are worth; None for as many as they are.
     """
-    summed = worth(summed, cells)
-    basis = basis._replace(cells=jnp.asarray(summed.cells, float))
+    basis = worth(basis, cells)
     prior = None if bound is None else bound.distribution
-    what = Kind(False, False) if prior is None else kind(prior)
+    what = kind or Kind(False, False)
     stated = None if prior is None or what.learns or what.mixture else normals(prior)
     pattern = None if stated is None else _pattern(basis, stated)
     learns = prior if what.learns else None
     found, losses = _learn(key, basis, pattern, learns, config)
 
-    def effects(values: dict[str, Array]) -> Effects:
-        scale = hyper.scale_of(values["r2"] if config.r2 is None else config.r2, len(rows))
+    def effects(values: dict[str, Any]) -> Effects:
+        scale = hyper.scale_of(values["r2"] if config.r2 is None else config.r2, basis.n_rows)
         if prior is not None and what.mixture:
-            start = posterior(basis, scale, None, config.noise)
-            return _mixture(summed, rows, prior, start, config)
+            return _mixture(basis, reported, prior, scale, config)
         told = stated if learns is None else hyper.at(values, learns)
         if told is None:
-            return _summary(posterior(basis, scale, None, config.noise))
-        mean = scale * (told.mean / told.scale if learns is not None else jnp.zeros(()))
+            return _summary(posterior(basis, scale, None, config.noise, reported))
+        shape = (basis.n_rows, len(basis.total))
+        mean = scale * (told.mean / told.scale if learns is not None else jnp.zeros(shape))
         if pattern is not None:
             mean = scale * values["slope"] * pattern.mean
-        mean = jnp.broadcast_to(mean, basis.cross.shape)
         if _alike(told.scale):
-            return _summary(posterior(basis, scale, mean, config.noise), mean)
-        scales = scale * told.scale / jnp.sqrt((told.scale**2).mean())
-        settings = {"noise": config.noise, "block": config.block}
-        return _summary(posterior_by_pair(summed, rows, scales, mean, **settings), mean)
+            found = posterior(basis, scale, mean, config.noise, reported)
+        else:
+            scales = scale * told.scale / jnp.sqrt((told.scale**2).mean())
+            settings = {"block": config.block}
+            found = posterior_by_pair(basis, scales, mean, config.noise, reported, **settings)
+        return _summary(found, mean[reported])
 
     if config.hyper == "map" or not found:
         told = stated if learns is None else hyper.at(found, learns)
@@ -136,7 +137,7 @@ def _learn(
     pattern: hyper.Pattern | None,
     prior: Partial | None,
     config: Config,
-) -> tuple[dict[str, Array], Array]:
+) -> tuple[dict[str, Any], Array]:
     settings: dict[str, Any] = {"r2": config.r2, "noise": config.noise}
     if pattern is None and prior is None and config.r2 is not None:
         return {}, jnp.zeros(0)
@@ -148,28 +149,31 @@ def _learn(
 
 
 def _pattern(basis: Spectrum, told: Normals) -> hyper.Pattern | None:
-    pairs = jnp.arange(len(basis.values))[:, None] != basis.own
+    pairs = jnp.arange(basis.n_rows)[:, None] != basis.own
     mean = hyper.standardised(told.mean / told.scale, pairs)
     return hyper.Pattern(mean, basis.vectors.T @ mean) if bool((mean != 0).any()) else None
 
 
 def _mixture(
-    summed: Moments,
-    rows: Int[np.ndarray, " rows"],
+    basis: Spectrum,
+    reported: Int[Array, " regulators"],
     prior: Partial,
-    start: Posterior,
+    scale: Array,
     config: Config,
 ) -> Effects:
     """Find the scales at which normal effects act as the mixture does, by EM."""
-    found, none = start, jnp.zeros_like(start.mean)
-    for _ in range(config.sweeps):
+    found = posterior(basis, scale, None, config.noise)
+    none = jnp.zeros_like(found.mean)
+    for sweep in range(config.sweeps):
         size = jnp.sqrt(found.mean**2 + standard_deviation(found) ** 2)
         scales = local_scales(prior, jnp.maximum(size, 1e-6))
-        settings = {"noise": config.noise, "block": config.block}
-        found = posterior_by_pair(summed, rows, scales, none, **settings)
+        rows = reported if sweep == config.sweeps - 1 else None
+        settings = {"block": config.block}
+        found = posterior_by_pair(basis, scales, none, config.noise, rows, **settings)
     return _summary(found)
 
 
+@jax.jit
 def _summary(found: Posterior, mean: Array | None = None) -> Effects:
     prior_mean = jnp.zeros_like(found.mean) if mean is None else mean
     sd, positive = standard_deviation(found), positive_probability(found)

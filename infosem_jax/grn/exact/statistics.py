@@ -1,15 +1,21 @@
 """What the exact engine needs of the cells: products of genes, summed over cells."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float64, Int
 
-BLOCK = 4096
+from infosem_jax.data.stream import Stream, densify, prefetch, read_block
+
+BLOCK = 2048
+CELLS = "cells"
 
 
 class Moments(NamedTuple):
@@ -34,55 +40,63 @@ class Moments(NamedTuple):
 
 
 def moments(
-    x: Float[np.ndarray, "cells genes"], rows: Int[np.ndarray, " rows"], *, block: int = BLOCK
+    source: Float[np.ndarray, "cells genes"] | Stream,
+    rows: Int[np.ndarray, " rows"],
+    *,
+    block: int | None = None,
+    devices: int | None = None,
 ) -> Moments:
-    """Sum up the cells of a matrix, a block at a time.
+    """Sum up cells in memory or on disk, a block at a time.
 
-    Products within a block are float32, sums over blocks float64.
+    Products within a block are float32, sums over blocks float64. The processes of a cluster take
+    turns at the blocks, and all get the sum.
 
     Parameters
     ----------
-    x
-        Normalised expression, [cells, genes].
+    source
+        Normalised expression, [cells, genes], or a stream.
     rows
-        Which genes act, as columns of ``x``.
+        Which genes act, as columns of ``source``.
     block
-        Cells at a time; the last block is filled up with cells of zeros, which add nothing.
+        Cells at a time, None for 2,048; the last block is filled up with cells of zeros, which add
+        nothing.
+    devices
+        How many devices of a process share the cells of a block; None for all accelerators, or for
+        one CPU, which uses all of its cores.
 
     Raises
     ------
     ValueError
         If there is no cell, or a value is not finite.
     """
-    size = min(block, len(x))
-    if not (size and np.isfinite(x).all()):
-        raise ValueError(
-            f"Expected cells with finite expression, found {len(x)} cells with "
-            f"{(~np.isfinite(x)).sum()} values that are not; give normalised expression."
-        )
-    parts = (x[start : start + size] for start in range(0, len(x), size))
-    return add(of_block(_filled(part, size), rows, float(len(part))) for part in parts)
+    n_cells, n_genes = _checked(source)
+    block = min(block or BLOCK, n_cells)
+    which = jnp.asarray(rows)
+    RG, GG = np.zeros((len(rows), n_genes)), np.zeros(n_genes)
+    starts = range(0, n_cells, block)[jax.process_index() :: jax.process_count()]
+    for x in _blocks(source, starts, block, _over(devices)):
+        product, squares = _products(x, which)
+        RG += np.asarray(product)
+        GG += np.asarray(squares)
+    if jax.process_count() > 1:
+        with jax.enable_x64(True):
+            RG, GG = (part.sum(0) for part in multihost_utils.process_allgather((RG, GG)))
+    return Moments(RG[:, rows], RG, GG, float(n_cells))
 
 
-def of_block(
-    x: Float[Array | np.ndarray, "cells genes"],
-    rows: Int[Array | np.ndarray, " rows"],
-    cells: float,
-) -> Moments:
-    """Sum up one block of cells.
+def in_memory(source: Stream, *, block: int = BLOCK) -> Float[np.ndarray, "cells genes"]:
+    """Read all cells of a stream, normalised.
 
     Parameters
     ----------
-    x
-        Normalised expression; cells of zeros add nothing, [cells, genes].
-    rows
-        Which genes act.
-    cells
-        How many of the cells are real.
+    source
+        The stream.
+    block
+        Cells at a time.
     """
-    product, squares = _products(jnp.asarray(x, jnp.float32), jnp.asarray(rows))
-    RG = np.asarray(product, np.float64)
-    return Moments(RG[:, np.asarray(rows)], RG, np.asarray(squares, np.float64), cells)
+    starts = range(0, source.n_cells, block)
+    parts = _blocks(source, starts, min(block, source.n_cells), None)
+    return np.concatenate([np.asarray(x) for x in parts])[: source.n_cells]
 
 
 def add(parts: Iterable[Moments]) -> Moments:
@@ -90,27 +104,53 @@ def add(parts: Iterable[Moments]) -> Moments:
     return reduce(_sum, parts)
 
 
-def worth(summed: Moments, cells: float | int | None) -> Moments:
-    """Let all cells together count as so many independent ones (None: as many as they are).
-
-    Raises
-    ------
-    ValueError
-        If the number is not positive, or larger than that of the cells.
-    """
-    if cells is None:
-        return summed
-    if not 0 < cells <= summed.cells:
-        raise ValueError(
-            f"Expected the cells to be worth more than 0 and at most {summed.cells:g} independent "
-            f"ones, found {cells}."
-        )
-    eta = cells / summed.cells
-    return Moments(eta * summed.RR, eta * summed.RG, eta * summed.GG, eta * summed.cells)
-
-
 def _sum(a: Moments, b: Moments) -> Moments:
     return Moments(a.RR + b.RR, a.RG + b.RG, a.GG + b.GG, a.cells + b.cells)
+
+
+def _checked(source: np.ndarray | Stream) -> tuple[int, int]:
+    """Return the numbers of cells and genes; a stream was checked when it was opened."""
+    if isinstance(source, Stream):
+        return source.n_cells, len(source.genes)
+    if not (len(source) and np.isfinite(source).all()):
+        raise ValueError(
+            f"Expected cells with finite expression, found {len(source)} cells with "
+            f"{(~np.isfinite(source)).sum()} values that are not; give normalised expression."
+        )
+    return source.shape[0], source.shape[1]
+
+
+def _over(devices: int | None) -> NamedSharding | None:
+    """Say which devices of this process share the cells of a block; None for the first alone."""
+    local = jax.local_devices()
+    if devices is None:
+        devices = 1 if local[0].platform == "cpu" else len(local)
+    return None if devices == 1 else NamedSharding(Mesh(local[:devices], (CELLS,)), P(CELLS))
+
+
+def _blocks(
+    source: np.ndarray | Stream, starts: range, block: int, sharding: NamedSharding | None
+) -> Iterator[Array]:
+    """Yield blocks of cells on the devices, dense, [cells, genes], filled up with zeros."""
+    size = block if sharding is None else block + -block % sharding.mesh.size
+
+    def put(part: np.ndarray) -> Array:
+        filled = np.pad(part, ((0, size - len(part)), *[(0, 0)] * (part.ndim - 1)))
+        return jax.device_put(filled, sharding)
+
+    if not isinstance(source, Stream):
+        for start in starts:
+            yield put(np.asarray(source[start : start + block], np.float32))
+        return
+    scale: Any = (source.mean, source.sd, np.float32(source.clip))
+
+    def read(start: int) -> tuple[Any, Any, np.ndarray]:
+        cells = np.arange(start, min(start + block, source.n_cells))
+        sparse = read_block(source, cells)
+        return sparse.values, sparse.columns, np.ones(len(cells), np.float32)
+
+    for values, columns, real in prefetch(read, starts):
+        yield _dense(put(values), put(columns), put(real), *scale)
 
 
 @jax.jit
@@ -119,5 +159,6 @@ def _products(x: Array, rows: Array) -> tuple[Array, Array]:
     return jnp.matmul(x[:, rows].T, x, precision=precision), (x**2).sum(0)
 
 
-def _filled(x: np.ndarray, size: int) -> np.ndarray:
-    return np.pad(x, ((0, size - len(x)), (0, 0)))
+@jax.jit
+def _dense(values: Array, columns: Array, real: Array, mean: Array, sd: Array, clip) -> Any:
+    return densify(values, columns, mean, sd, clip, len(mean))[0] * real[:, None]
