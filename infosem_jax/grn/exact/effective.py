@@ -20,7 +20,9 @@ def effective_cells(
     covariance in units of the noise. If cells are independent, its variance is ``P Z'Z P s^2``; if
     those of one state err together, it is the sum of squares of each state's share of it (the
     variance of Liang and Zeger, robust to clusters). The number of cells is reduced by the ratio of
-    the two, summed over effects. States are clusters of cells in their first principal components.
+    the two, summed over effects. States are clusters of cells in the first principal components of
+    every other gene; the rest are the targets, as cells that were put together by a target err
+    together in it.
 
     Parameters
     ----------
@@ -36,9 +38,13 @@ def effective_cells(
     A number of at most that of the cells.
     """
     from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
 
-    n = len(x)
-    targets = np.unique(np.linspace(0, x.shape[1] - 1, TARGETS).astype(int))
+    n, genes = x.shape
+    markers, targets = np.arange(0, genes, 2), np.arange(1, genes, 2)
+    components = PCA(min(COMPONENTS, n, len(markers)), random_state=0).fit_transform(x[:, markers])
+    state = KMeans(min(STATES, n), n_init="auto", random_state=0).fit_predict(components)
+    targets = targets[np.unique(np.linspace(0, len(targets) - 1, TARGETS).astype(int))]
     z, vectors, values, own = (
         np.asarray(part, np.float64)
         for part in (x[:, rows], basis.vectors, basis.values, basis.own)
@@ -57,9 +63,6 @@ def effective_cells(
         2 * sampling[:, at] - taken * np.where(at >= 0, sampling[at, at], 0.0)
     )
     expected = expected * (residual**2).mean(0)
-    state = KMeans(min(STATES, n), n_init="auto", random_state=0).fit_predict(
-        z @ vectors[:, np.argsort(values)[-COMPONENTS:]]
-    )
     found = np.zeros_like(expected)
     for each in range(state.max() + 1):
         share = P @ (z[state == each].T @ residual[state == each])

@@ -223,8 +223,8 @@ def solution(
     tell(0, "summing up the cells")
     basis = decomposed(data, given.rows) if basis is None else basis
     tell(1, "solving for effects")
-    cells = config.cells
-    if cells == "effective" and not isinstance(data, Stream):
+    cells = None if isinstance(config.cells, str) else config.cells
+    if config.cells == "effective" and not isinstance(data, Stream):
         cells = effective_cells(data.x, given.rows, basis)
     solved = solve(basis, reported, given.bound, given.kind, config, random.key(key), cells=cells)
     tell(2, "scoring edges")

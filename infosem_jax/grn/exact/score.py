@@ -5,20 +5,17 @@ regulator are easily given to another that goes with it. So the data speak throu
 correlation ``x_ij`` of the closed-form posterior in which all cells count as few independent ones,
 as deviation ``z = (x - median) / sd(x)`` from those of other pairs.
 
-Which deviations stand out is learned by a mixture of three groups (Efron's two groups, with edges
-that activate and edges that repress), fitted by expectation maximisation:
+A mixture of two groups (Efron 2008) says which deviations stand out: those of other pairs are
+``Normal(0, 1)``, those of edges are off by `SHIFT` standard deviations, up (a share ``activating``)
+or down. The share ``edges`` of these pairs is found by expectation maximisation; ``activating``
+shows in those that are off by `STRONG`, before anything is known of either direction.
 
-    z | no edge    ~  Normal(centre, spread^2)
-    z | activating ~  Normal(centre + shift, spread^2)
-    z | repressing ~  Normal(centre - shift, spread^2)
-
-with a share ``edges`` of the pairs in the latter two, and a share ``activating`` of these in the
-first of them. What a prior says of a pair, ``c_ij`` with mean square 1, multiplies the odds of an
-edge by ``exp(strength c_ij)``: a logistic regression of the groups, fitted with them, on partial
-correlations that are shrunk less, since genes that are regulated alike have like texts and go
-together though none regulates another. The strength is shrunk by its standard error and by the
-probability ``trust`` that it is not zero, so that texts count as far as expression bears them out,
-and texts of other genes for nothing.
+What a prior says of a pair, ``c_ij`` with mean square 1, multiplies the odds of an edge by
+``exp(strength c_ij)``. Pairs that stand out are the examples that the strength is learned from:
+with g the probability that a pair stands out, a step of Newton's method for the logistic
+regression of g on c is ``strength = sum(g c) / sum(g^2)``. It is shrunk by its standard error and
+by the probability ``trust`` that it is not zero, so that texts count as far as expression bears
+them out, and texts of other genes for nothing.
 
 Groups are too clear-cut for the ranking itself: a strong correlation is more often due to something
 else than a clear-cut group would have it. With ``reliability``, the share of the variance of x that
@@ -28,7 +25,7 @@ is not due to the number of cells, and ``y = sqrt(reliability) z``,
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -43,14 +40,12 @@ from infosem_jax.grn.exact.priors import Normals
 
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 1.0
-# By how much more independent cells count where the strength of a prior is learned.
-DIRECT = 2.5
-SWEEPS = 150
-# Spreads that groups are apart at least; closer ones cannot be told from each other.
-CLOSEST = 2.0
+# Standard deviations by which edges stand out, and by which those do that show the sign.
+SHIFT, STRONG = 2.0, 4.0
+SWEEPS = 100
 # Groups are fitted to counts of pairs in bins, so many in a unit and so many on either side.
-FINENESS, BINS = 8, 64
-# Least variance and counts, which keep divisions finite.
+FINENESS, BINS = 16, 256
+# Least variance of a strength, which keeps that of a prior without any apart from zero.
 TINY = 1e-12
 
 
@@ -63,43 +58,16 @@ class Evidence(NamedTuple):
         Partial correlation, less the median, in standard deviations, [regulators, genes].
     reliability
         Share of the variance of partial correlations that is not due to chance.
+    edges
+        Share of pairs that stand out.
+    activating
+        Share of these with a positive effect.
     """
 
     deviation: Float[Array, "regulators genes"]
     reliability: Float[Array, ""]
-
-
-class Groups(NamedTuple):
-    """Pairs without an edge, with activation and with repression.
-
-    Attributes
-    ----------
-    activation, repression
-        Log-odds of either group against pairs without an edge, where the prior says nothing.
-    strength
-        What is added to them for each unit of what the prior says.
-    centre, spread
-        Mean and standard deviation of the deviations of pairs without an edge.
-    shift
-        By how much those of the others are off, up or down.
-    """
-
-    activation: Float[Array, ""]
-    repression: Float[Array, ""]
-    strength: Float[Array, ""]
-    centre: Float[Array, ""]
-    spread: Float[Array, ""]
-    shift: Float[Array, ""]
-
-    @property
-    def edges(self) -> Float[Array, ""]:
-        """Share of pairs with an edge."""
-        return jax.nn.sigmoid(jnp.logaddexp(self.activation, self.repression))
-
-    @property
-    def activating(self) -> Float[Array, ""]:
-        """Share of edges that activate."""
-        return jax.nn.sigmoid(self.activation - self.repression)
+    edges: Float[Array, ""]
+    activating: Float[Array, ""]
 
 
 class Strength(NamedTuple):
@@ -164,28 +132,26 @@ def score(
     """
     found = evidence(basis, reported, cells=cells)
     pairs = candidates(basis, reported)
-    plain = groups(found.deviation, jnp.zeros_like(found.deviation), pairs)
     learned = {
         "reliability": found.reliability,
-        "edges": plain.edges,
-        "activating": plain.activating,
+        "edges": found.edges,
+        "activating": found.activating,
     }
-    base = jnp.log(plain.edges) - jnp.log1p(-plain.edges) if base is None else base
+    base = jnp.log(found.edges) - jnp.log1p(-found.edges) if base is None else base
     up = down = jnp.zeros_like(found.deviation)
     if told is not None:
-        direct = evidence(basis, reported, cells=DIRECT * cells).deviation
         mean = standardised(told.mean / told.scale, pairs)
         if bool((mean != 0).any()):
-            borne = strength(direct, mean, pairs, sign=sign)
+            borne = strength(found, mean, pairs, sign=sign)
             learned |= {"strength": borne.value, "trust": borne.trust}
             up, down = borne.value * mean, (-1 if sign else 1) * borne.value * mean
         if not bool(jnp.allclose(told.scale, told.scale[0, 0], rtol=1e-5)):
             wide = jnp.log(told.scale)
             wide = standardised(wide - _mean(wide, pairs), pairs)
-            borne = strength(direct, wide, pairs)
+            borne = strength(found, wide, pairs)
             learned |= {"strength_of_scale": borne.value, "trust_in_scale": borne.trust}
             up, down = up + borne.value * wide, down + borne.value * wide
-    odds = log_odds(found, base, pairs, plain.activating, up, down)
+    odds = log_odds(found, base, pairs, up, down)
     return Scored(odds, jnp.where(pairs, jax.nn.sigmoid(odds), 0.0), learned)
 
 
@@ -217,69 +183,50 @@ def evidence(
     total = _mean((x - _mean(x, pairs)) ** 2, pairs)
     middle = jnp.nanmedian(jnp.where(pairs, x, jnp.nan))
     reliability = jnp.clip(1 - _mean(left, pairs) / total, 0.01, 1.0)
-    return Evidence((x - middle) / jnp.sqrt(total), reliability)
+    deviation = (x - middle) / jnp.sqrt(total)
+    _, activating = groups(deviation, pairs, 0.5, STRONG)
+    edges, _ = groups(deviation, pairs, activating, SHIFT)
+    return Evidence(deviation, reliability, edges, activating)
 
 
-@partial(jax.jit, static_argnames="sign")
+@partial(jax.jit, static_argnames="shift")
 def groups(
     deviation: Float[Array, "regulators genes"],
-    told: Float[Array, "regulators genes"],
     pairs: Bool[Array, "regulators genes"],
-    *,
-    sign: bool = False,
-) -> Groups:
-    """Fit the mixture by expectation maximisation.
+    activating: Float[Array, ""] | float,
+    shift: float,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Learn the share of pairs that stand out, and return it with the share of these that go up.
 
     Parameters
     ----------
     deviation
-        What the expression says of each pair.
-    told
-        What the prior says, mean square 1 over the pairs, or zeros.
+        In standard deviations, [regulators, genes].
     pairs
         Which pairs there are.
-    sign
-        Whether it speaks of activation against repression, or of edges against other pairs.
+    activating
+        Share of edges that activate, as far as it is known.
+    shift
+        Standard deviations by which edges stand out.
     """
-    z, c, counts = _binned(deviation, told, pairs)
-    toward = -c if sign else c
-    n = counts.sum()
+    place = jnp.clip(jnp.round(FINENESS * deviation), -BINS, BINS).astype(int) + BINS
+    counts = jnp.zeros(2 * BINS + 1).at[place.ravel()].add(pairs.ravel())
+    z = jnp.arange(-BINS, BINS + 1) / FINENESS
 
-    def sweep(_, at: Groups) -> Groups:
-        # Shares of either group before and after a deviation is seen.
-        odds_up, odds_down = at.activation + at.strength * c, at.repression + at.strength * toward
-        prior_up, prior_down = _shares(odds_up, odds_down)
-        up, down = _memberships(at, z, odds_up, odds_down)
-        both = (counts * (up + down)).sum()
-        shift = (counts * (up - down) * (z - at.centre)).sum() / jnp.maximum(both, TINY)
-        centre = (counts * (z - (up - down) * shift)).sum() / n
-        off = z - centre
-        square = (1 - up - down) * off**2 + up * (off - shift) ** 2 + down * (off + shift) ** 2
-        spread = jnp.sqrt((counts * square).sum() / n)
-        slope = (counts * ((up - prior_up) * c + (down - prior_down) * toward)).sum()
-        curvature = (counts * (prior_up + prior_down) * c**2).sum()
+    def found(edges):
+        return ((counts * part).sum() for part in _memberships(z, edges, activating, shift))
 
-        def raised(log_odds, after, before):
-            # Iterative scaling; one pair in either group keeps its odds finite.
-            found, expected = ((counts * share).sum() + 1 for share in (after, before))
-            return log_odds + jnp.log(found / expected)
+    def sweep(_, edges):
+        return jnp.clip(sum(found(edges)) / counts.sum(), 1e-6, 0.5)
 
-        return Groups(
-            activation=raised(at.activation, up, prior_up),
-            repression=raised(at.repression, down, prior_down),
-            strength=at.strength + slope / jnp.maximum(curvature, 1.0),
-            centre=centre,
-            spread=spread,
-            shift=jnp.maximum(shift, CLOSEST * spread),
-        )
-
-    start = Groups(*map(jnp.asarray, (-4.6, -4.6, 0.0, 0.0, 0.95, 3.0)))
-    return lax.fori_loop(0, SWEEPS, sweep, start)
+    edges = lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(0.02))
+    up, down = found(edges)
+    return edges, (up + 1) / (up + down + 2)
 
 
 @partial(jax.jit, static_argnames="sign")
 def strength(
-    deviation: Float[Array, "regulators genes"],
+    found: Evidence,
     told: Float[Array, "regulators genes"],
     pairs: Bool[Array, "regulators genes"],
     *,
@@ -292,17 +239,23 @@ def strength(
 
     Parameters
     ----------
-    deviation, told, pairs, sign
-        As in `groups`.
+    found
+        What the expression says.
+    told
+        What the prior says, mean square 1 over the pairs.
+    pairs
+        Which pairs there are.
+    sign
+        Whether it speaks of activation against repression, or of edges against other pairs.
     """
-    plain = groups(deviation, jnp.zeros_like(told), pairs)
-    up, down = _memberships(plain, deviation, plain.activation, plain.repression)
+    up, down = _memberships(found.deviation, found.edges, found.activating, SHIFT)
     x = up - down if sign else up + down
+    information = jnp.where(pairs, x**2, 0.0).sum()
     x = jnp.where(pairs, x - _mean(x, pairs), 0.0)
     c = jnp.where(pairs, told - _mean(told, pairs), 0.0)
-    error = _variance_of_dealings(x, c, pairs) / jnp.maximum((x**2).sum(), TINY) ** 2
+    raw = (x * c).sum() / information
+    error = _variance_of_dealings(x, c, pairs) / information**2
     error = jnp.maximum(error, TINY)
-    raw = groups(deviation, c, pairs, sign=sign).strength
     wide = error + STRENGTH_SCALE**2
     shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(error / wide) * STRENGTH_SCALE
     # A prior that goes against the expression says nothing: its strength is not negative.
@@ -321,7 +274,6 @@ def log_odds(
     found: Evidence,
     base: Float[Array, "regulators genes"] | Float[Array, ""],
     pairs: Bool[Array, "regulators genes"],
-    activating: Float[Array, ""],
     up: Float[Array, "regulators genes"],
     down: Float[Array, "regulators genes"],
 ) -> Float[Array, "regulators genes"]:
@@ -335,13 +287,11 @@ def log_odds(
         Log-odds that there is an edge, whatever the prior of the effects says.
     pairs
         Which pairs there are.
-    activating
-        Share of edges with a positive effect.
     up, down
         What the prior of the effects adds to the log-odds of activation and of repression; the
         mean of the odds over pairs stays what it is.
     """
-    up, down = jnp.log(activating) + up, jnp.log1p(-activating) + down
+    up, down = jnp.log(found.activating) + up, jnp.log1p(-found.activating) + down
     told = jnp.where(pairs, jnp.logaddexp(up, down), -jnp.inf)
     y = jnp.sqrt(found.reliability) * found.deviation
     likelihood = jnp.logaddexp(up + y, down - y) - found.reliability / 2
@@ -360,32 +310,12 @@ def _mean(values: Array, pairs: Array) -> Array:
     return jnp.where(pairs, values, 0.0).sum() / pairs.sum()
 
 
-def _memberships(at: Groups, z: Array, odds_up: Array, odds_down: Array) -> tuple[Array, Array]:
-    """Probability that a pair belongs to either group, given its deviation."""
-    off, shift = (z - at.centre) / at.spread, at.shift / at.spread
-    up, down = shift * off - shift**2 / 2, -shift * off - shift**2 / 2
-    return _shares(odds_up + up, odds_down + down)
-
-
-def _shares(odds_up: Array, odds_down: Array) -> tuple[Array, Array]:
-    either = jnp.logaddexp(odds_up, odds_down)
-    edge = jax.nn.sigmoid(either)
-    return edge * jnp.exp(odds_up - either), edge * jnp.exp(odds_down - either)
-
-
-def _binned(z: Array, c: Array, pairs: Array) -> tuple[Array, Array, Array]:
-    """Count pairs in bins of z and c, and return the means of the bins with their counts."""
-    place = [
-        (jnp.clip(jnp.round(FINENESS * part), -BINS, BINS) + BINS).astype(int) for part in (z, c)
-    ]
-    side = 2 * BINS + 1
-    at = (place[0] * side + place[1]).ravel()
-    counts, z_sum, c_sum = (
-        jnp.zeros(side**2).at[at].add(jnp.where(pairs, part, 0.0).ravel())
-        for part in (jnp.ones_like(z), z, c)
-    )
-    size = jnp.maximum(counts, 1.0)
-    return z_sum / size, c_sum / size, counts
+def _memberships(z: Array, edges: Array, activating: Any, shift: Any) -> tuple[Array, Array]:
+    """Probability that a pair stands out upward and downward, given its deviation."""
+    up = jnp.log(activating) + shift * z - shift**2 / 2
+    down = jnp.log1p(-activating) - shift * z - shift**2 / 2
+    edge = jax.nn.sigmoid(jnp.log(edges) - jnp.log1p(-edges) + jnp.logaddexp(up, down))
+    return edge * jax.nn.sigmoid(up - down), edge * jax.nn.sigmoid(down - up)
 
 
 def _variance_of_dealings(x: Array, c: Array, pairs: Array) -> Array:
