@@ -10,7 +10,8 @@ from infosem_jax.perturbation.knowledge import Knowledge, make_knowledge
 from infosem_jax.perturbation.splits import Split
 
 N_GROUPS, PER_GROUP = 3, 5
-GENES = tuple(f"g{i}" for i in range(12))
+# One of the perturbed genes is measured, so that the screen can be told from one of treatments.
+GENES = ("p00", *(f"g{i}" for i in range(1, 12)))
 
 
 def names() -> list[str]:

@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from infosem_jax import grn
-from infosem_jax.calibration.check import read_run
 from infosem_jax.cli.app import app
 from infosem_jax.data import read_network, write_embedding
 from infosem_jax.data.simulate import SimulationConfig, simulate
@@ -251,10 +250,3 @@ def test_python_refuses_what_the_engine_lacks(folder, simulation):
         fit(simulation.data, config=QUICK, seeds=2)
     with pytest.raises(ValueError, match="one engine"):
         fit_many([simulation.data], {"": None}, configs={"a": QUICK, "b": grn.Config()})
-    fitted = grn.load(folder / "out" / "fit.npz")
-    with pytest.raises(ValueError, match="svi engine"):
-        grn.knockout(fitted, fitted.regulators[0])
-    with pytest.raises(ValueError, match="svi engine"):
-        grn.predict(fitted, simulation.data)
-    with pytest.raises(ValueError, match="svi engine"):
-        read_run(folder / "out")

@@ -37,6 +37,19 @@ def test_quickstart_goes_from_anndata_to_anndata(tmp_path):
 
 
 @pytest.mark.slow
+def test_numpyro_recipes_draw_train_and_intervene():
+    printed = run("examples/numpyro_user.py")
+    ((before, after),) = numbers(r"loss (\d+), after training (\d+)", printed)
+    assert after < before
+    ((replicated,),) = numbers(r"replicated cells with theirs ([\d.]+)", printed)
+    assert 0.2 < replicated < 0.99
+    ((agreement,),) = numbers(r"correlation of mean effects ([\d.]+)", printed)
+    assert agreement > 0.5
+    ((alone, together),) = numbers(r"of G\d+ ([\d.]+), was ([\d.]+)", printed)
+    assert alone < together
+
+
+@pytest.mark.slow
 def test_own_prior_helps_and_knock_outs_move_the_true_targets():
     printed = run("examples/own_prior.py")
 

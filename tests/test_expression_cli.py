@@ -220,7 +220,7 @@ def test_prediction_refuses_what_does_not_fit(files):
     bare = write(files / "bare.npz", new)
     for file, message in (
         (lacking, "2 of 8 genes are missing: G0, G1"),
-        (twice, "occur more than once: G1"),
+        (twice, "1 of 8 genes are missing: G0"),
         (counts, "units of the inputs"),
         (probes, "Affymetrix probe"),
         (bare, "label 'tissue'"),

@@ -144,12 +144,12 @@ def test_conventions_are_recognised(tmp_path, obs, separator):
 
 def test_cells_without_a_name_are_no_controls(tmp_path):
     adata = made.cells(n=10)
-    adata.obs["perturbation"] = adata.obs["perturbation"].replace({"p00": np.nan})
+    adata.obs["perturbation"] = adata.obs["perturbation"].replace({"p01": np.nan})
     path = tmp_path / "screen.h5ad"
     adata.write_h5ad(path)
     found = read_cells(path)
     assert len(found.x) == len(adata) - 10 and sum(not p for p in found.perturbed) == 40
-    assert found.notes[0].startswith("10 cells")
+    assert found.notes[1].startswith("10 cells")
 
 
 def test_files_of_replogle_and_nadig_in_pieces(tmp_path, monkeypatch):
@@ -202,7 +202,7 @@ def test_bad_screens_are_refused(tmp_path):
     adata.X = 1 - adata.X
     refused("differences")
     adata = made.cells()
-    adata.obs = adata.obs.rename(columns={"perturbation": "what"})
+    adata.obs = adata.obs[["batch"]]
     refused("no column of obs says")
     adata = made.cells()[:400].copy()
     refused("no cell is a control")

@@ -166,7 +166,7 @@ def test_layers_and_regulators(tmp_path, kind):
     np.testing.assert_allclose(stream.mean, LOG.mean(0), rtol=1e-5)
     assert open_stream(path, layer="log").regulators == ("G5",)
     assert open_stream(path, layer="log").name == "a"
-    with pytest.raises(ValueError, match=r"no layers 'raw'.*choose from what is there: log"):
+    with pytest.raises(ValueError, match=r"no layer 'raw'.*found X, log"):
         open_stream(path, layer="raw")
     with pytest.raises(ValueError, match="None of the 1 regulators"):
         open_stream(path, layer="log", regulators=["g5"])

@@ -478,7 +478,7 @@ def count(monkeypatch, feed: Parts, *, epochs: int, phases, batch_size=1, steps=
     """Sum gradients: every step adds minus the gradient of the loss."""
     import optax
 
-    monkeypatch.setattr(training, "_transform", lambda optimiser: optax.identity())
+    monkeypatch.setattr(training, "step_rule", lambda rule: optax.identity())
     groups = ("networks", "edges", "priors")
     schedule = Schedule(tuple((g, "adam") for g in groups), phases, batch_size, steps)
     fits = fits_of(1, schedule, rates=dict.fromkeys(groups, (1.0, 1.0)))

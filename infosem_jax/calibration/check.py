@@ -19,6 +19,7 @@ from infosem_jax.calibration.findings import (
     hubs,
     moved,
 )
+from infosem_jax.calibration.findings_held_out import RANDOM, STATES, judge_held_out
 from infosem_jax.calibration.findings_simulated import judge_calibration, judge_predictive
 from infosem_jax.calibration.matching import matched_priors, matched_simulation
 from infosem_jax.calibration.predictive import Predictive, predictive_checks
@@ -29,10 +30,14 @@ from infosem_jax.calibration.recalibrate import (
 )
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import read_expression, read_groups, read_regulators
-from infosem_jax.grn.priors.binding import Priors
+from infosem_jax.grn import exact
+from infosem_jax.grn.exact.held_out import HeldOut, random_folds, state_folds
+from infosem_jax.grn.exact.held_out import held_out as predict_held_out
+from infosem_jax.grn.priors.binding import Prior, Priors
 from infosem_jax.grn.priors.registry import from_record
-from infosem_jax.grn.result import Fit, loss_table, of_svi
+from infosem_jax.grn.result import Fit, loss_table
 from infosem_jax.grn.saved import load
+from infosem_jax.grn.states import as_fitted
 
 # A check takes minutes, not hours: larger data are simulated smaller.
 MOST_GENES, MOST_CELLS = 150, 400
@@ -48,7 +53,9 @@ class Check(NamedTuple):
     findings
         The judgements.
     predictive
-        Simulated expression beside that measured.
+        Simulated expression beside that measured, of the svi engine.
+    held_out
+        How cells that were left out are predicted, by how they were chosen; of the exact engine.
     recalibration
         Reliability of edge probabilities on matched simulations, where it was asked for.
     losses
@@ -57,7 +64,8 @@ class Check(NamedTuple):
 
     name: str
     findings: list[Finding]
-    predictive: Predictive
+    predictive: Predictive | None
+    held_out: dict[str, HeldOut]
     recalibration: Recalibration | None
     losses: pd.DataFrame
 
@@ -65,7 +73,7 @@ class Check(NamedTuple):
 class Run(NamedTuple):
     """A folder that ``infosem fit`` wrote, read again: its fit, its data, its settings."""
 
-    fitted: Fit
+    fitted: Fit | exact.Fit
     data: Dataset
     settings: dict[str, Any]
 
@@ -85,8 +93,7 @@ def read_run(folder: Path, expression: Path | None = None, data: Dataset | None 
     Raises
     ------
     FileNotFoundError, ValueError
-        If the folder holds no saved fit or an exact one, or the expression is not found or of
-        other genes.
+        If the folder holds no saved fit, or the expression is not found or of other genes.
     """
     folder = FilePath(folder)
     if not folder.is_dir():
@@ -97,7 +104,7 @@ def read_run(folder: Path, expression: Path | None = None, data: Dataset | None 
             f"{folder}: found {there}. Runs of earlier versions, and fits above 1 GiB, were not "
             "saved whole; of a grid, give the folder of one fit. Run infosem fit again to get it."
         )
-    fitted = of_svi(load(folder / "fit.npz"), "infosem check")
+    fitted = load(folder / "fit.npz")
     settings = tomllib.loads((folder / "config.toml").read_text(encoding="utf-8"))
     if data is None:
         data = _expression(fitted, settings["run"], expression)
@@ -127,22 +134,47 @@ def check(
     report = on_step or _ignore
     fitted, data = run.fitted, run.data
     priors = _priors(run.settings) if calibrate else Priors()
-    report("training and seeds")
-    findings = [*convergence(fitted), *moved(fitted), *agreement(fitted)]
-    findings += [*from_prior(fitted), hubs(fitted)]
-    report("simulated expression")
-    predictive = predictive_checks(fitted, data)
-    findings += judge_predictive(predictive, fitted)
+    findings = [*from_prior(fitted), hubs(fitted)]
+    predictive, held_out = None, {}
+    if isinstance(fitted, exact.Fit):
+        report("cells left out")
+        effect, unknown = _effect(run.settings)
+        folds = {
+            RANDOM: random_folds(data.cells, 0),
+            STATES: state_folds(as_fitted(fitted, data).x),
+        }
+        held_out = {
+            name: predict_held_out(fitted, data, effect, each) for name, each in folds.items()
+        }
+        findings += [*judge_held_out(held_out), *unknown]
+    else:
+        report("training and seeds")
+        findings += [*convergence(fitted), *moved(fitted), *agreement(fitted)]
+        report("simulated expression")
+        predictive = predictive_checks(fitted, data)
+        findings += judge_predictive(predictive, fitted)
     recalibration = None
     if calibrate:
         report("fits to simulations with known networks")
         recalibration = _on_simulations(run, priors)
         findings.append(judge_calibration(recalibration))
-    return Check(fitted.name, findings, predictive, recalibration, loss_table(fitted))
+    losses = loss_table(fitted)
+    return Check(fitted.name, findings, predictive, held_out, recalibration, losses)
 
 
 def _ignore(text: str) -> None:
     pass
+
+
+def _effect(settings: dict[str, Any]) -> tuple[Prior | None, list[Finding]]:
+    """Build the prior of the effects again; where it cannot be, say so."""
+    if settings.get("effect", {}).get("prior", "none") == "none":
+        return None, []
+    try:
+        return _priors({"effect": settings["effect"]}).effect, []
+    except ValueError as error:
+        what = f"The cells left out were predicted without the run's prior. {error}"
+        return None, [Finding("prior of effects", "note", what)]
 
 
 def _priors(settings: dict[str, Any]) -> Priors:
@@ -195,7 +227,7 @@ def _reduced(data: Dataset) -> Dataset:
     )
 
 
-def _expression(fitted: Fit, record: dict[str, Any], path: Path | None) -> Dataset:
+def _expression(fitted: Fit | exact.Fit, record: dict[str, Any], path: Path | None) -> Dataset:
     """Read the data of a fit as its record says, from where they are now."""
     paths = [path] if path is not None else record.get("expression", [])
     if not paths:
@@ -203,7 +235,8 @@ def _expression(fitted: Fit, record: dict[str, Any], path: Path | None) -> Datas
     regulators = fitted.regulators
     if record.get("regulators") and FilePath(record["regulators"]).exists():
         regulators = read_regulators(record["regulators"])
-    layer, genes = record.get("layer") or None, set(fitted.genes)
+    layer, names = record.get("layer") or None, record.get("names") or None
+    genes = set(fitted.genes)
     seen = []
     for place in paths:
         if not FilePath(place).exists():
@@ -211,11 +244,13 @@ def _expression(fitted: Fit, record: dict[str, Any], path: Path | None) -> Datas
                 f"{place}: the expression of this run is not there any more; pass --expression."
             )
         if record.get("groupby"):
-            groups = read_groups(place, record["groupby"], layer=layer, regulators=regulators)
+            groups = read_groups(
+                place, record["groupby"], layer=layer, names=names, regulators=regulators
+            )
             read = list(groups.values())
         else:
             options = {"orientation": record.get("orientation", "auto")}
-            options |= {"variant": record.get("variant") or None, "layer": layer}
+            options |= {"variant": record.get("variant") or None, "layer": layer, "names": names}
             read = [read_expression(place, regulators=regulators, **options)]
         seen += [data for data in read if set(data.genes) == genes]
     named = [data for data in seen if data.name == fitted.name] or seen

@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from infosem_jax.grn.result import Fit
+from infosem_jax.grn import exact
+from infosem_jax.grn.result import Fit, network
 
 Verdict = Literal["fine", "note", "looks wrong"]
 STRONGEST = 1000
@@ -193,13 +194,16 @@ def agreement(fitted: Fit) -> list[Finding]:
     ]
 
 
-def from_prior(fitted: Fit) -> list[Finding]:
+def from_prior(fitted: Fit | exact.Fit) -> list[Finding]:
     """Judge how much of the network was in its priors already."""
-    sound, pairs = fitted.diverged < 0, _pairs(fitted)
-    prior, weight = (m[sound].mean(0)[pairs] for m in (fitted.prior_mean, fitted.weight))
-    found = []
-    if fitted.probability is not None:
-        gate = fitted.probability[sound].mean(0)[pairs]
+    pairs, summed = _pairs(fitted), network(fitted)
+    if isinstance(fitted, exact.Fit):
+        prior, found = fitted.prior_mean[pairs], _borne_out(fitted)
+    else:
+        prior, found = fitted.prior_mean[fitted.diverged < 0].mean(0)[pairs], []
+    weight = np.asarray(summed.weight)[pairs]
+    if isinstance(fitted, Fit) and summed.probability is not None:
+        gate = np.asarray(summed.probability)[pairs]
         found.append(_explained("prior of edges", "The gates explain", gate, np.abs(weight)))
     if np.ptp(prior) > 1e-6 * np.abs(weight).max():
         what = "The prior of the effects, as learned, explains"
@@ -208,6 +212,22 @@ def from_prior(fitted: Fit) -> list[Finding]:
         what = "It prefers no edge: what ranks effects is expression."
         found.append(Finding("prior of effects", "fine", what))
     return found
+
+
+def _borne_out(fitted: exact.Fit) -> list[Finding]:
+    """Say how far the expression bears out what the prior says of edges."""
+    if "trust" not in fitted.learned:
+        return []
+    trust, strength = (float(np.mean(fitted.learned[name])) for name in ("trust", "strength"))
+    what = (
+        f"The expression bears out what it says of edges with probability {trust:.2f}; it moves "
+        f"the log-odds of an edge by {strength:.2f} per standard deviation of what it says."
+    )
+    values = {"trust": trust, "strength": strength}
+    if trust >= AGREE:
+        return [Finding("what the prior says", "fine", what, values=values)]
+    because = "it knows other things than these cells show, or the cells are too few to tell"
+    return [Finding("what the prior says", "note", what, because, values=values)]
 
 
 def _explained(topic: str, what: str, prior: np.ndarray, weight: np.ndarray) -> Finding:
@@ -223,11 +243,10 @@ def _explained(topic: str, what: str, prior: np.ndarray, weight: np.ndarray) -> 
     )
 
 
-def hubs(fitted: Fit) -> Finding:
+def hubs(fitted: Fit | exact.Fit) -> Finding:
     """Judge whether the ranking is about pairs, or about which regulators are strong at all."""
-    sound = fitted.diverged < 0
     candidate = _pairs(fitted)
-    size = np.where(candidate, np.abs(fitted.weight[sound].mean(0)), 0)
+    size = np.where(candidate, np.abs(network(fitted).weight), 0)
     n = candidate.sum(1)
     mean = size.sum(1) / n
     centre = size[candidate].mean()
@@ -247,5 +266,5 @@ def hubs(fitted: Fit) -> Finding:
     )
 
 
-def _pairs(fitted: Fit) -> np.ndarray:
+def _pairs(fitted: Fit | exact.Fit) -> np.ndarray:
     return np.asarray(fitted.regulators)[:, None] != np.asarray(fitted.genes)

@@ -8,6 +8,7 @@ from infosem_jax.calibration.check import Check
 from infosem_jax.calibration.findings import Finding
 from infosem_jax.calibration.predictive import Predictive
 from infosem_jax.data.io import atomic_write
+from infosem_jax.grn.exact.held_out import LEVELS, HeldOut
 from infosem_jax.outputs.folder import to_json
 from infosem_jax.outputs.page import Page, Picture, Section, write_page
 
@@ -30,9 +31,16 @@ def write_check(folder: Path, found: Check) -> None:
     record: dict[str, Any] = {
         "name": found.name,
         "findings": [finding._asdict() for finding in found.findings],
-        "measured": found.predictive.measured,
-        "simulated": found.predictive.simulated.to_dict("records"),
     }
+    if found.predictive is not None:
+        record["measured"] = found.predictive.measured
+        record["simulated"] = found.predictive.simulated.to_dict("records")
+    if found.held_out:
+        record["held_out"] = {
+            name: {"coverage": dict(zip(map(str, LEVELS), each.coverage, strict=True))}
+            | {"density": each.density.mean(), "explained": each.explained}
+            for name, each in found.held_out.items()
+        }
     if found.recalibration is not None:
         record["calibration"] = found.recalibration.scores.to_dict("index")
     with atomic_write(folder / "check.json") as draft:
@@ -53,15 +61,23 @@ def _page(found: Check) -> Page:
     for verdict, heading, tone in verdicts:
         parts = [_finding(each) for each in found.findings if each.verdict == verdict]
         sections += [Section(heading, parts=parts, tone=tone)] if parts else []
-    losses = Picture(plot.losses(found.losses), "Loss over epochs, one line for each seed.")
-    genes = Picture(
-        _genes_figure(found.predictive),
-        "Each point is a gene. On the dashed line, simulated cells are like measured ones.",
-    )
-    sections += [
-        Section("How training went", pictures=[losses]),
-        Section("Genes simulated and measured", pictures=[genes]),
-    ]
+    if found.predictive is not None:
+        losses = Picture(plot.losses(found.losses), "Loss over epochs, one line for each seed.")
+        genes = Picture(
+            _genes_figure(found.predictive),
+            "Each point is a gene. On the dashed line, simulated cells are like measured ones.",
+        )
+        sections += [
+            Section("How training went", pictures=[losses]),
+            Section("Genes simulated and measured", pictures=[genes]),
+        ]
+    if found.held_out:
+        coverage = Picture(
+            _coverage_figure(found.held_out),
+            "Share of the values of cells left out that lie within intervals of each level. On the "
+            "dashed line intervals hold what they say; below it, the model is too sure.",
+        )
+        sections.append(Section("Cells left out", pictures=[coverage]))
     if found.recalibration is not None:
         reliability = Picture(
             reliability_figure(found.recalibration.tables),
@@ -76,6 +92,26 @@ def _page(found: Check) -> Page:
         "can tell that a network is right."
     )
     return Page(f"Check of {found.name}", lede, [], [], sections, {})
+
+
+def _coverage_figure(held_out: dict[str, HeldOut]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, WIDTH
+
+    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
+    ax = figure.subplots()
+    ax.set_facecolor("none")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color(GREY)
+    ax.tick_params(color=GREY, labelcolor=INK)
+    ax.plot([0, 1], [0, 1], color=GREY, lw=1.2, ls="--")
+    for (name, each), colour in zip(held_out.items(), (ACTIVATES, REPRESSES), strict=False):
+        ax.plot(LEVELS, each.coverage, "o-", ms=4, color=colour, label=name)
+    ax.set_xlabel("Level of the interval", color=INK)
+    ax.set_ylabel("Values within it", color=INK)
+    ax.legend(frameon=False, labelcolor=INK, fontsize=9)
+    return figure
 
 
 def _finding(finding: Finding) -> Section:

@@ -20,6 +20,7 @@ from infosem_jax.calibration.matching import matched_priors, matched_simulation
 from infosem_jax.calibration.reliability import reliability_scores, reliability_table
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
+from infosem_jax.grn import exact
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit_many
 from infosem_jax.grn.networks import Network
@@ -81,7 +82,7 @@ def fit_simulations(
     config: SimulationConfig,
     priors: Callable[[Simulation], PriorLike],
     *,
-    model: Config,
+    model: Config | exact.Config,
     simulations: int = 4,
     seeds: int = 1,
     first: int = 0,
@@ -173,7 +174,7 @@ def recalibration_for(
     data: Dataset,
     priors: PriorLike,
     *,
-    model: Config,
+    model: Config | exact.Config,
     simulations: int = 4,
     seeds: int = 1,
     base: SimulationConfig | None = None,

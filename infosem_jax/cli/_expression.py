@@ -17,7 +17,12 @@ Truth = Annotated[
     typer.Option(help="The same samples on the platform to infer; that of TRAIN if not given."),
 ]
 Names = Annotated[
-    str | None, typer.Option(help="Annotation of npz, gct and gctx files to name genes by.")
+    str | None,
+    typer.Option(
+        "--names",
+        "--var-names",
+        help="Annotation of npz, gct and gctx files, or column of var of h5ad, to name genes by.",
+    ),
 ]
 GeneTable = Annotated[
     Path | None,
@@ -45,20 +50,25 @@ Key = Annotated[int, typer.Option(help="Seeds the random numbers and the split."
 
 
 def read(
-    path: Path, names: str | None, orientation: Any, gene_table: Path | None, log: bool
+    path: Path,
+    names: str | None,
+    layer: str | None,
+    orientation: Any,
+    gene_table: Path | None,
+    log: bool,
 ) -> "Profiles":
     """Read expression, its genes by symbol where a gene table is given, counts as logarithms.
 
     Parameters
     ----------
-    path, names, orientation, gene_table, log
+    path, names, layer, orientation, gene_table, log
         As the options give them.
     """
     from infosem_jax.expression import log_counts, read_gene_table, read_profiles, to_symbols
 
-    found = read_profiles(path, names=names, orientation=orientation)
+    found = read_profiles(path, names=names, layer=layer, orientation=orientation)
     if gene_table is not None:
-        found = to_symbols(found, read_gene_table(gene_table))
+        found = to_symbols(found, read_gene_table(gene_table), duplicates="mean")
     return log_counts(found) if log else found
 
 

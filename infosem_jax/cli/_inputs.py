@@ -51,6 +51,13 @@ OrthologueTable = Annotated[
     Path | None,
     typer.Option("--orthologues", help="Table from the genes of the data to the embedding's."),
 ]
+Layer = Annotated[
+    str | None, typer.Option(help="Layer of an h5ad file to read, or raw. Default: X.")
+]
+VarNames = Annotated[
+    str | None,
+    typer.Option("--var-names", help="Column of var that names genes. Default: its index."),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with an interrupted run, if there is one.")
 ]

@@ -33,6 +33,8 @@ def compare(
         ),
     ] = None,
     regulators: _inputs.Regulators = None,
+    layer: _inputs.Layer = None,
+    var_names: _inputs.VarNames = None,
     seeds: Annotated[
         int, typer.Option(min=1, help="Number of fits that differ by their random numbers only.")
     ] = 3,
@@ -90,7 +92,9 @@ def compare(
         priors = _inputs.priors_of(
             effect, edge, of_priors, ignore_case=ignore_case, orthologues=orthologues
         )
-        datasets: dict[str, Any] = read_datasets(expression, settings, regulators=regulators)
+        datasets: dict[str, Any] = read_datasets(
+            expression, settings, regulators=regulators, layer=layer, names=var_names
+        )
         record = {
             "command": "infosem compare",
             "expression": [str(path) for path in expression],
@@ -98,6 +102,8 @@ def compare(
             "edge": edge,
             "network": network or [],
             "regulators": "" if regulators is None else str(regulators),
+            "layer": layer or "",
+            "names": var_names or "",
             "orthologues": "" if orthologues is None else str(orthologues),
             "ignore_case": ignore_case,
             "seeds": seeds,

@@ -16,6 +16,7 @@ from infosem_jax.cli._common import (
     start_devices,
     write_record,
 )
+from infosem_jax.cli._inputs import Layer, VarNames
 
 if TYPE_CHECKING:
     from infosem_jax.embedding import Fitted
@@ -51,6 +52,8 @@ def fit(
         list[str] | None,
         typer.Option(help="STUDY=LABEL in place of technique and tissue; again for more."),
     ] = None,
+    layer: Layer = None,
+    var_names: VarNames = None,
     genes: Annotated[int, typer.Option(min=20, help="Most genes of a study.")] = 1000,
     edges: Annotated[
         str,
@@ -109,9 +112,8 @@ def fit(
             for path in sets or ()
         }
         of_study = {"species": _pairs(species, "--species"), "labels": _pairs(label, "--label")}
-        graphs = embedding.study_graphs(
-            embedding.read_studies(studies, **of_study), tables, config=chosen
-        )
+        read = embedding.read_studies(studies, **of_study, layer=layer, names=var_names)
+        graphs = embedding.study_graphs(read, tables, config=chosen)
         for note in isolated(graphs):
             typer.echo(note, err=True)
         with progress(getattr(chosen.settings, "epochs", 1), "epochs") as update:

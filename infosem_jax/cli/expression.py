@@ -16,6 +16,7 @@ from infosem_jax.cli._common import (
     words,
     write_record,
 )
+from infosem_jax.cli._inputs import Layer
 from infosem_jax.cli.expression_select import select
 
 expression_app = typer.Typer(
@@ -59,6 +60,7 @@ def fit(
     show: Annotated[str, typer.Option(help="Genes to plot, with commas between.")] = "",
     gene_table: options.GeneTable = None,
     names: options.Names = None,
+    layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
     overwrite: options.Overwrite = False,
@@ -79,7 +81,7 @@ def fit(
         check_folder(out, MODEL, overwrite=overwrite)
         settings = read_settings(config, method)
         random = configured(method, settings).random
-        data = options.read_pair(train, truth, names, orientation, gene_table, log_counts)
+        data = options.read_pair(train, truth, names, layer, orientation, gene_table, log_counts)
         measured, landmarks = options.read_inputs(inputs, train, gene_table)
         how = expression.Config(
             method=method,
@@ -154,6 +156,7 @@ def predict(
     ] = False,
     gene_table: options.GeneTable = None,
     names: options.Names = None,
+    layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
     overwrite: Annotated[
@@ -176,8 +179,10 @@ def predict(
         if not (model / "model.npz").is_file():
             raise ValueError(f"{model}: expected a folder of infosem expression fit.")
         fitted = expression.load(model / "model.npz")
-        samples = options.read(new, names, orientation, gene_table, log_counts)
-        trust = pd.read_csv(model / "genes.csv")
+        samples = options.read(new, names, layer, orientation, gene_table, log_counts)
+        for note in samples.notes:
+            typer.echo(note, err=True)
+        trust = pd.read_csv(model / "genes.csv", converters={"gene": str})
         adata = expression.complete(fitted, samples, trust, impute=impute)
         write_h5ad(out, adata)
         imputed = adata.uns["infosem_expression"]["imputed_inputs"]

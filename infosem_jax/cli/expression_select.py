@@ -12,6 +12,7 @@ from infosem_jax.cli._common import (
     start_devices,
     write_record,
 )
+from infosem_jax.cli._inputs import Layer
 
 FILES = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.html")
 
@@ -32,6 +33,7 @@ def select(
     scaling: options.Scaling = "standard",
     gene_table: options.GeneTable = None,
     names: options.Names = None,
+    layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
     overwrite: options.Overwrite = False,
@@ -51,7 +53,7 @@ def select(
         check_folder(out, FILES, overwrite=overwrite)
         if how not in ORDERS:
             raise ValueError(f"--how: expected one of {', '.join(ORDERS)}, found {how!r}.")
-        data = options.read_pair(train, truth, names, orientation, gene_table, log_counts)
+        data = options.read_pair(train, truth, names, layer, orientation, gene_table, log_counts)
         candidates, landmarks = options.read_inputs(pool, train, gene_table)
         config = expression.Config(
             inputs=candidates, split=split or usual_split(data), scaling=scaling

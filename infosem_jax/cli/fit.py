@@ -50,9 +50,8 @@ def fit(
     stream: Annotated[
         bool, typer.Option("--stream", help="Leave the cells on disk, h5ad or zarr.")
     ] = False,
-    layer: Annotated[
-        str | None, typer.Option(help="Layer of an h5ad file to read. Default: X.")
-    ] = None,
+    layer: _inputs.Layer = None,
+    var_names: _inputs.VarNames = None,
     orientation: Annotated[
         str,
         typer.Option(help="How a CSV file lies: auto, genes_in_rows or genes_in_columns."),
@@ -105,6 +104,7 @@ def fit(
             "groupby": groupby,
             "stream": stream,
             "layer": layer,
+            "names": var_names,
             "orientation": orientation,
             "variant": variant,
         }

@@ -13,6 +13,7 @@ from infosem_jax.cli._common import (
     start_devices,
     write_record,
 )
+from infosem_jax.cli._inputs import Layer, VarNames
 from infosem_jax.cli.perturbation_predict import Out, Overwrite, explain, predict
 
 perturbation_app = typer.Typer(
@@ -72,12 +73,16 @@ def fit(
     perturbation: Annotated[
         str | None, typer.Option(help="Column of obs that names what was perturbed in a cell.")
     ] = None,
-    control: Annotated[str | None, typer.Option(help="Name of control cells there.")] = None,
+    control: Annotated[
+        list[str] | None, typer.Option(help="Name of control cells there; again for more.")
+    ] = None,
     line_column: Annotated[str | None, typer.Option(help="Column of obs of cell lines.")] = None,
     batch_column: Annotated[str | None, typer.Option(help="Column of obs of batches.")] = None,
     separator: Annotated[
         str | None, typer.Option(help="What stands between the genes of a combination.")
     ] = None,
+    layer: Layer = None,
+    var_names: VarNames = None,
     fdr: Fdr = 0.05,
     lfc: Lfc = 0.0,
     least_cells: LeastCells = 10,
@@ -97,6 +102,7 @@ def fit(
         from infosem_jax.outputs.folder import software_versions, whole_folder
         from infosem_jax.perturbation.methods import configured
         from infosem_jax.perturbation.reports import FILES, headline, write_fit
+        from infosem_jax.perturbation.screen import coverage
 
         check_folder(out, FILES, overwrite=overwrite)
         settings = system.Config(method, split, read_settings(config, method))
@@ -104,7 +110,9 @@ def fit(
         graphs = named_files(graph, "--graph")
         screen = system.read_screen(
             data,
-            columns=system.Columns(perturbation, line_column, batch_column, control, separator),
+            columns=system.Columns(
+                perturbation, line_column, batch_column, control, separator, var_names, layer
+            ),
             thresholds=system.Thresholds(fdr, lfc),
             least_cells=least_cells,
             least_counts=least_counts,
@@ -113,6 +121,9 @@ def fit(
             most_cells=most_cells,
         )
         knowledge = system.read_knowledge(graphs, text, screen.genes, top=graph_top)
+        read = [*screen.responses.notes, *coverage(knowledge, screen.responses)]
+        for note in read:
+            typer.echo(note, err=True)
         with progress(seeds, "fits") as update:
             fitted = system.fit(
                 screen,
@@ -136,6 +147,7 @@ def fit(
             "key": key,
             "fdr": fdr,
             "lfc": lfc,
+            "read": read,
         }
         versions = software_versions()
         with whole_folder(out) as folder:

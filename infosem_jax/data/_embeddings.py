@@ -1,10 +1,11 @@
 """Gene embeddings: read, written, and brought into the order of the genes of a data set."""
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path as FilePath
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import h5py
 import numpy as np
@@ -13,8 +14,10 @@ from jaxtyping import Bool, Float32, Num
 
 from infosem_jax._typing import Names, Orthologues, Path
 from infosem_jax.data._files import atomic_write, check_h5, load_npz, read_element, reading
-from infosem_jax.data._tables import read_matrix
+from infosem_jax.data._tables import Joined, looks_like_data, open_text, pick, read_matrix
 
+VECTORS = ("X", "emb", "embedding", "embeddings", "vectors")
+NAMES = ("genes", "names", "gene_names", "symbols")
 _T = TypeVar("_T")
 _log = logging.getLogger("infosem_jax")
 
@@ -73,12 +76,16 @@ def embedding(names: Names, vectors: Num[np.ndarray, "names features"]) -> Embed
 
 
 def read_embedding(path: Path, *, key: str | None = None) -> Embedding:
-    """Read gene vectors from npz (``X`` and ``genes``), h5ad (``varm[key]``), or CSV and TSV.
+    """Read gene vectors from npz, h5ad (``varm[key]``), JSON, CSV and TSV, or word2vec text.
+
+    An npz file has ``X`` (or ``emb``, ``embedding``, ``vectors``) and ``genes`` (or ``names``);
+    JSON has a list of numbers for each gene, as GenePT; text has names in its first column, and
+    one header line or none, or that of word2vec, as gene2vec.
 
     Parameters
     ----------
     path
-        The file. Text has names in its first column and one header line.
+        The file.
     key
         Entry of ``varm``; may be left out where there is only one.
 
@@ -96,9 +103,10 @@ def read_embedding(path: Path, *, key: str | None = None) -> Embedding:
         names, vectors = _from_npz(path)
     elif suffix == ".h5ad":
         names, vectors = _from_h5ad(path, key)
+    elif suffix == ".json":
+        names, vectors = _from_json(path)
     else:
-        matrix = read_matrix(path, "embedding")
-        names, vectors = matrix.rows, matrix.x
+        names, vectors = _from_text(path)
     with reading(path, "embedding"):
         return embedding(names, vectors)
 
@@ -160,7 +168,7 @@ def align_embedding(
     Raises
     ------
     ValueError
-        If no gene is known.
+        If no gene is known, or less than a twentieth of the genes and of the embedding.
     """
     exact = {name: i for i, name in enumerate(embedding.names)}
     others: dict[str, str] = dict(orthologues or {})
@@ -173,9 +181,10 @@ def align_embedding(
 
     rows = np.array([row(gene) for gene in genes], int)
     known = rows >= 0
-    if not known.any():
+    if 20 * known.sum() < min(len(genes), len(embedding.names)) or not known.any():
+        count = f"only {known.sum()}" if known.any() else "none"
         raise ValueError(
-            f"The embedding covers none of the {len(genes)} genes. {_hint(embedding, genes)}"
+            f"The embedding covers {count} of the {len(genes)} genes. {_hint(embedding, genes)}"
         )
     if known.mean() < 0.5:
         counts = (int(known.sum()), len(genes))
@@ -188,15 +197,46 @@ def align_embedding(
 def _from_npz(path: Path) -> tuple[Names, np.ndarray]:
     arrays = load_npz(path)
     with reading(path, "embedding"):
-        if not {"X", "genes"} <= set(arrays):
+        key, of_genes = pick(arrays, *VECTORS), pick(arrays, *NAMES)
+        if key is None or of_genes is None:
             raise ValueError(f"expected arrays X and genes, found {', '.join(arrays)}.")
-        x, genes = arrays["X"], arrays["genes"]
+        x, genes = arrays[key], arrays[of_genes]
         if x.ndim != 2 or genes.shape != (len(x),) or x.dtype.kind not in "iuf":
             raise ValueError(
                 f"expected numbers X [genes, features] and their genes, found {x.dtype} of shape "
                 f"{x.shape} and genes of shape {genes.shape}."
             )
         return genes.tolist(), x
+
+
+def _from_json(path: Path) -> tuple[Names, np.ndarray]:
+    with open_text(path, "embedding") as stream:
+        # Pairs, as a dictionary would hide a gene that is there twice.
+        pairs = json.load(stream, object_pairs_hook=list)
+        lengths = {len(vector) for _, vector in pairs if isinstance(vector, list)}
+        if len(lengths) != 1 or not all(isinstance(vector, list) for _, vector in pairs):
+            raise ValueError('expected {"GENE": [numbers], ...}, all of one length.')
+        return [str(name) for name, _ in pairs], np.array([v for _, v in pairs], np.float64)
+
+
+def _from_text(path: Path) -> tuple[Names, np.ndarray]:
+    """Read a table with a header, or lines of a name and numbers, as word2vec writes them."""
+    with open_text(path, "embedding") as stream:
+        first = next((line for line in stream if line.strip()), "")
+        sep = "," if "," in first else r"\s+"
+        fields = first.replace(",", " ").split()[1:]
+        counted = len(first.split()) == 2 and all(map(str.isdecimal, first.split()))
+        if counted or (fields and looks_like_data(fields)):
+            source: Any = Joined("" if counted else first, stream)
+            frame = pd.read_csv(
+                source,
+                sep=sep, header=None, na_filter=False,
+                dtype={0: str},
+            )  # fmt: skip
+            frame = frame.loc[:, (frame != "").any()]
+            return frame[0].tolist(), frame.drop(columns=0).to_numpy(np.float64)
+    matrix = read_matrix(path, "embedding")
+    return matrix.rows, matrix.x
 
 
 def _from_h5ad(path: Path, key: str | None) -> tuple[Names, np.ndarray]:

@@ -4,11 +4,14 @@ import logging
 from pathlib import Path as FilePath
 
 import numpy as np
+import pandas as pd
 
 from infosem_jax._typing import Names, Path
+from infosem_jax.data._anndata import cell_totals, hinted
 from infosem_jax.data._names import match_regulators
 from infosem_jax.data._sources import Orientation, Source, read_source
 from infosem_jax.data.dataset import MIN_CELLS, Dataset, dataset
+from infosem_jax.data.units import describe_units
 
 _log = logging.getLogger("infosem_jax")
 
@@ -18,6 +21,7 @@ def read_expression(
     *,
     regulators: Names | None = None,
     layer: str | None = None,
+    names: str | None = None,
     orientation: Orientation = "auto",
     variant: str | None = None,
     name: str | None = None,
@@ -48,7 +52,9 @@ def read_expression(
         Symbols of candidate regulators, instead of those that the file names; all genes where
         neither does.
     layer
-        Layer of an h5ad file to read instead of ``X``.
+        Layer of an h5ad file to read instead of ``X``; ``raw`` for its ``raw.X``.
+    names
+        Column of ``var`` that names the genes of an h5ad file; its index where None.
     orientation
         Where the genes are.
     variant
@@ -64,11 +70,16 @@ def read_expression(
         On unreadable or unsafe files, unclear orientation, an unknown layer or variant, and
         whatever ``dataset`` refuses.
     """
-    _check_options(path, regulators, layer, variant)
-    source = read_source(path, layer, variant)
+    _check_options(path, regulators, layer, names, variant)
+    source = read_source(path, layer, variant, names=names, marked=regulators is None)
     regulators = source.regulators if regulators is None else tuple(regulators)
     values, cells, genes = _orient(path, source, regulators, orientation)
-    return dataset(values, genes, regulators, cells=cells, name=name or _name(path))
+    totals, notes = _totals(source.obs, values)
+    with hinted(source.var, regulators):
+        data = dataset(
+            values, genes, regulators, cells=cells, name=name or _name(path), totals=totals
+        )
+    return data._replace(notes=(*notes, *data.notes))
 
 
 def read_groups(
@@ -76,6 +87,7 @@ def read_groups(
     groupby: str,
     *,
     layer: str | None = None,
+    names: str | None = None,
     regulators: Names | None = None,
     min_cells: int = MIN_CELLS,
 ) -> dict[str, Dataset]:
@@ -90,7 +102,7 @@ def read_groups(
         The h5ad file, [cells, genes].
     groupby
         Column of ``obs``, for instance a cell type.
-    layer, regulators
+    layer, names, regulators
         As ``read_expression``.
     min_cells
         Groups with fewer cells are left out; at least 10.
@@ -107,8 +119,8 @@ def read_groups(
         raise ValueError(f"Expected min_cells of at least {MIN_CELLS}, found {min_cells}.")
     if FilePath(path).suffix != ".h5ad":
         raise ValueError(f"{path}: groups of cells are read from .h5ad files (AnnData) only.")
-    _check_options(path, regulators, layer, None)
-    source = read_source(path, layer, None)
+    _check_options(path, regulators, layer, names, None)
+    source = read_source(path, layer, None, names=names, marked=regulators is None)
     obs = source.obs
     if obs is None or groupby not in obs:
         found = "none" if obs is None else ", ".join(map(str, obs.columns)) or "none"
@@ -140,28 +152,45 @@ def read_groups(
         *(path, varies.sum(), len(varies), groupby, sum(label is None for label in labels)),
     )
     genes = np.asarray(source.columns, object)[varies]
-    names = np.asarray(source.rows, object)
-    return {
-        value: dataset(
-            x[np.ix_(cells, varies)], genes.tolist(), regulators,
-            cells=names[cells].tolist(), name=f"{_name(path)} {value}",
-        )
-        for value, cells in kept.items()
-    }  # fmt: skip
+    rows = np.asarray(source.rows, object)
+    totals, notes = _totals(obs, x)
+    groups = {}
+    with hinted(source.var, regulators):
+        for value, cells in kept.items():
+            data = dataset(
+                x[np.ix_(cells, varies)], genes.tolist(), regulators,
+                cells=rows[cells].tolist(), name=f"{_name(path)} {value}",
+                totals=None if totals is None else totals[cells],
+            )  # fmt: skip
+            groups[value] = data._replace(notes=(*notes, *data.notes))
+    return groups
 
 
 def _check_options(
-    path: Path, regulators: Names | None, layer: str | None, variant: str | None
+    path: Path,
+    regulators: Names | None,
+    layer: str | None,
+    names: str | None,
+    variant: str | None,
 ) -> None:
     suffix = FilePath(path).suffix
     if isinstance(regulators, str):
         raise ValueError(
             f"Expected a list of regulators, found {regulators!r}; see read_regulators."
         )
-    if layer is not None and suffix not in (".h5ad", ".h5"):
-        raise ValueError(f"{path}: only .h5ad files have layers; leave layer out.")
+    for option, given in (("layer", layer), ("names", names)):
+        if given is not None and suffix not in (".h5ad", ".h5"):
+            raise ValueError(f"{path}: only .h5ad files have layers and var; leave {option} out.")
     if variant is not None and suffix != ".npz" and not FilePath(path).is_dir():
         raise ValueError(f"{path}: only .npz files have variants; leave variant out.")
+
+
+def _totals(obs: pd.DataFrame | None, x: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
+    """Return the totals of cells that obs tells, of counts only."""
+    totals, notes = cell_totals(obs, x.sum(1, dtype=np.float64))
+    if totals is None or not (x.min() >= 0 and describe_units(x).countable):
+        return None, []
+    return totals, notes
 
 
 def _orient(

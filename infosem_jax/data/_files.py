@@ -4,17 +4,18 @@ import math
 import os
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
-from typing import Any
+from typing import Any, NoReturn
 
 import h5py
 import numpy as np
 from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from infosem_jax._typing import Path
+from infosem_jax.data._kinds import describe_kind
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -49,6 +50,8 @@ class Limits:
 
 
 LIMITS = Limits()
+# Where no more than a part is ever in memory, what a file declares in all is of no concern.
+STREAM_LIMITS = replace(LIMITS, size=2**50)
 
 
 @contextmanager
@@ -112,24 +115,39 @@ def reading(path: Path, kind: str) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except UnicodeError as error:
+    except Exception as error:
+        if other := describe_kind(path):
+            raise ValueError(f"{path}: cannot be used as {kind}: {other}.") from error
+        _blame(path, kind, error)
+
+
+def _blame(path: Path, kind: str, error: Exception) -> NoReturn:
+    if isinstance(error, UnicodeError):
         raise ValueError(
             f"{path}: cannot be used as {kind}: expected UTF-8 text ({error}); "
             "convert the file, or check its ending if it is no text."
         ) from error
-    except Exception as error:
-        if isinstance(error, ValueError) and str(path) in str(error):
-            raise
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"{path}: cannot be used as {kind}: {reason}") from error
+    if isinstance(error, ValueError) and str(path) in str(error):
+        raise error
+    reason = str(error) or type(error).__name__
+    raise ValueError(f"{path}: cannot be used as {kind}: {reason}") from error
 
 
-def check_h5(path: Path, limits: Limits = LIMITS) -> None:
+def check_h5(path: Path, limits: Limits = LIMITS, *, parts: Collection[str] = ()) -> None:
     """Refuse an HDF5 file that reaches outside itself or declares far more than it stores.
 
     Only plain hard links are followed, and each group may be linked once. That leaves out
     external and soft links, virtual datasets, external storage and loops, none of which AnnData
     writes.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limits
+        What it may declare.
+    parts
+        What will be read, as far as it is there; the whole file where empty.
 
     Raises
     ------
@@ -148,6 +166,8 @@ def check_h5(path: Path, limits: Limits = LIMITS) -> None:
             members += len(group)
             _check_members(members, limits)
             for name in group:
+                if not _asked(f"{group.name}/{name}".lstrip("/"), parts):
+                    continue
                 item = _follow(group, str(name))
                 if isinstance(item, h5py.Group):
                     if _address(item) in known:
@@ -212,6 +232,13 @@ def load_npz(path: Path, limits: Limits = LIMITS) -> dict[str, np.ndarray]:
     check_npz(path, limits)
     with reading(path, "npz file"), np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
+
+
+def _asked(place: str, parts: Collection[str]) -> bool:
+    """Tell whether a place is one of the parts, in one of them or on the way to one."""
+    return not parts or any(
+        f"{place}/".startswith(f"{part}/") or f"{part}/".startswith(f"{place}/") for part in parts
+    )
 
 
 def _address(group: h5py.Group) -> int:

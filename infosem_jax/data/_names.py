@@ -27,21 +27,45 @@ def match_regulators(genes: Names, regulators: Names) -> tuple[tuple[str, ...], 
     )
 
 
-def near_misses(genes: Names, names: Names) -> str:
-    """Say what names that are not among the genes may be meant for."""
-    for what, key in _LOOSER.items():
+def count_matches(genes: Names, names: Names, what: str) -> str:
+    """Say how many genes are among some names, and refuse if that can be chance only.
+
+    Parameters
+    ----------
+    genes
+        Genes of the data.
+    names
+        Names in a file of knowledge: an embedding, a graph.
+    what
+        What it is called in messages.
+
+    Raises
+    ------
+    ValueError
+        If less than a twentieth of the genes is among the names, and of the names among the genes.
+    """
+    found = len(set(genes).intersection(names))
+    text = f"{what} knows {found} of {len(set(genes))} genes"
+    if 20 * found < min(len(set(genes)), len(set(names))):
+        raise ValueError(f"{text}: {near_misses(names, list(genes), 'Genes of the data')}")
+    return text
+
+
+def near_misses(genes: Names, names: Names, what: str = "Regulators") -> str:
+    """Say what names that are not among the genes may be meant for; ``what`` they are."""
+    for (how, advice), key in _LOOSER.items():
         there = {key(gene): gene for gene in genes}
         same = [(name, there[key(name)]) for name in names if key(name) in there]
         if same:
             shown = ", ".join(f"{a} / {b}" for a, b in same[:3])
-            return f"{len(same)} match when {what[0]} ({shown}){what[1]}"
+            return f"{len(same)} match when {how} ({shown}){advice}"
     near = []
     for name in list(names)[:20]:
         near += [(name, gene) for gene in difflib.get_close_matches(name, genes, n=1, cutoff=0.75)]
     if near:
         return "Nearest symbols: " + ", ".join(f"{a} ~ {b}" for a, b in near[:3]) + "."
     return (
-        f"Regulators look like {', '.join(list(names)[:3])}; genes look like "
+        f"{what} look like {', '.join(list(names)[:3])}; genes look like "
         f"{', '.join(list(genes)[:3])}: check for Ensembl identifiers, and the matrix orientation."
     )
 
@@ -51,6 +75,20 @@ def without_version(name: str) -> str:
     return re.sub(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$", r"\1", name)
 
 
+def describes_cells(name: str) -> bool:
+    """Tell whether a column among genes is one that describes cells, such as ``n_counts``."""
+    return bool(_OF_CELLS.fullmatch(name.strip().lower()))
+
+
+# As scanpy, Seurat, scDblFinder and their like name what they find out about cells.
+_OF_CELLS = re.compile(
+    r"(log1p_|log_|log10_)?(n|total|num|pct|percent|fraction)[_.]?"
+    r"(counts?|genes?|umis?|features?|cells|reads|mito?|mt|ribo?|rb|hb)([_.]\w+)*"
+    r"|(log1p_)?n_genes_by_counts|n(count|feature|umi|gene)s?(_\w+)?|pct_counts_\w+|mito(percent|ratio)"
+    r"|umi_count|library_size|size_factors?|(leiden|louvain)([_.]\S*)?|seurat_clusters|clusters?"
+    r"|(snn|rna_snn)_res[._]\S*|doublet_scores?|predicted_doublets?|scrublet_scores?|s_score"
+    r"|g2m_score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
+)
 _LOOSER = {
     (
         "case is ignored",

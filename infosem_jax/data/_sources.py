@@ -3,13 +3,14 @@
 from pathlib import Path as FilePath
 from typing import Literal, NamedTuple
 
-import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse
 
 from infosem_jax._typing import Path
-from infosem_jax.data._files import LIMITS, check_h5, load_npz, read_element, reading
+from infosem_jax.data._anndata import gene_names, open_anndata, refuse_negative
+from infosem_jax.data._files import LIMITS, load_npz, reading
+from infosem_jax.data._kinds import describe_folder
 from infosem_jax.data._tables import pick, read_matrix, read_table
 
 Orientation = Literal["auto", "genes_in_rows", "genes_in_columns"]
@@ -24,10 +25,25 @@ class Source(NamedTuple):
     usual: Orientation  # of this kind of file; "auto" where there is no usual one
     regulators: tuple[str, ...] | None = None
     obs: pd.DataFrame | None = None
+    var: pd.DataFrame | None = None
 
 
-def read_source(path: Path, layer: str | None, variant: str | None) -> Source:
+def read_source(
+    path: Path,
+    layer: str | None,
+    variant: str | None,
+    *,
+    names: str | None = None,
+    marked: bool = True,
+) -> Source:
     """Read a file or folder by its kind, which its ending tells; anything unknown is text.
+
+    Parameters
+    ----------
+    path, layer, variant, names
+        As `read_expression`.
+    marked
+        Whether genes that the file marks as regulators are asked for.
 
     Raises
     ------
@@ -40,7 +56,7 @@ def read_source(path: Path, layer: str | None, variant: str | None) -> Source:
     if file.is_dir():
         return _read_folder(file, variant)
     if file.suffix in (".h5ad", ".h5"):
-        return _read_h5ad(path, layer)
+        return _read_h5ad(path, layer, names, marked)
     if file.suffix == ".npz":
         return _read_npz(path, variant)
     matrix = read_matrix(path, "expression table")
@@ -77,29 +93,27 @@ def _read_folder(folder: FilePath, variant: str | None) -> Source:
     raise ValueError(
         f"{folder}: expected expression.npz, ExpressionData.csv (BEELINE) or "
         f"BL--ExpressionData.csv (GENELink) in this folder, found {found}; "
-        "give a folder with one of them, or the file."
+        f"give a folder with one of them, or the file.{describe_folder(folder)}"
     )
 
 
-def _read_h5ad(path: Path, layer: str | None) -> Source:
-    check_h5(path)
-    with reading(path, "h5ad file"), h5py.File(path, "r") as file:
-        obs, var = read_element(file, "obs"), read_element(file, "var")
-        if not (isinstance(obs, pd.DataFrame) and isinstance(var, pd.DataFrame)):
-            raise ValueError(
-                "obs and var are no tables; write the file again with current AnnData."
-            )
-        matrix = read_element(file, "X" if layer is None else f"layers/{layer}")
-        values = _dense(matrix, (len(obs), len(var)))
-        flag = pick(var.columns, "is_tf", "regulator")
-        genes = tuple(map(str, var.index))
+def _read_h5ad(path: Path, layer: str | None, names: str | None, marked: bool) -> Source:
+    from anndata.io import read_elem
+
+    with open_anndata(path, "h5ad file", layer) as file:
+        matrix = read_elem(file.matrix)
+        values = _dense(matrix, (len(file.obs), len(file.var)))
+        refuse_negative(values, file.others)
+        flag = pick(file.var.columns, "is_tf", "regulator") if marked else None
+        genes = tuple(gene_names(file.var, names))
         return Source(
             values,
-            rows=tuple(map(str, obs.index)),
+            rows=tuple(map(str, file.obs.index)),
             columns=genes,
             usual="genes_in_columns",
-            regulators=_marked(genes, var[flag].to_numpy(), flag) if flag else None,
-            obs=obs,
+            regulators=_marked(genes, file.var[flag].to_numpy(), flag) if flag else None,
+            obs=file.obs,
+            var=file.var,
         )
 
 

@@ -6,7 +6,6 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple, cast
 
@@ -14,19 +13,25 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int
 
 from infosem_jax._typing import Path
-from infosem_jax.data._files import LIMITS, Limits, check_h5, reading
+from infosem_jax.data._anndata import (
+    TOTALS,
+    cell_totals,
+    choices,
+    gene_names,
+    matrix_place,
+    refuse_negative,
+)
+from infosem_jax.data._files import STREAM_LIMITS, Limits, check_h5, reading
+from infosem_jax.data._kinds import describe_kind
 from infosem_jax.data._sources import _marked
 from infosem_jax.data._tables import pick
 from infosem_jax.data.dataset import check_scale
 from infosem_jax.data.units import Facts, decide, look_at, merge
 
 KIND = "AnnData store"
-
-# No more than a chunk is ever in memory, so what a file declares in all is of no concern.
-STREAM_LIMITS = replace(LIMITS, size=2**50)
 
 # Codecs that only rearrange bytes; others may run code that the store brings along (pickle).
 CODECS = frozenset(
@@ -52,6 +57,8 @@ class Matrix(NamedTuple):
         Dense values, or the stored values of CSR, as HDF5 dataset or zarr array.
     indices, indptr
         The rest of CSR; None for dense values. ``indptr`` is in memory.
+    others
+        What else of the store ``layer`` may name.
     """
 
     file: FilePath
@@ -59,10 +66,18 @@ class Matrix(NamedTuple):
     data: Any
     indices: Any = None
     indptr: Int[np.ndarray, " bounds"] | None = None
+    others: tuple[str, ...] = ()
 
 
-def check_store(path: Path, limits: Limits = STREAM_LIMITS) -> None:
+def check_store(path: Path, layer: str | None = None, limits: Limits = STREAM_LIMITS) -> None:
     """Refuse a store that reaches outside itself, runs code, or declares far more than it stores.
+
+    Parameters
+    ----------
+    path, layer
+        The store, of which obs, var and one matrix are looked at.
+    limits
+        What it may declare.
 
     Raises
     ------
@@ -73,7 +88,9 @@ def check_store(path: Path, limits: Limits = STREAM_LIMITS) -> None:
     """
     file = _marker(path)
     if not FilePath(path).is_dir():
-        check_h5(path, limits)
+        with reading(file, KIND), h5py.File(path, "r") as store:
+            key, var = matrix_place(store, layer)
+        check_h5(path, limits, parts=(key, var, "obs"))
         return
     with reading(file, KIND):
         _check_zarr(FilePath(path), limits)
@@ -108,8 +125,19 @@ def open_store(path: Path) -> Iterator[Any]:
         yield store
 
 
-def read_genes(store: Any, path: Path) -> tuple[tuple[str, ...], tuple[str, ...] | None]:
-    """Return the genes, and those that a boolean ``is_tf`` or ``regulator`` column of var marks.
+def read_genes(
+    store: Any, path: Path, layer: str | None, names: str | None, marked: bool
+) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...] | None]:
+    """Return var, the genes, and those that a boolean ``is_tf`` or ``regulator`` column marks.
+
+    Parameters
+    ----------
+    store, path
+        The open store, and where it lies.
+    layer, names
+        As `open_stream`.
+    marked
+        Whether the marks are asked for.
 
     Raises
     ------
@@ -117,16 +145,16 @@ def read_genes(store: Any, path: Path) -> tuple[tuple[str, ...], tuple[str, ...]
         If var cannot be read as a table, or the column as marks.
     """
     with reading(_marker(path), KIND):
-        var = _read_table(_member(store, "var"))
+        var = _read_table(_member(store, matrix_place(store, layer)[1]))
         if not isinstance(var, pd.DataFrame):
             raise ValueError("var is no table; write the store again with current AnnData.")
-        genes = tuple(map(str, var.index))
-        flag = pick(var.columns, "is_tf", "regulator")
-        return genes, _marked(genes, var[flag].to_numpy(), flag) if flag else None
+        genes = tuple(gene_names(var, names))
+        flag = pick(var.columns, "is_tf", "regulator") if marked else None
+        return var, genes, _marked(genes, var[flag].to_numpy(), flag) if flag else None
 
 
 def find_matrix(store: Any, path: Path, layer: str | None) -> Matrix:
-    """Find ``X`` or a layer, without reading more of it than where its rows begin.
+    """Find ``X``, ``raw`` or a layer, without reading more of it than where its rows begin.
 
     Raises
     ------
@@ -135,9 +163,9 @@ def find_matrix(store: Any, path: Path, layer: str | None) -> Matrix:
     """
     file = _marker(path)
     with reading(file, KIND):
-        item = _member(store, "X" if layer is None else f"layers/{layer}")
+        name, _ = matrix_place(store, layer)
+        item = store[name]
         kind = item.attrs.get("encoding-type", "array")
-        name = "X" if layer is None else f"layer {layer!r}"
         if kind == "csc_matrix":
             raise ValueError(
                 f"{name} is stored by genes (CSC), so that a block of cells is all over the file; "
@@ -158,7 +186,27 @@ def find_matrix(store: Any, path: Path, layer: str | None) -> Matrix:
         cells = (index if hasattr(index, "shape") else _member(index, "values")).shape[0]
         if cells != matrix.shape[0]:
             raise ValueError(f"obs names {cells} cells, {name} has {matrix.shape[0]} rows.")
-        return matrix
+        others = tuple(other for other in choices(store) if matrix_place(store, other)[0] != name)
+        return matrix._replace(others=others)
+
+
+def read_totals(
+    store: Any, matrix: Matrix
+) -> tuple[Float32[np.ndarray, " cells"] | None, list[str]]:
+    """Return the totals of all cells that obs tells of more genes, and a note; see `cell_totals`.
+
+    Whether they are of more genes is told by the first cells.
+    """
+    column = pick(store["obs"], *TOTALS)
+    if column is None or len(getattr(store["obs"][column], "shape", ())) != 1:
+        return None, []
+    totals = np.asarray(store["obs"][column][:])
+    first = read_rows(matrix, 0, min(matrix.shape[0], 1024))
+    if totals.dtype.kind not in "iuf" or not np.isfinite(totals).all():
+        return None, []
+    obs = pd.DataFrame({column: totals[: first.shape[0]]})  # pyright: ignore[reportOptionalSubscript]
+    told, note = cell_totals(obs, np.asarray(first.sum(axis=1)).ravel())
+    return (None, []) if told is None else (totals.astype(np.float32), note)
 
 
 def read_rows(matrix: Matrix, start: int, stop: int) -> sp.csr_array:
@@ -212,6 +260,7 @@ def measure(
     name: str,
     chunk_cells: int,
     on_chunk: Callable[[int, int], object] | None,
+    totals: Float32[np.ndarray, " cells"] | None,
     kept: Int[np.ndarray, " genes"],
 ) -> Moments:
     """Pass over the file once, looking at the genes in some columns and at all cells.
@@ -224,6 +273,8 @@ def measure(
         Normalisation, and what the data are called.
     chunk_cells, on_chunk
         Cells read at a time, and what is called after each time with those done and all.
+    totals
+        Counts of each cell over more genes than these; None for none.
     kept
         The columns.
 
@@ -242,7 +293,7 @@ def measure(
     for start in range(0, n_cells, chunk_cells):
         cells = np.arange(start, min(start + chunk_cells, n_cells))
         rows = read_rows(matrix, start, start + len(cells))
-        _check_values(rows, start, names, name)
+        _check_values(rows, start, names, name, matrix.others)
         for digest, part, dtype in zip(
             digests,
             (np.diff(rows.indptr), rows.indices, rows.data),
@@ -261,7 +312,7 @@ def measure(
         n += count
         same += np.bincount(columns[rows.data == first[columns]], minlength=size)
         slots = max(slots, int(np.diff(rows.indptr).max()))
-        values = transform(rows, how, cells, name).data
+        values = transform(rows, how, cells, name, totals).data
         # Moments of the chunk, then merged (Chan et al. 1983): stable, unlike a sum of squares.
         add = count if how == "zscore_nonzero" else np.full(size, len(cells))
         center = np.bincount(columns, values, size) / np.maximum(add, 1)
@@ -288,11 +339,26 @@ def keep(rows: sp.csr_array, kept: Int[np.ndarray, " genes"]) -> sp.csr_array:
 
 
 def transform(
-    rows: sp.csr_array, how: str, cells: Int[np.ndarray, " cells"], name: str
+    rows: sp.csr_array,
+    how: str,
+    cells: Int[np.ndarray, " cells"],
+    name: str,
+    totals: Float32[np.ndarray, " all"] | None = None,
 ) -> sp.csr_array:
-    """Take the steps of a normalisation that come before z-scores."""
+    """Take the steps of a normalisation that come before z-scores.
+
+    Parameters
+    ----------
+    rows, how
+        Values, and the normalisation.
+    cells, name
+        Which cells they are, and what the data are called.
+    totals
+        Counts of all cells over more genes than these; None for none.
+    """
     if how.startswith("log1p_cpm"):
         total = np.asarray(rows.sum(axis=1))
+        total = total if totals is None else np.maximum(total, totals[cells])
         if not total.all():
             empty = cells[total == 0]
             raise ValueError(
@@ -330,8 +396,10 @@ def _marker(path: Path) -> FilePath:
     place = FilePath(path)
     if not place.is_dir():
         if place.suffix not in (".h5ad", ".h5"):
+            other = describe_kind(path) if place.exists() else ""
             raise ValueError(
-                f"{path}: cells are streamed from .h5ad files and .zarr folders only (AnnData)."
+                f"{path}: cells are streamed from .h5ad files and .zarr folders only (AnnData)"
+                f"{other and '; '}{other}."
             )
         return place
     for name in ("zarr.json", ".zgroup"):
@@ -421,7 +489,10 @@ def _declared(part: dict[str, Any]) -> int:
     return 8 * max(math.prod(part["shape"]), math.prod(chunk))
 
 
-def _check_values(rows: sp.csr_array, start: int, names: tuple[str, ...], name: str) -> None:
+def _check_values(
+    rows: sp.csr_array, start: int, names: tuple[str, ...], name: str, others: tuple[str, ...]
+) -> None:
+    refuse_negative(rows, others)
     # What float32 cannot hold would turn infinite later.
     finite = np.abs(rows.data) <= np.finfo(np.float32).max
     for what, bad, remedy in (

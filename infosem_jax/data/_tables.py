@@ -18,6 +18,7 @@ from jaxtyping import Num
 
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._files import LIMITS, Limits, reading
+from infosem_jax.data._kinds import describe_kind
 
 
 class Matrix(NamedTuple):
@@ -84,7 +85,7 @@ def read_matrix(path: Path, kind: str, limits: Limits = LIMITS) -> Matrix:
             raise ValueError(
                 f"expected a column of names and columns of numbers, found only {header[0]!r}."
             )
-        if _looks_like_data(columns):
+        if looks_like_data(columns):
             raise ValueError(
                 f"expected names in the first line, found numbers ({', '.join(columns[:3])}, ...); "
                 "add a header."
@@ -115,6 +116,8 @@ def open_text(path: Path, kind: str, limits: Limits = LIMITS) -> Iterator[io.Tex
         If it is no UTF-8 text or too long; errors of the block carry the path.
     """
     with reading(path, kind), FilePath(path).open("rb") as raw:
+        if other := describe_kind(path):
+            raise ValueError(f"{other}.")
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         source = gzip.GzipFile(fileobj=raw) if zipped else raw
@@ -144,7 +147,7 @@ def _split(
     if not line:
         raise ValueError("the file is blank; was it written or downloaded completely?")
     sep = delimiter(line)
-    body = _Joined(line, stream) if header is not None else stream
+    body = Joined(line, stream) if header is not None else stream
     header = header or [name.strip() for name in next(csv.reader([line], delimiter=sep))]
     try:
         # Header and body apart: pandas would rename duplicates and read "NA" or "nan", which are
@@ -167,7 +170,7 @@ def _split(
     return header, frame
 
 
-def _looks_like_data(columns: Names) -> bool:
+def looks_like_data(columns: Names) -> bool:
     """Tell whether all are numbers and some are fractions; whole numbers may be names."""
     try:
         return not all(number.is_integer() for number in [float(name) for name in columns])
@@ -175,7 +178,7 @@ def _looks_like_data(columns: Names) -> bool:
         return False
 
 
-class _Joined:
+class Joined:
     """A line that was read already, and the text after it."""
 
     def __init__(self, line: str, stream: io.TextIOWrapper):

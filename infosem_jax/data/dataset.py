@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from infosem_jax._typing import Names
+from infosem_jax.data._names import describes_cells, match_regulators
 from infosem_jax.data.units import MISSING, Units, describe_units
 
 Normalisation = Literal[
@@ -65,8 +66,9 @@ def dataset(
     """Validate expression values and names, and put them together.
 
     Cells without any value other than zero, genes with one value in all cells, genes without a
-    name, and all but the first of several genes of one name are left out; cells of one name are
-    numbered. Each is told in ``notes`` and logged.
+    name, columns that describe cells (``n_counts``, ``leiden``), and all but the first of several
+    genes of one name are left out; cells of one name are numbered. Each is told in ``notes`` and
+    logged.
 
     Parameters
     ----------
@@ -89,8 +91,6 @@ def dataset(
         On shapes that do not agree, values that are not finite or are negative, fewer than ten
         cells or two genes that are left, and if few of the regulators are among the genes.
     """
-    from infosem_jax.data._names import match_regulators
-
     x = np.asarray(x)
     if x.ndim != 2:
         raise ValueError(f"Expected expression as [cells, genes], found shape {x.shape}.")
@@ -250,8 +250,9 @@ def _usable(
     unnamed = np.array([not gene for gene in genes], bool)
     first = np.zeros(len(genes), bool)
     first[np.unique(np.asarray(genes, str), return_index=True)[1]] = True
-    columns = first & ~unnamed
-    rows = np.asarray(x.any(1))
+    of_cells = np.array([describes_cells(gene) for gene in genes], bool)
+    columns = first & ~unnamed & ~of_cells
+    rows = np.asarray(x[:, ~of_cells].any(1))
     constant = np.zeros(len(genes), bool)
     if rows.any():
         while True:  # a cell may be empty once genes are gone, and a gene constant
@@ -265,6 +266,7 @@ def _usable(
         ((~rows).sum(), "cells without any value other than 0", ""),
         (constant.sum(), "genes that have the same value in every cell", names[constant]),
         (unnamed.sum(), "genes without a name", ""),
+        (of_cells.sum(), "columns that describe cells and are no genes", names[of_cells]),
         ((~first & ~unnamed).sum(), "genes whose name others have as well, of which the first of "
          "each name is kept", names[~first & ~unnamed]),
     )  # fmt: skip

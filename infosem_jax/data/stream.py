@@ -16,7 +16,8 @@ import scipy.sparse as sp
 from jaxtyping import Bool, Float32, Int
 
 from infosem_jax._typing import Array, Names, Path
-from infosem_jax.data._names import match_regulators
+from infosem_jax.data._anndata import hinted, refuse_negative
+from infosem_jax.data._names import describes_cells, match_regulators
 from infosem_jax.data._sparse import (
     Matrix,
     Moments,
@@ -27,6 +28,7 @@ from infosem_jax.data._sparse import (
     open_store,
     read_genes,
     read_rows,
+    read_totals,
     transform,
 )
 from infosem_jax.data.dataset import (
@@ -74,6 +76,8 @@ class Stream(NamedTuple):
         blocks, so an interrupted fit may go on.
     notes
         What was left out, a sentence each.
+    totals
+        Counts of each cell over more genes than the file holds, where it tells; else None.
     """
 
     path: str
@@ -90,6 +94,7 @@ class Stream(NamedTuple):
     kept: Int[np.ndarray, " genes"]
     fingerprint: str
     notes: tuple[str, ...] = ()
+    totals: Float32[np.ndarray, " cells"] | None = None
 
 
 class CellBlock(NamedTuple):
@@ -116,6 +121,7 @@ def open_stream(
     *,
     regulators: Names | None = None,
     layer: str | None = None,
+    names: str | None = None,
     normalisation: Normalisation = "zscore",
     clip: float = 10.0,
     chunk_cells: int = 1024,
@@ -136,7 +142,9 @@ def open_stream(
         Symbols of candidate regulators, instead of those that a boolean ``is_tf`` or ``regulator``
         column of ``var`` marks; all genes where there is neither.
     layer
-        Layer to read instead of ``X``.
+        Layer to read instead of ``X``; ``raw`` for ``raw.X``.
+    names
+        Column of ``var`` that names the genes; its index where None.
     normalisation, clip
         As ``normalise``.
     chunk_cells
@@ -159,31 +167,38 @@ def open_stream(
     """
     _check_options(regulators, normalisation, clip, chunk_cells)
     name = name or FilePath(path).resolve().stem
-    check_store(path)
+    check_store(path, layer)
     with open_store(path) as store:
-        names, marked = read_genes(store, path)
+        var, genes, marked = read_genes(store, path, layer, names, regulators is None)
         matrix = find_matrix(store, path, layer)
         regulators = marked if regulators is None else tuple(regulators)
-        _check_names(matrix, names, regulators, name)
-        named, notes = _named_once(names)
+        with hinted(var, regulators):
+            _check_names(matrix, genes, regulators, name)
+        named, notes = _named_once(genes)
         if normalisation == "auto":
             first = read_rows(matrix, 0, min(matrix.shape[0], 1024))
+            refuse_negative(first, matrix.others)
             normalisation = usual_normalisation(describe_units(first))
-        look = partial(measure, matrix, names, normalisation, name, chunk_cells, on_chunk)
+        totals, told = None, []
+        if normalisation.startswith("log1p_cpm"):
+            totals, told = read_totals(store, matrix)
+        notes = (*told, *notes)
+        look = partial(measure, matrix, genes, normalisation, name, chunk_cells, on_chunk, totals)
         found = look(named)
         if found.constant.any():
             varies = ~found.constant
-            notes += _left_out(varies, [names[column] for column in found.kept], name)
+            notes += _left_out(varies, [genes[column] for column in found.kept], name)
             # Only what is other than zero counts in the totals of the cells that it is left out of.
             again = found.n[found.constant].any()
             found = look(found.kept[varies]) if again else _select(found, varies)
     _check_zeros(found, normalisation, name)
-    genes = tuple(names[column] for column in found.kept)
+    genes = tuple(genes[column] for column in found.kept)
     mean, sd, clip = _scale(found, matrix.shape[0], normalisation, clip)
     candidates, matched = genes, []
     if regulators is not None:
         candidates, matched = match_regulators(genes, regulators)
     record = json.dumps([genes, candidates, matrix.shape, normalisation, clip, found.digest])
+    known = b"" if totals is None else totals.tobytes()
     return Stream(
         path=str(FilePath(path).resolve()),
         layer=layer,
@@ -197,8 +212,9 @@ def open_stream(
         clip=clip,
         slots=found.slots,
         kept=found.kept,
-        fingerprint=hashlib.sha256(record.encode()).hexdigest(),
+        fingerprint=hashlib.sha256(record.encode() + known).hexdigest(),
         notes=(*notes, *matched),
+        totals=totals,
     )
 
 
@@ -242,7 +258,7 @@ def read_block(
         runs = np.split(unique, np.flatnonzero(np.diff(unique) > 1) + 1)
         parts = [read_rows(matrix, int(run[0]), int(run[-1]) + 1) for run in runs]
     rows = keep(sp.csr_array(sp.vstack(parts))[place], stream.kept)
-    rows = transform(rows, stream.normalisation, cells, stream.name)
+    rows = transform(rows, stream.normalisation, cells, stream.name, stream.totals)
     filled = np.arange(stream.slots) < np.diff(rows.indptr)[:, None]
     _check_unchanged(filled.sum() == rows.nnz, stream)
     values = np.zeros((size, stream.slots), np.float32)
@@ -477,10 +493,15 @@ def _check_names(
 def _named_once(names: tuple[str, ...]) -> tuple[Int[np.ndarray, " genes"], tuple[str, ...]]:
     """Return the first column of each name, and what is said of the others."""
     _, first = np.unique(np.asarray(names, str), return_index=True)
-    named = np.sort([i for i in first if names[i]]).astype(int)
-    left = len(names) - len(named)
-    text = f"left out {left} genes without a name, or of a name that an earlier one has"
-    return named, (text,) * (left > 0)
+    named = np.sort([i for i in first if names[i] and not describes_cells(names[i])]).astype(int)
+    of_cells = [name for name in names if describes_cells(name)]
+    left = len(names) - len(named) - len(of_cells)
+    notes = ()
+    if of_cells:
+        notes += (f"left out columns that describe cells and are no genes ({_some(of_cells)})",)
+    if left:
+        notes += (f"left out {left} genes without a name, or of a name that an earlier one has",)
+    return named, notes
 
 
 def _left_out(varies: Bool[np.ndarray, " genes"], names: list[str], name: str) -> tuple[str, ...]:

@@ -132,7 +132,12 @@ def make_study(
 
 
 def read_study(
-    path: Path, *, name: str | None = None, layer: str | None = None, **known: str
+    path: Path,
+    *,
+    name: str | None = None,
+    layer: str | None = None,
+    names: str | None = None,
+    **known: str,
 ) -> Study:
     """Read a study from a file.
 
@@ -146,8 +151,8 @@ def read_study(
         h5ad or npz file, or a folder with ``expression.npz``.
     name
         What it is called; the name of the file where None.
-    layer
-        Layer of an h5ad file to read instead of ``X``.
+    layer, names
+        Layer of an h5ad file to read instead of ``X``, and column of ``var`` that names genes.
     known
         ``tissue``, ``species`` or ``technique``, in place of those of the file.
 
@@ -158,7 +163,7 @@ def read_study(
     ValueError
         On files that cannot be read, and as `make_study`.
     """
-    source = read_source(path, layer, None)
+    source = read_source(path, layer, None, names=names, marked=False)
     if source.usual == "auto":
         raise ValueError(
             f"{path}: expected an h5ad or npz file, which say where genes are, found a text table."
@@ -179,6 +184,8 @@ def read_studies(
     *,
     species: Mapping[str, str] | None = None,
     labels: Mapping[str, str] | None = None,
+    layer: str | None = None,
+    names: str | None = None,
 ) -> list[Study]:
     """Read several studies, which are named by their files, or by their folders too if need be.
 
@@ -190,27 +197,29 @@ def read_studies(
         Species by name of study, in place of that of its file.
     labels
         The same for technique and tissue, which decide about shared layers.
+    layer, names
+        Of h5ad files, see `read_study`.
 
     Raises
     ------
     ValueError
         On names that no study has, and as `read_study`.
     """
-    names = _names([FilePath(path) for path in paths])
+    titles = _names([FilePath(path) for path in paths])
     species, labels = species or {}, labels or {}
     for what, given in (("species", species), ("label", labels)):
-        unknown = sorted(given.keys() - set(names))
+        unknown = sorted(given.keys() - set(titles))
         if unknown:
             raise ValueError(
-                f"{what}: expected names of studies ({', '.join(names)}), found "
+                f"{what}: expected names of studies ({', '.join(titles)}), found "
                 f"{', '.join(unknown)}."
             )
     found = []
-    for path, name in zip(paths, names, strict=True):
+    for path, name in zip(paths, titles, strict=True):
         known = {"species": species[name]} if name in species else {}
         if name in labels:
             known |= {"technique": labels[name], "tissue": ""}
-        found.append(read_study(path, name=name, **known))
+        found.append(read_study(path, name=name, layer=layer, names=names, **known))
     return found
 
 
@@ -297,19 +306,20 @@ def _renamed(study: Study, table: Orthologues, hidden: frozenset[str]) -> Study:
 
 
 def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
-    check_h5(path)
+    keys = {
+        "tissue": ("tissue",),
+        "species": ("species",),
+        "technique": ("technique", "modality"),
+    }
+    parts = [f"uns/{name}" for names in keys.values() for name in names]
+    check_h5(path, parts=[*parts, "obsm/spatial"])
+    annotated, places = {}, None
     with reading(path, "h5ad file"), h5py.File(path, "r") as file:
-        uns = read_element(file, "uns") if "uns" in file else {}
-        places = None
         if "obsm/spatial" in file:
             places = np.asarray(read_element(file, "obsm/spatial"))[:, :2]
-    annotated = {}
-    for key, names in (
-        ("tissue", ("tissue",)),
-        ("species", ("species",)),
-        ("technique", ("technique", "modality")),
-    ):
-        found = next((uns[each] for each in names if isinstance(uns.get(each), str)), None)
-        if found is not None:
-            annotated[key] = found
+        for key, names in keys.items():
+            found = (read_element(file, f"uns/{name}") for name in names if f"uns/{name}" in file)
+            value = next((own for own in found if isinstance(own, str)), None)
+            if value is not None:
+                annotated[key] = value
     return annotated, places

@@ -30,6 +30,7 @@ from infosem_jax.engine.types import (
     Params,
     Resident,
     Schedule,
+    StepRule,
     TrainState,
 )
 
@@ -60,7 +61,7 @@ def init(
         params = objective.init(random.fold_in(fit.keys, 0), objective.view(shared, fit.own))
         optimisers = dict(schedule.optimisers)
         groups = _split(objective, params)
-        optimiser = {name: _transform(optimisers[name]).init(p) for name, p in groups.items()}
+        optimiser = {name: step_rule(optimisers[name]).init(p) for name, p in groups.items()}
         best = params if schedule.patience else {}
         return TrainState(
             params, optimiser, best, jnp.float32(jnp.inf), jnp.int32(-1), jnp.int32(-1)
@@ -249,6 +250,17 @@ def by_epoch(losses: Losses, segments: int) -> Losses:
     return Losses(train.mean(2), held_out[:, :, -1])
 
 
+def step_rule(rule: StepRule) -> optax.GradientTransformation:
+    """Return an optimiser; one that is named gives directions, before its learning rate."""
+    if not isinstance(rule, str):
+        return rule
+    if rule == "adam":
+        return optax.scale_by_adam()
+    if rule == "adam_clipped":
+        return optax.chain(optax.clip_by_global_norm(0.1), optax.scale_by_adam())
+    return optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False)
+
+
 def finished(state: TrainState, schedule: Schedule, epoch: int) -> bool:
     """Tell whether every fit has diverged, or gained nothing for as long as its patience.
 
@@ -336,16 +348,18 @@ def _train_segment(objective, schedule, groups, state, fit, data, part, segment,
         params, optimiser = dict(frozen), dict(state.optimiser)
         for name, part in _split(objective, gradient).items():
             old = {k: free[k] for k in part}
-            transform, rule = _transform(optimisers[name]), fit.rates[name]
+            transform, rule = step_rule(optimisers[name]), fit.rates[name]
             update, new_state = transform.update(part, state.optimiser[name], old)
-            rate = rule.rate * rule.decay ** epoch.astype(jnp.float32)
-            new = jax.tree.map(lambda p, u, rate=rate: p - rate * u, old, update)
+            if isinstance(optimisers[name], str):
+                rate = rule.rate * rule.decay ** epoch.astype(jnp.float32)
+                update = jax.tree.map(lambda u, rate=rate: -rate * u, update)
+            new = optax.apply_updates(old, update)
             params |= _where(alive, new, old)
             optimiser[name] = _where(alive, new_state, state.optimiser[name])
         fails = due & ~finite & (state.diverged < 0)
         diverged = jnp.where(fails, number, state.diverged)
-        state = state._replace(params=params, optimiser=optimiser, diverged=diverged)
-        return state, jnp.where(due, loss, 0.0)
+        new_state = state._replace(params=params, optimiser=optimiser, diverged=diverged)
+        return _typed_as(state, new_state), jnp.where(due, loss, 0.0)
 
     state, losses = lax.scan(step, state, jnp.arange(schedule.steps))
     return state, losses.sum() / steps
@@ -356,14 +370,6 @@ def _split(objective: Objective, params: Params) -> dict[str, Params]:
     for name, value in params.items():
         groups.setdefault(objective.group(name), {})[name] = value
     return groups
-
-
-def _transform(optimiser: str) -> optax.GradientTransformation:
-    if optimiser == "adam":
-        return optax.scale_by_adam()
-    if optimiser == "adam_clipped":
-        return optax.chain(optax.clip_by_global_norm(0.1), optax.scale_by_adam())
-    return optax.scale_by_rms(decay=0.99, eps=1e-8, eps_in_sqrt=False)
 
 
 def _batches(key, segment, order, extent: Extent, schedule: Schedule, layout: Layout) -> Cells:
@@ -386,16 +392,21 @@ def _score(objective, schedule: Schedule, state: TrainState, key, data, cells: C
     if schedule.patience:
         better &= epoch - state.best_epoch <= schedule.patience
     best = _where(better, state.params, state.best) if schedule.patience else {}
-    state = state._replace(
+    new = state._replace(
         best=best,
         best_loss=jnp.where(better, loss, state.best_loss),
         best_epoch=jnp.where(better, epoch, state.best_epoch),
     )
-    return state, loss
+    return _typed_as(state, new), loss
 
 
 def _join(old: Losses, new: Losses) -> Losses:
     return Losses(*(np.concatenate(pair, 1) for pair in zip(old, new, strict=True)))
+
+
+def _typed_as(state: TrainState, new: TrainState) -> TrainState:
+    """Keep the types of a state that a scan carries, also where JAX_ENABLE_X64 is set."""
+    return jax.tree.map(lambda old, value: value.astype(old.dtype), state, new)
 
 
 def _where(condition, new, old):

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
 Params = dict[str, Any]
@@ -124,6 +125,9 @@ class Cells(NamedTuple):
     total: Int[Array, ""]
 
 
+StepRule: TypeAlias = str | optax.GradientTransformation
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How training proceeds; every field is fixed at compilation.
@@ -132,7 +136,8 @@ class Schedule:
     ----------
     optimisers
         Step rule of each group, as pairs: ``adam``, ``adam_clipped`` (by a norm of the group's
-        gradient of at most 0.1) or ``rmsprop`` (decay 0.99, as in PyTorch).
+        gradient of at most 0.1) or ``rmsprop`` (decay 0.99, as in PyTorch), at the group's rate; or
+        an optax transformation, whose updates are added as they are.
     phases
         Groups trained together and for how many epochs, repeated in turn.
     batch_size
@@ -148,7 +153,7 @@ class Schedule:
         Most segments between two returns to Python.
     """
 
-    optimisers: tuple[tuple[str, str], ...]
+    optimisers: tuple[tuple[str, StepRule], ...]
     phases: tuple[tuple[tuple[str, ...], int], ...]
     batch_size: int
     steps: int

@@ -55,7 +55,7 @@ def make_problem(
     one_platform = isinstance(data, Profiles)
     data = data if isinstance(data, Profiles) else pair_samples(*data)
     source, truth = platforms(data)
-    inputs, notes = config.inputs, []
+    inputs, notes = config.inputs, list(dict.fromkeys((*source.notes, *truth.notes)))
     if isinstance(inputs, int):
         inputs = parse_inputs(f"{config.choose}:{inputs}")
     split = draw_split(source, config.split or usual_split(source), key)

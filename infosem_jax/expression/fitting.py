@@ -236,7 +236,7 @@ def prepare(fitted: Fitted, data: Profiles | Problem, *, impute: bool = False) -
     x, imputed = align_genes(data, fitted.inputs, missing=how, fill=fitted.fill)
     measured = ~np.isin(np.asarray(fitted.inputs), imputed)
     check_units(describe_units(x[:, measured]), fitted.units, f"the inputs of {data.name}")
-    columns = []
+    columns, known = [], {}
     for level in fitted.levels:
         name, _, value = level.partition("=")
         if name not in data.labels:
@@ -244,9 +244,27 @@ def prepare(fitted: Fitted, data: Profiles | Problem, *, impute: bool = False) -
                 f"{data.name}: the model was fitted with the label {name!r} of samples, found "
                 f"{', '.join(data.labels) or 'no labels'}; add it, in obs of an h5ad file."
             )
+        known.setdefault(name, []).append(value)
         columns.append(data.labels[name].astype(str) == value)
+    for name, values in known.items():
+        _check_known(data, name, values)
     covariate = np.array(columns, np.float32).T.reshape(len(x), len(columns))
     return Prepared(x, covariate, imputed)
+
+
+def _check_known(data: Profiles, name: str, known: list[str]) -> None:
+    """Refuse values of a label that training never had; samples without one are unknown."""
+    found = set(data.labels[name].astype(str).tolist()) - {""}
+    strange = sorted(found - set(known))
+    if strange:
+        same = {value.lower(): value for value in known}
+        near = [f"{each} / {same[each.lower()]}" for each in strange if each.lower() in same]
+        hint = f"; some differ in case only: {', '.join(near[:3])}" if near else ""
+        raise ValueError(
+            f"{data.name}: {len(strange)} values of the label {name!r} were not among the training "
+            f"samples: {', '.join(strange[:5])}{hint}. Known are {', '.join(known[:20])}; leave a "
+            "value empty where it is not known."
+        )
 
 
 def save(path: Path, fitted: Fitted) -> None:

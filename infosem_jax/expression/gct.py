@@ -6,7 +6,6 @@
 import csv
 import io
 from collections.abc import Sequence
-from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
 import h5py
@@ -15,7 +14,7 @@ import pandas as pd
 from jaxtyping import Float32, Shaped
 
 from infosem_jax._typing import Path
-from infosem_jax.data._files import atomic_write, check_h5, reading
+from infosem_jax.data._files import LIMITS, STREAM_LIMITS, atomic_write, check_h5, reading
 from infosem_jax.data._tables import open_text
 from infosem_jax.expression.profiles import Profiles
 
@@ -130,10 +129,9 @@ def read_gctx(
         fit the matrix, and ids that it does not hold.
     """
     with reading(path, "GCTX file"):
-        with FilePath(path).open("rb") as stream:
-            if stream.read(2) == b"\x1f\x8b":
-                raise ValueError("it is compressed; unpack it with gunzip first.")
-        check_h5(path)
+        # Of a part, what it holds counts and not what the file declares.
+        whole = genes is None and samples is None
+        check_h5(path, LIMITS if whole else STREAM_LIMITS, parts=(_MATRIX, *_SIDES.values()))
         with h5py.File(path, "r") as file:
             for place in (_MATRIX, *(f"{side}/id" for side in _SIDES.values())):
                 if not isinstance(file.get(place), h5py.Dataset):
@@ -148,6 +146,10 @@ def read_gctx(
                 )
             rows = _choose(about["samples"]["id"], samples, "samples")
             columns = _choose(about["genes"]["id"], genes, "genes")
+            if 4 * len(rows) * len(columns) > LIMITS.size:
+                raise ValueError(
+                    f"{len(rows)} samples x {len(columns)} genes are too many at once."
+                )
             x = _part(matrix, rows, columns)
         return Annotated(
             x,

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Num
 
+from infosem_jax.data.units import check_missing
+
 _log = logging.getLogger("infosem_jax")
 
 
@@ -28,6 +30,8 @@ class Profiles(NamedTuple):
         What the data are called in reports.
     unit
         What ``x`` is in: ``log2 TPM``, ``counts``, ``level 3``.
+    notes
+        What was left out or changed on the way here, in sentences.
     """
 
     x: Float32[np.ndarray, "samples genes"]
@@ -36,6 +40,7 @@ class Profiles(NamedTuple):
     labels: dict[str, np.ndarray]
     name: str = "profiles"
     unit: str = "unknown"
+    notes: tuple[str, ...] = ()
 
 
 class Aligned(NamedTuple):
@@ -90,6 +95,7 @@ def make_profiles(
             f"gene {genes[column]}, and {(~np.isfinite(values)).sum()} such values in all; impute "
             "them or leave their genes out."
         )
+    check_missing(values, f"values of {name}")
     labels = {key: np.asarray(value) for key, value in (labels or {}).items()}
     for key, value in labels.items():
         if value.shape != (len(samples),):
@@ -250,8 +256,12 @@ def to_symbols(
         "%s: %d of %d genes (%s) have symbols, %d different ones",
         profiles.name, len(kept), len(names), kind, len(unique),
     )  # fmt: skip
+    notes = profiles.notes
+    if len(unique) < len(kept):
+        several = int((np.bincount(group) > 1).sum())
+        notes += (f"{profiles.name}: {several} symbols are means over several of its genes",)
     return profiles._replace(
-        x=np.ascontiguousarray(x, np.float32), genes=tuple(map(str, unique[first]))
+        x=np.ascontiguousarray(x, np.float32), genes=tuple(map(str, unique[first])), notes=notes
     )
 
 

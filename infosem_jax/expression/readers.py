@@ -6,6 +6,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 
 from infosem_jax._typing import Path
 from infosem_jax.data._files import load_npz, reading
+from infosem_jax.data._names import describes_cells
 from infosem_jax.data._sources import Orientation, read_source
 from infosem_jax.data._tables import open_text, pick, read_table
 from infosem_jax.expression.gct import Annotated, read_gct, read_gctx
@@ -38,7 +40,7 @@ def read_profiles(
     ``.gct``, ``.gct.gz``, ``.gctx``
         Of the Connectivity Map, levels 3 to 5; annotations of samples become labels.
     ``.h5ad``
-        ``X`` or a layer, [samples, genes]; columns of ``obs`` become labels.
+        ``X``, a layer or ``raw``, [samples, genes]; columns of ``obs`` become labels.
     other files
         CSV or TSV, plain or gzipped, with names in the first column and in the header;
         ``orientation`` says where the genes are.
@@ -49,7 +51,7 @@ def read_profiles(
         The file.
     names
         Annotation of the genes to name them by, such as ``pr_gene_symbol`` or ``entrez``, where
-        the file holds several; ids where None (symbols in npz files).
+        the file holds several, or a column of ``var``; ids where None (symbols in npz files).
     layer
         Layer of an h5ad file to read instead of ``X``.
     orientation
@@ -68,16 +70,17 @@ def read_profiles(
     file = FilePath(path)
     name = file.name.removesuffix(".gz").rsplit(".", 1)[0]
     plain = file.name.removesuffix(".gz")
-    if layer is not None and file.suffix != ".h5ad":
+    h5ad = file.suffix in (".h5ad", ".h5")
+    if layer is not None and not h5ad:
         raise ValueError(f"{path}: only .h5ad files have layers; leave layer out.")
     if file.suffix == ".gctx" or plain.endswith(".gct"):
         found = read_gctx(path) if file.suffix == ".gctx" else read_gct(path)
         return _named(path, found, names, name, unit)
     if file.suffix == ".npz":
         return _named(path, _read_npz(path), names, name, unit)
-    if names is not None:
+    if names is not None and not h5ad:
         raise ValueError(f"{path}: its genes have one name each; leave names out.")
-    source = read_source(path, layer, None)
+    source = read_source(path, layer, None, names=names, marked=False)
     x, samples, genes = source.x, source.rows, source.columns
     if source.usual == "auto" and orientation == "auto":
         raise ValueError(
@@ -88,8 +91,11 @@ def read_profiles(
         x, samples, genes = x.T, genes, samples
     labels = {}
     if source.obs is not None:
-        labels = {str(key): column.astype(str).to_numpy(str) for key, column in source.obs.items()}
-    return make_profiles(x, genes, samples, labels, name=name, unit=unit)
+        labels = {
+            str(key): column.astype(object).where(column.notna(), "").astype(str).to_numpy(str)
+            for key, column in source.obs.items()
+        }
+    return _usable(x, genes, samples, labels, name, unit)
 
 
 def read_gene_table(path: Path) -> pd.DataFrame:
@@ -205,15 +211,48 @@ def _named(path: Path, found: Annotated, names: str | None, name: str, unit: str
             f"{path}: expected an annotation {names!r} of its genes, found "
             f"{', '.join(found.genes)}."
         )
-    genes = found.genes[names]
     labels = {key: value for key, value in found.samples.items() if key != "id"}
-    kept = np.flatnonzero(genes != "")
-    if len(kept) < len(genes):
-        _log.info("%s: left out %d genes without %s", path, len(genes) - len(kept), names)
-    return make_profiles(
-        found.x[:, kept], genes[kept].tolist(), found.samples["id"].tolist(), labels,
-        name=name, unit=unit,
-    )  # fmt: skip
+    genes = found.genes[names].tolist()
+    return _usable(found.x, genes, found.samples["id"].tolist(), labels, name, unit)
+
+
+def _usable(
+    x: np.ndarray,
+    genes: Sequence[str],
+    samples: Sequence[str],
+    labels: dict[str, np.ndarray],
+    name: str,
+    unit: str,
+) -> Profiles:
+    """Leave out columns that are no genes, and all but the first of each name, and say so."""
+    seen: set[str] = set()
+    parts: dict[str, list[str]] = {"without a name": [], "of a name that others have": [],
+                                   "that describe samples and are no genes": []}  # fmt: skip
+    kept = []
+    for i, gene in enumerate(map(str, genes)):
+        why = (
+            "without a name" if not gene.strip()
+            else "that describe samples and are no genes" if describes_cells(gene)
+            else "of a name that others have" if gene in seen
+            else ""
+        )  # fmt: skip
+        seen.add(gene)
+        if why:
+            parts[why].append(gene)
+        else:
+            kept.append(i)
+    notes = tuple(
+        f"{name}: left out {len(own)} columns {why}"
+        + (f" ({', '.join(own[:5])})" if own[0].strip() else "")
+        for why, own in parts.items()
+        if own
+    )
+    for note in notes:
+        _log.info(note)
+    found = make_profiles(
+        x[:, kept], [str(genes[i]) for i in kept], samples, labels, name=name, unit=unit
+    )
+    return found._replace(notes=notes)
 
 
 def _read_npz(path: Path) -> Annotated:

@@ -386,12 +386,13 @@ def _targets(
 def _levels(
     profiles: Profiles, split: Split, names: Sequence[str] | str
 ) -> tuple[tuple[str, str], ...]:
-    """Return the values of each covariate that training samples have."""
+    """Return the values of each covariate that training samples have; unknown ones are none."""
     names = (names,) if isinstance(names, str) else names
     return tuple(
         (name, value)
         for name in names
         for value in np.unique(_label(profiles, name)[split.train].astype(str)).tolist()
+        if value
     )
 
 

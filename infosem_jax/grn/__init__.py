@@ -3,6 +3,7 @@
 from infosem_jax.grn import exact, priors, sem
 from infosem_jax.grn.config import Config, converged, deepsem
 from infosem_jax.grn.fitting import fit, fit_many
+from infosem_jax.grn.inference_data import to_arviz
 from infosem_jax.grn.intervene import Knockouts, knockout, knockouts
 from infosem_jax.grn.metrics import evaluate, score_matrix
 from infosem_jax.grn.networks import (
@@ -13,6 +14,7 @@ from infosem_jax.grn.networks import (
     to_decoupler,
     write_edges,
 )
+from infosem_jax.grn.numpyro_model import Raw, raw
 from infosem_jax.grn.prediction import predict
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors.binding import GeneContext, Priors, bind, coverage
@@ -29,6 +31,7 @@ __all__ = [
     "Knockouts",
     "Network",
     "Priors",
+    "Raw",
     "bind",
     "converged",
     "coverage",
@@ -46,10 +49,12 @@ __all__ = [
     "network",
     "predict",
     "priors",
+    "raw",
     "save",
     "score_matrix",
     "sem",
     "to_anndata",
+    "to_arviz",
     "to_decoupler",
     "variant",
     "write_edges",

@@ -231,7 +231,7 @@ def run_grid(
             _keep(saved, depends_on, rows)
         for job, fitted in fits:
             outcome = Outcome(job, folders[job], fitted, None)
-            if leader and (is_exact or (fitted.diverged < 0).any()):
+            if leader and (isinstance(fitted, exact.Fit) or (fitted.diverged < 0).any()):
                 outcome = _write(outcome, datasets[job.data], priors[job.prior], record, top)
             rows.append(_line(outcome))
             if leader:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
+import optax
+
 from infosem_jax._settings import hint
 from infosem_jax.data.dataset import Normalisation
 
@@ -13,7 +15,7 @@ Observe = Literal["all", "nonzero"]
 LatentPrior = Literal["standard", "learned"]
 Absorbed = Literal["both", "location"]
 Divergence = Literal["analytic", "sampled"]
-Optimiser = Literal["rmsprop", "adam"]
+Optimiser = Literal["rmsprop", "adam", "own"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -75,7 +77,9 @@ class Config:
         Epochs of each phase of the alternation between the networks and the edges; 0, 0 trains
         all parameters together.
     optimiser
-        Step rule of networks and effects; logits and what priors learn are always trained by Adam.
+        Step rule of networks and effects, by name or any optax transformation, which has learning
+        rates of its own and is recorded as ``own``; logits and what priors learn are always trained
+        by Adam.
     rate_networks, rate_edges, rate_priors
         Learning rates of the networks, of the effects, and of logits and what priors learn.
     decay
@@ -117,7 +121,7 @@ class Config:
     batch_size: int = 64
     phase_networks: int = 1
     phase_edges: int = 2
-    optimiser: Optimiser = "rmsprop"
+    optimiser: Optimiser | optax.GradientTransformation = "rmsprop"
     rate_networks: float = 1e-4
     rate_edges: float = 2e-5
     rate_priors: float = 1e-3
@@ -128,7 +132,8 @@ class Config:
 
     def __post_init__(self):
         for field, kind in get_type_hints(type(self)).items():
-            _check_type(field, getattr(self, field), kind)
+            if not isinstance(getattr(self, field), optax.GradientTransformation):
+                _check_type(field, getattr(self, field), kind)
         remainder_rank(self.rows)
         for field in (
             *("hidden", "epochs", "batch_size", "observation_sd", "clip", "start_scale"),
@@ -228,6 +233,11 @@ def from_dict(settings: dict[str, Any], base: Any = None) -> Any:
     return replace(base, **settings)
 
 
+def recorded(config: Config) -> Config:
+    """Return settings as files hold them, where an optimiser made in Python is ``own``."""
+    return config if isinstance(config.optimiser, str) else replace(config, optimiser="own")
+
+
 def remainder_rank(rows: str) -> int:
     """Return K of ``regulators+K``, 0 for the other kinds of rows.
 
@@ -250,7 +260,7 @@ def _check(ok: bool, field: str, expected: str, found: object) -> None:
 
 
 def _check_type(field: str, value: object, kind: Any) -> None:
-    choices = get_args(kind)
+    choices = get_args(Optimiser) if field == "optimiser" else get_args(kind)
     if choices:
         _check(value in choices, field, f"one of {', '.join(map(str, choices))}", value)
     elif kind is float:

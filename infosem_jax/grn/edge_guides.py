@@ -96,6 +96,7 @@ def sample_hyper(
     name: str,
     support: Any,
     shape: tuple[int, ...],
+    event_dim: int,
     config: Config,
     *,
     drawn: Draw | None = None,
@@ -107,22 +108,23 @@ def sample_hyper(
 
     Parameters
     ----------
-    name, support, shape
-        The site.
+    name, support, shape, event_dim
+        The site; axes before those of its events are plates.
     config
         Settings.
     drawn
         As in `sample_edges`.
     """
     if drawn is not None:
-        return _given(name, drawn)
+        return numpyro.sample(name, dist.Delta(drawn[name], event_dim=event_dim))
     transform = biject_to(support)
     free = transform.inverse_shape(shape)
     location = numpyro.param(f"{name}_loc", lambda key: 0.1 * random.normal(key, free))
     if config.guide == "point":
-        return numpyro.sample(name, dist.Delta(transform(location), event_dim=len(shape)))
+        return numpyro.sample(name, dist.Delta(transform(location), event_dim=event_dim))
     scale: Any = numpyro.param(f"{name}_log_scale", jnp.full(free, jnp.log(0.1)))
-    base = dist.Normal(location, jnp.exp(scale)).to_event(len(free))
+    of_events = len(free) - (len(shape) - event_dim)
+    base = dist.Normal(location, jnp.exp(scale)).to_event(of_events)
     if support is constraints.real:
         return numpyro.sample(name, base)
     return numpyro.sample(name, dist.TransformedDistribution(base, transform))

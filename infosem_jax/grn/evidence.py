@@ -135,9 +135,51 @@ def density(
         If the data have other genes, or too many; if there is no cell or no sample; or if the seed
         diverged.
     """
-    _check(fitted, data, len(cells), samples, seed)
     if draws is None:
         draws = 1 if fitted.config.guide == "point" else DRAWS
+    draw = partial(mechanism, fitted, seed=seed)
+    mechanisms = jax.vmap(draw)(random.split(random.key(0), draws))
+    nats, effective, values = under_draws(
+        fitted, data, cells, mechanisms, seed=seed, samples=samples
+    )
+    return Density(
+        tuple(data.cells[i] for i in cells),
+        np.logaddexp.reduce(nats) - np.log(len(nats)),
+        values,
+        effective.mean(0),
+    )
+
+
+def under_draws(
+    fitted: Fit,
+    data: Dataset,
+    cells: Int[np.ndarray, " cells"],
+    mechanisms: Mechanism,
+    *,
+    seed: int = 0,
+    samples: int = 64,
+) -> tuple[
+    Float[np.ndarray, "draws cells"], Float[np.ndarray, "draws cells"], Int[np.ndarray, " cells"]
+]:
+    """Estimate the log density of some cells under each draw of the posterior.
+
+    Parameters
+    ----------
+    fitted, data, cells, seed, samples
+        As in `density`.
+    mechanisms
+        The draws; every array has a leading axis of them.
+
+    Returns
+    -------
+    Nats and effective sample sizes, [draws, cells], and the number of measured values, [cells].
+
+    Raises
+    ------
+    ValueError
+        As `density`.
+    """
+    _check(fitted, data, len(cells), samples, seed)
     if data.normalisation == "none":
         data = normalise(data, fitted.config.normalisation, clip=fitted.config.clip)
     layout = choose(len(cells), 1)
@@ -146,8 +188,6 @@ def density(
     x, observed = data.x[at], data.observed[at]
     if fitted.config.observe == "all":
         observed = np.ones_like(observed)
-    draw = partial(mechanism, fitted, seed=seed)
-    mechanisms = jax.vmap(draw)(random.split(random.key(0), draws))
     keys = random.split(random.key(1), len(x))
     known = parameters(fitted, seed)
     networks = {name: known[name] for name in known if name == "decoder$params"}
@@ -160,12 +200,8 @@ def density(
         layout=layout,
     )
     n = len(cells)
-    return Density(
-        tuple(data.cells[i] for i in cells),
-        np.asarray(nats, np.float64)[:n],
-        observed[:n].sum(1),
-        np.asarray(effective, np.float64)[:n],
-    )
+    nats, effective = (np.asarray(part, np.float64)[:, :n] for part in (nats, effective))
+    return nats, effective, observed[:n].sum(1)
 
 
 class _State(NamedTuple):
@@ -209,16 +245,15 @@ def _densities(
     config: Config,
     samples: int,
     layout: Layout,
-) -> tuple[Float[Array, " cells"], Float[Array, " cells"]]:
-    """Score every cell under every draw, and average the densities over draws."""
+) -> tuple[Float[Array, "draws cells"], Float[Array, "draws cells"]]:
+    """Score every cell under every draw."""
 
     def under(draw, cells, networks):
         one = partial(_cell_density, config=config, samples=samples)
         return over_fits(one, layout)(cells, _state(draw, cells[0].shape[1]), networks)
 
     with jax.default_matmul_precision("float32"):
-        nats, effective = lax.map(lambda draw: under(draw, cells, networks), mechanisms)
-    return logsumexp(nats, axis=0) - jnp.log(len(nats)), effective.mean(0)
+        return lax.map(lambda draw: under(draw, cells, networks), mechanisms)
 
 
 def _state(draw: Mechanism, n_genes: int) -> _State:

@@ -20,7 +20,7 @@ from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import to_host
 from infosem_jax.engine.types import Fits, Progress, Resident
 from infosem_jax.grn import exact, nuts, prepare
-from infosem_jax.grn.config import Config
+from infosem_jax.grn.config import Config, recorded
 from infosem_jax.grn.exact import grid as exact_grid
 from infosem_jax.grn.objective import FitIndex, rates, weights
 from infosem_jax.grn.prepare import Group, Job
@@ -109,7 +109,7 @@ def fit(
     FloatingPointError
         If every seed diverged.
     """
-    grid: Generator[tuple[Job, Any], None, None] = fit_many(
+    grid = fit_many(
         {data.name: data},
         {"": Priors(effect, edge)},
         configs=config,
@@ -126,6 +126,34 @@ def fit(
     return fitted
 
 
+@overload
+def fit_many(
+    datasets: Mapping[str, Dataset | Stream] | Sequence[Dataset | Stream],
+    priors: Mapping[str, PriorLike],
+    *,
+    configs: exact.Config | Mapping[str, exact.Config] = ...,
+    seeds: int = ...,
+    key: Key = ...,
+    cells_over: int | None = ...,
+    at_once: int | None = ...,
+    on_chunk: Callable[[Progress], None] | None = ...,
+    saver: Saver | None = ...,
+    skip: Collection[Job] = ...,
+) -> Generator[tuple[Job, exact.Fit], None, None]: ...
+@overload
+def fit_many(
+    datasets: Mapping[str, Dataset | Stream] | Sequence[Dataset | Stream],
+    priors: Mapping[str, PriorLike],
+    *,
+    configs: Config | Mapping[str, Config],
+    seeds: int = ...,
+    key: Key = ...,
+    cells_over: int | None = ...,
+    at_once: int | None = ...,
+    on_chunk: Callable[[Progress], None] | None = ...,
+    saver: Saver | None = ...,
+    skip: Collection[Job] = ...,
+) -> Generator[tuple[Job, Fit], None, None]: ...
 def fit_many(
     datasets: Mapping[str, Dataset | Stream] | Sequence[Dataset | Stream],
     priors: Mapping[str, PriorLike],
@@ -140,7 +168,7 @@ def fit_many(
     on_chunk: Callable[[Progress], None] | None = None,
     saver: Saver | None = None,
     skip: Collection[Job] = (),
-) -> Generator[tuple[Job, Any], None, None]:
+) -> Generator[tuple[Job, Fit], None, None] | Generator[tuple[Job, exact.Fit], None, None]:
     """Fit every data set with every prior, setting and seed, in as few programs as possible.
 
     Exact fits are made one after the other, and the cells of a data set are summed up once.
@@ -395,7 +423,8 @@ def _identity(group: Group, seeds: int, key: Key, layout: Layout) -> dict[str, A
 
     members = {
         "/".join(member.job): {
-            "config": asdict(member.config),
+            "config": asdict(recorded(member.config)),
+            "optimiser": fingerprint(member.config.optimiser),
             "data": (
                 member.data.fingerprint
                 if isinstance(member.data, Stream)

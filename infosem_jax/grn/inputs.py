@@ -34,6 +34,7 @@ def read_datasets(
     groupby: str | None = None,
     stream: bool = False,
     layer: str | None = None,
+    names: str | None = None,
     orientation: Orientation = "auto",
     variant: str | None = None,
     name: str | None = None,
@@ -52,7 +53,7 @@ def read_datasets(
         Column of obs: one data set for each of its values.
     stream
         Leave the cells on disk.
-    layer, orientation, variant
+    layer, names, orientation, variant
         As in `infosem_jax.data.read_expression`.
     name
         What the data set is called, if there is one only.
@@ -66,13 +67,14 @@ def read_datasets(
     found: list[tuple[str, Any]] = []
     for path in paths:
         if groupby is not None:
-            groups = read_groups(path, groupby, layer=layer, regulators=candidates)
+            groups = read_groups(path, groupby, layer=layer, names=names, regulators=candidates)
             alone = len(paths) == 1
             found += [(group if alone else data.name, data) for group, data in groups.items()]
             continue
         options: dict[str, Any] = {
             "regulators": candidates,
             "layer": layer,
+            "names": names,
             "name": name,
         }
         if stream:
@@ -81,16 +83,16 @@ def read_datasets(
         else:
             data = read_expression(path, **options, orientation=orientation, variant=variant)
         found.append((data.name, data))
-    names = [title for title, _ in found]
-    if len(set(names)) < len(names) and groupby is None:
+    titles = [title for title, _ in found]
+    if len(set(titles)) < len(titles) and groupby is None:
         # Folders of a benchmark have like names at the end: tell them apart by their parents.
-        names = ["/".join(FilePath(path).resolve().parts[-2:]) for path in paths]
+        titles = ["/".join(FilePath(path).resolve().parts[-2:]) for path in paths]
         found = [
             (title, data._replace(name=title))
-            for title, (_, data) in zip(names, found, strict=True)
+            for title, (_, data) in zip(titles, found, strict=True)
         ]
-    if len(set(names)) < len(names):
-        raise ValueError(f"Expected data sets with names of their own, found {', '.join(names)}.")
+    if len(set(titles)) < len(titles):
+        raise ValueError(f"Expected data sets with names of their own, found {', '.join(titles)}.")
     return dict(found)
 
 

@@ -25,9 +25,8 @@ from infosem_jax.grn.posterior import (
     decode,
     mechanism,
     over_draws,
-    sorted_genes,
 )
-from infosem_jax.grn.result import Fit, of_svi
+from infosem_jax.grn.result import Fit
 from infosem_jax.grn.sem import propagate
 from infosem_jax.grn.states import as_fitted, inferred_states
 
@@ -110,6 +109,9 @@ def knockouts(
     effects are shrunk, and on simulations shifts are several times too small and their standard
     deviations, which hold within the model, too narrow (``benchmarks/knockout_grn.py``).
 
+    Of an exact fit, the candidate regulators act, ``u = x``, and effects are drawn one by one from
+    their own posteriors.
+
     Parameters
     ----------
     fitted
@@ -133,11 +135,10 @@ def knockouts(
     Raises
     ------
     ValueError
-        If the fit is exact, a gene is not in it, or acts on none because it has no row in W; if
-        data are those of other genes; or if numbers are out of range.
+        If a gene is not in the fit, or acts on none because it has no row in W; if data are those
+        of other genes; or if numbers are out of range.
     """
-    fitted = of_svi(fitted, "a knock-out")
-    names, chosen = sorted_genes(fitted), tuple(map(str, genes))
+    names, chosen = tuple(sorted(fitted.genes)), tuple(map(str, genes))
     at = _places(fitted, names, chosen)
     if draws < 1 or not 1 <= cells <= MOST_CELLS:
         raise ValueError(
@@ -146,6 +147,14 @@ def knockouts(
     if to is not None and not np.isfinite(to):
         raise ValueError(f"to: expected a finite level, found {to}.")
     cell_key, edge_key = random.split(random.key(key))
+    if isinstance(fitted, exact.Fit):
+        x = None if data is None else _sheet(fitted, data, cells)
+        drawn = random.normal(cell_key, (cells, len(names))) if x is None else jnp.asarray(x[0])
+        lowest = drawn.min(0) if x is None else x[1]
+        wanted = jnp.asarray(lowest[at] if to is None else np.full(len(at), to))
+        mean = drawn.mean(0)[at]
+        level, shift = _linear(fitted, edge_key, chosen, wanted.astype(mean.dtype), mean, draws)
+        return _summary(chosen, fitted.genes, level, shift)
     if data is None:
         # The same noise in every draw, so that draws differ by the mechanism only.
         x, lowest, noise = None, None, random.normal(cell_key, (cells, len(names)))
@@ -157,6 +166,31 @@ def knockouts(
     level, shift = over_draws(_levels_and_shifts, fitted, given, draws=draws, key=edge_key)
     place = np.searchsorted(np.asarray(names), np.asarray(fitted.genes))
     return _summary(chosen, fitted.genes, level, shift[:, :, place])
+
+
+def _linear(
+    fitted: exact.Fit,
+    key: Array,
+    chosen: tuple[str, ...],
+    wanted: Float[Array, " silenced"],
+    mean: Float[Array, " silenced"],
+    draws: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return levels and shifts for draws of the effects of the candidate regulators."""
+    rows = np.array([fitted.genes.index(name) for name in fitted.regulators])
+    order = np.argsort(rows)  # `propagate` takes rows in the order of genes where all act
+    rows = jnp.asarray(rows[order])
+    source = jnp.asarray([fitted.genes.index(name) for name in chosen])
+    weight, sd = jnp.asarray(fitted.weight[order]), jnp.asarray(fitted.sd[order])
+
+    def one(key: Array) -> Array:
+        W = weight + sd * random.normal(key, weight.shape)
+        response = propagate(jax.nn.one_hot(source, weight.shape[1]), W, rows, None)
+        own = jnp.take_along_axis(response, source[:, None], 1)
+        return (wanted - mean)[:, None] * response / own
+
+    shift = np.asarray(lax.map(one, random.split(key, draws)))
+    return np.broadcast_to(wanted, (draws, len(chosen))), shift
 
 
 def _summary(silenced, genes, level: np.ndarray, shift: np.ndarray) -> Knockouts:
@@ -205,7 +239,7 @@ def _shifts(
     return lax.map(lambda parts: one(*parts), (at, levels, response))
 
 
-def _places(fitted: Fit, names: tuple[str, ...], chosen: tuple[str, ...]) -> np.ndarray:
+def _places(fitted: Fit | exact.Fit, names: tuple[str, ...], chosen: tuple[str, ...]) -> np.ndarray:
     if not chosen:
         raise ValueError("Expected at least one gene to silence, found none.")
     unknown = [gene for gene in chosen if gene not in fitted.genes]
@@ -214,17 +248,18 @@ def _places(fitted: Fit, names: tuple[str, ...], chosen: tuple[str, ...]) -> np.
             f"{', '.join(unknown[:5])}: no gene of this fit, which knows {len(names)} genes such "
             f"as {', '.join(names[:3])}."
         )
-    idle = [gene for gene in chosen if gene not in fitted.rows]
+    rows = fitted.regulators if isinstance(fitted, exact.Fit) else fitted.rows
+    idle = [gene for gene in chosen if gene not in rows]
     if idle:
         raise ValueError(
             f"{', '.join(idle[:5])}: acts on no gene in this model, which has rows for "
-            f"{len(fitted.rows)} of its {len(names)} genes; fit with rows = 'all', or name it "
+            f"{len(rows)} of its {len(names)} genes; fit with rows = 'all', or name it "
             "among the regulators."
         )
     return np.searchsorted(np.asarray(names), np.asarray(chosen))
 
 
-def _sheet(fitted: Fit, data: Dataset, cells: int) -> tuple[np.ndarray, np.ndarray]:
+def _sheet(fitted: Fit | exact.Fit, data: Dataset, cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Return some cells on the scale of the fit, genes sorted by name, and the lowest values."""
     x = as_fitted(fitted, data).x[:, np.argsort(np.asarray(data.genes))]
     order = np.argsort(np.asarray(data.cells))

@@ -76,7 +76,14 @@ class Weights(NamedTuple):
     logit: Float[Array | np.ndarray, "*fits"] | float = 1.0
 
 
-def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: Config) -> None:
+def model(
+    batch: Batch,
+    graph: Graph,
+    weights: Weights = Weights(),
+    *,
+    config: Config,
+    drawn: bool = False,
+) -> None:
     """Declare the generative model: sites ``effect``, ``logit``, ``z`` and ``x``.
 
     What a prior declares is found under ``effect_prior/`` and ``logit_prior/``, the loadings of
@@ -92,6 +99,8 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
         Weights of the sites in the objective.
     config
         Settings.
+    drawn
+        Whether to draw expression, of as many cells, instead of observing it.
     """
     n_genes = batch.x.shape[1]
     W, remainder = sample_structure(graph, weights, n_genes, config=config)
@@ -109,7 +118,7 @@ def model(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
             share = scored.sum() / jnp.maximum(batch.real.sum() * n_genes, 1)
             likelihood = likelihood.mask(batch.observed)
         with handlers.scale(scale=1 / jnp.maximum(share, 1e-6)):
-            numpyro.sample("x", likelihood.to_event(1), obs=batch.x)
+            numpyro.sample("x", likelihood.to_event(1), obs=None if drawn else batch.x)
 
 
 def sample_structure(
@@ -241,11 +250,22 @@ def _cells(batch: Batch) -> Iterator[None]:
 
 
 class Site(NamedTuple):
-    """What is known of a site of the model without computing it."""
+    """What is known of a site of the model without computing it.
+
+    Attributes
+    ----------
+    kind
+        ``sample`` or ``param``.
+    support, shape
+        Of its values.
+    event_dim
+        How many of the last axes are one event; plates are over those before.
+    """
 
     kind: str
     support: Any
     shape: tuple[int, ...]
+    event_dim: int = 0
 
 
 def sites(batch: Batch, graph: Graph, *, config: Config) -> dict[str, Site]:
@@ -265,7 +285,8 @@ def sites(batch: Batch, graph: Graph, *, config: Config) -> dict[str, Site]:
             if site["type"] == "param":
                 found[name] = Site("param", None, ())
             elif site["type"] == "sample" and not site["is_observed"]:
-                found[name] = Site("sample", site["fn"].support, jnp.shape(site["value"]))
+                fn, shape = site["fn"], jnp.shape(site["value"])
+                found[name] = Site("sample", fn.support, shape, fn.event_dim)
 
     jax.eval_shape(probe, batch, graph)
     return found
@@ -303,7 +324,8 @@ def _guide_edges(
 
 def _sample_hyper(sites: list[tuple[str, Site]], config: Config, drawn: Draw | None) -> list:
     return [
-        sample_hyper(name, site.support, site.shape, config, drawn=drawn) for name, site in sites
+        sample_hyper(name, site.support, site.shape, site.event_dim, config, drawn=drawn)
+        for name, site in sites
     ]
 
 

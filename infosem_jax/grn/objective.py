@@ -160,10 +160,13 @@ class InfoSEM:
         constrain: Any = svi.constrain_fn
         return constrain(params)
 
-    def _svi(self) -> SVI:
+    def bound(self, *, sum_sites: bool = True) -> Trace_ELBO | TraceMeanField_ELBO:
+        """Return minus the evidence bound, of all sites together or of each."""
         sampled = self.config.divergence == "sampled"
-        bound = (Trace_ELBO if sampled else TraceMeanField_ELBO)(sum_sites=False)
-        return SVI(model, guide, optax.identity(), bound)
+        return (Trace_ELBO if sampled else TraceMeanField_ELBO)(sum_sites=sum_sites)
+
+    def _svi(self) -> SVI:
+        return SVI(model, guide, optax.identity(), self.bound(sum_sites=False))
 
 
 def objective(config: Config) -> InfoSEM:
@@ -186,7 +189,7 @@ def schedule(config: Config, n_cells: int, *, held_out: int | None = None) -> Sc
     Raises
     ------
     ValueError
-        If the held-out share leaves no cells on one side.
+        If the held-out share leaves no cells on one side, or the optimiser is not known any more.
     """
     if held_out is None:
         held_out = round(config.held_out * n_cells)
@@ -194,6 +197,11 @@ def schedule(config: Config, n_cells: int, *, held_out: int | None = None) -> Sc
         raise ValueError(
             f"held_out: expected a share that leaves cells on both sides, found {config.held_out}, "
             f"which holds out {held_out} of {n_cells} cells."
+        )
+    if config.optimiser == "own":
+        raise ValueError(
+            "optimiser: own is the record of an optimiser that was made in Python; give it again, "
+            "or choose rmsprop or adam."
         )
     batch_size = min(config.batch_size, n_cells - held_out)
     if config.phase_networks + config.phase_edges == 0:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.posterior import decode, mechanism, over_draws
-from infosem_jax.grn.result import Fit, of_svi
+from infosem_jax.grn.result import Fit
 from infosem_jax.grn.states import as_fitted, inferred_states
 
 
@@ -19,6 +19,8 @@ def predict(
 ) -> Float[np.ndarray, "cells genes"]:
     """Predict the expression of every gene of every cell from its regulators.
 
+    Of an exact fit, ``x_hat = x_R W`` with the candidate regulators and the mean of their effects.
+    Of an svi fit,
     ``x_hat = f(u_R W + m)`` with the decoder f, the states ``u_R`` that the model infers for the
     genes with a row, their effects W (no gene acts on itself) and the prior mean m of the noise;
     averaged over draws of the posterior and over sound seeds. The remainder of
@@ -36,7 +38,8 @@ def predict(
         Cells with the genes of the fit: those that were fitted, or others, which are brought to
         scale by their own mean and sd.
     draws
-        Draws from the posterior of each seed; one where the guide is a point.
+        Draws from the posterior of each seed; one where the guide is a point. (The mean of an
+        exact fit needs none.)
     key
         Seeds the random numbers.
 
@@ -47,17 +50,24 @@ def predict(
     Raises
     ------
     ValueError
-        If the fit is exact, the data have other genes or another normalisation, there is no draw,
-        or every seed diverged.
+        If the data have other genes or another normalisation, there is no draw, or every seed
+        diverged.
     """
-    fitted = of_svi(fitted, "predicted expression")
     if draws < 1:
         raise ValueError(f"Expected at least 1 draw, found {draws}.")
     scaled = as_fitted(fitted, data)
-    order = np.argsort(np.asarray(data.genes))
-    x = jnp.asarray(scaled.x[:, order])
-    found = over_draws(_from_regulators, fitted, x, draws=draws, key=random.key(key)).mean(0)
-    predicted = found[:, np.argsort(order)]
+    if isinstance(fitted, exact.Fit):
+        at = {gene: i for i, gene in enumerate(data.genes)}
+        rows, columns = (
+            [at[name] for name in names] for names in (fitted.regulators, fitted.genes)
+        )
+        predicted = np.empty_like(scaled.x)
+        predicted[:, columns] = scaled.x[:, rows] @ fitted.weight
+    else:
+        order = np.argsort(np.asarray(data.genes))
+        x = jnp.asarray(scaled.x[:, order])
+        found = over_draws(_from_regulators, fitted, x, draws=draws, key=random.key(key)).mean(0)
+        predicted = found[:, np.argsort(order)]
     if data.normalisation != "none":
         return predicted
     return _as_read(predicted, data, scaled.normalisation)

@@ -203,7 +203,7 @@ def fit_data(group: Group) -> tuple[FitData, list[FitIndex]]:
         if isinstance(data, Stream):
             raise TypeError("Expected a data set in memory, found a stream.")
         if id(data) not in sheets:
-            sheets[id(data)] = _sheet(data, config)
+            sheets[id(data)] = sheet(data, config)
         held_out = _schedule(data, config).held_out
         which = list(sheets).index(id(data))
         indices.append(
@@ -324,7 +324,8 @@ def _by_steps(alike: list[tuple[Member, Schedule]]) -> list[list[tuple[Member, S
     return runs
 
 
-def _sheet(data: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def sheet(data: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Return expression at scale and which entries were measured, genes and cells by name."""
     if data.normalisation == "none":
         data = normalise(data, config.normalisation, clip=config.clip)
     sorted_cells = np.ix_(np.argsort(np.asarray(data.cells)), np.argsort(np.asarray(data.genes)))

@@ -1,7 +1,7 @@
 """What a fit leaves behind, and how it is summed up to a network."""
 
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,18 @@ from jax import lax
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
+from infosem_jax.data.dataset import Dataset
 from infosem_jax.engine import training
 from infosem_jax.grn import exact
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.objective import InfoSEM, prior_mean
+from infosem_jax.grn.priors.binding import Prior
 from infosem_jax.grn.sem import weight_matrix
+
+if TYPE_CHECKING:
+    from infosem_jax.grn.numpyro_model import Raw
 
 QUADRATURE = 20
 
@@ -71,6 +76,36 @@ class Fit(NamedTuple):
     seconds: float
     coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
+    def raw(
+        self,
+        data: Dataset,
+        effect: Prior | None = None,
+        edge: Prior | None = None,
+        *,
+        seed: int = 0,
+    ) -> "Raw":
+        """Return the NumPyro functions of this fit with the parameters of one seed.
+
+        Parameters
+        ----------
+        data
+            The cells of the fit, or others with the same genes.
+        effect, edge
+            Priors of the fit, which does not hold them.
+        seed
+            Which seed.
+
+        Raises
+        ------
+        ValueError
+            If there is no such seed, it diverged, the data have other genes, or an edge prior is
+            missing.
+        """
+        # At the top of the module it would be a circle: what prepares fits needs this module.
+        from infosem_jax.grn.numpyro_model import of_fit
+
+        return of_fit(self, data, effect, edge, seed)
+
 
 def network(fitted: Fit | exact.Fit) -> Network:
     """Sum up the sound seeds of a fit: mean effect, its spread, and how sure its sign is.
@@ -100,22 +135,6 @@ def network(fitted: Fit | exact.Fit) -> Network:
         probability=None if probability is None else probability[sound].mean(0),
         name=fitted.name,
     )
-
-
-def of_svi(fitted: Fit | exact.Fit, what: str) -> Fit:
-    """Return a fit of the svi engine as it is.
-
-    Raises
-    ------
-    ValueError
-        If it is an exact fit, for which there is not ``what`` is asked for.
-    """
-    if isinstance(fitted, exact.Fit):
-        raise ValueError(
-            f"{fitted.name}: {what} needs a fit of the svi engine, found one of the exact engine; "
-            "fit again with --engine svi (in Python: config=infosem_jax.grn.Config())."
-        )
-    return fitted
 
 
 def loss_table(fitted: Fit | exact.Fit) -> pd.DataFrame:

@@ -8,7 +8,7 @@ import numpy as np
 from infosem_jax._typing import Path
 from infosem_jax.engine.types import Losses
 from infosem_jax.grn import exact
-from infosem_jax.grn.config import Config
+from infosem_jax.grn.config import Config, recorded
 from infosem_jax.grn.result import Fit
 from infosem_jax.outputs import arrays
 
@@ -31,7 +31,10 @@ def save(path: Path, fitted: Fit | exact.Fit) -> None:
     """
     if not str(path).endswith(".npz"):
         raise ValueError(f"{path}: expected a file that ends in .npz.")
-    arrays.save(path, EXACT if isinstance(fitted, exact.Fit) else KIND, fitted)
+    if isinstance(fitted, exact.Fit):
+        arrays.save(path, EXACT, fitted)
+    else:
+        arrays.save(path, KIND, fitted._replace(config=recorded(fitted.config)))
 
 
 def load(path: Path) -> Any:

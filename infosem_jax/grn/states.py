@@ -6,13 +6,14 @@ from jaxtyping import Array, Float
 from numpyro import handlers
 
 from infosem_jax.data.dataset import Dataset, normalise
+from infosem_jax.grn import exact
 from infosem_jax.grn.model import Batch, guide
 from infosem_jax.grn.posterior import draw_edges, flat_graph, mechanism, parameters
 from infosem_jax.grn.result import Fit
 from infosem_jax.grn.sem import propagate
 
 
-def as_fitted(fitted: Fit, data: Dataset) -> Dataset:
+def as_fitted(fitted: Fit | exact.Fit, data: Dataset) -> Dataset:
     """Bring the data of a fit to its scale, or refuse them.
 
     Parameters

@@ -4,6 +4,7 @@
 # pyright: reportReturnType=false, reportOperatorIssue=false, reportGeneralTypeIssues=false
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import NamedTuple
@@ -15,9 +16,9 @@ from scipy import sparse
 
 from infosem_jax._typing import Path
 from infosem_jax.data._edge_table import edge_weights, read_edge_table
-from infosem_jax.data._embeddings import Embedding, embedding, read_embedding
-from infosem_jax.data._files import load_npz, reading
-from infosem_jax.data._tables import read_table
+from infosem_jax.data._embeddings import Embedding, read_embedding
+from infosem_jax.data._files import reading
+from infosem_jax.data._tables import open_text
 from infosem_jax.data.gene_text import embed_genes, read_gene_text
 
 FAR = 127
@@ -117,16 +118,10 @@ def read_text(path: Path) -> Embedding:
     ValueError
         If it holds neither.
     """
-    file = FilePath(path)
-    if file.suffix == ".npz":
-        arrays = load_npz(path)
-        key = next((name for name in ("X", "emb", "embedding", "vectors") if name in arrays), None)
-        if key is None or "genes" not in arrays:
-            raise ValueError(f"{path}: expected arrays X and genes, found {', '.join(arrays)}.")
-        return embedding(arrays["genes"].tolist(), arrays[key].astype(np.float32))
-    if file.suffix == ".h5ad":
+    if FilePath(path).suffix in (".npz", ".h5ad", ".json"):
         return read_embedding(path)
-    columns = set(read_table(path, "texts or vectors of genes"))
+    with open_text(path, "texts or vectors of genes") as stream:
+        columns = set(re.split(r"[,;\t]", stream.readline().strip().lower()))
     if columns & {"text", "summary", "full_name", "description", "gene_summary"}:
         return embed_genes(read_gene_text(path))
     return read_embedding(path)

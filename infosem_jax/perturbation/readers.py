@@ -5,54 +5,58 @@
 # pyright: reportOptionalSubscript=false
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
+import math
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from infosem_jax._typing import Path
-from infosem_jax.data._files import check_h5, read_element, reading
-from infosem_jax.data.units import declared_base, describe_units
+from infosem_jax.data._anndata import cell_totals, open_anndata, refuse_negative
+from infosem_jax.data._files import STREAM_LIMITS
+from infosem_jax.data.units import describe_units
 from infosem_jax.perturbation.data import Cells
+from infosem_jax.perturbation.labels import choose, sentences
 from infosem_jax.perturbation.units import normalise
 
-PERTURBATION = (
-    *("perturbation", "condition", "gene_target", "target_gene", "target", "gene", "guide_target"),
-    *("perturbation_name", "guide_identity"),
-)
 LINE = ("cell_line", "cell_type", "celltype", "line", "cell_context")
 BATCH = ("batch", "gem_group", "batch_var", "gem", "bio_rep", "replicate", "lane", "donor")
-CONTROLS = frozenset(
-    {"control", "ctrl", "non-targeting", "nontargeting", "non_targeting", "nt", "ntc", "negctrl",
-     "neg_control", "non-targeting control", "unperturbed", "safe-targeting", "dmso"}
-)  # fmt: skip
 _CHUNK = 4096
 # Bytes of expression that are held at once.
 _IN_MEMORY = 2**30
 
 
 class Columns(NamedTuple):
-    """Where a screen holds what; None for the first column of a known name.
+    """Where a screen holds what.
 
     Attributes
     ----------
-    perturbation, line, batch
-        Columns of ``obs``.
+    perturbation
+        Column of ``obs``; chosen by what it holds where None, see `labels.choose`.
+    line, batch
+        Columns of ``obs``; the first of a known name where None.
     control
-        What control cells are called there; any usual name where None.
+        What control cells are called, one name or several; any usual name where None. Numbered
+        ones (``NT_1`` of ``NT``) count where the name alone does not occur.
     separator
-        Between the genes of a combination; ``+`` where None, and ``_`` in files with a column
-        ``nperts``, as scPerturb writes them.
+        Between the genes of a combination; chosen by what gives names of genes where None.
+    genes
+        Column of ``var`` with the names of genes, or ``index``; chosen where None.
+    layer
+        Layer to read instead of ``X``, or ``raw``.
     """
 
     perturbation: str | None = None
     line: str | None = None
     batch: str | None = None
-    control: str | None = None
+    control: str | Sequence[str] | None = None
     separator: str | None = None
+    genes: str | None = None
+    layer: str | None = None
 
 
 AUTO = Columns()
@@ -79,7 +83,7 @@ def read_cells(
     path
         The file.
     columns
-        Columns of ``obs`` that are not called as usual.
+        Where the file holds what, as far as its content does not tell.
     top_genes
         Keep so many genes that vary most over all cells, and those that are perturbed; 0 keeps all.
     most_cells
@@ -99,49 +103,65 @@ def read_cells(
         If no column says what was perturbed, no cell is a control, or values are neither counts
         nor logarithms.
     """
-    import anndata
-    import h5py
+    from anndata.io import sparse_dataset
 
-    check_h5(path)
-    with reading(path, "perturbation screen"):
-        with h5py.File(path, "r") as file:
-            obs, var = read_element(file, "obs"), read_element(file, "var")
-            base = declared_base(file.get("uns"))
-        perturbed, line, batch = _labels(obs, columns)
+    with open_anndata(path, "perturbation screen", columns.layer, limits=STREAM_LIMITS) as file:
+        obs = file.obs
+        reading, place, names = choose(
+            obs, file.var,
+            column=columns.perturbation, genes=columns.genes,
+            controls=[columns.control] if isinstance(columns.control, str)
+            else columns.control or (),
+            separator=columns.separator,
+        )  # fmt: skip
+        notes = sentences(reading, place, names)
+        perturbed = [reading.perturbed[i] for i in reading.code]
+        line, batch = (
+            ["all"] * len(obs) if name is None else obs[name].astype(str).tolist()
+            for name in (_column(obs, columns.line, LINE), _column(obs, columns.batch, BATCH))
+        )
         rows = _rows(obs, perturbed, line, keep, most_cells, seed)
         unnamed = sum(genes is None for genes in perturbed)
-        notes = [f"{unnamed} cells without a named perturbation were left out"] * (unnamed > 0)
-        backed = anndata.read_h5ad(path, backed="r")
-        try:
-            # What fits is read once, and all else piece by piece as it is needed.
-            small = backed.n_obs * backed.n_vars * 4 <= _IN_MEMORY
-            source = _checked(backed.X[:]) if small else backed.X
-            first = _dense(source, rows[:_CHUNK])
-            units = describe_units(first, base=base)
-            kind = "log" if units.kind == "log" else "counts"
-            if units.kind in ("linear", "differences") or units.least < 0:
-                raise ValueError(
-                    "expected raw counts or logarithms log(1 + x), found values that look like "
-                    f"{units} ({units.why}); give one of the two (scanpy.pp.log1p takes "
-                    "logarithms of linear values)."
-                )
-            names, unique = _genes(var)
-            total = np.concatenate([_dense(source, part).sum(1) for part in _parts(rows)])
-            if kind == "counts":
-                rich = total >= max(least_counts, 1)
-                rows, total = rows[rich], total[rich]
-                size = f"{np.median(total):.4g}"
-                notes.append(f"counts were brought to {size} per cell and log(1 + x)")
-            at = unique
-            if top_genes:
-                at = _variable(source, rows, total, kind, unique, names, perturbed, top_genes)
-            x = [
-                normalise(_dense(source, part), own, float(np.median(total)), kind)[:, at]
-                for part, own in zip(_parts(rows), _parts(total), strict=True)
-            ]
-        finally:
-            backed.file.close()
-        cells = Cells(
+        notes += [f"{unnamed} cells without a named perturbation were left out"] * (unnamed > 0)
+        # What fits is read once, and all else piece by piece as it is needed.
+        source = (
+            file.matrix if isinstance(file.matrix, h5py.Dataset) else sparse_dataset(file.matrix)
+        )
+        if source.shape != (len(obs), len(file.var)):
+            raise ValueError(
+                f"obs and var name {len(obs)} x {len(file.var)} values, the matrix is "
+                f"{source.shape}."
+            )
+        if math.prod(source.shape) * 4 <= _IN_MEMORY:
+            source = _checked(source[:])
+        first = _dense(source, rows[:_CHUNK])
+        refuse_negative(first, file.others)
+        units = describe_units(first, base=file.base)
+        kind = "log" if units.kind == "log" else "counts"
+        if units.kind in ("linear", "differences") or units.least < 0:
+            raise ValueError(
+                "expected raw counts or logarithms log(1 + x), found values that look like "
+                f"{units} ({units.why}); give one of the two (scanpy.pp.log1p takes "
+                "logarithms of linear values)."
+            )
+        unique = np.sort(np.unique(names, return_index=True)[1])
+        total = np.concatenate([_dense(source, part).sum(1) for part in _parts(rows)])
+        if kind == "counts":
+            told, note = cell_totals(obs.iloc[rows], total)
+            total = total if told is None else told
+            notes += note
+            rich = total >= max(least_counts, 1)
+            rows, total = rows[rich], total[rich]
+            size = f"{np.median(total):.4g}"
+            notes.append(f"counts were brought to {size} per cell and log(1 + x)")
+        at = unique
+        if top_genes:
+            at = _variable(source, rows, total, kind, unique, names, perturbed, top_genes)
+        x = [
+            normalise(_dense(source, part), own, float(np.median(total)), kind)[:, at]
+            for part, own in zip(_parts(rows), _parts(total), strict=True)
+        ]
+        return Cells(
             FilePath(path).name.removesuffix(".h5ad"),
             np.concatenate(x),
             tuple(names[i] for i in at),
@@ -150,47 +170,6 @@ def read_cells(
             tuple(batch[i] for i in rows),
             tuple(notes),
         )
-        if all(cells.perturbed):
-            raise ValueError(
-                "no cell is a control; name what controls are called (control=...). Names found: "
-                f"{', '.join(sorted({'+'.join(p) for p in cells.perturbed})[:5])}."
-            )
-        return cells
-
-
-def _labels(
-    obs: pd.DataFrame, columns: Columns
-) -> tuple[list[tuple[str, ...] | None], list[str], list[str]]:
-    """Return the perturbed genes of each cell, None where there is no name, its line and batch."""
-    name = _column(obs, columns.perturbation, PERTURBATION)
-    if name is None:
-        raise ValueError(
-            f"no column of obs says what was perturbed: expected one of {', '.join(PERTURBATION)}, "
-            f"found {', '.join(map(str, obs.columns))}; name it (perturbation=...)."
-        )
-    text = obs[name].astype(str).to_numpy()
-    separator = columns.separator or ("_" if "nperts" in obs else "+")
-    controls = CONTROLS if columns.control is None else {columns.control.lower()}
-    known = {each: _parse(each, separator, controls) for each in set(text)}
-    line, batch = (
-        _column(obs, given, usual)
-        for given, usual in ((columns.line, LINE), (columns.batch, BATCH))
-    )
-    return (
-        [known[each] for each in text],
-        ["all"] * len(obs) if line is None else obs[line].astype(str).tolist(),
-        ["all"] * len(obs) if batch is None else obs[batch].astype(str).tolist(),
-    )
-
-
-def _parse(text: str, separator: str, controls) -> tuple[str, ...] | None:
-    # A cell whose guide was not read is no control.
-    if text in ("", "nan", "None", "NaN", "<NA>"):
-        return None
-    if text.lower() in controls:
-        return ()
-    parts = [part.strip() for part in text.split(separator)]
-    return tuple(sorted({part for part in parts if part and part.lower() not in controls}))
 
 
 def _column(obs: pd.DataFrame, given: str | None, usual: tuple[str, ...]) -> str | None:
@@ -226,14 +205,6 @@ def _rows(
         most = most_cells if genes else 10 * most_cells
         kept.append(rng.permutation(own)[:most])
     return np.sort(np.concatenate(kept))
-
-
-def _genes(var: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """Return the names of genes, and the places of those whose name comes first."""
-    column = next((name for name in ("gene_name", "gene_symbol", "symbol") if name in var), None)
-    names = list(map(str, var.index if column is None else var[column]))
-    _, first = np.unique(names, return_index=True)
-    return names, np.sort(first)
 
 
 def _variable(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from infosem_jax._typing import Path
+from infosem_jax.data._names import count_matches
 from infosem_jax.perturbation.data import Cells, Responses, controls_of, summarise
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, predicted_cells, rank_sum
 from infosem_jax.perturbation.knowledge import Knowledge, make_knowledge, read_edges, read_text
@@ -123,9 +124,35 @@ def read_knowledge(
         Perturbed and responding genes.
     top
         Edges of each target of a network that lists all pairs; 0 keeps all.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read, or knows less than a twentieth of the genes while these are less
+        than a twentieth of its own.
     """
     tables = {name: read_edges(path, top=top) for name, path in graphs.items()}
-    return make_knowledge(tables, None if text is None else read_text(text), genes)
+    vectors = None if text is None else read_text(text)
+    for name, table in tables.items():
+        count_matches(genes, [*table["source"], *table["target"]], f"graph {name}")
+    if vectors is not None:
+        count_matches(genes, vectors.names, "the file of texts")
+    return make_knowledge(tables, vectors, genes)
+
+
+def coverage(knowledge: Knowledge, responses: Responses) -> list[str]:
+    """Say of how many perturbed genes each graph, and the texts, know something."""
+    perturbed = {gene for genes in responses.perturbed for gene in genes}
+    at = [i for i, name in enumerate(knowledge.nodes) if name in perturbed]
+    parts = {f"graph {name}": graph for name, graph in knowledge.graphs.items()}
+    known = {name: graph.sum(0) + graph.sum(1) for name, graph in parts.items()}
+    if knowledge.has_text.any():
+        known["the file of texts"] = knowledge.has_text
+    return [
+        f"{name} knows {int((np.asarray(own).ravel()[at] > 0).sum())} of {len(perturbed)} "
+        "perturbed genes"
+        for name, own in known.items()
+    ]
 
 
 def predicted_changes(

@@ -37,9 +37,10 @@ def draw_splits(
         What is split.
     how
         ``published``: the parts that came with the data. ``unseen``: a fifth of the perturbations
-        for the test. ``leave_one_out`` and ``folds:K``: each in turn. ``combination``: learn from
-        all single perturbations and half of the combinations. ``line:NAME``: test on a cell line
-        and learn from the others. Any other is a file of names, see `read_names`.
+        for the test, and no combination with one of their genes to learn from.
+        ``leave_one_out`` and ``folds:K``: each in turn. ``combination``: learn from all single
+        perturbations and half of the combinations. ``line:NAME``: test on a cell line and learn
+        from the others. Any other is a file of names, see `read_names`.
     seed
         Decides what is drawn; published parts do not depend on it but for the validation part.
     published
@@ -56,7 +57,9 @@ def draw_splits(
         return [_named(dict(zip(range(n), published, strict=True)), n, rng, how)]
     if kind == "unseen":
         test = _perturbations(responses, rng, 0.2)
-        return [_parted(test, rng, how)]
+        held = {gene for i in np.flatnonzero(test) for gene in responses.perturbed[i]}
+        seen = np.array([not held.isdisjoint(genes) for genes in responses.perturbed])
+        return [_parted(test, rng, how, out=seen & ~test)]
     if kind in ("leave_one_out", "folds"):
         count = n if kind == "leave_one_out" else int(rest) if rest.isdecimal() else 0
         groups = _groups(responses)
@@ -178,8 +181,14 @@ def _perturbations(responses: Responses, rng: np.random.Generator, share: float)
     return np.isin(groups, held)
 
 
-def _parted(test: np.ndarray, rng: np.random.Generator, how: str, valid: float = 0.1) -> Split:
-    rest = rng.permutation(np.flatnonzero(~test))
+def _parted(
+    test: np.ndarray,
+    rng: np.random.Generator,
+    how: str,
+    valid: float = 0.1,
+    out: np.ndarray | None = None,
+) -> Split:
+    rest = rng.permutation(np.flatnonzero(~test if out is None else ~(test | out)))
     if len(rest) < 2 or not test.any():
         raise ValueError(f"The split {how!r} leaves {len(rest)} perturbations to learn from.")
     cut = int(valid * len(rest))
@@ -198,5 +207,4 @@ def _named(parts: dict[int, str], n: int, rng: np.random.Generator, how: str) ->
         train, valid, test = (np.flatnonzero(words == part) for part in ("train", "valid", "test"))
         return Split(train, valid, test, how)
     out = words == "unused"
-    split = _parted((words == "test") | out, rng, how)
-    return split._replace(test=np.flatnonzero(words == "test"))
+    return _parted(words == "test", rng, how, out=out)

@@ -14,6 +14,7 @@ from infosem_jax.data._files import load_npz, reading
 from infosem_jax.data._tables import read_table
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
+from infosem_jax.perturbation.labels import parse_labels
 
 
 def read_means(path: Path, *, line: str = "", thresholds: Thresholds = USUAL) -> Responses:
@@ -61,7 +62,7 @@ def read_means(path: Path, *, line: str = "", thresholds: Thresholds = USUAL) ->
         cells = arrays.get("n_cells")
         return Responses(
             FilePath(path).name.removesuffix(".npz").removesuffix("_pseudobulk"),
-            tuple(tuple(sorted(str(name).split("+"))) for name in perts),
+            tuple(parse_labels(list(map(str, perts)), genes)),
             (line or "all",) * len(perts),
             tuple(map(str, genes)),
             nothing if changes is None else signs(changes, thresholds),
@@ -130,7 +131,7 @@ def read_signed(path: Path, *, line: str = "") -> tuple[Responses, tuple[str, ..
         name = FilePath(path).name.split(".")[0]
         found = Responses(
             name,
-            tuple(tuple(sorted(str(p).split("+"))) for p in perts),
+            tuple(parse_labels(perts.tolist(), genes.tolist())),
             (line or name.removesuffix("_de"),) * len(perts),
             tuple(genes.tolist()),
             sign,

@@ -157,6 +157,13 @@ def make_grid(
     files = [(name, FilePath(path)) for name, path in embeddings]
     loaded, covered = add_embeddings(loaded, files or find_embeddings(data), asked=bool(embeddings))
     notes += covered
+    for name, method in chosen.items():
+        lacking = {each for own in loaded for each in _missing_embeddings(method, own)}
+        if methods and lacking:
+            raise ValueError(
+                f"--methods: {name} needs the embedding {', '.join(sorted(lacking))}, which is not "
+                "there for every data set; give it with --embedding, or leave the method out."
+            )
     return Grid(
         loaded, chosen, tuple(splits) or KINDS, 1 if quick else seeds, quick, check_leaks,
         tuple(notes),

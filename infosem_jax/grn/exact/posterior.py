@@ -36,6 +36,8 @@ from infosem_jax.grn.exact.statistics import Moments
 NOISE = 1.0
 # Variance of a component, as a share of the largest, that rounding leaves where there is none.
 NOTHING = 1e-10
+# Most values of the matrices of a block of targets.
+MOST_VALUES = 2**25
 
 
 class Spectrum(NamedTuple):
@@ -227,9 +229,9 @@ def posterior_by_pair(
 ) -> Posterior:
     """Return the posterior where scales differ between pairs: a Cholesky factor for each target.
 
-    With k components, fewer than the rows R or as many, it costs ``genes (k^2 R + k^3 / 3)``
-    multiplications, see `factor_cost`, and memory for ``block`` matrices of [k, R]. A pair with
-    scale zero has the effect of its prior mean.
+    With k components, fewer than the rows or as many, it costs `factor_cost` multiplications and
+    memory for a block of matrices [k, rows], of half a gigabyte at most. A pair with scale zero has
+    the effect of its prior mean.
 
     Parameters
     ----------
@@ -242,8 +244,9 @@ def posterior_by_pair(
     rows
         Whose effects are wanted; None for all.
     block
-        Targets at a time.
+        Most targets at a time.
     """
+    block = max(1, min(block, MOST_VALUES // basis.vectors.size))
     wanted = jnp.arange(basis.n_rows) if rows is None else rows
     itself = jnp.arange(basis.n_rows)[:, None] == basis.own
     scale, mean = (jnp.where(itself, 0.0, part) for part in (scale, mean))
@@ -259,9 +262,13 @@ def posterior_by_pair(
 
 
 def factor_cost(basis: Spectrum) -> float:
-    """Return how many multiplications `posterior_by_pair` takes."""
-    rows, components = basis.vectors.shape
-    return len(basis.total) * components**2 * (rows + components / 3)
+    """Return how many multiplications `posterior_by_pair` takes, all targets together.
+
+    A Cholesky factor, ``k^3 / 3``, and with fewer components k than rows R also the matrix that it
+    is of and its solution for all rows, ``2 k^2 R``.
+    """
+    rows, k = basis.vectors.shape
+    return len(basis.total) * (k**3 / 3 + (2 * k**2 * rows if k < rows else 0))
 
 
 def project(basis: Spectrum, mean: Float[Array, "rows genes"]) -> Float[Array, "components genes"]:

@@ -84,8 +84,9 @@ def kind(distribution: Partial) -> Kind:
 def normals(distribution: Partial) -> Normals:
     """Call a bound prior within a model, and return mean and scale of every effect."""
     found = distributions.elementwise(distribution())
-    scale: Any = found.scale
-    return Normals(found.loc, jnp.broadcast_to(scale, jnp.shape(found.loc)))
+    return Normals(
+        *(jnp.broadcast_to(part, found.batch_shape) for part in (found.loc, found.scale))
+    )
 
 
 def local_scales(

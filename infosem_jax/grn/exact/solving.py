@@ -1,5 +1,6 @@
 """Effects under a prior of any kind that is normal given its parameters, or a scale mixture."""
 
+import logging
 from typing import Any, NamedTuple
 
 import jax
@@ -13,6 +14,7 @@ from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.posterior import (
     Posterior,
     Spectrum,
+    factor_cost,
     positive_probability,
     posterior,
     posterior_by_pair,
@@ -22,6 +24,10 @@ from infosem_jax.grn.exact.posterior import (
 from infosem_jax.grn.exact.priors import Kind, Normals, local_scales, normals
 from infosem_jax.grn.priors.binding import BoundPrior
 
+log = logging.getLogger("infosem_jax")
+
+# Multiplications that take minutes on a CPU.
+LONG = 1e13
 # Draws of hyper-parameters that effects are averaged over.
 AVERAGED = 20
 
@@ -117,6 +123,7 @@ def solve(
             found = posterior(basis, scale, mean, config.noise, reported)
         else:
             scales = scale * told.scale / jnp.sqrt((told.scale**2).mean())
+            _say_cost(basis, 1)
             settings = {"block": config.block}
             found = posterior_by_pair(basis, scales, mean, config.noise, reported, **settings)
         return _summary(found, mean[reported])
@@ -164,6 +171,7 @@ def _mixture(
     """Find the scales at which normal effects act as the mixture does, by EM."""
     found = posterior(basis, scale, None, config.noise)
     none = jnp.zeros_like(found.mean)
+    _say_cost(basis, config.sweeps)
     for sweep in range(config.sweeps):
         size = jnp.sqrt(found.mean**2 + standard_deviation(found) ** 2)
         scales = local_scales(prior, jnp.maximum(size, 1e-6))
@@ -171,6 +179,17 @@ def _mixture(
         settings = {"block": config.block}
         found = posterior_by_pair(basis, scales, none, config.noise, rows, **settings)
     return _summary(found)
+
+
+def _say_cost(basis: Spectrum, times: int) -> None:
+    cost = times * factor_cost(basis)
+    log.log(
+        logging.WARNING if cost > LONG else logging.INFO,
+        "Scales differ between pairs: %s targets x %s rows have a factorisation each, %.1e "
+        'multiplications in all; with rows = "regulators" they are fewer.',
+        *(f"{n:,}" for n in (len(basis.total), basis.n_rows)),
+        cost,
+    )
 
 
 @jax.jit

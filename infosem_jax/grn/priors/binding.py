@@ -4,11 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
+import jax
 import numpy as np
 import numpyro.distributions as dist
 import pandas as pd
 from jax.tree_util import Partial
 from jaxtyping import Bool, Float
+from numpyro import handlers
 
 from infosem_jax.grn.priors import distributions
 
@@ -116,7 +118,9 @@ def bind(prior: Prior, context: GeneContext) -> BoundPrior:
     if isinstance(prior, Bindable):
         return prior.bind(context)
     if callable(prior):
-        return BoundPrior(Partial(_UserPrior(prior, context)))
+        bound = BoundPrior(Partial(_UserPrior(prior, context)))
+        _check_sites(bound)
+        return bound
     raise TypeError(
         "Expected a NumPyro distribution, a prior of infosem_jax.grn.priors or a function of the "
         f"gene context that returns a distribution, found {type(prior).__name__}."
@@ -227,6 +231,22 @@ class _UserPrior:
                 f"A prior function must return a NumPyro distribution, found {type(out).__name__}."
             )
         return distributions.spread(out, self.context.shape)
+
+
+def _check_sites(bound: BoundPrior) -> None:
+    """Call a function once, without computing anything, and refuse sites that cannot be fitted."""
+
+    def declared():
+        with handlers.block(), handlers.seed(rng_seed=0), handlers.trace() as trace:
+            bound.distribution()
+        for name, site in trace.items():
+            if site["type"] == "sample" and site["fn"].is_discrete and not site["is_observed"]:
+                raise ValueError(
+                    f"Site {name!r} of a prior: expected a continuous distribution, found "
+                    f"{type(site['fn']).__name__}; sum it out, as a MixtureSameFamily does."
+                )
+
+    jax.eval_shape(declared)
 
 
 def fixed(distribution: dist.Distribution, context: GeneContext) -> BoundPrior:

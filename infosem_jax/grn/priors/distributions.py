@@ -195,6 +195,10 @@ def elementwise(distribution: dist.Distribution) -> Any:
     """Return what is distributed at each entry, whatever counts as one event."""
     while isinstance(distribution, dist.Independent):
         distribution = distribution.base_dist
+    if isinstance(distribution, dist.ExpandedDistribution):
+        base = distribution.base_dist
+        if isinstance(base, dist.Normal | dist.Laplace):
+            return _wide(base, distribution.batch_shape)
     return distribution
 
 
@@ -243,8 +247,10 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
     Raises
     ------
     ValueError
-        If its shape does not broadcast to [rows, genes], or it is not over real numbers.
+        If its shape does not broadcast to [rows, genes], it is not over real numbers, or it has no
+        mean.
     """
+    distribution = _shifted(distribution)
     support: Any = distribution.support
     while hasattr(support, "base_constraint"):
         support = support.base_constraint
@@ -252,6 +258,14 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
         raise ValueError(
             f"Expected a prior over real numbers, found {type(distribution).__name__}: {support}."
         )
+    try:
+        jax.eval_shape(lambda: distribution.mean)
+    except NotImplementedError as error:
+        raise ValueError(
+            f"Expected a prior with a mean, which tells what is known before the data, found "
+            f"{type(distribution).__name__} without one; take a distribution whose .mean is "
+            "defined, such as a wide Normal for a flat prior."
+        ) from error
     if distribution.event_shape == shape and distribution.batch_shape == ():
         return distribution
     batch = distribution.batch_shape
@@ -266,11 +280,27 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
         )
     if isinstance(distribution, dist.Normal | dist.Laplace):
         # Written out, so that closed-form divergences still recognise the family.
-        loc: Any = distribution.loc
-        scale: Any = distribution.scale
-        wide = type(distribution)(jnp.broadcast_to(loc, shape), jnp.broadcast_to(scale, shape))
-        return wide.to_event(2)
+        return _wide(distribution, shape).to_event(2)
     return distribution.expand(shape).to_event(2)
+
+
+def _wide(distribution: Any, shape: tuple[int, ...]) -> Any:
+    """Give every entry of a normal or Laplace distribution its location and scale."""
+    parts = (jnp.broadcast_to(part, shape) for part in (distribution.loc, distribution.scale))
+    return type(distribution)(*parts)
+
+
+def _shifted(distribution: dist.Distribution) -> dist.Distribution:
+    """Write a normal or Laplace distribution that was moved and stretched as one of its family."""
+    base: Any = getattr(distribution, "base_dist", None)
+    steps: Any = getattr(distribution, "transforms", ())
+    affine = [isinstance(step, dist.transforms.AffineTransform) for step in steps]
+    if not (steps and all(affine) and isinstance(base, dist.Normal | dist.Laplace)):
+        return distribution
+    loc, scale = base.loc, base.scale
+    for step in steps:
+        loc, scale = step.loc + step.scale * loc, jnp.abs(step.scale) * scale
+    return type(base)(loc, scale)
 
 
 def _scaled_exponential_integral(t: Array) -> Array:

@@ -1,0 +1,172 @@
+"""What a fit of the svi engine runs, for those who know NumPyro: `raw`."""
+
+from collections.abc import Callable, Hashable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float
+from numpyro.infer import SVI
+
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.engine.training import step_rule
+from infosem_jax.grn import model as declared
+from infosem_jax.grn import prepare
+from infosem_jax.grn.config import Config
+from infosem_jax.grn.objective import InfoSEM, rates, weights
+from infosem_jax.grn.posterior import parameters
+from infosem_jax.grn.priors.binding import Prior, Priors
+from infosem_jax.grn.result import Fit
+from infosem_jax.grn.states import as_fitted
+
+
+class Raw(NamedTuple):
+    """A model and its guide as plain NumPyro functions, and what to call them with.
+
+    Attributes
+    ----------
+    model
+        ``model(x=None, *, cells=None)`` declares the sites ``effect``, ``logit`` (with an edge
+        prior), ``z`` and ``x``, and what the priors declare. Without ``x`` it draws expression, of
+        as many cells as the data have or as ``cells`` says.
+    guide
+        ``guide(x=None, *, cells=None)`` declares the posterior, given ``x`` or the data.
+    svi
+        The two with the objective and the optimisers of the settings; all parameters are trained
+        together, without the phases of a fit, and annealing is over.
+    args, kwargs
+        The data: normalised expression, [cells, genes].
+    genes, rows
+        Names of the columns of expression and effects, and of the rows of effects. They are sorted,
+        as fits do not depend on the order of the data; so is ``args``.
+    cells
+        Names of the cells, sorted.
+    params
+        Parameters of the guide and of the networks; empty unless they come from a fit.
+    """
+
+    model: Callable[..., None]
+    guide: Callable[..., None]
+    svi: SVI
+    args: tuple[Float[Array, "cells genes"]]
+    kwargs: dict[str, Any]
+    genes: tuple[str, ...]
+    rows: tuple[str, ...]
+    cells: tuple[str, ...]
+    params: dict[str, Any]
+
+
+def raw(
+    data: Dataset,
+    effect: Prior | None = None,
+    edge: Prior | None = None,
+    *,
+    config: Config = Config(),
+    params: dict[str, Any] | None = None,
+) -> Raw:
+    """Return what a fit runs, ready for SVI, MCMC, `Predictive`, handlers and `render_model`.
+
+    Prior predictive: ``Predictive(raw.model, num_samples=100)(key)["x"]``. Posterior predictive,
+    with parameters from training:
+    ``Predictive(raw.model, guide=raw.guide, params=params, num_samples=100)(key)["x"]``. Called
+    without data both draw expression; called with ``*raw.args`` NumPyro returns the data as ``x``.
+
+    Parameters
+    ----------
+    data
+        Expression as read, or normalised.
+    effect, edge
+        Priors of the effects and of the logits, as in `infosem_jax.grn.fit`.
+    config
+        Settings. With guide ``nuts``, ``guide`` is the point estimate that chains start from.
+    params
+        Parameters that were trained with the same settings; see `Fit.raw`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If data, settings or priors do not fit together.
+    """
+    if not isinstance(data, Dataset):
+        raise TypeError(
+            f"Expected a Dataset, found {type(data).__name__}; read files with read_expression."
+        )
+    (group,) = prepare.groups({data.name: data}, {"": Priors(effect, edge)}, {"": config})
+    (member,) = group.members
+    objective = InfoSEM(member.config)
+    if params is None:
+        objective = InfoSEM(objective.trained)
+    x, observed = map(jnp.asarray, prepare.sheet(data, member.config))
+    model, guide = (
+        partial(_call, function, x, observed, member, objective.config)
+        for function in (declared.model, declared.guide)
+    )
+    return Raw(
+        model,
+        guide,
+        svi=SVI(model, guide, _optimisers(objective), objective.bound()),
+        args=(x,),
+        kwargs={},
+        genes=tuple(sorted(data.genes)),
+        rows=member.rows,
+        cells=tuple(sorted(data.cells)),
+        params=params or {},
+    )
+
+
+def of_fit(fitted: Fit, data: Dataset, effect: Prior | None, edge: Prior | None, seed: int) -> Raw:
+    """Return what `Fit.raw` does."""
+    if not 0 <= seed < len(fitted.diverged) or fitted.diverged[seed] >= 0:
+        sound = ", ".join(map(str, np.flatnonzero(fitted.diverged < 0)))
+        raise ValueError(f"{fitted.name}: expected one of the sound seeds ({sound}), found {seed}.")
+    if (fitted.probability is None) != (edge is None):
+        raise ValueError(
+            f"{fitted.name}: expected the edge prior of the fit, which "
+            f"{'has none' if edge else 'has one'}, found {'one' if edge else 'none'}."
+        )
+    scaled = as_fitted(fitted, data)
+    params = parameters(fitted, seed)
+    return raw(scaled, effect, edge, config=fitted.config, params=params)
+
+
+def _call(
+    function: Callable[..., None],
+    data: Array,
+    scored: Array,
+    member: prepare.Member,
+    config: Config,
+    x: Array | None = None,
+    *,
+    cells: int | None = None,
+) -> None:
+    """Call the model or the guide on expression, or (the guide) on that of the data."""
+    drawn = function is declared.model and x is None
+    if x is None and cells is not None:
+        if not drawn and cells != len(data):
+            raise ValueError(
+                f"Expected as many cells as the data have, {len(data)}, of a posterior, found "
+                f"{cells}; give the guide their expression."
+            )
+        data = jnp.zeros((cells, data.shape[1]))
+    x = data if x is None else x
+    masked = config.observe == "nonzero" and x.shape == scored.shape
+    batch = declared.Batch(x, scored if masked else None, jnp.ones(len(x), bool), float(len(x)))
+    graph = jax.tree.map(jnp.asarray, member.graph)
+    options = {"drawn": drawn} if function is declared.model else {}
+    function(batch, graph, weights(member.config), config=config, **options)
+
+
+def _optimisers(objective: InfoSEM) -> optax.GradientTransformation:
+    """Put together the optimisers of the three groups of parameters."""
+    own = objective.config.optimiser
+    rules: dict[str, Any] = {"networks": own, "edges": own, "priors": "adam"}
+    each: dict[Hashable, optax.GradientTransformation] = {
+        group: optax.chain(step_rule(rules[group]), optax.scale_by_learning_rate(float(rate.rate)))
+        if isinstance(rules[group], str)
+        else rules[group]
+        for group, rate in rates(objective.config).items()
+    }
+    return optax.multi_transform(each, lambda params: {k: objective.group(k) for k in params})

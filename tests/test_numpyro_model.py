@@ -1,0 +1,224 @@
+"""The model and the guide as plain NumPyro functions, see `infosem_jax.grn.raw`."""
+
+from dataclasses import replace
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpyro
+import numpyro.distributions as dist
+import optax
+import pandas as pd
+import pytest
+from jax import random
+from numpyro import handlers
+from numpyro.contrib.module import random_flax_module
+from numpyro.infer import MCMC, NUTS, Predictive
+from numpyro.infer.inspect import get_model_relations
+
+from infosem_jax import grn
+from infosem_jax.data import simulate
+
+SIZES = simulate.SimulationConfig(genes=12, regulators=4, cells=60)
+CONFIG = grn.converged(hidden=8, guide="normal", epochs=4, rate_edges=1e-2, rate_networks=1e-2)
+LINEAR = replace(CONFIG, decoder="identity", latent_prior="standard", absorbed="location")
+PRIOR = grn.priors.Normal(0.2)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return simulate.simulate(SIZES, seed=0).data
+
+
+@pytest.fixture(scope="module")
+def raw(data):
+    return grn.raw(data, PRIOR, config=LINEAR)
+
+
+@pytest.fixture(scope="module")
+def params(raw):
+    return raw.svi.run(random.key(0), 500, *raw.args, **raw.kwargs, progress_bar=False).params
+
+
+def test_names_are_carried_with_the_arrays(data, raw):
+    order = [data.genes.index(gene) for gene in raw.genes]
+    cells = [data.cells.index(cell) for cell in raw.cells]
+    z = data.x[np.ix_(cells, order)]
+    z = (z - z.mean(0)) / z.std(0)
+    np.testing.assert_allclose(raw.args[0], z, atol=1e-4)
+    assert set(raw.rows) == set(data.regulators)
+
+
+def test_prior_predictive_draws_expression(raw):
+    drawn = Predictive(raw.model, num_samples=40)(random.key(0))
+    assert drawn["x"].shape == (40, *raw.args[0].shape)
+    assert Predictive(raw.model, num_samples=1)(random.key(0), cells=3)["x"].shape[1] == 3
+    # Effects are drawn from their prior, not from anything that has seen data.
+    off = np.arange(len(raw.genes)) != np.array([raw.genes.index(r) for r in raw.rows])[:, None]
+    assert abs(np.asarray(drawn["effect"])[:, off].std() - 0.2) < 0.02
+
+
+def test_posterior_predictive_draws_are_not_the_data(raw, params):
+    draw = Predictive(raw.model, guide=raw.guide, params=params, num_samples=3)
+    x = np.asarray(raw.args[0])
+    first, again, other = (
+        np.asarray(draw(key)["x"]) for key in (random.key(1), random.key(1), random.key(2))
+    )
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).min(axis=(0, 1)).max() > 0
+    correlation = np.corrcoef(first[0].ravel(), x.ravel())[0, 1]
+    assert 0.3 < correlation < 0.99
+    # With the data, NumPyro observes them, and says so by returning them.
+    observed = draw(random.key(1), *raw.args)
+    np.testing.assert_allclose(np.asarray(observed["x"]), np.broadcast_to(x, first.shape))
+
+
+def test_training_by_hand_lowers_the_loss_of_a_fit(data, raw, params):
+    """Parameters have the names and the meaning that those of a fit have."""
+    fitted = grn.fit(data, PRIOR, config=LINEAR)
+    assert {k: v[0].shape for k, v in fitted.params.items()} == {
+        k: v.shape for k, v in params.items()
+    }
+    by_hand, of_fit = (
+        float(raw.svi.loss.loss(random.key(5), each, raw.model, raw.guide, *raw.args))
+        for each in (params, fitted.raw(data, PRIOR).params)
+    )
+    assert by_hand < of_fit
+    size = raw.args[0].size
+    np.testing.assert_allclose(of_fit / size, fitted.losses.train[0, -1], rtol=0.1)
+
+
+def test_a_fit_opens_with_its_parameters(data):
+    labels = pd.DataFrame({"source": [data.regulators[0]], "target": [data.genes[-1]]})
+    edge = grn.priors.KnownEdges(labels)
+    fitted = grn.fit(data, PRIOR, edge, config=replace(CONFIG, guide="point"), seeds=2)
+    raw = fitted.raw(data, PRIOR, edge, seed=1)
+    draw = Predictive(raw.guide, params=raw.params, num_samples=2)(random.key(0))
+    np.testing.assert_allclose(draw["effect"][0], fitted.params["effect_loc"][1])
+    replicated = Predictive(raw.model, guide=raw.guide, params=raw.params, num_samples=2)
+    assert np.isfinite(replicated(random.key(0))["x"]).all()
+    with pytest.raises(ValueError, match="expected the edge prior of the fit, which has one"):
+        fitted.raw(data, PRIOR)
+    with pytest.raises(ValueError, match=r"one of the sound seeds \(0, 1\), found 2"):
+        fitted.raw(data, PRIOR, edge, seed=2)
+
+
+def test_handlers_see_an_ordinary_model(raw):
+    relations = get_model_relations(raw.model, raw.args)
+    assert relations["sample_sample"]["x"] == ["effect", "z"]
+    assert relations["observed"] == ["x"]
+    silenced = handlers.do(raw.model, {"effect": jnp.zeros((len(raw.rows), len(raw.genes)))})
+    with handlers.seed(rng_seed=0):
+        trace = handlers.trace(silenced).get_trace(cells=500)
+    # Without effects, genes vary on their own: noise of each gene and of its measurement.
+    np.testing.assert_allclose(trace["x"]["value"].var(), 1 + 0.5, rtol=0.05)
+
+
+def test_posteriors_are_of_the_cells_of_the_data(raw):
+    with pytest.raises(ValueError, match="as many cells as the data have, 60"):
+        raw.guide(cells=3)
+
+
+@pytest.mark.slow
+def test_nuts_of_numpyro_agrees_with_guide_nuts():
+    sizes = replace(SIZES, genes=5, regulators=3, cells=12, mean_in_degree=1)
+    data = simulate.simulate(sizes, seed=1).data
+    linear = replace(LINEAR, guide="nuts", nuts_warmup=300, nuts_draws=800, epochs=2)
+    ours = grn.fit(data, PRIOR, config=linear).params["draws"]["effect"][0]
+    raw = grn.raw(data, PRIOR, config=linear)
+    sampler = NUTS(raw.model, max_tree_depth=6)
+    chain = MCMC(sampler, num_warmup=300, num_samples=800, progress_bar=False)
+    chain.run(random.key(0), *raw.args)
+    theirs = np.asarray(chain.get_samples()["effect"])
+    off = np.array(raw.genes) != np.array(raw.rows)[:, None]
+    spread = theirs.std(0)[off]
+    assert np.abs((ours.mean(0) - theirs.mean(0))[off] / spread).max() < 0.3
+    np.testing.assert_allclose(ours.std(0)[off], spread, rtol=0.2)
+
+
+def test_any_optax_transformation_trains(data):
+    """At the rates of the settings, an optimiser of optax is that of the same name."""
+    joint = replace(LINEAR, rate_networks=1e-2, rate_edges=1e-2)
+    named = grn.fit(data, PRIOR, config=replace(joint, optimiser="adam"))
+    own = grn.fit(data, PRIOR, config=replace(joint, optimiser=optax.adam(1e-2)))
+    np.testing.assert_allclose(own.weight, named.weight, atol=1e-5)
+    clipped = optax.chain(optax.clip_by_global_norm(1e-6), optax.sgd(1.0))
+    still = grn.fit(data, PRIOR, config=replace(joint, optimiser=clipped))
+    assert np.abs(still.weight).max() < 1e-3 < np.abs(own.weight).max()
+
+
+def test_an_own_optimiser_is_recorded(data, tmp_path):
+    own = replace(LINEAR, optimiser=optax.adam(1e-2), epochs=1)
+    fitted = grn.fit(data, PRIOR, config=own)
+    grn.save(tmp_path / "fit.npz", fitted)
+    loaded = grn.load(tmp_path / "fit.npz")
+    assert loaded.config == replace(own, optimiser="own")
+    jax.tree.map(np.testing.assert_array_equal, loaded.params, fitted.params)
+    with pytest.raises(ValueError, match="own is the record of an optimiser"):
+        grn.fit(data, PRIOR, config=loaded.config)
+
+
+def plates(context):
+    with numpyro.plate("rows", len(context.rows), dim=-2), numpyro.plate("genes", 12, dim=-1):
+        scale = numpyro.sample("scale", dist.HalfNormal(0.1))
+    return dist.Normal(0.0, scale).to_event(2)
+
+
+def simplex(context):
+    weight = numpyro.sample("weight", dist.Dirichlet(jnp.ones(3)))
+    return dist.Normal(0.0, 0.1 * weight.max()).expand(context.shape).to_event(2)
+
+
+def network(context):
+    shape = context.shape
+    slope = random_flax_module("slope", nn.Dense(1), dist.Normal(0, 1), input_shape=(2,))
+    return dist.Normal(slope(jnp.ones((*shape, 2)))[..., 0], 0.1).to_event(2)
+
+
+ENGINES = {"svi": replace(CONFIG, epochs=1), "exact": grn.exact.Config()}
+each_engine = pytest.mark.parametrize(
+    "engine", ["exact", pytest.param("svi", marks=pytest.mark.slow)]
+)
+
+
+@each_engine
+@pytest.mark.parametrize("prior", [plates, simplex, network])
+def test_priors_declare_what_numpyro_knows(data, prior, engine):
+    fitted = grn.fit(data, prior, config=ENGINES[engine])
+    assert np.isfinite(fitted.weight).all() and np.abs(fitted.weight).max() > 0
+
+
+@each_engine
+def test_one_prior_written_in_three_ways_is_one_prior(data, engine):
+    moved = dist.TransformedDistribution(
+        dist.Normal(0.0, 0.5), [dist.transforms.AffineTransform(0.1, 0.4)]
+    )
+    wide = dist.Normal(0.1, 0.2).expand((4, 12)).to_event(2)
+    config = ENGINES[engine]
+    if engine == "exact":
+        config = replace(config, rows="regulators")
+    ours, *others = (
+        grn.fit(data, prior, config=config) for prior in (dist.Normal(0.1, 0.2), moved, wide)
+    )
+    for other in others:
+        np.testing.assert_allclose(other.weight, ours.weight, atol=1e-6)
+
+
+def discrete(context):
+    on = numpyro.sample("on", dist.Bernoulli(0.5))
+    return dist.Normal(0.0, 0.1 + on).expand(context.shape).to_event(2)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(
+    ("prior", "message"),
+    [
+        (dist.ImproperUniform(dist.constraints.real, (), ()), "with a mean.*found ImproperUniform"),
+        (discrete, "Site 'on' of a prior: expected a continuous distribution, found Bernoulli"),
+        (lambda context: 3.0, "must return a NumPyro distribution, found float"),
+    ],
+)
+def test_what_is_no_prior_is_refused_by_name(data, prior, message, engine):
+    with pytest.raises((ValueError, TypeError), match=message):
+        grn.fit(data, prior, config=ENGINES[engine])

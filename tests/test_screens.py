@@ -1,0 +1,264 @@
+"""Screens are read by what their columns hold, and what was read is told."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from typer.testing import CliRunner
+
+from infosem_jax.cli.app import app
+from infosem_jax.perturbation import Columns, draw_splits, make_problem, read_screen
+from infosem_jax.perturbation.knowledge import make_knowledge
+from infosem_jax.perturbation.labels import is_control
+
+GENES = (
+    *("TP53", "MYC", "GATA1", "KLF1", "SPI1", "CEBPA", "RUNX1", "NKX2-1", "HLA-A", "STAT1"),
+    *(f"GENE{i}" for i in range(20)),
+)
+PERTURBED = GENES[:10]
+IDS = tuple(f"ENSG{100000 + 37 * i:011d}" for i in range(len(GENES)))
+PER, CONTROLS = 12, 60
+AUTO = Columns()
+TARGETS = [None] * CONTROLS + [gene for gene in PERTURBED for _ in range(PER)]
+
+
+def write(path, obs, var=None, layers=None, x=None):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.uniform(1, 20, len(GENES)), (len(TARGETS), len(GENES)))
+    table = pd.DataFrame(obs, index=[f"c{i}" for i in range(len(TARGETS))])
+    var = pd.DataFrame(index=list(GENES)) if var is None else var
+    x = sparse.csr_matrix(counts.astype(np.float32)) if x is None else x
+    adata = anndata.AnnData(x, obs=table, var=var, layers=layers)
+    adata.write_h5ad(path)
+    return adata
+
+
+def named(of_gene, control="control"):
+    """Return a label for each cell, from its number and its gene."""
+    return [control if gene is None else of_gene(i, gene) for i, gene in enumerate(TARGETS)]
+
+
+def check(path, columns=AUTO, perturbed=PERTURBED, controls=CONTROLS):
+    screen = read_screen(path, columns=columns, least_cells=3)
+    assert {gene for own in screen.responses.perturbed for gene in own} == set(perturbed)
+    assert screen.controls["all"].shape[0] == controls
+    return screen.responses
+
+
+GUIDES = {
+    "GENE_1": lambda i, gene: f"{gene}_{i % 2 + 1}",
+    "GENE_sg1": lambda i, gene: f"{gene}_sg{i % 2 + 1}",
+    "GENEg1": lambda i, gene: f"{gene}g{i % 2 + 1}",
+    "GENE-1": lambda i, gene: f"{gene}-{i % 2 + 1}",
+    "GENE.1": lambda i, gene: f"{gene}.{i % 2 + 1}",
+    "sgGENE_1": lambda i, gene: f"sg{gene}_{i % 2 + 1}",
+    "GENE_plasmid": lambda i, gene: f"{gene}_pDS{250 + i % 2}",
+    "GENE_sequence": lambda i, gene: f"{gene}_{'ACGT' * 5}{'AC'[i % 2]}",
+    "GENE_P1P2": lambda i, gene: f"{gene}_P1P2",
+    "GENE_A": lambda i, gene: f"{gene}_{'AB'[i % 2]}",
+    "GENE+ctrl": lambda i, gene: f"{gene}+ctrl",
+    "GENE_NegCtrl0__": lambda i, gene: f"{gene}_NegCtrl0__{gene}_NegCtrl0",
+    "ctrl_GENE": lambda i, gene: f"NegCtrl0_{gene}",
+}
+
+
+@pytest.mark.parametrize("nperts", [False, True])
+@pytest.mark.parametrize("form", GUIDES)
+def test_guides_are_read_as_their_gene(tmp_path, form, nperts):
+    obs = {"perturbation": named(GUIDES[form])}
+    if nperts:
+        obs["nperts"] = [int(gene is not None) for gene in TARGETS]
+    write(tmp_path / "s.h5ad", obs)
+    found = check(tmp_path / "s.h5ad")
+    assert len(found.perturbed) == len(PERTURBED)
+    assert "10 of 10 perturbed genes are measured" in found.notes[0]
+
+
+@pytest.mark.parametrize("form", ["GENE_1", "GENEg1", "GENE-1", "GENE_plasmid", "sgGENE_1"])
+def test_guides_of_genes_that_were_not_measured_go_together(tmp_path, form):
+    """No test perturbation's gene is learned from under the name of another guide."""
+    of = GUIDES[form]
+    other = named(lambda i, gene: of(i, gene if gene == "MYC" else f"{gene}X"))
+    write(tmp_path / "s.h5ad", {"perturbation": other})
+    genes = {"MYC", *(f"{gene}X" for gene in PERTURBED if gene != "MYC")}
+    assert len(check(tmp_path / "s.h5ad", perturbed=genes).perturbed) == len(PERTURBED)
+
+
+@pytest.mark.parametrize("separator", ["+", "_", "|", ";", ",", "&", "/", " ", "__"])
+def test_separators_are_told_by_the_names_between_them(tmp_path, separator):
+    pair = named(lambda i, gene: f"{gene}{separator}MYC" if gene != "MYC" else gene)
+    write(tmp_path / "s.h5ad", {"perturbation": pair})
+    found = check(tmp_path / "s.h5ad")
+    assert ("MYC", "TP53") in found.perturbed and ("MYC",) in found.perturbed
+    assert f"separator {separator!r}" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    "control",
+    ["NT", "NT1", "non-targeting_00023", "neg_ctrl_3", "control_2", "Non-Targeting", "NTC-4",
+     "NegCtrl0_NegCtrl0__NegCtrl0_NegCtrl0", "ctrl+ctrl", "safe_targeting_7", "scrambled", "AAVS1",
+     "negative control", "Unperturbed", "NO-TARGET_12", "sgNT_2", "NTg3", "INTERGENIC_301"],
+)  # fmt: skip
+def test_controls_have_many_names(tmp_path, control):
+    write(tmp_path / "s.h5ad", {"what": named(lambda i, gene: gene, control)})
+    assert f"controls {control}: {CONTROLS} cells" in check(tmp_path / "s.h5ad").notes[0]
+
+
+def test_genes_are_no_controls():
+    assert not any(map(is_control, (*GENES, "NT5E", "WT1", "SCRIB", "NEGR1", "SAFB", "DMSO9X")))
+
+
+def test_several_controls_may_be_asked_for_and_the_others_are_left_out(tmp_path):
+    labels = named(lambda i, gene: gene)
+    labels[:30] = ["buffer"] * 10 + ["water"] * 10 + ["NT_1", "NT_2"] * 5
+    write(tmp_path / "s.h5ad", {"perturbation": labels})
+    found = check(tmp_path / "s.h5ad", Columns(control=["buffer", "water"]), controls=20)
+    assert "left out: NT_1, NT_2, control" in " ".join(found.notes)
+    both = (*PERTURBED, "buffer", "water")
+    check(tmp_path / "s.h5ad", Columns(control="NT"), perturbed=both, controls=10)
+    with pytest.raises(ValueError, match=r"no cell is a control.*perturbation.*buffer"):
+        read_screen(tmp_path / "s.h5ad", columns=Columns(control="absent"))
+
+
+@pytest.mark.parametrize("kind", ["category", "string", "object"])
+def test_cells_without_one_guide_are_left_out(tmp_path, kind):
+    labels = np.array(named(lambda i, gene: gene), object)
+    labels[:14] = [
+        *("unassigned", "multiple", "ambiguous", "*", "", "nan", "None", "Doublet", "Negative"),
+        *("multiplet", "no_guide", "Unknown", np.nan, None),
+    ]
+    column = {"category": pd.Categorical, "string": lambda x: pd.array(x, dtype="string")}
+    values = column.get(kind, lambda x: [str(each) for each in x])(labels)
+    with anndata.settings.override(allow_write_nullable_strings=True):
+        write(tmp_path / "s.h5ad", {"perturbation": values})
+    found = check(tmp_path / "s.h5ad", controls=CONTROLS - 14)
+    assert "14 cells without a named perturbation were left out" in found.notes
+
+
+@pytest.mark.parametrize("column", ["gene_target", "target_gene", "gene", "guide_target", "my own"])
+def test_the_column_is_chosen_by_what_it_holds(tmp_path, column):
+    """Not by its name: `condition` is a treatment here, `perturbation` a class or coordinates."""
+    rng = np.random.default_rng(1)
+    obs = {
+        "perturbation": named(lambda i, gene: "Perturbed", "NT"),
+        "condition": rng.choice(["control", "IFNB1", "IFNG", "co-culture"], len(TARGETS)),
+        "target": [f"chr{i}.{i}" for i in range(len(TARGETS))],
+        column: named(lambda i, gene: gene, "non-targeting"),
+        "guide_id": named(lambda i, gene: f"{gene}_{i % 3}", "non-targeting"),
+    }
+    write(tmp_path / "s.h5ad", obs)
+    assert f"perturbations from obs['{column}']" in check(tmp_path / "s.h5ad").notes[0]
+
+
+def test_several_columns_that_would_do_are_refused(tmp_path):
+    rng = np.random.default_rng(1)
+    obs = {
+        "condition": rng.choice(["control", "GENE3", "GENE4"], len(TARGETS)),
+        "target_gene": named(lambda i, gene: gene),
+    }
+    write(tmp_path / "s.h5ad", obs)
+    with pytest.raises(ValueError, match=r"several columns.*target_gene \(10 of 10.*condition"):
+        read_screen(tmp_path / "s.h5ad")
+    check(tmp_path / "s.h5ad", Columns(perturbation="target_gene"))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda gene: f"IFN{gene}", r"condition \(0 of 10 names are genes measured.*name the col"),
+        (lambda gene: gene.capitalize(), "10 match when case is ignored"),
+    ],
+)
+def test_few_measured_genes_are_refused_unless_the_column_is_named(tmp_path, change, match):
+    write(tmp_path / "s.h5ad", {"condition": named(lambda i, gene: change(gene))})
+    with pytest.raises(ValueError, match=match):
+        read_screen(tmp_path / "s.h5ad")
+    if "name" in match:
+        found = read_screen(tmp_path / "s.h5ad", columns=Columns(perturbation="condition"))
+        assert "0 of 10 perturbed genes are measured" in found.responses.notes[0]
+
+
+@pytest.mark.parametrize("column", ["feature_name", "gene_symbols", "gene_short_name", "Name"])
+def test_genes_are_named_by_the_column_that_holds_the_perturbed_ones(tmp_path, column):
+    labels = {"perturbation": named(lambda i, gene: gene)}
+    versioned = [f"{name}.{i % 9 + 1}" for i, name in enumerate(IDS)]
+    for kind in (pd.Categorical, list):
+        var = pd.DataFrame({column: kind(GENES), "gene_type": "protein_coding"}, index=versioned)
+        write(tmp_path / "s.h5ad", labels, var)
+        found = check(tmp_path / "s.h5ad")
+        assert f"genes from var['{column}']: 10 of 10" in found.notes[0] and found.genes == GENES
+    # The same table with guides named by identifiers without versions.
+    ids = dict(zip(GENES, IDS, strict=True))
+    write(tmp_path / "s.h5ad", {"perturbation": named(lambda i, gene: ids[gene])}, var)
+    found = check(tmp_path / "s.h5ad", perturbed=IDS[:10])
+    assert "genes from var.index: 10 of 10" in found.notes[0]
+    # Symbols that are nowhere in the file match no identifier.
+    write(tmp_path / "s.h5ad", labels, pd.DataFrame(index=versioned))
+    for columns in (Columns(), Columns(perturbation="perturbation")):
+        with pytest.raises(ValueError, match="0 of 10 names are genes measured"):
+            read_screen(tmp_path / "s.h5ad", columns=columns)
+
+
+def test_genes_without_a_name_go_by_their_id_and_repeated_ones_are_counted(tmp_path):
+    symbols = [None if i % 7 == 6 else gene for i, gene in enumerate(GENES)]
+    symbols[-1] = "TP53"
+    var = pd.DataFrame({"gene_name": symbols}, index=list(IDS))
+    write(tmp_path / "s.h5ad", {"perturbation": named(lambda i, gene: gene)}, var)
+    found = read_screen(tmp_path / "s.h5ad").responses
+    assert len(found.genes) == len(GENES) - 1 and IDS[6] in found.genes
+    assert "1 genes whose name others have as well were left out" in found.notes
+
+
+def test_another_matrix_of_the_file_is_named_and_read(tmp_path):
+    labels = {"perturbation": named(lambda i, gene: gene)}
+    plain = write(tmp_path / "plain.h5ad", labels)
+    scaled = np.asarray(plain.X.toarray() - 5, np.float32)
+    write(tmp_path / "s.h5ad", labels, x=scaled, layers={"counts": plain.X})
+    with pytest.raises(ValueError, match=r"negative.*another matrix of the file: counts"):
+        read_screen(tmp_path / "s.h5ad")
+    adata = anndata.read_h5ad(tmp_path / "s.h5ad")
+    del adata.layers["counts"]
+    adata.raw = plain
+    adata.write_h5ad(tmp_path / "raw.h5ad")
+    expected = check(tmp_path / "plain.h5ad")
+    for file, layer in (("s", "counts"), ("raw", "raw")):
+        found = check(tmp_path / f"{file}.h5ad", Columns(layer=layer))
+        np.testing.assert_array_equal(found.delta, expected.delta)
+    with pytest.raises(ValueError, match=r"no layer 'x'.*found X, counts"):
+        check(tmp_path / "s.h5ad", Columns(layer="x"))
+
+
+def test_totals_of_all_genes_are_those_that_obs_tells(tmp_path):
+    labels = {"perturbation": named(lambda i, gene: gene)}
+    plain = write(tmp_path / "plain.h5ad", labels)
+    total = np.asarray(plain.X.sum(1)).ravel() * 7
+    write(tmp_path / "s.h5ad", labels | {"total_counts": total})
+    found, expected = check(tmp_path / "s.h5ad"), check(tmp_path / "plain.h5ad")
+    np.testing.assert_allclose(found.control, expected.control, rtol=1e-5)
+    assert "obs['total_counts'], of more genes" in " ".join(found.notes)
+
+
+def test_combinations_with_a_test_gene_are_not_learned_from(tmp_path):
+    pair = named(lambda i, gene: f"{gene}+MYC" if i % 2 and gene != "MYC" else gene)
+    write(tmp_path / "s.h5ad", {"perturbation": pair})
+    found = check(tmp_path / "s.h5ad")
+    for seed in range(5):
+        split = next(iter(draw_splits(found, "unseen", seed)), None)
+        test = {gene for i in split.test for gene in found.perturbed[i]}
+        assert test.isdisjoint(gene for i in split.train for gene in found.perturbed[i])
+        make_problem(found, split, make_knowledge({}, None, found.genes))
+
+
+def test_the_command_says_and_records_what_it_read(tmp_path):
+    write(tmp_path / "s.h5ad", {"perturbation": named(GUIDES["GENE_1"], "non-targeting_01")})
+    out = tmp_path / "out"
+    done = CliRunner().invoke(
+        app,
+        ["perturbation", "fit", str(tmp_path / "s.h5ad"), "--method", "mean", "--split", "unseen",
+         "--out", str(out)],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    told = "10 of 10 perturbed genes are measured; controls non-targeting_01: 60 cells"
+    for text in (done.stderr, (out / "config.toml").read_text(), (out / "report.html").read_text()):
+        assert told in text
