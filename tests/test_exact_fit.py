@@ -155,7 +155,7 @@ def test_knowledge_of_edges_helps_and_that_of_other_genes_does_not_hurt():
     told = exact.fit(simulation.data, dist.Normal(mean, 1.0))
     dealt = exact.fit(simulation.data, dist.Normal(mean[order][:, order], 1.0))
     alone, ridge = ingredients(simulation, mean)
-    assert quality(none, simulation) > 0.9 * ridge
+    assert quality(none, simulation) > 0.95 * ridge
     assert quality(told, simulation) > max(alone, quality(none, simulation))
     assert quality(dealt, simulation) > 0.95 * quality(none, simulation)
     assert told.learned["trust"] > 0.95 and dealt.learned["trust"] < 0.5
@@ -164,11 +164,10 @@ def test_knowledge_of_edges_helps_and_that_of_other_genes_does_not_hurt():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [0.5, 1.0, 3.0])
-@pytest.mark.parametrize("cells", [60, 1000])
-def test_a_posterior_does_not_lose_to_what_it_is_made_of(cells, noise):
+def test_a_posterior_does_not_lose_to_what_it_is_made_of(noise):
     ratios, shuffled = [], []
     for seed in range(4):
-        simulation = simulate(SimulationConfig(genes=100, regulators=25, cells=cells), seed)
+        simulation = simulate(SimulationConfig(genes=100, regulators=25, cells=1000), seed)
         mean = network_prior(simulation, noise)
         order = np.random.default_rng(seed).permutation(len(mean))
         none = quality(exact.fit(simulation.data), simulation)
