@@ -66,7 +66,7 @@ EXACT_READING = READING | {
         "The score as a probability. It starts from the prior on edges, so for pairs with a label "
         "it repeats much of what was put in. Without one it starts from the share of pairs that "
         "stand out: where many edges are weak, as in dense networks, it is too low by about "
-        "their share, and where cells follow few programs it is too high at the top of the list."
+        "their share."
     ),
 }
 
