@@ -7,19 +7,26 @@ runs what ``infosem benchmark grn`` runs with the methods that the claims are ab
 and controls, on BEELINE's hESC, hHEP, mDC and mESC; ``--from DIR`` takes the results of a benchmark
 that was run before. Claims: B scores 38.5 % above the model without priors, BC 11.1 % above B
 (abstract of Cui et al. 2025). Each is a paired comparison, with 95 % intervals over regulators and
-seeds; a ratio of 1 says that nothing was gained. B must also beat itself with texts dealt to other
-genes, and BC the best baseline, which is chosen on the tested pairs and so favoured. The exact
-engine has B and no prior, which must not lose to texts alone and to ridge partial correlation;
-``--engine exact`` runs these only, in minutes.
+seeds; a ratio of 1 says that nothing was gained. B must also beat itself with texts permuted
+among genes, and BC the best baseline, which is chosen on the tested pairs and so favoured. The
+exact engine has B and no prior, which must not lose to texts alone and to ridge partial
+correlation; ``--engine exact`` runs these only, in minutes.
 """
 
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
+from _record import (
+    Figure,
+    benchmark_parser,
+    cells_of,
+    data_folder,
+    paired_texts,
+    print_progress,
+    print_table,
+    report,
+    run,
+)
 
 if TYPE_CHECKING:
     from infosem_jax.grn.accuracy import Cell
@@ -65,9 +72,7 @@ def compute(arguments) -> "list[Cell]":
     from infosem_jax.benchmark.grn.runner import make_grid
     from infosem_jax.benchmark.runner import run_grid
 
-    folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
-    if not folder.is_dir():
-        sys.exit("Set INFOSEM_DATA to a folder that holds beeline/hESC/TFs+500/expression.npz.")
+    folder = data_folder("beeline", "beeline/hESC/TFs+500/expression.npz")
     baselines = ("one_hot", "matrix_completion") if arguments.quick else BASELINES
     chosen = (*EXACT, *VARIANTS, *baselines, *CONTROLS)
     if arguments.engine == "exact":
@@ -80,7 +85,7 @@ def compute(arguments) -> "list[Cell]":
         seeds=arguments.seeds,
         quick=arguments.quick,
     )
-    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=tell).cells
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=print_progress).cells
 
 
 def claims(cells: "list[Cell]") -> Iterator[tuple[str, Row]]:
@@ -122,9 +127,7 @@ def _line(claim: str, row: Row) -> tuple[str, ...]:
         row["network"],
         row["split"],
         METRICS[row["metric"]],
-        f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
-        f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]",
-        f"{row['won']} of {row['pairs']}",
+        *paired_texts(row),
     )
 
 

@@ -104,7 +104,9 @@ def exact_figures(quick: bool) -> list[Figure]:
         words += ["--regulators", f"{work}/regulators.txt", "--compile-cache", f"{work}/cache"]
         for name in ("whole command, with compilation", "whole command, from the cache"):
             command = [*words, "--out", f"{work}/{name}"]
-            seconds[name] = taken(partial(subprocess.run, command, check=True))
+            seconds[name] = taken(
+                partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL)
+            )
     exact.fit(data)
     seconds["fit, compiled"] = taken(lambda: exact.fit(data))
     seconds["ridge partial correlation in numpy"] = taken(lambda: ridge(data))

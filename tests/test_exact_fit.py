@@ -339,7 +339,10 @@ def test_streams_are_fitted_as_the_cells_in_memory(tmp_path, cells, rows):
     write_sparse_simulation(file, genes=40, regulators=8, cells=cells, density=0.3, seed=0)
     data, stream = read_expression(file), open_stream(file, normalisation=scale)
     config = exact.Config(normalisation=scale, rows=rows)
-    one, other = exact.fit(data, config=config), exact.fit(stream, config=config)
+    told: list[str] = []
+    one = exact.fit(data, config=config, on_chunk=lambda now: told.append(now.text))
+    assert told[0].endswith("cells, 0%" if cells > 30 else "decomposing the cells")
+    other = exact.fit(stream, config=config)
     assert one.genes == other.genes and one.regulators == other.regulators
     for name in ("score", "weight", "sd", "log_evidence"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=1e-3)

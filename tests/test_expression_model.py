@@ -281,7 +281,7 @@ def test_gates_are_for_a_number_in_range():
     [
         ({"judge": "pearson"}, "judge: expected one of loss, spearman, found 'pearson'"),
         ({"members": 0}, "members: expected at least 1, found 0"),
-        ({"dropout": 1.0}, "dropout: expected from 0 to below 1, found 1.0"),
+        ({"dropout": 1.0}, "dropout: expected a number below 1, found 1.0"),
         ({"rate": float("nan")}, "rate: expected at least 0, found nan"),
     ],
 )

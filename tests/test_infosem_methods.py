@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import cache, partial
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,15 +25,6 @@ from infosem_jax.grn.splits import candidates, split
 CHEAP = ("regulator_positive_rate", "target_positive_rate", "one_hot", "matrix_completion")
 QUICK = methods.methods(quick=True)
 TINY = {"hidden": 3, "knots": 0, "epochs": 4, "phase_networks": 0, "phase_edges": 0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Trade fast programs for fast compilation: these fits take milliseconds."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @cache

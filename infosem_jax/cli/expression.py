@@ -12,6 +12,7 @@ from infosem_jax.cli._common import (
     plain_errors,
     progress,
     read_settings,
+    record_of,
     start_devices,
     words,
     write_record,
@@ -69,6 +70,7 @@ def fit(
 
     A fifth of the samples is for the test; the model that is kept is the one that was tested.
     """
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import expression
@@ -109,19 +111,7 @@ def fit(
             )
         prediction = expression.predict(fitted, problem)
         table = expression.trust_table(problem, prediction)
-        record = {
-            "command": "infosem expression fit",
-            "train": str(train),
-            "truth": "" if truth is None else str(truth),
-            "inputs": inputs,
-            "method": method,
-            "label": label or [],
-            "seeds": seeds,
-            "key": key,
-            "split": how.split,
-            "scaling": scaling,
-            "log_counts": log_counts,
-        }
+        record = record_of("infosem expression fit", given, split=how.split)
         versions = software_versions()
         alone = [f"{method} has no random numbers, so that one fit was made."]
         page = fit_page(

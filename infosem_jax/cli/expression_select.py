@@ -9,6 +9,7 @@ from infosem_jax.cli._common import (
     check_folder,
     plain_errors,
     print_table,
+    record_of,
     start_devices,
     write_record,
 )
@@ -39,6 +40,7 @@ def select(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Choose genes to measure, and estimate what to expect of the first n of them."""
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         import pandas as pd
@@ -61,17 +63,7 @@ def select(
         problem = expression.make_problem(data, landmarks, config=config, key=key)
         chosen = compare_with_random(problem.task, n, how, key)
         versions = software_versions()
-        record = {
-            "command": "infosem expression select",
-            "train": str(train),
-            "truth": "" if truth is None else str(truth),
-            "n": n,
-            "how": how,
-            "pool": pool,
-            "key": key,
-            "split": config.split,
-            "scaling": scaling,
-        }
+        record = record_of("infosem expression select", given, split=config.split)
         page = selection_page(chosen, problem, facts={"Settings": record, "Versions": versions})
         with whole_folder(out) as folder:
             order = {"place": range(1, n + 1), "gene": chosen[0].genes}

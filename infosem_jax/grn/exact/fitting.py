@@ -220,8 +220,7 @@ def solution(
     base = prior_odds(given.edge, context, config.edges, random.key(key))
     base = None if base is None else base[reported]
 
-    tell(0, "summing up the cells")
-    basis = decomposed(data, given.rows) if basis is None else basis
+    basis = decomposed(data, given.rows, on_chunk) if basis is None else basis
     tell(1, "solving for effects")
     cells = None if isinstance(config.cells, str) else config.cells
     if config.cells == "effective" and not isinstance(data, Stream):
@@ -295,7 +294,11 @@ def chosen_rows(data: Dataset | Stream, config: Config) -> Literal["all", "regul
     return rows
 
 
-def decomposed(data: Dataset | Stream, rows: Int[np.ndarray, " rows"]) -> Spectrum:
+def decomposed(
+    data: Dataset | Stream,
+    rows: Int[np.ndarray, " rows"],
+    on_chunk: Callable[[Progress], None] | None = None,
+) -> Spectrum:
     """Sum up normalised cells and decompose the sums, from the smaller side.
 
     Parameters
@@ -304,14 +307,18 @@ def decomposed(data: Dataset | Stream, rows: Int[np.ndarray, " rows"]) -> Spectr
         Normalised expression, or a stream.
     rows
         Which genes act, as columns of the data.
+    on_chunk
+        Told before each block of cells.
     """
-    if isinstance(data, Stream):
-        if data.n_cells < len(rows):
-            return spectrum_of_cells(in_memory(data), rows)
-        return spectrum(moments(data, rows), rows)
-    if len(data.x) < len(rows):
-        return spectrum_of_cells(data.x, rows)
-    return spectrum(moments(data.x, rows), rows)
+    tell = _teller(on_chunk, data.name)
+    if n_cells(data) < len(rows):
+        tell(0, "decomposing the cells")
+        return spectrum_of_cells(in_memory(data) if isinstance(data, Stream) else data.x, rows)
+    source = data if isinstance(data, Stream) else data.x
+    summed = moments(
+        source, rows, on_block=lambda n, total: tell(0, f"summing up cells, {n / total:.0%}")
+    )
+    return spectrum(summed, rows)
 
 
 def _teller(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:

@@ -71,18 +71,18 @@ def _fits(
     kept: tuple[tuple[str, ...], Dataset | Stream, Spectrum] | None = None
     for number, job in enumerate(jobs):
         scale = _scale(job, configs)
-        if kept is None or kept[0] != scale:
-            data = scaled(datasets[job.data], configs[job.setting])
-            given = prepared(job, data)
-            kept = scale, data, decomposed(data, given.rows)
-        else:
-            given = prepared(job, kept[1])
 
         def told(now: Progress, before: int = number) -> None:
             if on_chunk is not None:
                 done = before * now.total + now.done
                 on_chunk(now._replace(done=done, total=len(jobs) * now.total))
 
+        if kept is None or kept[0] != scale:
+            data = scaled(datasets[job.data], configs[job.setting])
+            given = prepared(job, data)
+            kept = scale, data, decomposed(data, given.rows, told)
+        else:
+            given = prepared(job, kept[1])
         own_key = key[job.prior] if isinstance(key, Mapping) else key
         yield job, solution(given, key=own_key, basis=kept[2], on_chunk=told)
 

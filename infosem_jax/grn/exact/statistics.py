@@ -1,6 +1,6 @@
 """What the exact engine needs of the cells: products of genes, summed over cells."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -45,6 +45,7 @@ def moments(
     *,
     block: int | None = None,
     devices: int | None = None,
+    on_block: Callable[[int, int], object] | None = None,
 ) -> Moments:
     """Sum up cells in memory or on disk, a block at a time.
 
@@ -63,6 +64,8 @@ def moments(
     devices
         How many devices of a process share the cells of a block; None for all accelerators, or for
         one CPU, which uses all of its cores.
+    on_block
+        Called before each block with the numbers of cells done and in all.
 
     Raises
     ------
@@ -74,7 +77,9 @@ def moments(
     which = jnp.asarray(rows)
     RG, GG = np.zeros((len(rows), n_genes)), np.zeros(n_genes)
     starts = range(0, n_cells, block)[jax.process_index() :: jax.process_count()]
-    for x in _blocks(source, starts, block, _over(devices)):
+    for start, x in zip(starts, _blocks(source, starts, block, _over(devices)), strict=True):
+        if on_block is not None:
+            on_block(start, n_cells)
         product, squares = _products(x, which)
         RG += np.asarray(product)
         GG += np.asarray(squares)
