@@ -46,11 +46,15 @@ READING = {
     ),
 }
 
-EXACT_READING = READING | {
+SCORE = {
     "Score": (
         "Log-odds that the edge exists, prior knowledge and expression together; edges are ranked "
         "by it. Above zero the edge is more likely than not, as far as the model holds."
     ),
+}
+EXACT_READING = {
+    **SCORE,
+    **READING,
     "Weight": (
         "Change of the target, in its standard deviations, when the regulator rises by one of its "
         "own and every other regulator is held still: a regression coefficient. Above zero it "
@@ -130,7 +134,7 @@ def write_report(path: Path, report: Report) -> None:
 
     sections = [_given(report), _strongest(report.network), _reading(report), _busiest(report)]
     if report.prior_mean is not None:
-        sections.append(_prior_and_posterior(_pairs(report)))
+        sections.append(_prior_and_posterior(_pairs(report), report.network))
     if report.comparison is not None:
         picture = Picture(
             plot.comparison(report.comparison),
@@ -220,7 +224,7 @@ def _strongest(network: Network) -> Section:
         "to each side. A bar that crosses zero leaves even the sign open.",
     )
     table = Table("Regulator", columns, rows, text=text, words=2)
-    return Section("The strongest edges", pictures=[picture], tables=[table])
+    return Section(f"The {order} edges", pictures=[picture], tables=[table])
 
 
 def _verb(weight: float) -> str:
@@ -257,7 +261,7 @@ def _busiest(report: Report) -> Section:
     return Section("The busiest regulators", pictures=pictures)
 
 
-def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None) -> Section:
+def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None, network: Network) -> Section:
     from infosem_jax.grn import plot
 
     heading = "What the prior said, and what the data made of it"
@@ -275,7 +279,7 @@ def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None) -> Section
             meaning = ": the data moved nearly everything"
         text = [f"Prior and posterior means correlate at {correlation:.2f}{meaning}."]
     picture = Picture(
-        plot.prior_posterior(*pairs),
+        plot.prior_posterior(*pairs, quantity=plot.unit(network)),
         "Every pair of a regulator and a gene, by the mean of its weight before and after the fit. "
         "Pairs on the dashed line stayed where the prior put them; spread around it was learnt "
         "from expression.",
