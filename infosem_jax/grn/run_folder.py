@@ -218,7 +218,9 @@ LEARNED = {
     "trust": "probability that the prior says something of edges (trust)",
     "strength_of_scale": "the same of the prior's scales (strength)",
     "trust_in_scale": "probability that the prior's scales say something (trust)",
+    "cells": "independent cells that all cells are worth (cells)",
     "reliability": "share of the variance of partial correlations that is not chance (reliability)",
+    "edges": "share of pairs that stand out (edges)",
     "activating": "share of edges that activate",
 }
 
