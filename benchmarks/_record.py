@@ -91,8 +91,29 @@ def cells_of(
     return cells
 
 
-def tell(progress: "Progress") -> None:
-    """Say how far a run is."""
+def data_folder(name: str, example: str) -> Path:
+    """Return a folder of INFOSEM_DATA; an example says what it should hold."""
+    folder = Path(os.environ.get("INFOSEM_DATA", "")) / name
+    if not folder.is_dir():
+        sys.exit(f"Set INFOSEM_DATA to a folder that holds {example}.")
+    return folder
+
+
+def paired_texts(row: dict[Any, Any]) -> tuple[str, str, str]:
+    """Write ratio, difference and wins of a row of `infosem_jax.grn.paired.paired`."""
+    ratio, difference = (
+        tuple(row[f"{kind}{end}"] for end in ("", "_low", "_high"))
+        for kind in ("ratio", "difference")
+    )
+    return (
+        "{:.2f} [{:.2f}, {:.2f}]".format(*ratio),
+        "{:+.3f} [{:+.3f}, {:+.3f}]".format(*difference),
+        f"{row['won']} of {row['pairs']}",
+    )
+
+
+def print_progress(progress: "Progress") -> None:
+    """Print how far a run is."""
     print(f"{progress.done} of {progress.total} cells; {progress.text}", file=sys.stderr)
 
 

@@ -3,7 +3,7 @@
     INFOSEM_DATA=DATA python benchmarks/exact_grn.py [--datasets hESC,mDC] [--genes TFs+500]
 
 AUPRC ratio per regulator / pooled, on every reference network of BEELINE's data sets. The score of
-the exact engine without prior, with texts (TF-IDF, `GeneSimilarity`), and with texts dealt to other
+the exact engine without prior, with texts (TF-IDF, `GeneSimilarity`), and with texts permuted among
 genes, must not lose to the better of its ingredients.
 """
 
@@ -58,11 +58,11 @@ def main() -> None:
 def compare(each: Loaded) -> dict[str, dict[str, tuple[float, float]]]:
     """Return AUPRC ratios per regulator and pooled, by network and method."""
     similar = priors.GeneSimilarity(each.embeddings["text"])
-    dealt = priors.shuffled(similar, 0)
+    permuted = priors.shuffled(similar, 0)
     fits = {
         "exact, no prior": exact.fit(each.data),
         "exact, texts": exact.fit(each.data, similar),
-        "exact, shuffled texts": exact.fit(each.data, dealt),
+        "exact, shuffled texts": exact.fit(each.data, permuted),
     }
     told = fits["exact, texts"].learned
     print(each.data.name, *(f"{name} {value:.3g}" for name, value in told.items()), file=sys.stderr)

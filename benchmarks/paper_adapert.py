@@ -14,20 +14,28 @@ in graph and text, and above each of its ablations. The continuous screens of th
 of DATA; where their h5ad files are given with ``--screen``, they are computed as well.
 """
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
+from _record import (
+    Figure,
+    benchmark_parser,
+    cells_of,
+    data_folder,
+    print_progress,
+    print_table,
+    report,
+    run,
+)
 
 if TYPE_CHECKING:
+    from infosem_jax._settings import Method
     from infosem_jax.benchmark.perturbation.cells import Cell
     from infosem_jax.benchmark.perturbation.compare import Group
     from infosem_jax.perturbation.knowledge import Knowledge
     from infosem_jax.perturbation.screen import Screen
-    from infosem_jax.perturbation.task import Method
     from infosem_jax.scores import Estimate
 
 SIGNED = ("k562", "rpe1", "hepg2")
@@ -43,6 +51,9 @@ LOSSES = ("adapert_no_alignment", "adapert_mean_base", "adapert_learned_cut")
 OF_VALUES = ("adapert_no_calm",)
 PARTS = ("signed", "papalexi", "norman", "sources", "losses", "selection")
 REFERENCE = "adapert_reported_metrics.csv.gz"
+
+
+DATA = ("perturb", "perturb/labels, perturb/kg and others")
 
 
 class Claim(NamedTuple):
@@ -93,8 +104,8 @@ def read(folder: Path) -> "list[Cell]":
 
 def compute(arguments) -> "list[Cell]":
     """Run the parts that were asked for, and return their cells."""
+    from infosem_jax._settings import choose
     from infosem_jax.benchmark.perturbation.runner import Grid
-    from infosem_jax.benchmark.registry import choose
     from infosem_jax.benchmark.runner import run_grid
     from infosem_jax.cli._common import words
 
@@ -115,7 +126,7 @@ def compute(arguments) -> "list[Cell]":
         )
         print(f"{part}: {', '.join(names)}", file=sys.stderr)
         folder = arguments.out / part
-        cells += run_grid(grid, folder, resume=arguments.resume, on_chunk=tell).cells
+        cells += run_grid(grid, folder, resume=arguments.resume, on_chunk=print_progress).cells
     return cells
 
 
@@ -129,7 +140,7 @@ def plan(part: str, arguments) -> "tuple[list[Screen], dict[str, Knowledge], tup
         sys.exit(f"--part: expected of {', '.join(PARTS)}, found {part!r}.")
     simple = tuple(name for name in BASELINES if name != "additive")
     networks = (MAIN, *ABLATIONS, "txpert", "gears")
-    data = _data()
+    data = data_folder(*DATA)
     if part == "papalexi":
         path = data / "sc" / "papalexi2021_thp1_panel.h5ad"
         screens = [read_screen(path, least_counts=30.0, keep=[("guide_frac", 0.5)])]
@@ -177,15 +188,15 @@ def all_methods(quick: bool) -> "dict[str, Method]":
 
 def selection(arguments) -> list[Figure]:
     """Measure which share of the nodes is selected, and how it agrees with what responds."""
-    from infosem_jax.perturbation.adapert import fit_networks
+    from infosem_jax.perturbation.adapert import QUICK, fit_networks
     from infosem_jax.perturbation.explanation import agreement, contexts
     from infosem_jax.perturbation.knowledge import shuffled
-    from infosem_jax.perturbation.methods import QUICK, settings_of
+    from infosem_jax.perturbation.methods import METHODS
     from infosem_jax.perturbation.splits import draw_splits
     from infosem_jax.perturbation.task import make_problem
 
     figures, rows = [], []
-    config = replace(settings_of(MAIN), **QUICK) if arguments.quick else settings_of(MAIN)
+    config = replace(METHODS[MAIN].settings, **(QUICK if arguments.quick else {}))
     screens, knowledge, _, _ = plan("signed", arguments)
     known = next(iter(knowledge.values()))
     for screen in screens:
@@ -194,7 +205,7 @@ def selection(arguments) -> list[Figure]:
             problem = make_problem(screen.responses, split, own)
             fitted = fit_networks([problem.task], config)[0]
             truth = problem.truth
-            found_contexts = contexts(fitted, truth.perturbed, truth.line, truth.control)
+            found_contexts = contexts(fitted, truth)
             found = agreement(found_contexts, truth, own.nodes)
             rows.append((truth.name, graph, *(f"{value:.3f}" for value in found.values())))
             figures += [
@@ -251,7 +262,7 @@ def print_reference() -> None:
     """Print what the authors report of their own, continuous data."""
     import pandas as pd
 
-    path = _data() / "effect" / REFERENCE
+    path = data_folder(*DATA) / "effect" / REFERENCE
     if not path.exists():
         print(f"{path} is not there, so the authors' figures are not shown.")
         return
@@ -290,19 +301,12 @@ def _norman(path: Path) -> "Screen":
 def _knowledge(files: dict[str, str], screens: "list[Screen]", networks) -> "Knowledge":
     from infosem_jax.perturbation.screen import read_knowledge
 
-    folder = _data() / "kg"
+    folder = data_folder(*DATA) / "kg"
     graphs = {name: folder / f"{file}.csv.gz" for name, file in files.items()}
     graphs |= {name: Path(path) for name, _, path in (spec.partition("=") for spec in networks)}
     genes = {gene for screen in screens for gene in screen.genes}
     text = folder / "gene_text_tfidf_svd128.npz"
     return read_knowledge(graphs, text, sorted(genes), top=20 if networks else 0)
-
-
-def _data() -> Path:
-    folder = Path(os.environ.get("INFOSEM_DATA", "")) / "perturb"
-    if not folder.is_dir():
-        sys.exit("Set INFOSEM_DATA to a folder that holds perturb/labels, perturb/kg and others.")
-    return folder
 
 
 def _mean(cells: "list[Cell]", metric: str) -> float:

@@ -20,13 +20,21 @@ their settings are chosen; mlp and trees are not, nor is the graph network with 
 """
 
 import math
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
+from _record import (
+    Figure,
+    benchmark_parser,
+    cells_of,
+    data_folder,
+    print_progress,
+    print_table,
+    report,
+    run,
+)
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.expression.cells import Cell
@@ -50,6 +58,9 @@ METRICS = {"rank_correlation": "gene ranks", "gene_pearson": "per gene"}
 REFERENCE = "kim2025_reference_results.csv"
 # In the order of the file, as in the paper.
 PAPER_SPLIT = "ordered:2500:500"
+
+
+DATA = ("l1000", "l1000/gtex_520x467.npz and the others")
 
 
 class Claim(NamedTuple):
@@ -83,9 +94,9 @@ def main() -> None:
 
 def compute(arguments) -> "list[Cell]":
     """Run the comparison, or a small form of it, and return the cells."""
+    from infosem_jax._settings import choose
     from infosem_jax.benchmark.expression.runner import Grid
     from infosem_jax.benchmark.expression.sources import find_sources, reduce
-    from infosem_jax.benchmark.registry import choose
     from infosem_jax.benchmark.runner import run_grid
     from infosem_jax.cli._common import words
     from infosem_jax.expression.methods import USUAL, methods
@@ -100,7 +111,7 @@ def compute(arguments) -> "list[Cell]":
         inputs = tuple(text for text in inputs if "+" not in text)
     else:
         names = words(arguments.datasets) or DATASETS
-        sources, _ = find_sources(_data(), names)
+        sources, _ = find_sources(data_folder(*DATA), names)
         split, scaling = (), "standard"
         if arguments.quick:
             sources, note = reduce(sources, count=len(sources))
@@ -117,7 +128,7 @@ def compute(arguments) -> "list[Cell]":
         notes,
     )
 
-    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=tell).cells
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=print_progress).cells
 
 
 def paper_source(folder: Path) -> "Source":
@@ -130,7 +141,7 @@ def paper_source(folder: Path) -> "Source":
         sys.exit(f"{folder}: expected one *L1000*.gctx and one *RNAseq*.gctx, unpacked.")
     pair = read_gse92743(files[0][0], files[1][0])
     landmarks = read_landmarks(
-        _data() / "kim2025_gene_selections.json.gz", key="landmark_970_in_author_order"
+        data_folder(*DATA) / "kim2025_gene_selections.json.gz", key="landmark_970_in_author_order"
     )
     return Source("GSE92743 L1000", "GSE92743 RNA-seq", pair, None, landmarks, ())
 
@@ -183,7 +194,7 @@ def print_reference() -> None:
     """Print what the authors report for their own data."""
     import pandas as pd
 
-    path = _data() / REFERENCE
+    path = data_folder(*DATA) / REFERENCE
     if not path.exists():
         print(f"{path} is not there, so the authors' figures are not shown.")
         return
@@ -192,13 +203,6 @@ def print_reference() -> None:
     columns = ("model", "selection", "n_landmarks", "pct_recall95", "pct_recall99",
                "rankcorr_all_mean", "rankcorr_best_mean")  # fmt: skip
     print_table(columns, [tuple(map(str, row)) for row in table[list(columns)].to_numpy()])
-
-
-def _data() -> Path:
-    folder = Path(os.environ.get("INFOSEM_DATA", "")) / "l1000"
-    if not folder.is_dir():
-        sys.exit("Set INFOSEM_DATA to a folder that holds l1000/gtex_520x467.npz and the others.")
-    return folder
 
 
 def _mean(cells: "list[Cell]", metric: str) -> float:

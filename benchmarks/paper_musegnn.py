@@ -10,13 +10,19 @@ the claims are compared. A difference of average ranks below 0 says that MuSe-GN
 best of the others, which is chosen by the same scores and so favoured.
 """
 
-import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
+from _record import (
+    Figure,
+    benchmark_parser,
+    cells_of,
+    data_folder,
+    print_progress,
+    print_table,
+    report,
+    run,
+)
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.embedding.cells import Cell
@@ -71,9 +77,7 @@ def compute(arguments) -> "list[Cell]":
     from infosem_jax.cli._common import words
     from infosem_jax.embedding.graph import GraphSettings
 
-    folder = Path(os.environ.get("INFOSEM_DATA", ""))
-    if not (folder / "expression").is_dir():
-        sys.exit("Set INFOSEM_DATA to a folder that holds expression/ and beeline/.")
+    folder = data_folder("expression", "expression/ and beeline/").parent
     quick = arguments.quick
     grid = make_grid(
         folder,
@@ -83,7 +87,7 @@ def compute(arguments) -> "list[Cell]":
         graphs=GraphSettings(genes=arguments.genes),
     )
     grid = grid._replace(seeds=2 if quick else arguments.seeds)
-    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=tell).cells
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=print_progress).cells
 
 
 def claims(cells: "list[Cell]") -> Iterator[Claim]:

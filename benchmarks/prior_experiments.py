@@ -3,7 +3,7 @@
     python benchmarks/prior_experiments.py [--quick] [--json FILE]
 
 On simulations with a known network, each fitted without prior knowledge, with the true structure as
-a prior (which edges there are, without signs or sizes), and with that structure dealt to other
+a prior (which edges there are, without signs or sizes), and with that structure permuted among
 genes. All data sets, priors and strengths train side by side. Shares of won simulations come with
 Wilson intervals at 95 %. Then priors are scanned over strengths, one without knowledge, the true
 structure and one of which half is true: the strength with the best density is compared with the one

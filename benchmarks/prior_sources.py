@@ -5,18 +5,27 @@
 compares, on BEELINE's data as ``infosem benchmark grn`` does, InfoSEM without prior with InfoSEM-B
 whose vectors are those of BioBERT (of symbols), of texts (TF-IDF), of MuSe-GNN trained on the same
 expression (``musegnn_same``) or on the other data sets alone (``musegnn_other``), and of texts and
-the latter side by side (``joined``). Each stands beside itself dealt to other genes, and beside a
+the latter side by side (``joined``). Each stands beside itself permuted among genes, and beside a
 graph prior of the nearest neighbours. No embedding sees a network. Symbols are in capitals in all
 of these data, so that genes of the two species with one symbol are taken for one.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from _record import Figure, benchmark_parser, cells_of, print_table, report, run, tell
+from _record import (
+    Figure,
+    benchmark_parser,
+    cells_of,
+    data_folder,
+    paired_texts,
+    print_progress,
+    print_table,
+    report,
+    run,
+)
 
 if TYPE_CHECKING:
     from infosem_jax.benchmark.grn.references import Loaded
@@ -48,6 +57,7 @@ def main() -> None:
 
 def compute(arguments) -> "list[Cell]":
     """Train the embeddings, run InfoSEM with each, and return the cells."""
+    from infosem_jax._settings import choose
     from infosem_jax.benchmark.grn.infosem import embedding_methods
     from infosem_jax.benchmark.grn.methods import methods
     from infosem_jax.benchmark.grn.references import (
@@ -57,13 +67,10 @@ def compute(arguments) -> "list[Cell]":
         load,
     )
     from infosem_jax.benchmark.grn.runner import Grid, reduce
-    from infosem_jax.benchmark.registry import choose
     from infosem_jax.benchmark.runner import run_grid
     from infosem_jax.cli._common import words
 
-    folder = Path(os.environ.get("INFOSEM_DATA", "")) / "beeline"
-    if not folder.is_dir():
-        sys.exit("Set INFOSEM_DATA to a folder that holds beeline/hESC/TFs+500/expression.npz.")
+    folder = data_folder("beeline", "beeline/hESC/TFs+500/expression.npz")
     networks = words(arguments.networks)
     references, _ = find_references(folder, datasets=DATASETS, networks=networks)
     loaded, notes = [load(reference) for reference in references], []
@@ -92,7 +99,7 @@ def compute(arguments) -> "list[Cell]":
         notes=(*notes, *covered),
     )
 
-    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=tell).cells
+    return run_grid(grid, arguments.out, resume=arguments.resume, on_chunk=print_progress).cells
 
 
 def trained(
@@ -166,9 +173,7 @@ def _line(own: str, other: str, row: Row) -> tuple[str, ...]:
         other,
         row["network"],
         METRICS[row["metric"]],
-        f"{row['ratio']:.2f} [{row['ratio_low']:.2f}, {row['ratio_high']:.2f}]",
-        f"{row['difference']:+.3f} [{row['difference_low']:+.3f}, {row['difference_high']:+.3f}]",
-        f"{row['won']} of {row['pairs']}",
+        *paired_texts(row),
     )
 
 

@@ -18,7 +18,7 @@ from jax import lax, random
 from jaxtyping import Array, Bool, Float
 from jraph import GraphsTuple, segment_softmax, segment_sum
 
-# Which node (row) hears whom.
+# Which nodes (columns) send to which (rows).
 Table: TypeAlias = Bool[Array | np.ndarray, "nodes nodes"]
 
 # Glorot's, with the gain that the authors of graph attention chose; heads start independently.
@@ -54,9 +54,9 @@ class GAT(nn.Module):
 
     @nn.compact
     def __call__(
-        self, graph: GraphsTuple, x: Float[Array, "nodes inputs"], still: bool = True
+        self, graph: GraphsTuple, x: Float[Array, "nodes inputs"], deterministic: bool = True
     ) -> Float[Array, "nodes outputs"]:
-        """Return new features of the nodes; ``still`` drops no weight."""
+        """Return new features of the nodes; ``deterministic`` drops no weight."""
         n, (senders, receivers, _) = len(x), _edges(graph)
         kernel = self.param("kernel", _START, (x.shape[1], self.heads, self.features))
         h = (x @ kernel.reshape(x.shape[1], -1)).reshape(n, self.heads, self.features)
@@ -65,7 +65,7 @@ class GAT(nn.Module):
         to, of = (jnp.einsum("nhf,fho->nh", h, half) for half in jnp.split(attend, 2))
         logit = nn.leaky_relu(to[receivers] + of[senders], self.slope)
         weight = segment_softmax(logit, receivers, n, indices_are_sorted=True)
-        weight = nn.Dropout(self.dropout, deterministic=still)(weight)
+        weight = nn.Dropout(self.dropout, deterministic=deterministic)(weight)
         gathered = _gather(h, weight[:, :, None], graph)
         if self.each_head is not None:
             gathered = self.each_head(gathered)
@@ -97,9 +97,9 @@ class GATv2(nn.Module):
 
     @nn.compact
     def __call__(
-        self, graph: GraphsTuple, x: Float[Array, "nodes inputs"], still: bool = True
+        self, graph: GraphsTuple, x: Float[Array, "nodes inputs"], deterministic: bool = True
     ) -> Float[Array, "nodes outputs"]:
-        """Return new features of the nodes; ``still`` drops no weight."""
+        """Return new features of the nodes; ``deterministic`` drops no weight."""
         n, (senders, receivers, _) = len(x), _edges(graph)
         both = [
             nn.Dense(self.heads * self.features, name=name)(x).reshape(n, self.heads, -1)
@@ -109,7 +109,7 @@ class GATv2(nn.Module):
         hidden = nn.leaky_relu(both[0][receivers] + both[1][senders], self.slope)
         logit = jnp.einsum("ehf,fho->eh", hidden, attend)
         weight = segment_softmax(logit, receivers, n, indices_are_sorted=True)
-        weight = nn.Dropout(self.dropout, deterministic=still)(weight)
+        weight = nn.Dropout(self.dropout, deterministic=deterministic)(weight)
         gathered = _gather(both[1], weight[:, :, None], graph)
         return (gathered + self.param("bias", zeros, (self.heads, self.features))).reshape(n, -1)
 
@@ -167,7 +167,7 @@ class TransformerConv(nn.Module):
     def __call__(
         self, edges: GraphsTuple | Table, x: Float[Array, "nodes inputs"]
     ) -> Float[Array, "nodes outputs"]:
-        """Return new features; ``edges`` is a padded graph, or which node (row) hears whom."""
+        """Return new features; ``edges`` is a padded graph, or a table of who sends to whom."""
         width = self.heads * self.features
         # One product for all four maps; the start of PyTorch's linear layers.
         q, k, v, skip = jnp.split(nn.Dense(4 * width, **uniform(x.shape[1] ** -0.5))(x), 4, axis=1)

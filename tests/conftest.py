@@ -3,6 +3,8 @@
 import atexit
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,6 +12,12 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Most of the time goes into compiling tiny problems: optimise them less, here and in subprocesses.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+if "XLA_FLAGS" not in os.environ:
+    _flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    # A process whose XLA does not know one of its flags is aborted.
+    _trial = [sys.executable, "-c", "import jax; jax.devices()"]
+    _known = subprocess.run(_trial, env=os.environ | {"XLA_FLAGS": _flags}, capture_output=True)
+    os.environ["XLA_FLAGS"] = _flags if _known.returncode == 0 else ""
 # What one process has compiled, those that it starts (and the other test workers) need not.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _cache = tempfile.mkdtemp(prefix="infosem-tests-")

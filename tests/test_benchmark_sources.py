@@ -5,9 +5,9 @@ import pandas as pd
 import perturbed as made
 import pytest
 
+from infosem_jax._settings import choose
 from infosem_jax.benchmark.perturbation import make_grid
 from infosem_jax.benchmark.perturbation.sources import find_screens
-from infosem_jax.benchmark.registry import choose
 from infosem_jax.perturbation.screen import read_screen
 
 

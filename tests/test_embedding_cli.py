@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from infosem_jax._settings import Method
 from infosem_jax.benchmark.embedding import cells, runner, sources
 from infosem_jax.benchmark.runner import run_grid
 from infosem_jax.cli.app import app
 from infosem_jax.data.io import read_candidates, read_embedding
-from infosem_jax.embedding import GraphSettings, Method, load, one_per_gene, predict
+from infosem_jax.embedding import GraphSettings, load, one_per_gene, predict
 from infosem_jax.embedding.methods import methods
 
 

@@ -314,7 +314,7 @@ def test_every_method_embeds_every_study_alike(name):
 
 def test_principal_components_are_those_of_numpy():
     own = graph(24, 40)
-    (z,) = baselines.pca([own], 0, baselines.Components(dim=3))
+    (z,) = baselines.pca([own], baselines.Components(dim=3))
     x = (own.features - own.features.mean(0)) / own.features.std(0)
     values = np.linalg.eigvalsh(x @ x.T)[::-1][:3]
     np.testing.assert_allclose(z.T @ z, np.diag(values), rtol=1e-3, atol=0.05)
@@ -325,18 +325,18 @@ def test_aligned_components_undo_a_turn_of_a_study():
     # The same genes in cells of another order have the same components up to a turn.
     turned = own._replace(name="turned", features=own.features[:, ::-1].copy())
     wide = baselines.Components(dim=3)
-    a, b = baselines.pca_aligned([own, turned], 0, wide)
+    a, b = baselines.pca_aligned([own, turned], wide)
     np.testing.assert_allclose(a, b, atol=1e-3)
-    alone = baselines.pca([own], 0, wide)[0]
+    alone = baselines.pca([own], wide)[0]
     assert np.corrcoef(np.abs(a @ a.T).ravel(), np.abs(alone @ alone.T).ravel())[0, 1] > 0.999
     apart = graph(24, 40, first=50, seed=1)
-    assert np.isfinite(baselines.pca_aligned([own, apart], 0, wide)[1]).all()
+    assert np.isfinite(baselines.pca_aligned([own, apart], wide)[1]).all()
 
 
 def test_the_control_knows_the_number_of_neighbours_alone():
     own = graph(24)
     other = own._replace(features=own.features[:, ::-1] * 3)
-    (z,), (same,) = baselines.degree([own], 0), baselines.degree([other], 1)
+    (z,), (same,) = baselines.degree([own]), baselines.degree([other])
     assert (z == same).all()
     number = own.adjacency.sum(1)
     assert (z[number == number.max()] == z[number.argmax()]).all()
@@ -346,7 +346,7 @@ def test_the_control_knows_the_number_of_neighbours_alone():
 def test_graph_baselines_learn_their_graph(name):
     own = graph(40, 30)
     settings = {"gene2vec": {"epochs": 2000}, "gae": {"epochs": 300, "rate": 1e-2}}[name]
-    (z,) = configured(name, {"dim": 8, **settings}).embed([own], 0)
+    (z,) = configured(name, {"dim": 8, **settings}).predict([own], 0)
     unit = z / np.linalg.norm(z, axis=1, keepdims=True)
     cosine = unit @ unit.T
     group = np.arange(40) % 2
@@ -357,7 +357,7 @@ def test_graph_baselines_learn_their_graph(name):
 def test_a_study_without_edges_is_no_text_for_words():
     own = graph(24)._replace(adjacency=np.eye(24, dtype=bool))
     with pytest.raises(ValueError, match="expected edges"):
-        baselines.gene2vec([own], 0)
+        baselines.embed("gene2vec", [own], 0)
 
 
 def test_baselines_of_one_shape_share_a_compilation():

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
+from infosem_jax._settings import Method
 from infosem_jax.benchmark.expression import compare, runner
 from infosem_jax.benchmark.expression.cells import STORE, At, Cell
 from infosem_jax.benchmark.expression.compare import against_best, gains_of_labels
@@ -25,7 +26,6 @@ from infosem_jax.expression.choices import (
 )
 from infosem_jax.expression.methods import METHODS, configured, methods
 from infosem_jax.expression.profiles import make_profiles
-from infosem_jax.expression.task import Method
 
 FAST = ("mean", "ridge", "knn")
 

@@ -37,15 +37,6 @@ SIMULATED = simulation.simulate(
 )
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Trade fast programs for fast compilation: these fits take milliseconds."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture(scope="module")
 def fitted():
     return fit(SIMULATED.data, Normal(0.1), config=TINY, seeds=2)

@@ -47,15 +47,6 @@ LINEAR = Config(
 GENES = tuple("abcdef")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Trade fast programs for fast compilation: these problems are tiny."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def graph_of(rows, *, edge=None, scale: float = 0.3, genes=GENES) -> Graph:
     names = tuple(genes[i] for i in rows)
     contexts = [GeneContext(genes, names, 5, site) for site in ("effect", "logit")]

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from functools import cache, partial
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,15 +25,6 @@ from infosem_jax.grn.splits import candidates, split
 CHEAP = ("regulator_positive_rate", "target_positive_rate", "one_hot", "matrix_completion")
 QUICK = methods.methods(quick=True)
 TINY = {"hidden": 3, "knots": 0, "epochs": 4, "phase_networks": 0, "phase_edges": 0}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Trade fast programs for fast compilation: these fits take milliseconds."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @cache
@@ -221,7 +211,7 @@ def test_what_learns_from_labels_says_so():
     assert found == expected
     needs = {name: QUICK[name].needs for name in infosem.infosem_methods()}
     for name, embeddings in needs.items():
-        letter = name.startswith(("infosem_B", "infosem_BC"))
+        letter = name.startswith(("infosem_B", "infosem_BC", "exact_B"))
         own = name in ("infosem_B_random", "infosem_B_symbols")
         assert bool(embeddings) == ((letter and not own) or name.endswith("_cosine")), name
 

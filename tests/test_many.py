@@ -78,15 +78,6 @@ def priors(known: pd.DataFrame = KNOWN) -> dict:
 SKIPPED = [Job(data, prior, "static") for data in DATA for prior in ("known", "flipped")]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Trade fast programs for fast compilation: these fits take milliseconds."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 class Grid:
     """All that a run of the whole grid gave and did."""
 
@@ -100,7 +91,7 @@ class Grid:
 
 
 @pytest.fixture(scope="module")
-def grid(quick_compilation) -> Grid:
+def grid() -> Grid:
     return Grid()
 
 

@@ -24,15 +24,6 @@ GENES = tuple("abcdef")
 TINY = Config(hidden=4, knots=0, latent_prior="standard")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Trade fast programs for fast compilation: these problems are tiny."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def batch_of(cells: int = 5, genes: int = 6, seed: int = 0, total: float | None = None) -> Batch:
     rng = np.random.default_rng(seed)
     x = jnp.asarray(rng.normal(size=(cells, genes)), jnp.float32)

@@ -44,15 +44,6 @@ GENES = tuple("abcd")
 EFFECT = 0.7
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Trade fast programs for fast compilation: these problems are tiny."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 def expression(cells: int, genes: int = 3, seed: int = 0) -> Dataset:
     """Return cells of the linear model in which gene a acts on b, and b on c."""
     rng = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from infosem_jax.nn import GATv2
 from infosem_jax.perturbation import AdaPertConfig, Config, Screen, Split, make_problem
 from infosem_jax.perturbation.adapert import (
     ADDED,
+    QUICK,
     default_shares,
     fit_networks,
     predict_network,
@@ -22,8 +23,9 @@ from infosem_jax.perturbation.adapert import (
 from infosem_jax.perturbation.baselines import METHODS as BASELINES
 from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.counting import gene_similarity
+from infosem_jax.perturbation.data import take
 from infosem_jax.perturbation.explanation import agreement, contexts
-from infosem_jax.perturbation.methods import METHODS, NETWORKS, QUICK, configured, shuffled_graph
+from infosem_jax.perturbation.methods import configured, shuffled_graph
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.objective import ordered_pairs
 from infosem_jax.perturbation.prepare import mean_outputs
@@ -185,7 +187,7 @@ def test_the_share_added_is_chosen_on_held_out_perturbations(kind):
     assert set(fitted.added[:1]) <= set(np.float32(ADDED))
     assert kind == "signed" or fitted.added[1] == 1
     nothing = fitted._replace(added=np.zeros(2, np.float32), calibration=1.0)
-    found = predict_network(nothing, own.truth.perturbed, own.truth.line, own.truth.control)
+    found = predict_network(nothing, own.task)
     right = BASELINES["neighbours_genes"].predict([own.task], 0)[0]
     np.testing.assert_allclose(found.change, right.change, rtol=1e-3, atol=1e-3)
     assert default_shares(SMALL, True).tolist() == pytest.approx([0.2, 1.0])
@@ -232,16 +234,17 @@ def test_fits_together_are_fits_apart_and_see_no_test_response():
     assert np.abs(other[1].change - together[1].change).max() > 0.1
 
 
+def asking(own, perturbed, line, control):
+    return own.task._replace(perturbed=perturbed, line=line, control=control)
+
+
 def test_predictions_do_not_depend_on_other_perturbations():
     """A perturbation asked for twice, or beside others, is predicted the same."""
     own = problem()
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
-    control = own.truth.control
-    whole = predict_network(fitted, own.truth.perturbed, own.truth.line, control)
-    order = [2, 0, 1]
-    moved = predict_network(
-        fitted, [own.truth.perturbed[i] for i in order], own.truth.line, control[order]
-    )
+    whole = predict_network(fitted, own.truth)
+    order = np.array([2, 0, 1])
+    moved = predict_network(fitted, take(own.truth, order))
     np.testing.assert_allclose(moved.change, whole.change[order], rtol=1e-4, atol=1e-5)
 
 
@@ -322,19 +325,20 @@ def test_contexts_name_neighbours_and_agree_with_a_count_by_hand():
     chosen = set(found.nodes["gene"][found.nodes["selected"]])
     assert set(found.edges["source"]) | set(found.edges["target"]) <= chosen
     network = fitted.networks[0]
-    near = contexts(network, own.truth.perturbed, own.truth.line, own.truth.control)
+    near = contexts(network, own.truth)
     share = agreement(near, own.truth, network.knowledge.nodes)["selected_share"]
     others = (near.hop > 0) & (near.hop < 127)
     assert share == pytest.approx(near.selected[others].mean())
     plain = network._replace(config=replace(SMALL, context="none"))
     with pytest.raises(ValueError, match="chooses nodes"):
-        contexts(plain, own.truth.perturbed, own.truth.line, own.truth.control)
+        contexts(plain, own.truth)
 
 
 def test_genes_of_which_nothing_is_known_are_flagged_and_predicted():
     own = problem()
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
-    odd = predict_network(fitted, [("nowhere",), ("p04",)], ["line"] * 2, own.truth.control[:2])
+    asked = (("nowhere",), ("p04",)), ("line",) * 2, own.truth.control[:2]
+    odd = predict_network(fitted, asking(own, *asked))
     assert odd.informed.tolist() == [False, True] and np.isfinite(odd.change).all()
 
 
@@ -354,20 +358,21 @@ def test_bad_settings_and_tasks_are_refused():
     with pytest.raises(ValueError, match="share knowledge"):
         fit_networks([problem().task, problem().task], SMALL)
     own = problem()
+    high = np.expm1(2 * own.truth.control[:1])
     fitted = fit_networks([own.task], replace(SMALL, epochs=1))[0]
     with pytest.raises(ValueError, match="control means"):
-        predict_network(fitted, [("p00",)], ["line"])
+        predict_network(fitted, asking(own, (("p00",),), ("line",), None))
     with pytest.raises(ValueError, match="Expected controls"):
-        predict_network(fitted, [("p00",)], ["line"], own.truth.control)
+        predict_network(fitted, asking(own, (("p00",),), ("line",), own.truth.control))
     with pytest.raises(ValueError, match="logarithms mixed"):
-        predict_network(fitted, [("p00",)], ["line"], np.expm1(2 * own.truth.control[:1]))
+        predict_network(fitted, asking(own, (("p00",),), ("line",), high))
 
 
 def test_shuffled_graphs_are_a_method_of_their_own():
     own = problem()
-    method, _ = configured("adapert", SETTINGS | {"epochs": 2})
+    method = configured("adapert", SETTINGS | {"epochs": 2})
     mixed = shuffled_graph(method)
     assert "shuffled" in mixed.about
     a, b = (m.predict([own.task], 0)[0].change for m in (method, mixed))
     assert not np.allclose(a, b)
-    assert set(NETWORKS) < set(METHODS)
+    assert method.settings == configured("adapert", SETTINGS | {"epochs": 2}).settings

@@ -81,15 +81,6 @@ def cut(patch: pytest.MonkeyPatch, size: int = BLOCK) -> None:
     patch.setattr(streaming, "BLOCK_CELLS", size)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-    """Trade fast programs for fast compilation: these fits take milliseconds."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
-
-
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory) -> Stream:
     return write(tmp_path_factory.mktemp("stream") / "x.h5ad", X)
@@ -101,14 +92,14 @@ def blocks(monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def streamed(stream, quick_compilation) -> Fit:
+def streamed(stream) -> Fit:
     with pytest.MonkeyPatch.context() as patch:
         cut(patch)
         return fit(stream, Normal(0.1), config=SETTINGS, seeds=2)
 
 
 @pytest.fixture(scope="module")
-def in_memory(quick_compilation) -> Fit:
+def in_memory() -> Fit:
     return fit(MEMORY, Normal(0.1), config=SETTINGS, seeds=2)
 
 

@@ -29,7 +29,7 @@ from infosem_jax.outputs.page import Page, write_board
 
 _log = logging.getLogger("infosem_jax")
 
-Tell = Callable[[Progress], None]
+OnChunk = Callable[[Progress], None]
 # The cells at a place (its own last, as its file says that all are there), or why there are none.
 Result = list[Any] | Exception
 Prepared = TypeVar("Prepared")
@@ -69,34 +69,6 @@ class Job(NamedTuple):
     notes: Sequence[str] = ()
 
 
-@runtime_checkable
-class MakePage(Protocol):
-    """How a benchmark brings its cells into tables and figures."""
-
-    def __call__(
-        self,
-        cells: Sequence[Any],
-        *,
-        notes: Sequence[str],
-        about: Mapping[str, str],
-        versions: Mapping[str, Any],
-    ) -> Page:
-        """Return the page.
-
-        Parameters
-        ----------
-        cells
-            What was measured.
-        notes
-            Sentences that readers need: reduced sizes, what was skipped, what failed.
-        about
-            A sentence for each method.
-        versions
-            Software and hardware, by name.
-        """
-        ...
-
-
 class Plan(NamedTuple):
     """What is special to the grid of one benchmark.
 
@@ -104,19 +76,21 @@ class Plan(NamedTuple):
     ----------
     store
         How cells are kept.
-    settings, data, methods
-        What results depend on: settings of the run; fingerprints of each data set by what they are
-        of; settings of each method.
+    settings, data
+        What results depend on: settings of the run, and fingerprints of each data set by what they
+        are of.
+    methods, known
+        Methods by name, and those that an earlier run may have left results of; each has a sentence
+        ``about`` it, and a ``record`` of what its results depend on.
     jobs
         In order; made one by one, as the run comes to them.
     total
         Number of places, or the most that there can be.
-    about
-        A sentence for each method, also those that an earlier run may have left results of.
     notes
         What readers of the results are to be told.
     make_page
-        Brings cells into tables and figures.
+        Brings cells into tables and figures, given ``notes``, ``about`` with a sentence for each
+        method, and ``versions`` of software and hardware.
     check
         Looks at the methods, before anything is written.
     """
@@ -124,13 +98,13 @@ class Plan(NamedTuple):
     store: Store
     settings: Mapping[str, Any]
     data: Mapping[str, Mapping[str, str]]
-    methods: Mapping[str, Mapping[str, Any]]
+    methods: Mapping[str, Any]
+    known: Mapping[str, Any]
     jobs: Iterable[Job]
     total: int
-    about: Mapping[str, str]
     notes: Sequence[str]
-    make_page: MakePage
-    check: Callable[[Tell], None] = lambda tell: None
+    make_page: Callable[..., Page]
+    check: Callable[[OnChunk], None] = lambda on_chunk: None
 
 
 @runtime_checkable
@@ -154,7 +128,7 @@ def run_grid(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    on_chunk: Tell = lambda progress: None,
+    on_chunk: OnChunk = lambda progress: None,
 ) -> Outcome:
     """Compute the cells of a grid, and write tables, plots and a report of all that is there.
 
@@ -183,7 +157,8 @@ def run_grid(
     """
     plan, out = grid.plan(), FilePath(out)
     run = {"task": plan.store.task, "version": __version__, **plan.settings}
-    record = {"run": run, "data": dict(plan.data), "methods": dict(plan.methods)}
+    methods = {name: method.record for name, method in plan.methods.items()}
+    record = {"run": run, "data": dict(plan.data), "methods": methods}
     folder.check(out, record, resume=resume, overwrite=overwrite)
     with _stoppable(out):
         plan.check(on_chunk)
@@ -291,9 +266,9 @@ def _finish(plan: Plan, out: FilePath, failures: list[Failure], notes: list[str]
             plan.store.table(cells).to_csv(draft, index=False)
         with atomic_write(out / "versions.json") as draft:
             draft.write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+        about = {name: each.about for name, each in {**plan.known, **plan.methods}.items()}
         unique = list(dict.fromkeys(notes))
-        page = plan.make_page(cells, notes=unique, about=plan.about, versions=versions)
-        write_board(out, page)
+        write_board(out, plan.make_page(cells, notes=unique, about=about, versions=versions))
     return Outcome(cells, failures, notes)
 
 

@@ -1,4 +1,4 @@
-"""Cells brought together: in rows of a table, means over seeds, and differences of methods."""
+"""Cells brought together: rows, means over seeds, differences of methods, and the page of all."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby
@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
+from infosem_jax.outputs.page import Page, Section, counted, interval, number
 from infosem_jax.scores import Estimate, mean_interval
 
 Key = TypeVar("Key")
@@ -110,3 +111,56 @@ def with_best_other(methods: Mapping[str, Sequence[Any]], metric: str) -> Iterat
         others = [other for other in scored if other != name]
         if others:
             yield name, max(others, key=lambda other: (means[other], other))
+
+
+def board(
+    cells: Sequence[Any],
+    title: str,
+    lede: str,
+    sections: Sequence[Section],
+    *,
+    counts: Mapping[str, int],
+    rules: Mapping[str, str],
+    controls: frozenset[str],
+    notes: Sequence[str],
+    about: Mapping[str, str],
+    versions: Mapping[str, Any],
+) -> Page:
+    """Put the page of a benchmark together.
+
+    Parameters
+    ----------
+    cells
+        What was measured.
+    title, lede, sections
+        As of a `Page`.
+    counts
+        How many there are of each word, beside methods, seeds and results.
+    rules
+        What scores mean, by what they are about.
+    controls
+        Names of methods that are controls.
+    notes, about, versions
+        What `benchmark.runner.Plan` says that a page is given.
+    """
+    names = sorted({cell.at.method for cell in cells})
+    seeds = len({cell.at.seed for cell in cells})
+    overview = counted({"method": len(names), **counts, "seed": seeds, "result": len(cells)})
+    facts = {
+        "Rules": rules,
+        "Methods": {name: about.get(name, "No description.") for name in names},
+        "Versions": versions,
+    }
+    return Page(title, lede, [f"{overview}."], notes, sections, facts, controls & set(names))
+
+
+def spread_text(row: Mapping[str, Any], metric: str) -> str:
+    """Write the mean of a metric and its deviation over seeds, from a row of `summary`."""
+    text, spread = number(row[metric]), row[f"{metric}_sd_seeds"]
+    return f"{text} ± {number(spread)}" if np.isfinite(spread) else text
+
+
+def gap_texts(gap: Estimate) -> list[str]:
+    """Write a difference with its interval, how often it is above 0, and the verdict."""
+    text = interval(gap.mean, gap.low, gap.high, 4, sign=True)
+    return [text, f"{gap.won} of {gap.n}", gap.verdict]

@@ -212,6 +212,42 @@ def words(text: str) -> list[str]:
     return list(dict.fromkeys(filter(None, (part.strip() for part in text.split(",")))))
 
 
+def named(
+    given: list[str] | None,
+    option: str,
+    kind: Callable[[str], Any] = str,
+    form: str = "NAME=VALUE",
+) -> list[tuple[str, Any]]:
+    """Return names and values of an option that is given as NAME=VALUE, again for more.
+
+    Parameters
+    ----------
+    given
+        As it was given.
+    option
+        Its name, for messages.
+    kind
+        Makes a value of its text.
+    form
+        How it should look, for messages.
+
+    Raises
+    ------
+    ValueError
+        If it is given in another form.
+    """
+    pairs = []
+    for spec in given or []:
+        name, _, value = spec.partition("=")
+        try:
+            pairs.append((name, kind(value)))
+        except ValueError:
+            value = ""
+        if not (name and value):
+            raise ValueError(f"{option}: expected {form}, found {spec!r}.")
+    return pairs
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
     """Print a table; the names in its first column stay whole."""
     from rich.console import Console
@@ -250,6 +286,27 @@ def read_settings(path: Path | None, method: str) -> dict[str, Any]:
             f"{path}: expected a table [{method}], found {', '.join(other) or 'a value'}."
         )
     return tables.get(method, {})
+
+
+def record_of(command: str, given: dict[str, Any], **found: Any) -> dict[str, Any]:
+    """Return a command and its options as TOML and JSON can hold them, to record a result.
+
+    Parameters
+    ----------
+    command
+        Its name.
+    given
+        Its options by name; where results go, and whether they replace others, is left out.
+    found
+        Values that take the place of those given.
+    """
+    values: dict[str, Any] = {"command": command}
+    for name, value in given.items():
+        if isinstance(value, list | tuple):
+            values[name] = [str(part) for part in value]
+        elif name not in ("out", "config", "resume", "overwrite"):
+            values[name] = value if isinstance(value, bool | int | float) else str(value or "")
+    return values | found
 
 
 def write_record(folder: Path, tables: dict[str, Any], versions: dict[str, str]) -> None:

@@ -72,6 +72,8 @@ SaveEvery = Annotated[
 # Why the exact engine has no use for them.
 OF_SVI = {
     "--seeds": "the posterior is exact, so that there are no seeds",
+    "--cells": "all cells are left out, in folds",
+    "--samples": "densities are a closed form",
     "--save-every": "each network is kept when it is done",
 }
 

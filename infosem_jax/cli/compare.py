@@ -35,9 +35,16 @@ def compare(
     regulators: _inputs.Regulators = None,
     layer: _inputs.Layer = None,
     var_names: _inputs.VarNames = None,
+    engine: Annotated[
+        str | None, typer.Option(help="exact (default): evidence in closed form; or svi.")
+    ] = None,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Number of fits that differ by their random numbers only.")
-    ] = 3,
+        int | None,
+        typer.Option(
+            min=1,
+            help="Number of fits that differ by their random numbers only; of svi. Default: 3.",
+        ),
+    ] = None,
     key: _inputs.Key = 0,
     config: _inputs.ConfigFile = None,
     reference: Annotated[
@@ -51,11 +58,24 @@ def compare(
         bool, typer.Option(help="Also fit each prior to two halves of the cells.")
     ] = True,
     cells: Annotated[
-        int, typer.Option(min=1, help="Most held-out cells of each seed that are scored.")
-    ] = 32,
+        int | None,
+        typer.Option(
+            min=1, help="Most held-out cells of each seed that are scored; of svi. Default: 32."
+        ),
+    ] = None,
     samples: Annotated[
-        int, typer.Option(min=1, help="Number of importance samples for each cell.")
-    ] = 64,
+        int | None,
+        typer.Option(
+            min=1, help="Number of importance samples for each cell; of svi. Default: 64."
+        ),
+    ] = None,
+    states: Annotated[
+        str | None,
+        typer.Option(
+            help="Column of obs of h5ad files, such as donor: its values are left out one by one; "
+            "of exact. Default: five clusters of the cells."
+        ),
+    ] = None,
     changes: Annotated[
         int,
         typer.Option(min=0, help="Number of edges to list that data moved most."),
@@ -73,14 +93,25 @@ def compare(
     with its genes permuted, and each prior to halves of the cells.
     """
     with plain_errors():
-        start_devices(False, compile_cache)
-        from dataclasses import asdict
+        from infosem_jax.grn.inputs import (
+            BASES,
+            read_config,
+            read_datasets,
+            read_engine,
+            read_states,
+        )
 
+        is_exact = read_engine(config, engine) == "exact"
+        if is_exact:
+            of_svi = {"--seeds": seeds, "--cells": cells, "--samples": samples}
+            _inputs.refuse_svi_options(of_svi | {"--save-every": save_every})
+        elif states is not None:
+            raise ValueError("--states is for the exact engine; leave it out.")
+        start_devices(False, compile_cache)
         from infosem_jax.compare.experiment import RECIPE, check_reference, make_plan
         from infosem_jax.compare.measures import Settings
         from infosem_jax.compare.page import write_comparison
         from infosem_jax.grn import batch
-        from infosem_jax.grn.inputs import read_config, read_datasets
         from infosem_jax.grn.priors.registry import describe
 
         _inputs.check_resume(resume, overwrite)
@@ -88,7 +119,9 @@ def compare(
         if resume and complete:
             typer.echo(f"{out} is complete: there is nothing to resume.")
             return
-        settings, of_priors = read_config(config, RECIPE)
+        settings, of_priors = read_config(config, BASES["exact"] if is_exact else RECIPE)
+        seeds = seeds or (1 if is_exact else 3)
+        cells, samples = cells or 32, samples or 64
         priors = _inputs.priors_of(
             effect, edge, of_priors, ignore_case=ignore_case, orthologues=orthologues
         )
@@ -106,10 +139,12 @@ def compare(
             "names": var_names or "",
             "orthologues": "" if orthologues is None else str(orthologues),
             "ignore_case": ignore_case,
-            "seeds": seeds,
             "key": key,
-            "cells": cells,
-            "samples": samples,
+            **(
+                {"states": states or ""}
+                if is_exact
+                else {"seeds": seeds, "cells": cells, "samples": samples}
+            ),
             "controls": controls,
             "halves": halves,
         }
@@ -122,6 +157,7 @@ def compare(
             how=Settings(key, cells, samples, changes),
             controls=controls,
             halves=halves,
+            states={} if states is None else read_states(expression, states, datasets),
         )
         about = {
             name: " ".join(
@@ -135,7 +171,7 @@ def compare(
                 plan,
                 check_reference(plan, reference),
                 out,
-                record={"model": asdict(settings), "run": record, **given},
+                record={"exact" if is_exact else "model": _said(settings), "run": record, **given},
                 about=about,
                 resume=resume,
                 overwrite=overwrite,
@@ -144,6 +180,13 @@ def compare(
             )
         _print(found)
         typer.echo(f"Wrote {out}: open {out / 'report.html'} in a browser.")
+
+
+def _said(settings: Any) -> dict[str, Any]:
+    """Return the settings that have a value, as TOML holds no other."""
+    from dataclasses import asdict
+
+    return {name: value for name, value in asdict(settings).items() if value is not None}
 
 
 def _truth(specs: list[str], names: list[str]) -> "dict[str, pd.DataFrame] | None":
@@ -165,12 +208,13 @@ def _truth(specs: list[str], names: list[str]) -> "dict[str, pd.DataFrame] | Non
 
 
 def _print(found: "Comparison") -> None:
-    from infosem_jax.compare.page import LABELS, cells_of, overview
-    from infosem_jax.compare.summary import DENSITY
+    from infosem_jax.compare.page import LABELS, OVERVIEW, cells_of, overview
 
-    shown = found.paired.loc[found.paired["measure"] == DENSITY]
-    texts = [cells_of(row) for row in shown.to_dict("records")]
-    rows = [(prior, against, interval, how) for prior, against, _, interval, how in texts]
-    print_table(("prior", "against", "difference [95 %]", "verdict"), rows, LABELS[DENSITY])
+    for measure in OVERVIEW:
+        shown = found.paired.loc[found.paired["measure"] == measure]
+        texts = [cells_of(row) for row in shown.to_dict("records")]
+        rows = [(prior, against, interval, how) for prior, against, _, interval, how in texts]
+        if rows:
+            print_table(("prior", "against", "difference [95 %]", "verdict"), rows, LABELS[measure])
     for sentence in overview(found):
         typer.echo(sentence)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from infosem_jax.cli._common import (
+    check_file,
     check_folder,
+    named,
     plain_errors,
     print_table,
     progress,
     read_settings,
+    record_of,
     start_devices,
     write_record,
 )
@@ -88,6 +91,7 @@ def fit(
     Each study becomes a graph of its co-expressed genes. Names of genes decide which are the same;
     studies of several species need a table of orthologues.
     """
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import embedding
@@ -105,13 +109,16 @@ def fit(
         chosen = embedding.Config(method, own, graph, target)
         tables = {
             name: read_orthologues(Path(file), source=name, target=target)
-            for name, file in _pairs(orthologues, "--orthologues").items()
+            for name, file in named(orthologues, "--orthologues")
         }
         gene_sets = {
             path.name.split(".symbols")[0].split(".gmt")[0]: embedding.read_gene_sets(path)
             for path in sets or ()
         }
-        of_study = {"species": _pairs(species, "--species"), "labels": _pairs(label, "--label")}
+        of_study = {
+            "species": dict(named(species, "--species")),
+            "labels": dict(named(label, "--label")),
+        }
         read = embedding.read_studies(studies, **of_study, layer=layer, names=var_names)
         graphs = embedding.study_graphs(read, tables, config=chosen)
         for note in isolated(graphs):
@@ -120,15 +127,7 @@ def fit(
             told = {"config": chosen, "key": key, "on_chunk": lambda p: update(p.done, p.text)}
             fitted = embedding.fit_and_save(saved, graphs, resume=resume, **told)
         metrics = embedding.evaluate(embedding.predict(fitted), graphs, gene_sets)
-        record = {
-            "command": "infosem embed fit",
-            "studies": [str(path) for path in studies],
-            "method": method,
-            "orthologues": orthologues or [],
-            "target": target,
-            **asdict(chosen.graph),
-            "key": key,
-        }
+        record = record_of("infosem embed fit", given)
         options = {"sets": gene_sets, "plane": plane, "record": record}
         versions, table = software_versions(), {} if own is None else asdict(own)
         with whole_folder(out) as folder:
@@ -158,10 +157,7 @@ def export_command(
     with plain_errors():
         from infosem_jax import embedding
 
-        if out.exists() and not overwrite:
-            raise ValueError(f"{out}: the file exists; choose another, or pass --overwrite.")
-        if not out.absolute().parent.is_dir():
-            raise ValueError(f"{out}: the folder does not exist; create it first.")
+        check_file(out, out.suffix, overwrite=overwrite)
         found = embedding.predict(_load(folder))
         embedding.export(out, found, study=study, nearest=graph)
         typer.echo(f"Wrote {out}.")
@@ -188,13 +184,3 @@ def _load(folder: Path) -> "Fitted":
     if not (folder / "fitted.npz").is_file():
         raise ValueError(f"{folder}: expected a folder of infosem embed fit.")
     return embedding.load(folder / "fitted.npz")
-
-
-def _pairs(given: list[str] | None, option: str) -> dict[str, str]:
-    found = {}
-    for text in given or ():
-        name, sign, value = text.partition("=")
-        if not (name and sign and value):
-            raise ValueError(f"{option}: expected NAME=VALUE, found {text!r}.")
-        found[name] = value
-    return found

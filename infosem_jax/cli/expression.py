@@ -12,6 +12,7 @@ from infosem_jax.cli._common import (
     plain_errors,
     progress,
     read_settings,
+    record_of,
     start_devices,
     words,
     write_record,
@@ -69,9 +70,11 @@ def fit(
 
     A fifth of the samples is for the test; the model that is kept is the one that was tested.
     """
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import expression
+        from infosem_jax.data._names import check_names
         from infosem_jax.expression.choices import usual_split
         from infosem_jax.expression.methods import configured
         from infosem_jax.expression.reports import fit_page
@@ -93,6 +96,7 @@ def fit(
             scaling=scaling,
         )
         problem = expression.make_problem(data, landmarks, config=how, key=key)
+        check_names((*problem.task.inputs, *problem.task.targets))
         unknown = [name for name in words(show) if name not in problem.task.targets]
         if unknown:
             raise ValueError(f"--show: expected genes to infer, found {', '.join(unknown)}.")
@@ -109,19 +113,7 @@ def fit(
             )
         prediction = expression.predict(fitted, problem)
         table = expression.trust_table(problem, prediction)
-        record = {
-            "command": "infosem expression fit",
-            "train": str(train),
-            "truth": "" if truth is None else str(truth),
-            "inputs": inputs,
-            "method": method,
-            "label": label or [],
-            "seeds": seeds,
-            "key": key,
-            "split": how.split,
-            "scaling": scaling,
-            "log_counts": log_counts,
-        }
+        record = record_of("infosem expression fit", given, split=how.split)
         versions = software_versions()
         alone = [f"{method} has no random numbers, so that one fit was made."]
         page = fit_page(

@@ -9,6 +9,7 @@ from infosem_jax.cli._common import (
     check_folder,
     plain_errors,
     print_table,
+    record_of,
     start_devices,
     write_record,
 )
@@ -39,11 +40,13 @@ def select(
     overwrite: options.Overwrite = False,
 ) -> None:
     """Choose genes to measure, and estimate what to expect of the first n of them."""
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         import pandas as pd
 
         from infosem_jax import expression
+        from infosem_jax.data._names import check_names
         from infosem_jax.expression.choices import compare_with_random, usual_split
         from infosem_jax.expression.methods import ORDERS
         from infosem_jax.expression.reports import selection_page, selection_table
@@ -59,19 +62,10 @@ def select(
             inputs=candidates, split=split or usual_split(data), scaling=scaling
         )
         problem = expression.make_problem(data, landmarks, config=config, key=key)
+        check_names((*problem.task.inputs, *problem.task.targets))
         chosen = compare_with_random(problem.task, n, how, key)
         versions = software_versions()
-        record = {
-            "command": "infosem expression select",
-            "train": str(train),
-            "truth": "" if truth is None else str(truth),
-            "n": n,
-            "how": how,
-            "pool": pool,
-            "key": key,
-            "split": config.split,
-            "scaling": scaling,
-        }
+        record = record_of("infosem expression select", given, split=config.split)
         page = selection_page(chosen, problem, facts={"Settings": record, "Versions": versions})
         with whole_folder(out) as folder:
             order = {"place": range(1, n + 1), "gene": chosen[0].genes}

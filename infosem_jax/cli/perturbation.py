@@ -7,9 +7,11 @@ import typer
 
 from infosem_jax.cli._common import (
     check_folder,
+    named,
     plain_errors,
     progress,
     read_settings,
+    record_of,
     start_devices,
     write_record,
 )
@@ -23,24 +25,30 @@ perturbation_app = typer.Typer(
 perturbation_app.command()(predict)
 perturbation_app.command()(explain)
 
+# Those that ``infosem benchmark perturbation`` has as well.
+GraphTop = Annotated[
+    int, typer.Option(min=0, help="Number of strongest edges of a target to keep; 0 for all.")
+]
 Fdr = Annotated[
     float, typer.Option(help="Adjusted p-value that a gene must be below to count as changed.")
 ]
 Lfc = Annotated[
     float, typer.Option(help="Absolute log2 fold change that it must be above as well.")
 ]
-LeastCells = Annotated[int, typer.Option(min=2, help="Least number of cells of a perturbation.")]
-LeastCounts = Annotated[float, typer.Option(help="Least number of counts of a cell.")]
+LeastCells = Annotated[
+    int, typer.Option(min=2, help="Least number of cells that a perturbation needs.")
+]
+LeastCounts = Annotated[float, typer.Option(help="Least number of counts that a cell needs.")]
 Keep = Annotated[
     list[str] | None,
-    typer.Option(help="COLUMN=LEAST: least value of a column of obs for a cell; again for more."),
+    typer.Option(help="COLUMN=LEAST: cells with at least this value in obs; again for more."),
 ]
 TopGenes = Annotated[
     int, typer.Option(min=0, help="Number of most variable genes, besides those perturbed; 0: all.")
 ]
 MostCells = Annotated[
     int,
-    typer.Option(min=0, help="Most cells of a perturbation, drawn at random; 0 keeps all."),
+    typer.Option(min=0, help="Greatest number of cells of a perturbation, drawn; 0 for all."),
 ]
 
 
@@ -67,9 +75,7 @@ def fit(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with a table of the method's settings.")
     ] = None,
-    graph_top: Annotated[
-        int, typer.Option(min=0, help="Strongest edges of each target to keep; 0 keeps all.")
-    ] = 0,
+    graph_top: GraphTop = 0,
     perturbation: Annotated[
         str | None, typer.Option(help="Column of obs that names what was perturbed in a cell.")
     ] = None,
@@ -96,9 +102,11 @@ def fit(
 
     The model that is kept is the one that was tested.
     """
+    given = dict(locals())
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import perturbation as system
+        from infosem_jax.data._names import check_names
         from infosem_jax.outputs.folder import software_versions, whole_folder
         from infosem_jax.perturbation.methods import configured
         from infosem_jax.perturbation.reports import FILES, headline, write_fit
@@ -107,7 +115,11 @@ def fit(
         check_folder(out, FILES, overwrite=overwrite)
         settings = system.Config(method, split, read_settings(config, method))
         configured(method, settings.settings)
-        graphs = named_files(graph, "--graph")
+        graphs = dict(named(graph, "--graph"))
+        if missing := [file for file in graphs.values() if not Path(file).is_file()]:
+            raise ValueError(f"--graph: {missing[0]}: no such file.")
+        if len(graphs) < len(graph or ()):
+            raise ValueError(f"--graph: expected each name once, found {', '.join(graph or ())}.")
         screen = system.read_screen(
             data,
             columns=system.Columns(
@@ -116,10 +128,11 @@ def fit(
             thresholds=system.Thresholds(fdr, lfc),
             least_cells=least_cells,
             least_counts=least_counts,
-            keep=least_values(keep),
+            keep=named(keep, "--keep", float, "COLUMN=LEAST"),
             top_genes=top_genes,
             most_cells=most_cells,
         )
+        check_names(screen.genes)
         knowledge = system.read_knowledge(graphs, text, screen.genes, top=graph_top)
         read = [*screen.responses.notes, *coverage(knowledge, screen.responses)]
         for note in read:
@@ -136,47 +149,10 @@ def fit(
         test = system.evaluate_held_out(fitted, screen)
         for note in test.notes:
             typer.echo(note, err=True)
-        record = {
-            "command": "infosem perturbation fit",
-            "data": str(data),
-            "graphs": {name: str(path) for name, path in graphs.items()},
-            "text": "" if text is None else str(text),
-            "method": method,
-            "split": fitted.split,
-            "seeds": seeds,
-            "key": key,
-            "fdr": fdr,
-            "lfc": lfc,
-            "read": read,
-        }
+        record = record_of("infosem perturbation fit", given, split=fitted.split, read=read)
         versions = software_versions()
         with whole_folder(out) as folder:
             write_fit(folder, fitted, test, record, versions)
             write_record(folder, {"run": record, method: fitted.settings}, versions)
         typer.echo(f"{len(test.truth.perturbed)} test perturbations: {headline(test)}.")
         typer.echo(f"Wrote {out}: open {out / 'report.html'}.")
-
-
-def named_files(given: list[str] | None, option: str) -> dict[str, Path]:
-    """Return files by name, from NAME=FILE."""
-    files = {}
-    for spec in given or []:
-        name, _, file = spec.partition("=")
-        if not (name and file) or name in files:
-            raise ValueError(f"{option}: expected NAME=FILE, each name once, found {spec!r}.")
-        if not Path(file).is_file():
-            raise ValueError(f"{option}: {file}: no such file.")
-        files[name] = Path(file)
-    return files
-
-
-def least_values(given: list[str] | None) -> list[tuple[str, float]]:
-    """Return columns with their least values, from COLUMN=LEAST."""
-    found = []
-    for spec in given or []:
-        name, _, value = spec.partition("=")
-        try:
-            found.append((name, float(value)))
-        except ValueError as error:
-            raise ValueError(f"--keep: expected COLUMN=LEAST, found {spec!r}.") from error
-    return found

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infosem_jax.cli._common import check_folder, plain_errors, start_devices, words
+from infosem_jax.cli._common import check_file, check_folder, plain_errors, start_devices, words
 
 Folder = Annotated[Path, typer.Argument(help="Folder that infosem perturbation fit wrote.")]
 Line = Annotated[
@@ -35,19 +35,12 @@ def predict(
         from infosem_jax.outputs.folder import write_h5ad
         from infosem_jax.perturbation.reports import load_folder, to_anndata
 
-        if out.suffix != ".h5ad":
-            raise ValueError(f"--out: expected a file that ends in .h5ad, found {out}.")
-        if out.exists() and not overwrite:
-            raise ValueError(f"{out}: the file exists; choose another, or pass --overwrite.")
-        if not out.absolute().parent.is_dir():
-            raise ValueError(f"{out}: the folder does not exist; create it first.")
+        check_file(out, ".h5ad", overwrite=overwrite)
         fitted = load_folder(model)
-        perturbed = system.parse_perturbed(words(perturb))
-        lines = system.parse_lines(fitted, line, len(perturbed))
-        control = system.mean_control(fitted, lines)
-        predicted = system.predict(fitted, perturbed, lines, control)
+        task = system.task_of(fitted, words(perturb), line)
+        predicted = system.predict(fitted, task.perturbed, task.line, task.control)
         record = {"command": "infosem perturbation predict", "model": str(model)}
-        adata = to_anndata(predicted, perturbed, lines, fitted.train.genes, control, record=record)
+        adata = to_anndata(predicted, task, record=record)
         write_h5ad(out, adata)
         unknown = adata.obs_names[~adata.obs["informed"].to_numpy()].tolist()
         if unknown:

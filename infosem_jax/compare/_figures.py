@@ -1,6 +1,7 @@
 """Figures of a comparison of priors. Each function returns a Figure that nothing else knows of."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,7 @@ def differences(paired: pd.DataFrame, measure: str, label: str, reference: str) 
     ax.axvline(0, color=INK, lw=0.8, ls=":")
     _name_rows(ax, priors)
     ax.set_xlabel(label)
+    ax.locator_params(axis="x", nbins=5)
     _legend(figure, handles)
     return figure
 
@@ -144,6 +146,31 @@ def strengths(summary: pd.DataFrame, accuracy: str | None, label: str) -> Figure
     if (scan["weight"] > 0).all():
         axes[-1].set_xscale("log")
     axes[-1].set_xlabel("Strength of the prior (circle: best)")
+    return figure
+
+
+def curves(table: pd.DataFrame) -> Figure:
+    """Draw log Bayes factors over the strength of each prior, its control dashed.
+
+    Parameters
+    ----------
+    table
+        As in `Comparison`.
+    """
+    figure, (ax,) = _figure(WIDTH, 3.2, 1)
+    colours = (ACTIVATES, REPRESSES, SECOND, INK)
+    handles = {}
+    for name, colour in zip(dict.fromkeys(table["prior"]), cycle(colours), strict=False):
+        for (control, _), rows in table.loc[table["prior"] == name].groupby(["control", "dataset"]):
+            style = "--" if control else "-"
+            ax.plot(rows["strength"], rows["log_bayes_factor"], style, color=colour, lw=1.4)
+        handles[str(name)] = Line2D([], [], color=colour, lw=1.4)
+    ax.axhline(0, color=INK, lw=0.8, ls=":")
+    ax.set(xlabel="Strength of the prior means", ylabel="Log Bayes factor (nats)")
+    # Far from the top, all priors are bad alike.
+    top = float(table["log_bayes_factor"].max())
+    ax.set_ylim(-max(top, 1.0), 1.15 * max(top, 1.0))
+    _legend(figure, handles)
     return figure
 
 

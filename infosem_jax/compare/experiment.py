@@ -15,6 +15,7 @@ import numpyro.distributions as dist
 import pandas as pd
 
 from infosem_jax import _typing
+from infosem_jax.compare.exact_measures import halves_of_exact, measure_exact
 from infosem_jax.compare.measures import (
     PRIOR_ONLY,
     SHUFFLED,
@@ -30,6 +31,7 @@ from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
+from infosem_jax.grn import exact
 from infosem_jax.grn.accuracy import At, Cell
 from infosem_jax.grn.config import Config, converged
 from infosem_jax.grn.evidence import MOST_GENES, held_out_cells
@@ -37,12 +39,14 @@ from infosem_jax.grn.fitting import fit_many
 from infosem_jax.grn.prepare import Job, context, named
 from infosem_jax.grn.priors.binding import Bindable, PriorLike, Priors, as_priors, coverage
 from infosem_jax.grn.priors.relabelled import Relabelled
-from infosem_jax.grn.result import Fit
 from infosem_jax.grn.splits import Universe, candidates
 
 RECIPE = converged(epochs=40, start="prior", held_out=0.1)
 # Share of the time of a job that its training takes; the rest is scoring.
 TRAINING = 0.7
+# Parts of the progress of an exact fit; and most states that are left out one after the other.
+STEPS = 3
+MOST_STATES = 20
 
 Report = Callable[[float, str], None]
 
@@ -64,16 +68,20 @@ class Plan(NamedTuple):
         Whether priors are fitted to halves of the cells too.
     how
         How fits are measured.
+    states
+        Which state each cell is in, by the name of the data set; of the exact engine, which takes
+        clusters of the cells where it is not told.
     """
 
     datasets: dict[str, Dataset]
     priors: dict[str, Priors]
     controls: dict[str, Priors]
     universes: dict[str, Universe]
-    config: Config
+    config: Config | exact.Config
     seeds: int
     halves: bool
     how: Settings
+    states: dict[str, np.ndarray] = {}  # noqa: RUF012
 
 
 def compare(
@@ -81,14 +89,15 @@ def compare(
     priors: Mapping[str, PriorLike],
     *,
     truth: pd.DataFrame | Mapping[str, pd.DataFrame] | None = None,
-    config: Config = RECIPE,
-    seeds: int = 3,
+    config: exact.Config | Config = exact.Config(),
+    seeds: int = 1,
     key: int = 0,
     controls: bool = True,
     halves: bool = True,
     cells: int = 32,
     samples: int = 64,
     changes: int = 0,
+    states: Mapping[str, Sequence[Any]] = {},
     reference: str | None = None,
     on_progress: Report = lambda share, text: None,
 ) -> Comparison:
@@ -103,18 +112,21 @@ def compare(
     truth
         Known networks: one for all data sets, or by their names. Columns ``source, target``.
     config
-        Settings; cells must be held out.
+        Settings of the exact engine; or of the svi engine, such as `RECIPE`, with cells held out.
     seeds, key
-        Fits of each that differ by random numbers, and what seeds these. The held-out cells of a
-        seed are the same for all priors.
+        Fits of each that differ by random numbers (of svi), and what seeds these. The held-out
+        cells of a seed are the same for all priors.
     controls
         Fit each prior that knows genes by name also with its genes permuted.
     halves
         Fit each prior also to two halves of the cells.
     cells, samples
-        Most held-out cells of each seed that are scored, and importance samples for each.
+        Most held-out cells of each seed that are scored, and importance samples for each; of svi.
     changes
         How many of the edges that data moved most are listed for each data set and prior.
+    states
+        Which state each cell is in, such as its donor, by the name of the data set: the exact
+        engine leaves out one after the other. Clusters of the cells where it is not told.
     reference
         Prior that the others are compared with; the first if not given.
     on_progress
@@ -139,6 +151,7 @@ def compare(
         how=how,
         controls=controls,
         halves=halves,
+        states=states,
     )
     reference = check_reference(plan, reference)
     return summarise(list(run(plan, on_progress=on_progress)), list(plan.priors), reference)
@@ -149,17 +162,18 @@ def make_plan(
     priors: Mapping[str, PriorLike],
     *,
     truth: pd.DataFrame | Mapping[str, pd.DataFrame] | None,
-    config: Config,
+    config: Config | exact.Config,
     seeds: int,
     how: Settings,
     controls: bool,
     halves: bool,
+    states: Mapping[str, Sequence[Any]] = {},
 ) -> Plan:
     """Check all that can be checked before anything is fitted.
 
     Parameters
     ----------
-    datasets, priors, truth, config, seeds, controls, halves
+    datasets, priors, truth, config, seeds, controls, halves, states
         As in `compare`.
     how
         How fits are measured.
@@ -185,12 +199,15 @@ def make_plan(
             f"changes, found {seeds}, {how.cells}, {how.samples} and {how.changes}."
         )
     for name, each in data.items():
+        if isinstance(config, exact.Config):
+            continue
         held_out_cells(each, config)
         if len(each.genes) > MOST_GENES:
             raise ValueError(
                 f"{name}: expected at most {MOST_GENES} genes to score held-out cells of, found "
                 f"{len(each.genes)}; select genes."
             )
+    for name, each in data.items():
         if halves and len(each.cells) < 2 * MIN_CELLS:
             raise ValueError(
                 f"{name}: expected at least {2 * MIN_CELLS} cells to fit halves of them, found "
@@ -206,7 +223,8 @@ def make_plan(
             if any(knows for _, knows in known[name])
         }
     universes = _universes(data, truth)
-    return Plan(data, chosen, permuted, universes, config, seeds, halves, how)
+    folds = {name: _folds(data, name, labels) for name, labels in states.items()}
+    return Plan(data, chosen, permuted, universes, config, seeds, halves, how, folds)
 
 
 def check_reference(plan: Plan, reference: str | None) -> str:
@@ -267,7 +285,8 @@ def run(
         if path is not None and path.exists():
             done.add(job)
             yield _read(path)
-    share = _Share(len(jobs), len(done), plan.config.epochs, on_progress)
+    steps = STEPS if isinstance(plan.config, exact.Config) else plan.config.epochs
+    share = _Share(len(jobs), len(done), steps, on_progress)
     parts = [(1, _wholes(plan, done, savers and savers[0], share))]
     if plan.halves:
         parts.append((2, _halves(plan, done, savers and savers[1], share)))
@@ -293,6 +312,7 @@ def identity(plan: Plan) -> dict[str, Any]:
         "seeds": plan.seeds,
         "halves": plan.halves,
         "measured": plan.how._asdict(),
+        "states": {name: fingerprint(folds) for name, folds in plan.states.items()},
     }
 
 
@@ -332,6 +352,11 @@ def _wholes(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterat
     }
     for job, fitted in _fits(plan, plan.datasets, priors, skip, saver, share):
         data, universe = plan.datasets[job.data], plan.universes.get(job.data)
+        if isinstance(fitted, exact.Fit):
+            effect, states = priors[job.prior].effect, plan.states.get(job.data)
+            named = names[job.prior]
+            yield measure_exact(fitted, data, effect, named, universe, plan.how, states)
+            continue
         yield measure(fitted, data, *names[job.prior], universe, plan.how)
 
 
@@ -346,14 +371,16 @@ def _halves(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterat
         for prior in plan.priors
         if (data, prior, "halves") in done
     }
-    waiting: dict[tuple[str, str], tuple[int, Fit]] = {}
+    waiting: dict[tuple[str, str], tuple[int, Any]] = {}
     for job, fitted in _fits(plan, parts, plan.priors, skip, saver, share):
         data, i = of[job.data]
         if (data, job.prior) not in waiting:
-            waiting[data, job.prior] = i, fitted._replace(params={})
+            kept = fitted if isinstance(fitted, exact.Fit) else fitted._replace(params={})
+            waiting[data, job.prior] = i, kept
             continue
         pair = dict([(i, fitted), waiting.pop((data, job.prior))])
-        yield measure_halves(data, job.prior, pair[0], pair[1])
+        compared = halves_of_exact if isinstance(fitted, exact.Fit) else measure_halves
+        yield compared(data, job.prior, pair[0], pair[1])
 
 
 def _fits(
@@ -363,17 +390,32 @@ def _fits(
     skip: set[Job],
     saver: Saver | None,
     share: _Share,
-) -> Iterator[tuple[Job, Fit]]:
+) -> Iterator[tuple[Job, Any]]:
     return fit_many(
         datasets,
         priors,
-        configs={"": plan.config},
+        configs=plan.config,
         seeds=plan.seeds,
         key=plan.how.key,
         on_chunk=share.train,
-        saver=saver,
+        saver=None if isinstance(plan.config, exact.Config) else saver,
         skip=skip,
     )
+
+
+def _folds(datasets: Mapping[str, Dataset], name: str, labels: Sequence[Any]) -> np.ndarray:
+    """Return the states of the cells of a data set as numbers."""
+    if name not in datasets:
+        raise ValueError(
+            f"Expected states of the data sets {', '.join(datasets)}, found those of {name!r}."
+        )
+    found, folds = np.unique(np.asarray(labels, str), return_inverse=True)
+    if len(folds) != len(datasets[name].cells) or not 2 <= len(found) <= MOST_STATES:
+        raise ValueError(
+            f"{name}: expected a state for each of {len(datasets[name].cells)} cells, 2 to "
+            f"{MOST_STATES} different ones, found {len(folds)} with {len(found)} different ones."
+        )
+    return folds
 
 
 def split_cells(data: Dataset, key: int) -> list[Dataset]:
@@ -392,7 +434,7 @@ def split_cells(data: Dataset, key: int) -> list[Dataset]:
 
 
 def _knows_genes(
-    priors: Priors, datasets: Mapping[str, Dataset], config: Config
+    priors: Priors, datasets: Mapping[str, Dataset], config: Config | exact.Config
 ) -> list[tuple[Any, bool]]:
     """Return both priors, and whether they know genes by name; user-written functions may."""
     found = []

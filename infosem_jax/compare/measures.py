@@ -8,10 +8,11 @@ import pandas as pd
 from jaxtyping import Bool, Float
 
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn import exact
 from infosem_jax.grn.accuracy import At, Cell
 from infosem_jax.grn.accuracy import measure as measure_cell
 from infosem_jax.grn.evidence import density, held_out_cells
-from infosem_jax.grn.result import Fit
+from infosem_jax.grn.result import Fit, network
 from infosem_jax.grn.splits import Universe
 
 ACCURACY = (
@@ -59,6 +60,13 @@ class Outcome(NamedTuple):
         The benchmark's cells of all seeds and read-outs; empty without a truth.
     changes
         Rows of `edge_changes`; empty where none were asked for.
+    states
+        Log predictive density of the same cells where their whole states were left out; of exact
+        fits, as are the next.
+    evidence
+        Log evidence of each target, in nats.
+    curve
+        Strengths of the prior means, and log Bayes factors against none.
     """
 
     data: str
@@ -69,6 +77,9 @@ class Outcome(NamedTuple):
     density: list[list[float]]
     scored: list[Cell]
     changes: list[dict[str, Any]]
+    states: list[list[float]] = []  # noqa: RUF012
+    evidence: list[float] = []  # noqa: RUF012
+    curve: list[tuple[float, float]] = []  # noqa: RUF012
 
 
 def measure(
@@ -103,10 +114,10 @@ def measure(
             found["elbo"] = -_last(np.asarray(fitted.losses.held_out[seed]))
             found |= moved(fitted, seed) | agreed.get(seed, {})
             if universe is not None:
-                cells = _accuracy(fitted, seed, prior, part, universe)
+                by = (np.abs(fitted.weight[seed]), np.abs(fitted.prior_mean[seed]))
+                cells, metrics = accuracy(fitted, seed, prior, part, universe, *by)
                 scored += cells
-                for cell, prefix in zip(cells, ("", "prior_"), strict=False):
-                    found |= {prefix + name: cell.metrics[name] for name in ACCURACY}
+                found |= metrics
         else:
             names.append([])
             nats.append([])
@@ -128,7 +139,7 @@ def measure_halves(data: str, prior: str, first: Fit, second: Fit) -> Outcome:
     first, second
         The fits.
     """
-    off = _pairs(first)
+    off = off_diagonal(first)
     n = len(first.diverged)
     numbers = []
     for seed in range(n):
@@ -153,10 +164,25 @@ def moved(fitted: Fit, seed: int) -> dict[str, float]:
     fitted, seed
         A fit, and which seed.
     """
-    off = _pairs(fitted)
-    weight, prior = (
-        np.asarray(values[seed][off], np.float64) for values in (fitted.weight, fitted.prior_mean)
-    )
+    return shift(fitted, fitted.weight[seed], fitted.prior_mean[seed])
+
+
+def shift(
+    fitted: Fit | exact.Fit,
+    weight: Float[np.ndarray, "regulators genes"],
+    prior: Float[np.ndarray, "regulators genes"],
+) -> dict[str, float]:
+    """Tell how far data moved the edges, see `moved`.
+
+    Parameters
+    ----------
+    fitted
+        A fit, for its names.
+    weight, prior
+        Means after and before the data.
+    """
+    off = off_diagonal(fitted)
+    weight, prior = (np.asarray(values[off], np.float64) for values in (weight, prior))
     d = weight - prior
     square = float(np.sum(d**2))
     told_apart = np.ptp(prior) > 0 and np.ptp(weight) > 0
@@ -189,7 +215,7 @@ def agreement(a: Float[np.ndarray, " pairs"], b: Float[np.ndarray, " pairs"]) ->
     return {"spearman": rank, "top": len(first & second) / n}
 
 
-def edge_changes(fitted: Fit, *, top: int | None = None) -> pd.DataFrame:
+def edge_changes(fitted: Fit | exact.Fit, *, top: int | None = None) -> pd.DataFrame:
     """List what the fit made of the prior of each edge, the largest changes first.
 
     Parameters
@@ -209,13 +235,12 @@ def edge_changes(fitted: Fit, *, top: int | None = None) -> pd.DataFrame:
     FloatingPointError
         If no seed is sound.
     """
-    sound = fitted.diverged < 0
-    if not sound.any():
-        raise FloatingPointError(f"{fitted.name}: every seed diverged.")
-    row, column = np.nonzero(_pairs(fitted))
-    prior, weight = (
-        values[sound].mean(0)[row, column] for values in (fitted.prior_mean, fitted.weight)
-    )
+    row, column = np.nonzero(off_diagonal(fitted))
+    weight = np.asarray(network(fitted).weight)[row, column]
+    prior = fitted.prior_mean
+    if isinstance(fitted, Fit):
+        prior = prior[fitted.diverged < 0].mean(0)
+    prior = prior[row, column]
     change = weight - prior
     order = np.argsort(-np.abs(change), kind="stable")[:top]
     source, target = np.asarray(fitted.regulators, object), np.asarray(fitted.genes, object)
@@ -223,7 +248,50 @@ def edge_changes(fitted: Fit, *, top: int | None = None) -> pd.DataFrame:
     return pd.DataFrame({name: of[order] for name, of in zip(CHANGES, columns, strict=True)})
 
 
-def _pairs(fitted: Fit) -> Bool[np.ndarray, "regulators genes"]:
+def accuracy(
+    fitted: Fit | exact.Fit,
+    seed: int,
+    prior: str,
+    part: str,
+    universe: Universe,
+    by: Float[np.ndarray, "regulators genes"],
+    alone: Float[np.ndarray, "regulators genes"],
+) -> tuple[list[Cell], dict[str, float]]:
+    """Score a ranking of edges against the known ones, and that of the prior where it has one.
+
+    Parameters
+    ----------
+    fitted, seed
+        A fit, and which seed.
+    prior, part
+        What the prior is called, and whether this is its ``control``.
+    universe
+        Known edges and candidate pairs.
+    by, alone
+        What edges are ranked by, and what the prior alone ranks them by.
+    """
+    method = prior + SHUFFLED * (part == "control")
+    read_outs = {method: by}
+    if np.ptp(alone[off_diagonal(fitted)]) > 0:
+        read_outs[method + PRIOR_ONLY] = alone
+    rows = pd.Index(fitted.regulators).get_indexer(pd.Index(universe.regulators))
+    columns = pd.Index(fitted.genes).get_indexer(pd.Index(universe.genes))
+    cells = []
+    for name, values in read_outs.items():
+        scores = values[np.ix_(rows, columns)].astype(np.float64)
+        scores[rows < 0] = np.nan
+        at = At(fitted.name, "truth", "", name, "all", seed)
+        cells.append(measure_cell(at, scores, universe, universe.candidate, 0.0))
+    metrics = {
+        prefix + name: cell.metrics[name]
+        for cell, prefix in zip(cells, ("", "prior_"), strict=False)
+        for name in ACCURACY
+    }
+    return cells, metrics
+
+
+def off_diagonal(fitted: Fit | exact.Fit) -> Bool[np.ndarray, "regulators genes"]:
+    """Tell pairs of a regulator and another gene from those of a gene with itself."""
     return np.asarray(fitted.regulators)[:, None] != np.asarray(fitted.genes)
 
 
@@ -235,7 +303,7 @@ def _last(losses: Float[np.ndarray, " epochs"]) -> float:
 
 def _between_seeds(fitted: Fit) -> dict[int, dict[str, float]]:
     """Average the agreement of each sound seed with the others."""
-    off = _pairs(fitted)
+    off = off_diagonal(fitted)
     found: dict[int, list[dict[str, float]]] = {}
     for a, b in combinations(np.flatnonzero(fitted.diverged < 0).tolist(), 2):
         pair = agreement(fitted.weight[a][off], fitted.weight[b][off])
@@ -245,20 +313,3 @@ def _between_seeds(fitted: Fit) -> dict[int, dict[str, float]]:
         seed: {f"seeds_{name}": float(np.mean([pair[name] for pair in pairs])) for name in pairs[0]}
         for seed, pairs in found.items()
     }
-
-
-def _accuracy(fitted: Fit, seed: int, prior: str, part: str, universe: Universe) -> list[Cell]:
-    """Score |W| against the known edges, and |prior mean| where it tells pairs apart."""
-    method = prior + SHUFFLED * (part == "control")
-    read_outs = {method: fitted.weight[seed]}
-    if np.ptp(fitted.prior_mean[seed][_pairs(fitted)]) > 0:
-        read_outs[method + PRIOR_ONLY] = fitted.prior_mean[seed]
-    rows = pd.Index(fitted.regulators).get_indexer(pd.Index(universe.regulators))
-    columns = pd.Index(fitted.genes).get_indexer(pd.Index(universe.genes))
-    cells = []
-    for name, values in read_outs.items():
-        scores = np.abs(values[np.ix_(rows, columns)]).astype(np.float64)
-        scores[rows < 0] = np.nan
-        at = At(fitted.name, "truth", "", name, "all", seed)
-        cells.append(measure_cell(at, scores, universe, universe.candidate, 0.0))
-    return cells

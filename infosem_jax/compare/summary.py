@@ -18,11 +18,14 @@ from infosem_jax.grn.paired import HEADLINE, paired
 from infosem_jax.scores import draws_interval
 
 DENSITY = "density"
+STATES = "density_states"
+BAYES = "log_bayes_factor"
 PAIRED = (
     *("prior", "against", "kind", "measure", "difference", "low", "high"),
     *("data_sets", "pairs", "won"),
 )
 COLUMNS = ("dataset", "prior", "control", "seed", "measure", "value")
+CURVES = ("dataset", "prior", "control", "strength", "log_bayes_factor")
 BOOTSTRAP = 2000
 PARTS = ("whole", "halves", "control")
 CONTROL, REFERENCE, READ_OUT = "own control", "reference", "its prior alone"
@@ -41,11 +44,15 @@ class Comparison(NamedTuple):
     paired
         Columns ``prior, against, kind, measure, difference, low, high, data_sets, pairs, won``:
         priors against the ``reference``, their ``own control`` (genes permuted) and, by accuracy,
-        ``its prior alone``. Differences of ``density`` are in nats per measured value.
+        ``its prior alone``. Differences of ``density``, and of ``density_states`` where whole
+        states of cells are left out, are in nats per measured value, ``log_bayes_factor`` in nats.
     changes
         Columns ``dataset, prior, source, target, prior_mean, weight, change``.
     reference
         The prior that others are compared with.
+    curves
+        Columns ``dataset, prior, control, strength, log_bayes_factor``: of exact fits whose prior
+        has a mean, against the same prior without it.
     """
 
     measures: pd.DataFrame
@@ -53,6 +60,7 @@ class Comparison(NamedTuple):
     paired: pd.DataFrame
     changes: pd.DataFrame
     reference: str
+    curves: pd.DataFrame = pd.DataFrame()
 
 
 def summarise(outcomes: list[Outcome], priors: list[str], reference: str) -> Comparison:
@@ -71,12 +79,14 @@ def summarise(outcomes: list[Outcome], priors: list[str], reference: str) -> Com
     rows = [(o.data, o.prior, o.part == "control", *found) for o in ordered for found in o.numbers]
     measures = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
     changed = [{"dataset": o.data, "prior": o.prior, **row} for o in ordered for row in o.changes]
+    curves = [(o.data, o.prior, o.part == "control", *at) for o in ordered for at in o.curve]
     return Comparison(
         measures,
         _summary(measures, priors),
         _paired(ordered, priors, reference),
         pd.DataFrame(changed),
         reference,
+        pd.DataFrame(curves, columns=pd.Index(CURVES)),
     )
 
 
@@ -119,6 +129,36 @@ def paired_density(
         "data_sets": len(means),
         "pairs": pairs,
         "won": won,
+    }
+
+
+def bayes_factor(
+    own: list[Outcome], other: list[Outcome], rng: np.random.Generator
+) -> dict[str, Any]:
+    """Compare the evidence of two priors: log Bayes factors in nats, summed over targets.
+
+    Draws take targets with replacement.
+
+    Parameters
+    ----------
+    own, other
+        Outcomes of the two, of the same data sets.
+    rng
+        Draws.
+    """
+    theirs = {outcome.data: outcome for outcome in other}
+    gains = [np.subtract(o.evidence, theirs[o.data].evidence) for o in own]
+    taken = [
+        rng.multinomial(len(each), np.full(len(each), 1 / len(each)), BOOTSTRAP) for each in gains
+    ]
+    low, high = draws_interval(np.mean([t @ g for t, g in zip(taken, gains, strict=True)], axis=0))
+    return {
+        "difference": float(np.mean([each.sum() for each in gains])),
+        "low": low,
+        "high": high,
+        "data_sets": len(gains),
+        "pairs": sum(map(len, gains)),
+        "won": int(sum((each > 0).sum() for each in gains)),
     }
 
 
@@ -170,8 +210,12 @@ def _paired(outcomes: list[Outcome], priors: list[str], reference: str) -> pd.Da
         pairs = [(REFERENCE, reference, parts[reference, "whole"])] if prior != reference else []
         pairs += [(CONTROL, prior + SHUFFLED, control)] if control else []
         for kind, against, other in pairs:
-            row = {"prior": prior, "against": against, "kind": kind, "measure": DENSITY}
-            rows.append(row | paired_density(own, other, rng))
+            row = {"prior": prior, "against": against, "kind": kind}
+            rows.append(row | {"measure": DENSITY} | paired_density(own, other, rng))
+            if all(outcome.evidence for outcome in [*own, *other]):
+                ours, theirs = ([o._replace(density=o.states) for o in x] for x in (own, other))
+                rows.append(row | {"measure": STATES} | paired_density(ours, theirs, rng))
+                rows.append(row | {"measure": BAYES} | bayes_factor(own, other, rng))
     rows += _paired_accuracy(outcomes, priors, reference)
     return pd.DataFrame(rows, columns=pd.Index(PAIRED))
 

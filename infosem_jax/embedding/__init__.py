@@ -13,18 +13,19 @@ from infosem_jax.embedding.fitting import (
     Fitted,
     fit,
     fit_and_save,
+    load,
     neighbours,
     predict,
+    save,
     study_graphs,
 )
 from infosem_jax.embedding.gene_sets import enrichment, function_recovery, read_gene_sets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
-from infosem_jax.embedding.methods import METHODS, Method, configured
+from infosem_jax.embedding.methods import METHODS, configured
 from infosem_jax.embedding.metrics import evaluate
 from infosem_jax.embedding.network import MuSeGNNConfig
 from infosem_jax.embedding.orthologues import retrieve_orthologues
 from infosem_jax.embedding.result import Embedded, Genes, embedded, export, one_per_gene
-from infosem_jax.embedding.saved import load, save
 from infosem_jax.embedding.studies import Study, harmonise, make_study, read_studies, read_study
 from infosem_jax.embedding.vectors import gene_vectors, nearest_genes, nearest_pairs
 
@@ -36,7 +37,6 @@ __all__ = [
     "Fitted",
     "Genes",
     "GraphSettings",
-    "Method",
     "MuSeGNNConfig",
     "NetworkSettings",
     "Study",

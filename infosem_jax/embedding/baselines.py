@@ -16,12 +16,12 @@ from jax import random
 from jaxtyping import Array, Float, Float32
 from scipy import stats
 
+from infosem_jax._settings import check
 from infosem_jax.embedding.graph import StudyGraph
 from infosem_jax.embedding.losses import reconstruction
 from infosem_jax.embedding.model import Vectors
 from infosem_jax.engine import training
-from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Fits, Rate, Resident, Schedule
+from infosem_jax.engine.early_stopping import train_one
 from infosem_jax.nn import mish
 
 MASKED = 0.25
@@ -39,8 +39,7 @@ class Settings:
     rate: float = 1e-4
 
     def __post_init__(self):
-        if min(self.dim, self.epochs) < 1 or not self.rate > 0:
-            raise ValueError(f"Expected numbers above 0, found {self}.")
+        check(self, least={1: ("dim", "epochs")}, above={0: ["rate"]})
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,7 @@ class Components:
     dim: int = 32
 
     def __post_init__(self):
-        if self.dim < 1:
-            raise ValueError(f"dim: expected at least 1, found {self.dim}.")
+        check(self, least={1: ["dim"]})
 
 
 COMPONENTS = Components()
@@ -106,7 +104,7 @@ class Objective(NamedTuple):
         return _NETWORKS[self.name].start(self.dim, key, data)
 
     def loss(self, params, key: Array, data: Pool, cells: None, epoch: Array) -> Array:
-        """Return the cost."""
+        """Return the cost, see `engine.types.Objective.loss`."""
         return _NETWORKS[self.name].cost(params, key, data)
 
     def group(self, name: str) -> str:
@@ -114,44 +112,23 @@ class Objective(NamedTuple):
         return "network"
 
 
-def pca(graphs: Sequence[StudyGraph], seed: int, settings: Components = COMPONENTS) -> Vectors:
-    """Take the leading principal components of the genes of each study.
-
-    Parameters
-    ----------
-    graphs
-        The studies.
-    seed
-        Not used; nothing is drawn.
-    settings
-        How many components.
-    """
+def pca(graphs: Sequence[StudyGraph], settings: Components = COMPONENTS) -> Vectors:
+    """Take the leading principal components of the genes of each study."""
     return tuple(_components(_scaled(graph.features), settings.dim) for graph in graphs)
 
 
-def pca_aligned(
-    graphs: Sequence[StudyGraph], seed: int, settings: Components = COMPONENTS
-) -> Vectors:
+def pca_aligned(graphs: Sequence[StudyGraph], settings: Components = COMPONENTS) -> Vectors:
     """Take principal components, and turn each study onto those before it.
 
     Of the rotations and reflections R, that with the least ``|Z R - M|^2`` over genes of one name,
     where Z are the components of a study, of mean square 1, and M sums of those before it
     (orthogonal Procrustes). The least that can be done to join spaces.
-
-    Parameters
-    ----------
-    graphs
-        The studies.
-    seed
-        Not used; nothing is drawn.
-    settings
-        How many components.
     """
     from scipy.linalg import orthogonal_procrustes
 
     sums: dict[str, Float32[np.ndarray, " dim"]] = {}
     found = []
-    for graph, z in zip(graphs, pca(graphs, seed, settings), strict=True):
+    for graph, z in zip(graphs, pca(graphs, settings), strict=True):
         z = z / np.sqrt(max(float(np.square(z).mean()), 1e-30))
         known = [(i, sums[gene]) for i, gene in enumerate(graph.genes) if gene in sums]
         if known:
@@ -163,7 +140,7 @@ def pca_aligned(
     return tuple(found)
 
 
-def degree(graphs: Sequence[StudyGraph], seed: int) -> Vectors:
+def degree(graphs: Sequence[StudyGraph]) -> Vectors:
     """Place genes on a quarter of a circle by the rank of their number of neighbours.
 
     A control that uses nothing else of a gene: whatever it scores is no evidence of function.
@@ -176,141 +153,60 @@ def degree(graphs: Sequence[StudyGraph], seed: int) -> Vectors:
     return tuple(found)
 
 
-def gene2vec(
-    graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["gene2vec"]
+def embed(
+    name: str, graphs: Sequence[StudyGraph], seed: int, settings: Settings | None = None
 ) -> Vectors:
-    """Embed by skip-gram with negative samples, edges as pairs of words (Du et al. 2019).
+    """Embed by a network that is trained on each study, or of ``wsmae`` on all.
 
-    For pairs (i, j) of neighbours and five genes k drawn for each, the cost is
-    ``- log s(u_i.v_j) - sum_k log s(-u_i.v_k)`` with the logistic function s; u is the embedding.
+    ``gene2vec``
+        Skip-gram with negative samples, edges as pairs of words (Du et al. 2019). For pairs (i, j)
+        of neighbours and five genes k drawn for each, the cost is
+        ``- log s(u_i.v_j) - sum_k log s(-u_i.v_k)`` with the logistic function s; u is the
+        embedding.
+    ``gae``
+        Graph autoencoder: three graph convolutions, products as log-odds of edges (Kipf and
+        Welling 2016).
+    ``vgae``
+        The same, variational; the embedding is the mean. The divergence from a standard normal is
+        its mean over genes, divided by their number, as there.
+    ``mae``
+        Autoencoder that restores features of which a quarter is masked.
+    ``wsmae``
+        Such autoencoders with shared inner layers, which predict edges too.
 
     Parameters
     ----------
+    name
+        Of the network.
     graphs
         The studies.
     seed
         Seeds starting parameters and draws.
     settings
-        Features of an embedding, epochs and learning rate.
+        Features of an embedding, epochs and learning rate; the usual ones where None.
     """
-    found = []
-    for i, graph in enumerate(graphs):
-        pairs = np.argwhere(graph.adjacency & ~np.eye(len(graph.genes), dtype=bool))
-        if not len(pairs):
-            raise ValueError(f"{graph.name}: expected edges to learn from, found none.")
-        steps = max(1, settings.epochs * len(pairs) // PAIRS)
-        pool = Pool((_data(graph)._replace(edges=pairs.astype(np.int32)),))
-        params = _train("gene2vec", pool, (seed, i), settings, steps)
-        found.append(params["genes"])
-    return tuple(found)
+    settings = settings or SETTINGS[name]
+    studies = [_data(graph, with_edges=name == "gene2vec") for graph in graphs]
+    if name == "wsmae":
+        params = _train(name, Pool(tuple(studies)), (seed,), settings)
+        return tuple(
+            np.asarray(_compress({**params, **params[f"own_{i}"]}, data))
+            for i, data in enumerate(studies)
+        )
+    each = [_train(name, Pool((data,)), (seed, i), settings) for i, data in enumerate(studies)]
+    encode = _NETWORKS[name].encode
+    return tuple(np.asarray(encode(*pair)) for pair in zip(each, studies, strict=True))
 
 
-def gae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["gae"]) -> Vectors:
-    """Embed by a graph autoencoder: three graph convolutions, products as log-odds of edges.
-
-    Kipf and Welling (2016).
-
-    Parameters
-    ----------
-    graphs
-        The studies.
-    seed
-        Seeds starting parameters and draws.
-    settings
-        Features of an embedding, epochs and learning rate.
-    """
-    return _each("gae", graphs, seed, settings)
-
-
-def vgae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["vgae"]) -> Vectors:
-    """Embed by a variational graph autoencoder; the embedding is the mean.
-
-    The divergence from a standard normal counts as in Kipf and Welling (2016): its mean over genes,
-    divided by their number.
-
-    Parameters
-    ----------
-    graphs
-        The studies.
-    seed
-        Seeds starting parameters and draws.
-    settings
-        Features of an embedding, epochs and learning rate.
-    """
-    return _each("vgae", graphs, seed, settings)
-
-
-def mae(graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["mae"]) -> Vectors:
-    """Embed by an autoencoder that restores features of which a quarter is masked.
-
-    Parameters
-    ----------
-    graphs
-        The studies.
-    seed
-        Seeds starting parameters and draws.
-    settings
-        Features of an embedding, epochs and learning rate.
-    """
-    return _each("mae", graphs, seed, settings)
-
-
-def wsmae(
-    graphs: Sequence[StudyGraph], seed: int, settings: Settings = SETTINGS["wsmae"]
-) -> Vectors:
-    """Embed by masked autoencoders with shared inner layers, which predict edges too.
-
-    Parameters
-    ----------
-    graphs
-        The studies.
-    seed
-        Seeds starting parameters and draws.
-    settings
-        Features of an embedding, epochs and learning rate.
-    """
-    pool = Pool(tuple(_data(graph) for graph in graphs))
-    params = _train("wsmae", pool, (seed,), settings, settings.epochs)
-    return tuple(
-        np.asarray(_compress({**params, **params[f"own_{i}"]}, data))
-        for i, data in enumerate(pool.studies)
-    )
-
-
-def _each(name: str, graphs: Sequence[StudyGraph], seed: int, settings: Settings) -> Vectors:
-    """Train a network on each study alone."""
-    found = []
-    for i, graph in enumerate(graphs):
-        data = _data(graph)
-        params = _train(name, Pool((data,)), (seed, i), settings, settings.epochs)
-        found.append(np.asarray(_NETWORKS[name].encode(params, data)))
-    return tuple(found)
-
-
-def _train(
-    name: str, pool: Pool, seed: tuple[int, ...], settings: Settings, steps: int
-) -> training.Params:
+def _train(name: str, pool: Pool, seed: tuple[int, ...], settings: Settings) -> training.Params:
+    steps = settings.epochs
+    if name == "gene2vec":
+        steps = max(1, steps * len(pool.studies[0].edges) // PAIRS)
     key = random.key(seed[0])
     for number in seed[1:]:
         key = random.fold_in(key, number)
-    schedule = Schedule(
-        optimisers=(("network", "adam"),),
-        phases=((("network",), 1),),
-        batch_size=0,  # all data at each step
-        steps=1,
-        chunk=100,
-    )
-    one = np.ones(1, np.float32)
-    fits = Fits(key[None], {"network": Rate(settings.rate * one, one)}, np.zeros(1))
-    pool = jax.tree.map(jnp.asarray, pool)
-    feed: Any = Resident(pool)
-    objective = Objective(name, settings.dim)
-    state, _ = training.run(objective, schedule, fits, feed, epochs=steps)
-    if to_host(state.diverged)[0] >= 0:
-        raise FloatingPointError(
-            f"{name} diverged at a learning rate of {settings.rate}; lower it."
-        )
-    return jax.tree.map(lambda leaf: to_host(leaf)[0], state.params)
+    rates = {"network": settings.rate}
+    return train_one(Objective(name, settings.dim), pool, rates, key, epochs=steps)
 
 
 def _gae_cost(params: Any, key: Array, pool: Pool) -> Array:
@@ -428,11 +324,16 @@ def _layers(key: Array, shapes: dict[str, tuple[int, int]]) -> training.Params:
     }
 
 
-def _data(graph: StudyGraph) -> Data:
+def _data(graph: StudyGraph, *, with_edges: bool) -> Data:
     # Every gene is its own neighbour already.
     root = graph.adjacency.sum(1) ** -0.5
     spread = (graph.adjacency * root[:, None] * root).astype(np.float32)
-    return Data(_scaled(graph.features), graph.adjacency, spread)
+    edges = None
+    if with_edges:
+        edges = np.argwhere(graph.adjacency & ~np.eye(len(root), dtype=bool)).astype(np.int32)
+        if not len(edges):
+            raise ValueError(f"{graph.name}: expected edges to learn from, found none.")
+    return Data(_scaled(graph.features), graph.adjacency, spread, edges)
 
 
 def _scaled(x: Float32[np.ndarray, "genes cells"]) -> Float32[np.ndarray, "genes cells"]:
@@ -457,7 +358,7 @@ class _Network(NamedTuple):
 
 
 def _gene_vectors(params: Any, data: Data) -> Array:
-    return params["genes"]
+    return jnp.asarray(params["genes"])
 
 
 _NETWORKS = {

@@ -28,9 +28,9 @@ def clusters(z: Float[np.ndarray, "rows dim"], seed: int = 0) -> Int[np.ndarray,
     return cluster
 
 
-def knn(z: Float[np.ndarray, "rows dim"], k: int = NEIGHBOURS) -> sparse.csr_array:
-    """Return the table of the k nearest neighbours of each row, itself among them."""
-    near, _ = nearest(z, min(k, len(z)))
+def knn(z: Float[np.ndarray, "rows dim"]) -> sparse.csr_array:
+    """Return the table of the 15 nearest neighbours of each row, itself among them."""
+    near, _ = nearest(z, min(NEIGHBOURS, len(z)))
     n, k = near.shape
     return sparse.csr_array((np.ones(n * k), near.ravel(), np.arange(0, n * k + 1, k)), (n, n))
 

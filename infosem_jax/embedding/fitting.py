@@ -7,18 +7,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
-from infosem_jax._settings import hint
+from infosem_jax._settings import choose
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.embedding import model
+from infosem_jax.embedding.baselines import Components, Settings
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
 from infosem_jax.embedding.methods import METHODS
+from infosem_jax.embedding.network import MuSeGNNConfig
 from infosem_jax.embedding.result import Embedded, Genes, embedded, one_per_gene
 from infosem_jax.embedding.studies import Study, harmonise
 from infosem_jax.embedding.vectors import nearest_genes
 from infosem_jax.engine.interrupts import interrupts
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
+from infosem_jax.outputs import arrays
 from infosem_jax.outputs.folder import software_versions
+
+KIND = "gene embedding 1"
 
 
 @dataclass(frozen=True)
@@ -43,9 +48,7 @@ class Config:
     target: str = "human"
 
     def __post_init__(self):
-        if self.method not in METHODS:
-            raise ValueError(f"There is no method {self.method!r}; {hint(self.method, METHODS)}")
-        usual = METHODS[self.method].settings
+        usual = choose("method", [self.method], METHODS)[self.method].settings
         if self.settings is None:
             object.__setattr__(self, "settings", usual)
         elif type(self.settings) is not type(usual):
@@ -161,7 +164,7 @@ def fit(
     else:
         method, vectors = METHODS[config.method]._replace(settings=config.settings), []
         for done, number in enumerate(numbers, 1):
-            vectors.append(method.embed(graphs, number))
+            vectors.append(method.predict(graphs, number))
             if on_chunk is not None:
                 on_chunk(Progress(done, seeds, "embeddings"))
         losses = np.zeros((seeds, 0), np.float32)
@@ -251,3 +254,14 @@ def neighbours(
     """
     found = one_per_gene(predict(fitted, seed=seed), study)
     return nearest_genes(found.names, found.vectors, gene, n)
+
+
+def save(path: Path, fitted: Fitted) -> None:
+    """Write fitted embeddings to one file, without pickle, see `outputs.arrays.save`."""
+    arrays.save(path, KIND, fitted)
+
+
+def load(path: Path) -> Fitted:
+    """Read what `save` wrote; ``ValueError`` if it is damaged or something else."""
+    types = (Fitted, Genes, Config, GraphSettings, MuSeGNNConfig, Settings, Components)
+    return arrays.load(path, KIND, "infosem embed fit", types)

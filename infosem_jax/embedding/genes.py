@@ -30,20 +30,12 @@ def features(study: Study) -> Float32[np.ndarray, "cells genes"]:
 
 
 def pearson_residuals(
-    counts: Float32[np.ndarray, "cells genes"], overdispersion: float = OVERDISPERSION
+    counts: Float32[np.ndarray, "cells genes"],
 ) -> Float32[np.ndarray, "cells genes"]:
-    """Return the analytic Pearson residuals of counts.
-
-    Parameters
-    ----------
-    counts
-        All genes of the study, as totals of cells come from them, [cells, genes].
-    overdispersion
-        The t of the formula above.
-    """
+    """Return the analytic Pearson residuals of all genes of a study, which totals come from."""
     cells, genes = counts.sum(1, dtype=np.float64), counts.sum(0, dtype=np.float64)
     mean = (np.outer(cells, genes) / cells.sum()).astype(np.float32)
-    residual = (counts - mean) / np.sqrt(mean + np.square(mean) / np.float32(overdispersion))
+    residual = (counts - mean) / np.sqrt(mean + np.square(mean) / np.float32(OVERDISPERSION))
     return np.clip(residual, -np.sqrt(len(counts)), np.sqrt(len(counts))).astype(np.float32)
 
 

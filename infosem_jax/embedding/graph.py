@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
+from infosem_jax._settings import check
 from infosem_jax.embedding import coexpression
 from infosem_jax.embedding.coexpression import KINDS
 from infosem_jax.embedding.genes import choose_genes, features
@@ -48,14 +49,12 @@ class GraphSettings:
     def __post_init__(self):
         if self.edges not in KINDS:
             raise ValueError(f"edges: expected one of {', '.join(KINDS)}, found {self.edges!r}.")
-        for name, low, high in (("alpha", 0, 1), ("threshold", 0, 1)):
-            if not low < getattr(self, name) < high:
-                raise ValueError(
-                    f"{name}: expected between {low} and {high}, found {getattr(self, name)}."
-                )
-        for name, least in (("genes", 20), ("neighbours", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}: expected at least {least}, found {getattr(self, name)}.")
+        check(
+            self,
+            least={20: ["genes"], 1: ["neighbours"]},
+            above={0: ("alpha", "threshold")},
+            below={1: ("alpha", "threshold")},
+        )
 
 
 class StudyGraph(NamedTuple):

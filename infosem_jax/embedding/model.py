@@ -60,7 +60,7 @@ class Objective(NamedTuple):
         return network.init(key, data.groups, self.n_labels, self.config)
 
     def loss(self, params, key: Array, data: Pool, cells: None, epoch: Array) -> Array:
-        """Return the loss of `losses`, summed over studies."""
+        """Return the loss of `losses`, summed over studies; see `engine.types.Objective.loss`."""
         return sum(terms(params, key, data, self.config).values(), jnp.float32(0.0))
 
     def group(self, name: str) -> str:

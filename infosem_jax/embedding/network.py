@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from infosem_jax import graphs as gene_graphs
 from infosem_jax import nn
+from infosem_jax._settings import check
 from infosem_jax.embedding.graph import StudyGraph
 
 # Above this share of all pairs that are edges, tables are faster than lists (see the benchmark).
@@ -61,15 +62,11 @@ class MuSeGNNConfig:
     attention: str = "auto"
 
     def __post_init__(self):
-        for name in ("dim", "epochs", "pairs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}.")
-        for name in ("encoder_rate", "decoder_rate", "temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: expected above 0, found {getattr(self, name)}.")
-        for name in ("similarity", "contrast"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected at least 0, found {getattr(self, name)}.")
+        check(
+            self,
+            least={1: ("dim", "epochs", "pairs"), 0: ("similarity", "contrast")},
+            above={0: ("encoder_rate", "decoder_rate", "temperature")},
+        )
         if self.attention not in ("auto", "dense", "sparse"):
             raise ValueError(
                 f"attention: expected auto, dense or sparse, found {self.attention!r}."

@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax.embedding.fitting import Fitted, predict
+from infosem_jax.embedding.fitting import Fitted, predict, save
 from infosem_jax.embedding.gene_sets import GeneSets, enrichment
 from infosem_jax.embedding.graph import StudyGraph, isolated
 from infosem_jax.embedding.metrics import SIX
 from infosem_jax.embedding.result import Embedded, export
-from infosem_jax.embedding.saved import save
 from infosem_jax.outputs.folder import to_json
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
 
@@ -127,27 +126,11 @@ def measured_text(name: str, value: float) -> str:
 
 
 def places(
-    found: Embedded, how: str = "auto", *, seed: int = 0
+    found: Embedded, how: str = "auto"
 ) -> tuple[Float[np.ndarray, "rows 2"], tuple[str, str]]:
-    """Return two coordinates of each row.
+    """Return two coordinates of each row, and what they are called.
 
-    Parameters
-    ----------
-    found
-        The embedding.
-    how
-        ``umap``, ``pca``, or ``auto``: UMAP where umap-learn is installed.
-    seed
-        Of UMAP.
-
-    Returns
-    -------
-    The coordinates, and what they are called.
-
-    Raises
-    ------
-    ValueError
-        If UMAP is asked for and not installed, or ``how`` is unknown.
+    By ``umap``, ``pca``, or ``auto``: UMAP where umap-learn is installed. See `check_plane`.
     """
     check_plane(how)
     z = found.vectors.astype(np.float64)
@@ -157,7 +140,7 @@ def places(
     import umap  # pyright: ignore[reportMissingImports]  (an extra)
 
     n = min(15, len(z) - 1)
-    model = umap.UMAP(n_neighbors=n, metric="cosine", random_state=seed, n_jobs=1)
+    model = umap.UMAP(n_neighbors=n, metric="cosine", random_state=0, n_jobs=1)
     return np.asarray(model.fit_transform(z), float), ("UMAP 1", "UMAP 2")
 
 

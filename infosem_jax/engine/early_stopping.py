@@ -1,17 +1,29 @@
-"""Training that is judged by held-out samples every few epochs, and ends when they gain no more."""
+"""Training that is judged by held-out samples every few epochs, and ends when they gain no more.
 
-from collections.abc import Callable
+And the training of one fit alone, which small networks need.
+"""
+
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Array, Bool
 
 from infosem_jax.engine import training
-from infosem_jax.engine.layout import choose, lay_out, place
+from infosem_jax.engine.layout import Layout, choose, lay_out, place
 from infosem_jax.engine.training import finished, to_host
-from infosem_jax.engine.types import Fits, Losses, Objective, Params, Progress, Schedule
+from infosem_jax.engine.types import (
+    Fits,
+    Losses,
+    Objective,
+    Params,
+    Progress,
+    Rate,
+    Resident,
+    Schedule,
+)
 
 
 class Trained(NamedTuple):
@@ -98,3 +110,62 @@ def train(
     if held_out is not None:
         params, converged = state.best, np.isfinite(to_host(state.best_loss)[:n])
     return Trained(jax.tree.map(lambda leaf: to_host(leaf)[:n], params), converged, losses)
+
+
+def train_one(
+    objective: Objective,
+    shared: Any,
+    rates: Mapping[str, float],
+    key: Array,
+    *,
+    epochs: int,
+    samples: int = 0,
+    batch_size: int = 0,
+    own: Any = (),
+    held_out: Any = None,
+    patience: int = 0,
+) -> Params:
+    """Train one fit on the default device, by Adam, and return its parameters.
+
+    Parameters
+    ----------
+    objective, shared, own, held_out
+        What is trained, and on what; see `Fits` and `train`.
+    rates
+        Learning rate of each group of parameters.
+    key
+        Random key.
+    epochs
+        Number of epochs at most.
+    samples, batch_size
+        Number of samples, and of those that make a step; 0 takes all data at every step.
+    patience
+        Epochs without a less held-out loss after which training ends, the best parameters kept.
+
+    Raises
+    ------
+    FloatingPointError
+        If it diverged.
+    """
+    batch_size = min(batch_size, samples)
+    schedule = Schedule(
+        optimisers=tuple((name, "adam") for name in rates),
+        phases=((tuple(rates), 1),),
+        batch_size=batch_size,
+        steps=-(-samples // batch_size) if batch_size else 1,
+        patience=patience,
+        # Samples that lie apart are evaluated between chunks only.
+        chunk=1 if held_out is not None else 100,
+    )
+    one = np.ones(1, np.float32)
+    each = {name: Rate(np.full(1, rate, np.float32), one) for name, rate in rates.items()}
+    fits = Fits(key[None], each, jax.tree.map(lambda leaf: np.asarray(leaf)[None], own))
+    feed: Any = Resident(jax.device_put(shared), held_out=held_out)
+    state, _ = training.run(objective, schedule, fits, feed, epochs=epochs, layout=Layout())
+    step = to_host(state.diverged)[0]
+    if step >= 0:
+        raise FloatingPointError(
+            f"Training diverged at step {step}; lower the learning rate "
+            f"({', '.join(f'{name} {rate}' for name, rate in rates.items())})."
+        )
+    return jax.tree.map(lambda leaf: to_host(leaf)[0], state.params)

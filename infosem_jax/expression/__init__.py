@@ -24,7 +24,6 @@ from infosem_jax.expression.splits import (
     stratified_split,
 )
 from infosem_jax.expression.task import (
-    Method,
     Prediction,
     Problem,
     Scaling,
@@ -40,7 +39,6 @@ __all__ = [
     "Config",
     "Fitted",
     "GraphConfig",
-    "Method",
     "Prediction",
     "Problem",
     "Profiles",

@@ -8,8 +8,6 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from infosem_jax.outputs.style import (
-    ACTIVATES,
-    GREY,
     INK,
     axes_grid,
     draw_legend,
@@ -25,15 +23,6 @@ class Curve(NamedTuple):
     accuracy: Sequence[float]
     low: Sequence[float] | None = None
     high: Sequence[float] | None = None
-
-
-class Shown(NamedTuple):
-    """One gene as observed and inferred; ``sd`` may be NaN."""
-
-    gene: str
-    observed: Float[np.ndarray, " samples"]
-    inferred: Float[np.ndarray, " samples"]
-    sd: Float[np.ndarray, " samples"]
 
 
 def accuracy(
@@ -96,33 +85,4 @@ def recall(distributions: Mapping[str, Float[np.ndarray, " genes"]]) -> Figure:
     ax.set_ylim(0, 1.02)
     if len(handles) > 1:
         draw_legend(figure, handles)
-    return figure
-
-
-def observed(genes: Sequence[Shown], unit: str) -> Figure:
-    """Draw what was inferred against what was observed in the test samples, gene by gene.
-
-    Parameters
-    ----------
-    genes
-        The genes to show.
-    unit
-        Of the values.
-    """
-    columns = min(4, len(genes))
-    rows = -(-len(genes) // columns)
-    figure, axes = axes_grid(0.8 + 2.1 * columns, 0.5 + 2.2 * rows, rows, columns)
-    for ax, shown in zip(axes.flat, genes, strict=False):
-        if np.isfinite(shown.sd).all():
-            bars = {"ecolor": GREY, "elinewidth": 0.6, "alpha": 0.5, "fmt": "none"}
-            ax.errorbar(shown.observed, shown.inferred, yerr=shown.sd, **bars)
-        ax.plot(shown.observed, shown.inferred, "o", ms=3, mew=0, color=ACTIVATES, alpha=0.8)
-        ends = np.array([shown.observed.min(), shown.observed.max()])
-        ax.plot(ends, ends, color=INK, lw=0.8, ls=":")
-        ax.locator_params(nbins=4)
-        draw_title(ax, shown.gene)
-    for ax in axes.flat[len(genes) :]:
-        ax.set_visible(False)
-    figure.supxlabel(f"Observed ({unit})", color=INK, fontsize=10)
-    figure.supylabel(f"Inferred ({unit})", color=INK, fontsize=10)
     return figure

@@ -47,62 +47,36 @@ def features(task: Task) -> Features:
     )
 
 
-def mean(task: Task, seed: int = 0) -> Prediction:
+def mean(task: Task) -> Prediction:
     """Infer the mean of each gene."""
     y = np.concatenate([task.y_train, task.y_valid])
     shape = (len(task.x_test), len(task.targets))
     return Prediction(np.tile(y.mean(0), (shape[0], 1)), np.tile(y.std(0), (shape[0], 1)))
 
 
-def least_squares(task: Task, seed: int = 0, *, refit: bool = True) -> Prediction:
-    """Infer by least squares without a penalty, the shortest solution where there are many.
-
-    Parameters
-    ----------
-    task, seed
-        As of every method.
-    refit
-        Whether the validation samples are learned from in the end.
-    """
-    return _by_validation(task, ridge_path, (0.0,), refit)
+def least_squares(task: Task) -> Prediction:
+    """Infer by least squares without a penalty, the shortest solution where there are many."""
+    return _by_validation(task, ridge_path, (0.0,))
 
 
-def ridge(
-    task: Task, seed: int = 0, *, strengths: Sequence[float] = STRENGTHS, refit: bool = True
-) -> Prediction:
+def ridge(task: Task, *, strengths: Sequence[float] = STRENGTHS) -> Prediction:
     """Infer by least squares with a penalty on squared coefficients (see `ridge_path`).
 
-    Parameters
-    ----------
-    task, seed
-        As of every method.
-    strengths
-        To choose from, one for all genes.
-    refit
-        As in `least_squares`.
+    One of the ``strengths`` is chosen for all genes.
     """
-    return _by_validation(task, ridge_path, strengths, refit)
+    return _by_validation(task, ridge_path, strengths)
 
 
-def nearest(
-    task: Task, seed: int = 0, *, neighbours: Sequence[int] = NEIGHBOURS, refit: bool = True
-) -> Prediction:
+def nearest(task: Task, *, neighbours: Sequence[int] = NEIGHBOURS) -> Prediction:
     """Infer the mean of the training samples whose inputs are nearest (Euclidean distance).
 
-    Parameters
-    ----------
-    task, seed
-        As of every method.
-    neighbours
-        Numbers of them to choose from; those above the number of samples are passed over.
-    refit
-        As in `least_squares`.
+    One of the numbers of ``neighbours`` is chosen; those above that of samples are passed over.
     """
     usable = sorted(k for k in neighbours if k <= len(task.x_train)) or [len(task.x_train)]
-    return _by_validation(task, _nearest_path, usable, refit)
+    return _by_validation(task, _nearest_path, usable)
 
 
-def mlp(task: Task, seed: int = 0, *, config: MLPConfig = MLP) -> Prediction:
+def mlp(task: Task, seed: int, config: MLPConfig = MLP) -> Prediction:
     """Infer by a multilayer perceptron, after D-GEX.
 
     It works on centred values of typical deviation 1, so that its settings mean the same whatever
@@ -124,19 +98,11 @@ def mlp(task: Task, seed: int = 0, *, config: MLPConfig = MLP) -> Prediction:
     return _with_errors(inferred, task.y_valid - known)
 
 
-def trees(task: Task, seed: int = 0, *, config: TreesConfig = TREES) -> Prediction:
-    """Infer by gradient-boosted trees on principal components of the targets.
-
-    Parameters
-    ----------
-    task, seed
-        As of every method.
-    config
-        Settings.
-    """
+def trees(task: Task, config: TreesConfig = TREES) -> Prediction:
+    """Infer by gradient-boosted trees on principal components of the targets."""
     x = features(task)
-    found = boost(x.train, task.y_train, x.valid, task.y_valid, x.test, config, seed)
-    return _with_errors(found.test, task.y_valid - found.valid)
+    valid, test = boost(x.train, task.y_train, x.valid, task.y_valid, x.test, config)
+    return _with_errors(test, task.y_valid - valid)
 
 
 def ridge_path(
@@ -187,7 +153,7 @@ def _nearest_path(
         yield total / np.float32(k)
 
 
-def _by_validation(task: Task, path: Path, settings: Sequence, refit: bool) -> Prediction:
+def _by_validation(task: Task, path: Path, settings: Sequence) -> Prediction:
     x = features(task)
     best, error, chosen = np.inf, task.y_valid, settings[0]
     inferred = path(x.train, task.y_train, x.valid, settings)
@@ -195,10 +161,8 @@ def _by_validation(task: Task, path: Path, settings: Sequence, refit: bool) -> P
         gap = task.y_valid - values
         if (size := float((gap**2).mean())) < best:
             best, error, chosen = size, gap, setting
-    x_all, y_all = x.train, task.y_train
-    if refit:
-        x_all = np.concatenate([x.train, x.valid])
-        y_all = np.concatenate([task.y_train, task.y_valid])
+    x_all = np.concatenate([x.train, x.valid])
+    y_all = np.concatenate([task.y_train, task.y_valid])
     return _with_errors(next(path(x_all, y_all, x.test, (chosen,))), error)
 
 

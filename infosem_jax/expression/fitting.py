@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from infosem_jax._settings import Method
 from infosem_jax._typing import Path
 from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.expression import graph_model
@@ -24,7 +25,6 @@ from infosem_jax.expression.methods import configured
 from infosem_jax.expression.network import GraphConfig
 from infosem_jax.expression.profiles import Profiles, align_genes
 from infosem_jax.expression.task import (
-    Method,
     Platforms,
     Prediction,
     Problem,
@@ -140,8 +140,8 @@ def fit(
     n = seeds if method.random else 1
     members = []
     for i in range(n):
-        tell = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, n)))
-        members.append(_fit_member(data.task, method, key + i, tell))
+        report = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, n)))
+        members.append(_fit_member(data.task, method, key + i, report))
         if on_chunk is not None:
             on_chunk(Progress(i + 1, n, "fits", f"{config.method}, seed {key + i}"))
     fill = data.task.x_train.mean(0, dtype=np.float64) * data.x_scaling.scale
@@ -268,26 +268,12 @@ def _check_known(data: Profiles, name: str, known: list[str]) -> None:
 
 
 def save(path: Path, fitted: Fitted) -> None:
-    """Write a fit to one file, without pickle and with a checksum, whole or not at all.
-
-    Raises
-    ------
-    OSError
-        If writing fails.
-    """
+    """Write a fit to one file, without pickle, see `outputs.arrays.save`."""
     arrays.save(path, KIND, fitted)
 
 
 def load(path: Path) -> Fitted:
-    """Read what `save` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is damaged, was changed, or is something else.
-    """
+    """Read what `save` wrote; ``ValueError`` if it is damaged or something else."""
     return arrays.load(path, KIND, "infosem expression fit", _TYPES)
 
 

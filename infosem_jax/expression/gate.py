@@ -14,9 +14,8 @@ from jax import random
 from jaxtyping import Array, Float, Int
 
 from infosem_jax.engine import training
-from infosem_jax.engine.layout import Layout, place
-from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Cells, Fits, Rate, Resident, Rows, Schedule
+from infosem_jax.engine.early_stopping import train_one
+from infosem_jax.engine.types import Cells, Rows
 from infosem_jax.expression.task import Task
 
 # How far draws of a gate reach beyond 0 and 1, where they are cut off, and how sharp they are.
@@ -89,25 +88,17 @@ def learned_order(
     n_inputs = len(task.inputs)
     if not 1 <= n <= n_inputs:
         raise ValueError(f"Expected from 1 to {n_inputs} genes, found {n}.")
-    batch = min(config.batch_size, len(task.x_train))
-    schedule = Schedule(
-        optimisers=(("gates", "adam"), ("network", "adam")),
-        phases=((("gates", "network"), 1),),
-        batch_size=batch,
-        steps=-(-len(task.x_train) // batch),
+    params = train_one(
+        _Gated(config, n_inputs, len(task.targets)),
+        (task.x_train, task.y_train),
+        {"gates": config.rate_gates, "network": config.rate},
+        random.key(seed),
+        epochs=config.epochs,
+        samples=len(task.x_train),
+        batch_size=config.batch_size,
+        own=np.float32(n),
     )
-    rates = {
-        name: Rate(np.full(1, rate, np.float32), np.ones(1, np.float32))
-        for name, rate in (("network", config.rate), ("gates", config.rate_gates))
-    }
-    fits = Fits(random.key(seed)[None], rates, np.full(1, n, np.float32))
-    objective = _Gated(config, n_inputs, len(task.targets))
-    samples = place((task.x_train, task.y_train), Layout())
-    feed: Any = Resident(samples)
-    state, _ = training.run(objective, schedule, fits, feed, epochs=config.epochs)
-    if (to_host(state.diverged) >= 0).any():
-        raise FloatingPointError("The learned gates diverged; lower the learning rates.")
-    return np.argsort(-to_host(state.params["gate"])[0], kind="stable")[:n]
+    return np.argsort(-params["gate"], kind="stable")[:n]
 
 
 class _Gated(NamedTuple):

@@ -44,6 +44,7 @@ from scipy.stats import rankdata
 from infosem_jax.expression.recall import Recall, gene_recall
 from infosem_jax.scores import auroc
 
+# The least in the robust z, as the paper has it, for data whose largest value is 1.
 MAD_FLOOR = 0.01
 
 
@@ -51,8 +52,6 @@ def evaluate(
     predicted: Float[np.ndarray, "samples genes"],
     truth: Float[np.ndarray, "samples genes"],
     train_truth: Float[np.ndarray, "train genes"] | None = None,
-    *,
-    mad_floor: float = MAD_FLOOR,
 ) -> dict[str, float]:
     """Compute every metric of the module.
 
@@ -62,9 +61,6 @@ def evaluate(
         Test samples as inferred and as they are, [samples, genes], on one scale.
     train_truth
         Training samples on the same scale, [train, genes].
-    mad_floor
-        Least median absolute deviation in the robust z; the paper's 0.01 is meant for data whose
-        largest value is 1.
 
     Returns
     -------
@@ -79,7 +75,7 @@ def evaluate(
     truth, predicted = _checked(truth, predicted)
     recall = gene_recall(truth, predicted)
     best = _reach(recall, 0)
-    z_truth, z_predicted = robust_z(truth, mad_floor), robust_z(predicted, mad_floor)
+    z_truth, z_predicted = robust_z(truth), robust_z(predicted)
     per_sample = {
         "error": np.sqrt(((predicted - truth) ** 2).sum(1)),
         "spearman": _correlation(_ranks(truth, 1), _ranks(predicted, 1), 1),
@@ -159,12 +155,10 @@ def gene_pearson(
     return np.where(truth.min(0) == truth.max(0), np.nan, np.nan_to_num(values))
 
 
-def robust_z(
-    x: Float[np.ndarray, "samples genes"], mad_floor: float = MAD_FLOOR
-) -> Float[np.ndarray, "samples genes"]:
+def robust_z(x: Float[np.ndarray, "samples genes"]) -> Float[np.ndarray, "samples genes"]:
     """Turn level 3 into level 4: ``(x - median) / (1.4826 max(MAD, floor))`` of each gene."""
     centred = x - np.median(x, axis=0)
-    return centred / (1.4826 * np.maximum(np.median(np.abs(centred), axis=0), mad_floor))
+    return centred / (1.4826 * np.maximum(np.median(np.abs(centred), axis=0), MAD_FLOOR))
 
 
 def _per_gene(

@@ -12,10 +12,10 @@ from flax import struct
 from jax import random
 from jaxtyping import Array, Float, Float32
 
+from infosem_jax._settings import check
 from infosem_jax.engine import training
-from infosem_jax.engine.layout import Layout
-from infosem_jax.engine.training import to_host
-from infosem_jax.engine.types import Cells, Fits, Rate, Resident, Rows, Schedule
+from infosem_jax.engine.early_stopping import train_one
+from infosem_jax.engine.types import Cells, Rows
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,6 @@ class MLPConfig:
     epochs, patience
         Epochs at most, and without a better validation loss until training ends, the best
         parameters kept.
-
-    Raises
-    ------
-    ValueError
-        On settings out of range.
     """
 
     hidden: tuple[int, ...] = (300,)
@@ -53,16 +48,12 @@ class MLPConfig:
     def __post_init__(self):
         if not 1 <= len(self.hidden) <= 3 or min(self.hidden) < 1:
             raise ValueError(f"Expected one to three hidden layers, found {self.hidden}.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"Expected dropout from 0 to below 1, found {self.dropout}.")
-        if self.loss not in ("l1", "l2"):
-            raise ValueError(f"Expected loss 'l1' or 'l2', found {self.loss!r}.")
-        if self.learning_rate <= 0 or min(self.batch_size, self.epochs, self.patience) < 1:
-            raise ValueError(
-                "Expected a learning rate above 0, and batch size, epochs and patience of at "
-                f"least 1, found {self.learning_rate}, {self.batch_size}, {self.epochs} and "
-                f"{self.patience}."
-            )
+        check(
+            self,
+            least={0: ["dropout"], 1: ("batch_size", "epochs", "patience")},
+            above={0: ["learning_rate"]},
+            below={1: ["dropout"]},
+        )
 
 
 class MLP(nn.Module):
@@ -107,7 +98,7 @@ class Objective:
         return {"network": self.network.init(key, data.shared.x[:1], deterministic=True)}
 
     def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
-        """Return the mean cost of one value."""
+        """Return the mean cost of one value, see `engine.types.Objective.loss`."""
         x, y = data.shared.x[cells.index], data.shared.y[cells.index]
         network, held_out = params["network"], data.shared.held_out
         inferred = self.network.apply(network, x, held_out, rngs={"dropout": key})
@@ -143,35 +134,22 @@ def train_mlp(
     config, seed
         Settings, and what decides start, order and dropout.
 
-    Returns
-    -------
-    The parameters, with a leading axis of length 1.
-
     Raises
     ------
-    ValueError
+    FloatingPointError
         If training diverges.
     """
-    objective = Objective(config, y.shape[1])
-    batch_size = min(config.batch_size, len(x))
-    schedule = Schedule(
-        optimisers=(("network", "adam"),),
-        phases=((("network",), 1),),
-        batch_size=batch_size,
-        steps=-(-len(x) // batch_size),
+    return train_one(
+        Objective(config, y.shape[1]),
+        Samples(x, y),
+        {"network": config.learning_rate},
+        random.key(seed),
+        epochs=config.epochs,
+        samples=len(x),
+        batch_size=config.batch_size,
+        held_out=Samples(x_valid, y_valid, held_out=True),
         patience=config.patience,
-        chunk=1,  # samples that lie apart are evaluated between chunks only
     )
-    rate = {"network": Rate(np.full(1, config.learning_rate, np.float32), np.ones(1, np.float32))}
-    feed: Any = Resident(Samples(x, y), held_out=Samples(x_valid, y_valid, held_out=True))
-    fits = Fits(random.key(seed)[None], rate, ())
-    state, _ = training.run(objective, schedule, fits, feed, epochs=config.epochs, layout=Layout())
-    if to_host(state.diverged)[0] >= 0:
-        raise ValueError(
-            f"The perceptron diverged at step {to_host(state.diverged)[0]}; lower its learning "
-            f"rate of {config.learning_rate}."
-        )
-    return state.params
 
 
 def apply_mlp(
@@ -194,6 +172,4 @@ def apply_mlp(
 
 @partial(jax.jit, static_argnames="objective")
 def _apply(objective: Objective, params: training.Params, x: Array) -> Array:
-    first = jax.tree.map(lambda leaf: leaf[0], params["network"])
-    inferred = objective.network.apply(first, x, deterministic=True)
-    return jnp.asarray(inferred)
+    return jnp.asarray(objective.network.apply(params["network"], x, deterministic=True))

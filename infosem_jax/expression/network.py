@@ -8,7 +8,7 @@ Channels do not mix unless asked to. Source: Kim et al. 2025 and its public code
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Literal, NamedTuple, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ import numpy as np
 from jax import lax, random
 from jaxtyping import Array, Float, Int
 
+from infosem_jax._settings import check
 from infosem_jax.engine.types import Params
 from infosem_jax.expression._messages import Dense, Routes, routes, spread
 from infosem_jax.expression.graph import GeneGraph, Side, Similarity
@@ -107,19 +108,9 @@ class GraphConfig:
     members: int = 5
 
     def __post_init__(self):
-        for field, kind in get_type_hints(type(self)).items():
-            value, choices = getattr(self, field), get_args(kind)
-            if choices and value not in choices:
-                raise ValueError(f"{field}: expected one of {', '.join(choices)}, found {value!r}.")
-        whole = ("layers", "channels", "batch_size", "epochs", "check_every", "halve_after")
-        for field in (*whole, "stop_after", "members"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field}: expected at least 1, found {getattr(self, field)}.")
-        for field in ("neighbours", "start_size", "noise", "weight_decay", "rate"):
-            if not getattr(self, field) >= 0:
-                raise ValueError(f"{field}: expected at least 0, found {getattr(self, field)}.")
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout: expected from 0 to below 1, found {self.dropout}.")
+        counts = ("layers", "channels", "batch_size", "epochs", "check_every", "halve_after")
+        sizes = ("neighbours", "start_size", "noise", "weight_decay", "rate", "dropout")
+        check(self, least={1: (*counts, "stop_after", "members"), 0: sizes}, below={1: ["dropout"]})
 
 
 # As published, with the learning rate of the authors' commands. Training from these start values

@@ -61,7 +61,10 @@ class Objective(NamedTuple):
         return network.init(key, self.config, self.shape)
 
     def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
-        """Return the mean cost of an entry; of held-out samples, what decides when to stop."""
+        """Return the mean cost of an entry; of held-out samples, what decides when to stop.
+
+        See `engine.types.Objective.loss`.
+        """
         config, pool = self.config, data.shared
         at = data.index[cells.index]
         x, feature, y = pool.x[at], pool.feature[at], pool.y[at]

@@ -10,6 +10,7 @@ from infosem_jax.expression.fitting import Fitted
 from infosem_jax.expression.selection import Selection
 from infosem_jax.expression.task import Prediction, Problem, unscale
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
+from infosem_jax.outputs.style import draw_pairs
 
 SHOWN = 8
 READING = {
@@ -50,16 +51,9 @@ def fit_page(
     facts
         Settings and versions.
 
-    Raises
-    ------
-    ValueError
-        On genes that are no targets.
     """
     from infosem_jax.expression import _figures
 
-    unknown = [gene for gene in genes if gene not in problem.task.targets]
-    if unknown:
-        raise ValueError(f"Expected target genes to show, found {', '.join(unknown)}.")
     ordered = table.sort_values("recall", kind="stable")
     if not genes:
         places = np.linspace(0, len(ordered) - 1, min(SHOWN, len(ordered))).round().astype(int)
@@ -67,10 +61,8 @@ def fit_page(
     truth = unscale(Prediction(problem.y_test), problem.y_scaling).mean
     sd = np.full_like(truth, np.nan) if prediction.sd is None else prediction.sd
     at = [problem.task.targets.index(gene) for gene in genes]
-    shown = [
-        _figures.Shown(gene, truth[:, i], prediction.mean[:, i], sd[:, i])
-        for gene, i in zip(genes, at, strict=True)
-    ]
+    shown = (part[:, at].T for part in (truth, prediction.mean, sd))
+    labels = "Observed (units of the data)", "Inferred (units of the data)"
     best = ordered.iloc[::-1]
     well = int((table["recall"] >= 0.95).sum())
     return Page(
@@ -102,7 +94,7 @@ def fit_page(
                 ["Test samples; bars are one stated standard deviation, the line is equality."],
                 [
                     Picture(
-                        _figures.observed(shown, "units of the data"),
+                        draw_pairs(genes, *shown, labels=labels),
                         f"{', '.join(genes)}, from low to high recall"
                         if len(genes) > 1
                         else genes[0],
@@ -130,7 +122,6 @@ def selection_page(
     selections: Sequence[Selection],
     problem: Problem,
     *,
-    notes: Sequence[str] = (),
     facts: Mapping[str, Mapping[str, Any]],
 ) -> Page:
     """Report which genes to measure, and what to expect of them.
@@ -141,7 +132,7 @@ def selection_page(
         Orders of genes, the asked-for one first.
     problem
         What they were chosen for.
-    notes, facts
+    facts
         As in `fit_page`.
     """
     from infosem_jax.expression import _figures
@@ -164,7 +155,7 @@ def selection_page(
             f"Chosen among {len(problem.task.inputs):,} genes for {len(problem.task.targets):,}; "
             f"{problem.notes[0]}.",
         ],
-        [*notes, *problem.notes[1:]],
+        problem.notes[1:],
         [
             Section(
                 "What the first n genes are worth",

@@ -148,34 +148,6 @@ def restrict(task: Task, genes: Sequence[str]) -> Task:
     )
 
 
-def random_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Draw inputs at random.
-
-    Parameters
-    ----------
-    task, n
-        The task, and how many of its inputs to take.
-    seed
-        Decides the draw.
-
-    Returns
-    -------
-    Places of inputs.
-    """
-    return np.random.default_rng(seed).permutation(len(task.inputs))[:n]
-
-
-def first_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
-    """Take inputs as they come.
-
-    Parameters
-    ----------
-    task, n, seed
-        As of `random_order`; here the seed is of no matter.
-    """
-    return np.arange(n)
-
-
 def greedy_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
     """Take, each time, the input that leaves the least squared error over all targets.
 
@@ -190,8 +162,10 @@ def greedy_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
 
     Parameters
     ----------
-    task, n, seed
-        As of `random_order`; here the seed is of no matter.
+    task, n
+        The task, and how many of its inputs to take, by their places.
+    seed
+        Of no matter here.
     """
     x, y = _centred(task)
     x0_size = (x**2).sum(0)
@@ -237,8 +211,10 @@ def lasso_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
 
     Parameters
     ----------
-    task, n, seed
-        As of `random_order`; here the seed is of no matter.
+    task, n
+        The task, and how many of its inputs to take, by their places.
+    seed
+        Of no matter here.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import lasso_path
@@ -271,9 +247,17 @@ def lasso_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
     return np.array(order[:n], int)
 
 
+def _random_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
+    return np.random.default_rng(seed).permutation(len(task.inputs))[:n]
+
+
+def _first_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
+    return np.arange(n)
+
+
 SELECTORS: dict[str, Selector] = {
-    "random": random_order,
-    "first": first_order,
+    "random": _random_order,
+    "first": _first_order,
     "lasso": lasso_order,
     "greedy": greedy_order,
 }

@@ -1,9 +1,8 @@
 """The task that every method is given: some genes of a sample in, all or the other genes out."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32, Int
@@ -11,21 +10,6 @@ from jaxtyping import Float32, Int
 from infosem_jax.expression.profiles import Profiles, align_genes, present
 from infosem_jax.expression.splits import Split, check_split
 from infosem_jax.expression.units import Units, check_units, describe_units
-
-__all__ = [
-    "Method",
-    "Prediction",
-    "Problem",
-    "Profiles",
-    "Scaling",
-    "Task",
-    "comparable",
-    "fit_scaling",
-    "make_task",
-    "platforms",
-    "scale",
-    "unscale",
-]
 
 _log = logging.getLogger("infosem_jax")
 
@@ -92,42 +76,6 @@ class Prediction(NamedTuple):
 
     mean: Float32[np.ndarray, "samples targets"]
     sd: Float32[np.ndarray, "samples targets"] | None = None
-
-
-class Method(NamedTuple):
-    """A way to infer expression.
-
-    Attributes
-    ----------
-    infer
-        Maps a task and a seed to a prediction of its test samples; ``config`` gets the settings.
-    about
-        What it is, in a sentence.
-    random
-        Whether the seed changes what it gives.
-    settings
-        A frozen dataclass; None of methods that have none.
-    quick
-        Settings that make it small, for a try and for tests.
-    affine
-        Whether predictions are affine in the inputs.
-    control
-        Whether predictions are the same whatever the inputs: what others must beat.
-    """
-
-    infer: Callable[..., Prediction]
-    about: str
-    random: bool = False
-    settings: Any = None
-    quick: Mapping[str, Any] = MappingProxyType({})
-    affine: bool = False
-    control: bool = False
-
-    def predict(self, task: Task, seed: int) -> Prediction:
-        """Fit the method to a task, and infer the test samples."""
-        if self.settings is None:
-            return self.infer(task, seed)
-        return self.infer(task, seed, config=self.settings)
 
 
 class Problem(NamedTuple):

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -33,22 +32,14 @@ class TreesConfig:
     min_samples: int = 5
 
 
-class TreesPrediction(NamedTuple):
-    """Inferred targets of the validation and of the test samples."""
-
-    valid: Float[np.ndarray, "valid targets"]
-    test: Float[np.ndarray, "test targets"]
-
-
 def boost(
     x: Float[np.ndarray, "train features"],
     y: Float32[np.ndarray, "train targets"],
     x_valid: Float[np.ndarray, "valid features"],
     y_valid: Float32[np.ndarray, "valid targets"],
     x_test: Float[np.ndarray, "test features"],
-    config: TreesConfig = TreesConfig(),
-    seed: int = 0,
-) -> TreesPrediction:
+    config: TreesConfig,
+) -> tuple[Float[np.ndarray, "valid targets"], Float[np.ndarray, "test targets"]]:
     """Train histogram gradient boosting (scikit-learn) on components of the targets.
 
     Parameters
@@ -59,17 +50,21 @@ def boost(
         Samples that decide the numbers of trees and of components.
     x_test
         Samples to infer.
-    config, seed
-        Settings, and what decides which samples bin the features, where there are very many.
+    config
+        Settings.
+
+    Returns
+    -------
+    Inferred targets of the validation and of the test samples.
     """
     from threadpoolctl import threadpool_limits
 
     # Threads that share little work spend most of their time waiting for each other.
     with threadpool_limits(1 if x.size < _SMALL else None, "openmp"):
-        return _boost(x, y, x_valid, y_valid, x_test, config, seed)
+        return _boost(x, y, x_valid, y_valid, x_test, config)
 
 
-def _boost(x, y, x_valid, y_valid, x_test, config: TreesConfig, seed: int) -> TreesPrediction:
+def _boost(x, y, x_valid, y_valid, x_test, config: TreesConfig) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     middle = y.mean(0, dtype=np.float64)
@@ -85,7 +80,7 @@ def _boost(x, y, x_valid, y_valid, x_test, config: TreesConfig, seed: int) -> Tr
             max_leaf_nodes=config.leaves,
             min_samples_leaf=config.min_samples,
             early_stopping=False,  # pyright: ignore[reportArgumentType]
-            random_state=seed,
+            random_state=0,
         ).fit(x, scores[:, i])
         stages = np.stack(list(model.staged_predict(x_valid)))
         best = int(((stages - wanted[:, i]) ** 2).mean(1).argmin())
@@ -94,6 +89,4 @@ def _boost(x, y, x_valid, y_valid, x_test, config: TreesConfig, seed: int) -> Tr
     # Components are orthogonal, so what each adds to the error is its own; leading ones are kept.
     gain = (wanted**2).sum(0) - ((wanted - valid) ** 2).sum(0)
     kept = int(np.concatenate([[0.0], gain.cumsum()]).argmax())
-    return TreesPrediction(
-        middle + valid[:, :kept] @ axes[:kept], middle + test[:, :kept] @ axes[:kept]
-    )
+    return middle + valid[:, :kept] @ axes[:kept], middle + test[:, :kept] @ axes[:kept]

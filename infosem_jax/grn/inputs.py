@@ -1,7 +1,7 @@
 """What a fit from files is made of: data sets, and the settings of the model and its priors."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -94,6 +94,39 @@ def read_datasets(
     if len(set(titles)) < len(titles):
         raise ValueError(f"Expected data sets with names of their own, found {', '.join(titles)}.")
     return dict(found)
+
+
+def read_states(
+    paths: Sequence[Path], column: str, datasets: Mapping[str, Dataset]
+) -> dict[str, list[str]]:
+    """Read the state of each cell from a column of obs, such as its donor.
+
+    Parameters
+    ----------
+    paths
+        The h5ad files of the data sets, in their order.
+    column
+        The column.
+    datasets
+        Data sets by name.
+
+    Raises
+    ------
+    ValueError
+        If a file is no h5ad file, or has no such column.
+    """
+    import anndata
+
+    found = {}
+    for path, (name, data) in zip(paths, datasets.items(), strict=True):
+        if FilePath(path).suffix != ".h5ad":
+            raise ValueError(f"{path}: expected an .h5ad file, whose obs has states of cells.")
+        obs: Any = anndata.read_h5ad(path, backed="r").obs
+        if column not in obs:
+            known = ", ".join(map(str, obs.columns)) or "none"
+            raise ValueError(f"{path}: has no column {column!r} in obs; its columns are {known}.")
+        found[name] = obs.loc[list(data.cells), column].astype(str).tolist()
+    return found
 
 
 def read_engine(path: Path | None, asked: str | None) -> Engine:

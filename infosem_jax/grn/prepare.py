@@ -14,7 +14,7 @@ import pandas as pd
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.stream import Stream, held_out_cells, n_cells
 from infosem_jax.engine.types import Schedule
-from infosem_jax.grn import nuts
+from infosem_jax.grn import exact, nuts
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import FitData, FitIndex, InfoSEM, objective, schedule, weights
@@ -87,7 +87,9 @@ class Group:
         return self.members[0].config.epochs
 
 
-def context(data: Dataset | Stream, config: Config, site: str = "effect") -> GeneContext:
+def context(
+    data: Dataset | Stream, config: Config | exact.Config, site: str = "effect"
+) -> GeneContext:
     """Return what priors see of the data: names in sorted order, and which genes have rows.
 
     Parameters

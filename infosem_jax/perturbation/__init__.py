@@ -11,11 +11,9 @@ from infosem_jax.perturbation.fitting import (
     fit,
     held_out,
     load,
-    mean_control,
-    parse_lines,
-    parse_perturbed,
     predict,
     save,
+    task_of,
 )
 from infosem_jax.perturbation.guards import from_profiles
 from infosem_jax.perturbation.knowledge import Knowledge, make_knowledge, read_edges, read_text
@@ -24,7 +22,7 @@ from infosem_jax.perturbation.readers import Columns, read_cells
 from infosem_jax.perturbation.screen import Screen, read_knowledge, read_screen, screen_of_cells
 from infosem_jax.perturbation.splits import Split, draw_splits, read_names, usual_split
 from infosem_jax.perturbation.tables import read_means, read_signed
-from infosem_jax.perturbation.task import Method, Prediction, Problem, Task, make_problem
+from infosem_jax.perturbation.task import Prediction, Problem, Task, make_problem
 
 __all__ = [
     "AdaPertConfig",
@@ -35,7 +33,6 @@ __all__ = [
     "Fitted",
     "HeldOutTest",
     "Knowledge",
-    "Method",
     "Prediction",
     "Problem",
     "Responses",
@@ -55,9 +52,6 @@ __all__ = [
     "load",
     "make_knowledge",
     "make_problem",
-    "mean_control",
-    "parse_lines",
-    "parse_perturbed",
     "predict",
     "predicted_cells",
     "rank_sum",
@@ -74,5 +68,6 @@ __all__ = [
     "signs",
     "stack",
     "summarise",
+    "task_of",
     "usual_split",
 ]

@@ -15,41 +15,10 @@ from infosem_jax.outputs.style import (
     SECOND,
     axes_grid,
     draw_legend,
-    draw_title,
     method_styles,
 )
 
 MOST_DRAWN = 40
-
-
-def changes(
-    names: Sequence[str],
-    observed: Float[np.ndarray, "n genes"],
-    predicted: Float[np.ndarray, "n genes"],
-) -> Figure:
-    """Draw predicted against observed changes of all genes, a panel for each perturbation.
-
-    Parameters
-    ----------
-    names
-        Of the perturbations.
-    observed, predicted
-        Their changes.
-    """
-    columns = min(4, len(names))
-    rows = -(-len(names) // columns)
-    figure, axes = axes_grid(0.8 + 2.3 * columns, 0.5 + 2.3 * rows, rows, columns)
-    for ax, name, x, y in zip(axes.flat, names, observed, predicted, strict=False):
-        ax.plot(x, y, "o", ms=2.5, mew=0, color=ACTIVATES, alpha=0.6)
-        ends = np.array([min(x.min(), y.min()), max(x.max(), y.max())])
-        ax.plot(ends, ends, color=INK, lw=0.8, ls=":")
-        ax.locator_params(nbins=4)
-        draw_title(ax, name)
-    for ax in axes.flat[len(names) :]:
-        ax.set_visible(False)
-    figure.supxlabel("Observed change", color=INK, fontsize=10)
-    figure.supylabel("Predicted change", color=INK, fontsize=10)
-    return figure
 
 
 def by_size(

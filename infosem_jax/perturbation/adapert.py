@@ -12,6 +12,7 @@ from jax import random
 from jaxtyping import Float32, Int
 from scipy import sparse
 
+from infosem_jax._settings import Method
 from infosem_jax.engine.early_stopping import Trained, train
 from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
@@ -38,13 +39,17 @@ from infosem_jax.perturbation.prepare import (
     similar_genes,
     training_data,
 )
-from infosem_jax.perturbation.task import Method, Prediction, Task
+from infosem_jax.perturbation.task import Asked, Prediction, Task
 from infosem_jax.perturbation.units import check_same_units
 
 # Epochs between two evaluations on held-out perturbations.
 CHECK_EVERY = 2
 # Perturbations that are predicted at once, so that what is computed on the way stays small.
 AT_ONCE = 256
+QUICK = {
+    "features": 8, "layers": 1, "latent": 4, "hidden": 16, "epochs": 6, "most": 32, "members": 1,
+    "rate": 5e-3,
+}  # fmt: skip
 # Shares of the network's outputs that are tried on top of the neighbours' response.
 ADDED = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 
@@ -164,39 +169,23 @@ def fit_networks(
     return fitted
 
 
-def predict_network(
-    network: FittedNetwork,
-    perturbed: Sequence[tuple[str, ...]],
-    line: Sequence[str],
-    control: Float32[np.ndarray, "n genes"] | None = None,
-) -> Prediction:
+def predict_network(network: FittedNetwork, asked: Asked) -> Prediction:
     """Predict responses to perturbations.
 
     Of values, the mean over members, and a deviation that joins that of each with how far they
     differ. Of signs, probabilities from the mean log-odds.
-
-    Parameters
-    ----------
-    network
-        The network.
-    perturbed, line
-        Genes and cell line of each perturbation.
-    control
-        Matched control means; None of networks of signs.
 
     Raises
     ------
     ValueError
         If controls are not as in training, or in other units.
     """
-    _check_control(network, perturbed, control)
+    _check_control(network, asked)
     # Perturbations for early stopping are neighbours as well.
-    base = _base(network, np.arange(len(network.train.perturbed)), perturbed, line)
-    outputs = np.stack(
-        [_outputs(network, i, perturbed, line, control) for i in range(len(network.rows))], axis=1
-    )
+    base = _base(network, np.arange(len(network.train.perturbed)), asked)
+    outputs = np.stack([_outputs(network, i, asked) for i in range(len(network.rows))], axis=1)
     total = base[:, None] + network.added[:, None, None, None] * outputs
-    edges, text = reach(network.knowledge, perturbed)
+    edges, text = reach(network.knowledge, asked.perturbed)
     informed = (edges if network.config.context != "none" else False) | (text & network.config.text)
     if not network.train.continuous:
         de, up = (1 / (1 + np.exp(-x)) for x in total)
@@ -233,7 +222,7 @@ def predict_tasks(
         at = [i for i, n in enumerate(sizes) if n == size]
         networks = fit_networks([tasks[i] for i in at], config, seed=seed)
         for i, network in zip(at, networks, strict=True):
-            found[i] = predict_network(network, tasks[i].perturbed, tasks[i].line, tasks[i].control)
+            found[i] = predict_network(network, tasks[i])
     return [found[i] for i in range(len(tasks))]
 
 
@@ -276,7 +265,7 @@ def apply_member(network: FittedNetwork, member: int, perturbations: Perturbatio
 
 
 def _variant(about: str, **changes: Any) -> Method:
-    return Method(partial(predict_tasks, config=replace(ADAPERT, **changes)), about, random=True)
+    return Method(predict_tasks, about, replace(ADAPERT, **changes), QUICK)
 
 
 METHODS: dict[str, Method] = {
@@ -358,33 +347,20 @@ def _train(
     )
 
 
-def _base(
-    network: FittedNetwork,
-    rows: Int[np.ndarray, " rows"],
-    perturbed: Sequence[tuple[str, ...]],
-    line: Sequence[str],
-) -> np.ndarray:
+def _base(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked) -> np.ndarray:
     """Return what the network's outputs are added to, from some training rows, [2, n, genes]."""
     mean = mean_outputs(take(network.train, rows), network.scale)
     if network.config.base == "mean":
-        return np.repeat(mean, len(perturbed), axis=1)
-    weight = neighbour_weights(network.knowledge, perturbed, line, network.train, network.config)
+        return np.repeat(mean, len(asked.perturbed), axis=1)
+    weight = neighbour_weights(network.knowledge, asked, network.train, network.config)
     return neighbour_outputs(
         weight, network.train, rows, mean, network.scale, network.gene_similarity
     )
 
 
-def _outputs(
-    network: FittedNetwork,
-    member: int,
-    perturbed: Sequence[tuple[str, ...]],
-    line: Sequence[str],
-    control: np.ndarray | None,
-) -> np.ndarray:
+def _outputs(network: FittedNetwork, member: int, asked: Asked) -> np.ndarray:
     """Return both outputs of one member, beyond the mean response, [2, n, genes]."""
-    given = perturbation_inputs(
-        network.knowledge, perturbed, line, control, network.encoding, network.config
-    )
+    given = perturbation_inputs(network.knowledge, asked, network.encoding, network.config)
     return np.asarray(apply_member(network, member, given).response)
 
 
@@ -399,9 +375,8 @@ def _tune(network: FittedNetwork) -> FittedNetwork:
     for member, rows in enumerate(network.rows):
         out = take(known, np.setdiff1d(np.arange(len(known.perturbed)), rows))
         if out.perturbed:
-            base = _base(network, rows, out.perturbed, out.line)
-            outputs = _outputs(network, member, out.perturbed, out.line, out.control)
-            held.append((out, base, outputs))
+            base = _base(network, rows, out)
+            held.append((out, base, _outputs(network, member, out)))
     if not held:
         return network
     added = network.added.copy()
@@ -442,16 +417,14 @@ def _held_out_auroc(
     return float((right / np.maximum(pairs, 1))[pairs > 0].mean()) if np.any(pairs > 0) else 0.0
 
 
-def _check_control(
-    network: FittedNetwork, perturbed: Sequence[tuple[str, ...]], control: np.ndarray | None
-) -> None:
+def _check_control(network: FittedNetwork, asked: Asked) -> None:
+    control, n = asked.control, len(asked.perturbed)
     if (control is None) == network.train.continuous:
         wanted = "control means" if network.train.continuous else "no controls, only cell lines"
         raise ValueError(f"Expected {wanted}, as in training.")
-    if control is not None and control.shape != (len(perturbed), len(network.train.genes)):
+    if control is not None and control.shape != (n, len(network.train.genes)):
         raise ValueError(
-            f"Expected controls [{len(perturbed)}, {len(network.train.genes)}], found "
-            f"{control.shape}."
+            f"Expected controls [{n}, {len(network.train.genes)}], found {control.shape}."
         )
     if control is not None and network.train.control is not None:
         check_same_units(control, network.train.control, "control means")

@@ -10,6 +10,7 @@ from functools import partial
 
 import numpy as np
 
+from infosem_jax._settings import Method
 from infosem_jax.perturbation.counting import (
     PRIOR,
     SHARES,
@@ -21,7 +22,7 @@ from infosem_jax.perturbation.counting import (
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.knowledge import indicator, reach, text_of
 from infosem_jax.perturbation.similarity import graph_similarity, text_similarity
-from infosem_jax.perturbation.task import Method, Prediction, Task, from_change
+from infosem_jax.perturbation.task import Prediction, Task, from_change
 
 
 def no_change(task: Task) -> Prediction:
@@ -224,10 +225,12 @@ def _from_outcomes(task: Task, found: np.ndarray) -> Prediction:
 
 
 def _plain(predict: Callable[..., Prediction], about: str, **settings) -> Method:
-    return Method(partial(_each, partial(predict, **settings) if settings else predict), about)
+    control = predict in (no_change, mean_response)
+    each = partial(_each, partial(predict, **settings))
+    return Method(each, about, random=False, control=control)
 
 
-def _each(predict: Callable[..., Prediction], tasks: Sequence[Task], seed: int) -> list[Prediction]:
+def _each(predict: Callable[..., Prediction], tasks: Sequence[Task]) -> list[Prediction]:
     return [predict(task) for task in tasks]
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
+
+from infosem_jax._settings import check
 
 
 @dataclass(frozen=True)
@@ -134,33 +136,22 @@ class AdaPertConfig:
     members: int = 2
 
     def __post_init__(self):
-        for name, kind in get_type_hints(type(self)).items():
-            value, choices = getattr(self, name), get_args(kind)
-            if choices and value not in choices:
-                raise ValueError(f"{name}: expected one of {', '.join(choices)}, found {value!r}.")
-        whole = ("features", "heads", "layers", "hops", "most", "latent", "hidden", "components")
-        for name in (*whole, "batch_size", "epochs", "members"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: expected at least 1, found {getattr(self, name)}.")
-        if not self.focus >= 1:
-            raise ValueError(f"focus: expected at least 1, found {self.focus}.")
-        least = ("top", "change_non", "change_align", "weight_decay", "rate", "patience", "added")
-        for name in (*least, "direction"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected at least 0, found {getattr(self, name)}.")
-        for name in ("dropout", "held_out", "cut"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name}: expected from 0 to below 1, found {getattr(self, name)}."
-                )
+        counts = ("features", "heads", "layers", "hops", "most", "latent", "hidden", "components")
+        sizes = ("top", "change_non", "change_align", "weight_decay", "rate", "patience", "added")
+        shares = ("dropout", "held_out", "cut")
+        check(
+            self,
+            least={
+                1: (*counts, "batch_size", "epochs", "members", "focus"),
+                0: (*sizes, *shares, "direction"),
+            },
+            above={0: ["start", "temperature"]},
+            below={1: (*shares, "start")},
+        )
         if self.features % self.heads:
             raise ValueError(
                 f"features: expected a multiple of heads, found {self.features} and {self.heads}."
             )
-        if not 0 < self.start < 1:
-            raise ValueError(f"start: expected between 0 and 1, found {self.start}.")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature: expected above 0, found {self.temperature}.")
 
 
 DEFAULT = Config()

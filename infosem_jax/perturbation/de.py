@@ -6,6 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Float32, Int8
 
+from infosem_jax._settings import check
+
 
 @dataclass(frozen=True)
 class Thresholds:
@@ -25,8 +27,7 @@ class Thresholds:
     def __post_init__(self):
         if not 0 < self.fdr <= 1:
             raise ValueError(f"fdr: expected a number above 0, at most 1, found {self.fdr}.")
-        if not self.lfc >= 0:
-            raise ValueError(f"lfc: expected at least 0, found {self.lfc}.")
+        check(self, least={0: ["lfc"]})
 
 
 USUAL = Thresholds()

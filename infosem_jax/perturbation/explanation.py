@@ -9,10 +9,11 @@ from jaxtyping import Float32, Int
 
 from infosem_jax.perturbation.adapert import FittedNetwork, apply_member, predict_network
 from infosem_jax.perturbation.data import Responses
-from infosem_jax.perturbation.fitting import Fitted, mean_control, parse_lines, parse_perturbed
+from infosem_jax.perturbation.fitting import Fitted, task_of
 from infosem_jax.perturbation.knowledge import FAR, union
 from infosem_jax.perturbation.prepare import perturbation_inputs
 from infosem_jax.perturbation.selector import threshold_of
+from infosem_jax.perturbation.task import Asked
 from infosem_jax.scores import auroc
 
 
@@ -40,22 +41,8 @@ class Contexts(NamedTuple):
         return (self.hop < FAR) & ((self.score > self.threshold) | (self.hop == 0))
 
 
-def contexts(
-    network: FittedNetwork,
-    perturbed: Sequence[tuple[str, ...]],
-    line: Sequence[str],
-    control: Float32[np.ndarray, "n genes"] | None = None,
-) -> Contexts:
+def contexts(network: FittedNetwork, asked: Asked) -> Contexts:
     """Return the scores of the nodes that were candidates for each perturbation.
-
-    Parameters
-    ----------
-    network
-        The network.
-    perturbed, line
-        Genes and cell line of each perturbation.
-    control
-        Matched control means; None of networks of signs.
 
     Raises
     ------
@@ -67,9 +54,7 @@ def contexts(
         raise ValueError(
             f"Expected a network that chooses nodes, found one with context {config.context!r}."
         )
-    given = perturbation_inputs(
-        network.knowledge, perturbed, line, control, network.encoding, config
-    )
+    given = perturbation_inputs(network.knowledge, asked, network.encoding, config)
     scores, thresholds = [], []
     for member in range(len(network.rows)):
         scores.append(np.asarray(apply_member(network, member, given).selection.score))
@@ -95,10 +80,7 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    fitted: Fitted,
-    perturbed: str | tuple[str, ...],
-    line: str | None = None,
-    control: Float32[np.ndarray, "1 genes"] | None = None,
+    fitted: Fitted, perturbed: str | tuple[str, ...], line: str | None = None
 ) -> Explanation:
     """Return the nodes that the prediction for a perturbation used, and how they are connected.
 
@@ -108,7 +90,7 @@ def explain(
     ----------
     fitted
         A network that chooses nodes.
-    perturbed, line, control
+    perturbed, line
         As of `fitting.predict`, of one perturbation.
 
     Raises
@@ -118,11 +100,8 @@ def explain(
     """
     if not fitted.networks:
         raise ValueError(f"Expected a network, found {fitted.method}, which chooses no nodes.")
-    network, genes = fitted.networks[0], parse_perturbed([perturbed])
-    lines = parse_lines(fitted, line, 1)
-    control = mean_control(fitted, lines) if control is None else control
-    found = contexts(network, genes, lines, control)
-    prediction = predict_network(network, genes, lines, control)
+    network, task = fitted.networks[0], task_of(fitted, [perturbed], line)
+    found, prediction = contexts(network, task), predict_network(network, task)
     names = np.asarray(network.knowledge.nodes)
     real = found.hop[0] < FAR
     node = found.node[0][real]

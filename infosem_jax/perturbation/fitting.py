@@ -113,7 +113,7 @@ def fit(
     FloatingPointError
         If a network diverged.
     """
-    _, settings = configured(config.method, config.settings)
+    settings = configured(config.method, config.settings).settings
     if seeds < 1:
         raise ValueError(f"seeds: expected at least 1, found {seeds}.")
     screen = data if isinstance(data, Screen) else Screen(data, {}, ("",) * len(data.perturbed))
@@ -169,14 +169,10 @@ def predict(
     ValueError
         If a cell line was not among the training ones, or controls are in other units.
     """
-    genes = parse_perturbed(perturbed)
-    lines = parse_lines(fitted, line, len(genes))
-    if control is None:
-        control = mean_control(fitted, lines)
+    task = task_of(fitted, perturbed, line, control)
     if not fitted.networks:
-        task = _task(fitted, genes, lines, control)
         return METHODS[fitted.method].predict([task], 0)[0]
-    found = [predict_network(each, genes, lines, control) for each in fitted.networks]
+    found = [predict_network(each, task) for each in fitted.networks]
     change, de, up = (
         np.mean([getattr(each, name) for each in found], axis=0) for name in ("change", "de", "up")
     )
@@ -206,7 +202,7 @@ def evaluate_held_out(fitted: Fitted, data: Screen | Responses) -> HeldOutTest:
     screen = data if isinstance(data, Screen) else Screen(data, {}, ("",) * len(data.perturbed))
     truth = held_out(fitted, screen.responses)
     predicted = predict(fitted, truth.perturbed, truth.line, truth.control)
-    task = _task(fitted, truth.perturbed, truth.line, truth.control)
+    task = task_of(fitted, truth.perturbed, truth.line, truth.control)
     mean = mean_response(task)
     scores, mean_scores = (
         evaluate(
@@ -237,7 +233,26 @@ def held_out(fitted: Fitted, responses: Responses) -> Responses:
     return take(responses, np.array([place[at] for at in fitted.held_out]))
 
 
-def mean_control(fitted: Fitted, lines: Sequence[str]) -> Float32[np.ndarray, "n genes"] | None:
+def task_of(
+    fitted: Fitted,
+    perturbed: Sequence[str | tuple[str, ...]],
+    line: str | Sequence[str] | None = None,
+    control: Float32[np.ndarray, "n genes"] | None = None,
+) -> Task:
+    """Return the task of predicting responses from what a fit learned from.
+
+    Parameters
+    ----------
+    fitted, perturbed, line, control
+        As of `predict`.
+    """
+    genes = parse_perturbed(perturbed)
+    lines = _lines(fitted, line, len(genes))
+    control = _mean_control(fitted, lines) if control is None else control
+    return Task(fitted.train, np.zeros(0, int), tuple(genes), lines, control, fitted.knowledge)
+
+
+def _mean_control(fitted: Fitted, lines: Sequence[str]) -> Float32[np.ndarray, "n genes"] | None:
     """Return the mean control of cell lines in training; None of tables of signs."""
     train = fitted.train
     if train.control is None:
@@ -264,23 +279,8 @@ def parse_perturbed(perturbed: Sequence[str | tuple[str, ...]]) -> list[tuple[st
     return found
 
 
-def parse_lines(fitted: Fitted, line: str | Sequence[str] | None, n: int) -> tuple[str, ...]:
-    """Return the cell line of each perturbation.
-
-    Parameters
-    ----------
-    fitted
-        What `fit` returned.
-    line
-        One for all, one for each, or None where there is one only.
-    n
-        Number of perturbations.
-
-    Raises
-    ------
-    ValueError
-        If a cell line was not among the training ones, or none is given and there are several.
-    """
+def _lines(fitted: Fitted, line: str | Sequence[str] | None, n: int) -> tuple[str, ...]:
+    """Return the cell line of each of n perturbations, from one for all, one for each, or none."""
     known = sorted(set(fitted.train.line))
     if line is None and len(known) > 1:
         raise ValueError(f"Expected a cell line, one of {', '.join(known)}, found none.")
@@ -294,26 +294,12 @@ def parse_lines(fitted: Fitted, line: str | Sequence[str] | None, n: int) -> tup
 
 
 def save(path: Path, fitted: Fitted) -> None:
-    """Write a fit to one file, without pickle, whole or not at all; see `outputs.arrays`.
-
-    Raises
-    ------
-    OSError
-        If writing fails.
-    """
+    """Write a fit to one file, without pickle, see `outputs.arrays.save`."""
     arrays.save(path, KIND, fitted)
 
 
 def load(path: Path) -> Fitted:
-    """Read what `save` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it is damaged, was changed, or is something else.
-    """
+    """Read what `save` wrote; ``ValueError`` if it is damaged or something else."""
     types = (
         AdaPertConfig, ControlEncoding, Fitted, FittedNetwork, GraphsTuple, Knowledge, Losses,
         NodeInputs, Responses,
@@ -335,14 +321,3 @@ def _one_split(screen: Screen, how: str, key: int) -> Split:
             "infosem benchmark perturbation."
         )
     return splits[0]
-
-
-def _task(
-    fitted: Fitted,
-    perturbed: Sequence[tuple[str, ...]],
-    line: Sequence[str],
-    control: np.ndarray | None,
-) -> Task:
-    return Task(
-        fitted.train, np.zeros(0, int), tuple(perturbed), tuple(line), control, fitted.knowledge
-    )

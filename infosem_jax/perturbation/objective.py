@@ -108,21 +108,7 @@ class Objective(NamedTuple):
         return dict(Network(self.config, self.genes).init(key, nodes, one)["params"])
 
     def loss(self, params, key: Array, data: Rows, cells: Cells, epoch: Array) -> Array:
-        """Return the mean cost of an entry.
-
-        Parameters
-        ----------
-        params
-            Parameters of the network.
-        key
-            For dropout and the selection of nodes.
-        data
-            All perturbations, and those of the fit.
-        cells
-            The batch.
-        epoch
-            Not used.
-        """
+        """Return the mean cost of an entry, see `engine.types.Objective.loss`."""
         shared, fit, rows = data.shared, data.own, data.index[cells.index]
         scaled = shared.responses._replace(change=shared.responses.change / fit.scale)
         perturbations, responses = jax.tree.map(

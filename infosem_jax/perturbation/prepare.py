@@ -15,6 +15,7 @@ from infosem_jax.perturbation.knowledge import Knowledge, candidates, text_of, u
 from infosem_jax.perturbation.network import NodeInputs, PerturbationInputs
 from infosem_jax.perturbation.objective import FitData, ResponseArrays, TrainingData
 from infosem_jax.perturbation.similarity import perturbation_similarity
+from infosem_jax.perturbation.task import Asked
 
 # Contexts of more than the perturbed genes, and less than all.
 WIDE = ("adaptive", "hops")
@@ -93,12 +94,7 @@ def control_encoding(train: Responses) -> ControlEncoding:
 
 
 def perturbation_inputs(
-    knowledge: Knowledge,
-    perturbed: Sequence[tuple[str, ...]],
-    line: Sequence[str],
-    control: Float32[np.ndarray, "n genes"] | None,
-    encoding: ControlEncoding,
-    config: AdaPertConfig,
+    knowledge: Knowledge, asked: Asked, encoding: ControlEncoding, config: AdaPertConfig
 ) -> PerturbationInputs:
     """Return perturbations as arrays.
 
@@ -106,20 +102,20 @@ def perturbation_inputs(
     ----------
     knowledge
         Graphs and texts.
-    perturbed, line
-        Genes and cell line of each perturbation.
-    control
-        Their matched control means; None of tables of signs.
+    asked
+        Perturbations, their cell lines, and matched control means; None of tables of signs.
     encoding
         How controls are encoded.
     config
         Settings of the network.
     """
+    perturbed, control = asked.perturbed, asked.control
     hops = config.hops if config.context in WIDE else 0
     found = candidates(knowledge, perturbed, hops=hops, most=config.most)
     if control is None:
-        given = np.array([[name == own for name in encoding.lines] for own in line], np.float32)
-        given = given.reshape(len(perturbed), len(encoding.lines))
+        lines = encoding.lines
+        given = np.array([[name == own for name in lines] for own in asked.line], np.float32)
+        given = given.reshape(len(perturbed), len(lines))
     else:
         given = (control - encoding.location) / np.float32(encoding.scale)
     text = text_of(knowledge, perturbed)
@@ -127,11 +123,7 @@ def perturbation_inputs(
 
 
 def neighbour_weights(
-    knowledge: Knowledge,
-    perturbed: Sequence[tuple[str, ...]],
-    line: Sequence[str],
-    train: Responses,
-    config: AdaPertConfig,
+    knowledge: Knowledge, asked: Asked, train: Responses, config: AdaPertConfig
 ) -> Float32[np.ndarray, "n train"]:
     """Return the similarity of perturbations to those of training, by what the network may use.
 
@@ -141,15 +133,13 @@ def neighbour_weights(
     ----------
     knowledge
         Graphs and texts.
-    perturbed, line
-        Genes and cell line of each perturbation.
-    train
-        Training perturbations.
+    asked, train
+        Perturbations, and those of training.
     config
         Settings of the network.
     """
-    usable = _usable(knowledge, config)
-    return perturbation_similarity(usable, perturbed, line, train.perturbed, train.line)
+    given = asked.perturbed, asked.line, train.perturbed, train.line
+    return perturbation_similarity(_usable(knowledge, config), *given)
 
 
 def similar_genes(
@@ -199,7 +189,7 @@ def training_data(
     change = np.zeros((len(rows.sign), 0), np.float32) if rows.delta is None else rows.delta
     return TrainingData(
         node_inputs(knowledge, rows.genes, config),
-        perturbation_inputs(knowledge, rows.perturbed, rows.line, rows.control, encoding, config),
+        perturbation_inputs(knowledge, rows, encoding, config),
         ResponseArrays(change, rows.sign, rows.known),
     )
 

@@ -11,12 +11,12 @@ import pandas as pd
 from infosem_jax._typing import Path
 from infosem_jax.outputs.folder import to_json, write_h5ad
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
+from infosem_jax.outputs.style import draw_pairs
 from infosem_jax.perturbation.data import label
 from infosem_jax.perturbation.explanation import Explanation
 from infosem_jax.perturbation.fitting import Fitted, HeldOutTest, load, parse_perturbed, save
 from infosem_jax.perturbation.knowledge import reach
-from infosem_jax.perturbation.metrics import Scores
-from infosem_jax.perturbation.task import Prediction
+from infosem_jax.perturbation.task import Asked, Prediction
 
 if TYPE_CHECKING:
     import anndata
@@ -38,6 +38,7 @@ EXPLAINED = {
 HEADLINES = ("pearson_delta", "pearson_reference")
 HEADLINES_OF_SIGNS = ("de_auroc", "direction_auroc", "de_auroc_pooled")
 SHOWN = 4
+CHANGES = "Observed change", "Predicted change"
 READING = {
     "pearson_delta": "Correlation over genes of predicted and observed change.",
     "pearson_reference": "The same, of changes beyond the mean response of the training "
@@ -74,16 +75,15 @@ def write_fit(
     """
     out, truth = FilePath(folder), test.truth
     save(out / "model.npz", fitted)
-    adata = to_anndata(
-        test.predicted, truth.perturbed, truth.line, truth.genes, truth.control,
-        record={"record": json.dumps(record)},
-    )  # fmt: skip
+    adata = to_anndata(test.predicted, truth, record={"record": json.dumps(record)})
     write_h5ad(out / "predictions.h5ad", adata)
-    score_table(test.scores).to_csv(out / "scores.csv", index=False)
+    scores = test.scores
+    table = pd.DataFrame({"name": scores.names, "n_de": scores.n_de, **scores.each})
+    table.to_csv(out / "scores.csv", index=False)
     means = {fitted.method: test.scores.metrics, "mean": test.mean_scores.metrics}
     (out / "metrics.json").write_text(to_json(means), encoding="utf-8")
     facts = {"Settings": {**record, **fitted.settings}, "Files": FILES, "Versions": versions}
-    write_page(out / "report.html", fit_page(test, method=fitted.method, facts=facts))
+    write_page(out / "report.html", _fit_page(test, method=fitted.method, facts=facts))
 
 
 def write_explanation(
@@ -100,16 +100,14 @@ def write_explanation(
     source
         Folder of the fit, for readers.
     """
-    out, genes = FilePath(folder), parse_perturbed([perturbed])
+    out, (genes,) = FilePath(folder), parse_perturbed([perturbed])
     notes = []
-    if not reach(fitted.knowledge, genes)[0][0]:
-        notes.append(
-            f"{label(genes[0])} has no edges in the graph, so there is nothing to choose from."
-        )
+    if not reach(fitted.knowledge, [genes])[0][0]:
+        notes.append(f"{label(genes)} has no edges in the graph: there is nothing to choose from.")
     facts = {"Files": EXPLAINED, "Model": {"folder": str(source), "method": fitted.method}}
     found.nodes.to_csv(out / "nodes.csv", index=False)
     found.edges.to_csv(out / "edges.csv", index=False)
-    write_page(out / "report.html", explain_page(genes[0], found, notes=notes, facts=facts))
+    write_page(out / "report.html", _explain_page(genes, found, notes=notes, facts=facts))
 
 
 def load_folder(folder: Path) -> Fitted:
@@ -137,13 +135,7 @@ def headline(test: HeldOutTest) -> str:
 
 
 def to_anndata(
-    prediction: Prediction,
-    perturbed: Sequence[tuple[str, ...]],
-    line: Sequence[str],
-    genes: Sequence[str],
-    control: np.ndarray | None,
-    *,
-    record: Mapping[str, str],
+    prediction: Prediction, asked: Asked, *, record: Mapping[str, str]
 ) -> "anndata.AnnData":
     """Bring predictions into AnnData, a row for each perturbation.
 
@@ -156,16 +148,15 @@ def to_anndata(
     ----------
     prediction
         What was predicted.
-    perturbed, line, genes
+    asked
         What its rows and columns are of.
-    control
-        Matched control means; None of tables of signs.
     record
         Kept in ``uns``.
     """
     import anndata
 
-    names = [label(p) for p in perturbed]
+    line, genes, control = asked.line, asked.genes, asked.control
+    names = [label(p) for p in asked.perturbed]
     several = len(set(names)) < len(names)
     index = [f"{own}:{name}" if several else name for own, name in zip(line, names, strict=True)]
     known = np.ones(len(names), bool) if prediction.informed is None else prediction.informed
@@ -182,23 +173,8 @@ def to_anndata(
     return adata
 
 
-def score_table(scores: Scores) -> pd.DataFrame:
-    """List the scores of each test perturbation, or of each gene of a table of signs."""
-    return pd.DataFrame({"name": scores.names, "n_de": scores.n_de, **scores.each})
-
-
-def fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str, Any]]) -> Page:
-    """Show how well the test perturbations were predicted, beside the mean response.
-
-    Parameters
-    ----------
-    test
-        Predictions, truth and scores.
-    method
-        Name of the method.
-    facts
-        Lists for readers.
-    """
+def _fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str, Any]]) -> Page:
+    """Show how well the test perturbations were predicted, beside the mean response."""
     from infosem_jax.perturbation import _figures
 
     truth, scores, mean = test.truth, test.scores, test.mean_scores
@@ -217,7 +193,8 @@ def fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str,
     if truth.delta is not None:
         top = np.argsort(-np.square(truth.delta).sum(1), kind="stable")[:SHOWN]
         names = [truth.labels[i] for i in top]
-        shown = _figures.changes(names, truth.delta[top], test.predicted.change[top])
+        changes = truth.delta[top], test.predicted.change[top]
+        shown = draw_pairs(names, *changes, labels=CHANGES)
         own = {method: scores.each["pearson_delta"], "mean": mean.each["pearson_delta"]}
         by_size = _figures.by_size(own, scores.n_de, "Pearson of the change")
         sections.append(
@@ -242,24 +219,14 @@ def fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str,
     )
 
 
-def explain_page(
+def _explain_page(
     perturbed: Sequence[str],
     found: Explanation,
     *,
     notes: Sequence[str],
     facts: Mapping[str, Mapping[str, Any]],
 ) -> Page:
-    """Draw the part of the graph that a prediction used.
-
-    Parameters
-    ----------
-    perturbed
-        Perturbed genes.
-    found
-        Nodes and edges.
-    notes, facts
-        Sentences and lists for readers.
-    """
+    """Draw the part of the graph that a prediction used."""
     from infosem_jax.perturbation import _figures
 
     name = label(perturbed)

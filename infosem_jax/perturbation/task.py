@@ -1,7 +1,6 @@
 """The task that every method is given: responses to learn from, and perturbations to predict."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int
@@ -41,6 +40,10 @@ class Task(NamedTuple):
         return self.train.genes
 
 
+# Perturbations that something is asked of: those of a task, or those that were observed.
+Asked: TypeAlias = Task | Responses
+
+
 class Prediction(NamedTuple):
     """Predicted responses to the test perturbations.
 
@@ -64,24 +67,6 @@ class Prediction(NamedTuple):
     up: Float32[np.ndarray, "test genes"]
     sd: Float32[np.ndarray, "test genes"] | None = None
     informed: Bool[np.ndarray, " test"] | None = None
-
-
-class Method(NamedTuple):
-    """A way to predict responses.
-
-    Attributes
-    ----------
-    predict
-        Maps tasks, such as the folds of a split, and a seed to a prediction of each.
-    about
-        What it is, in a sentence.
-    random
-        Whether the seed changes what it gives.
-    """
-
-    predict: Callable[[Sequence[Task], int], list[Prediction]]
-    about: str
-    random: bool = False
 
 
 class Problem(NamedTuple):
@@ -147,7 +132,6 @@ def flags(task: Task) -> list[str]:
 def from_change(
     change: Float32[np.ndarray, "test genes"],
     task: Task,
-    sd: Float32[np.ndarray, "test genes"] | None = None,
     informed: Bool[np.ndarray, " test"] | None = None,
 ) -> Prediction:
     """Make a prediction of a change alone: the larger, the more likely it is significant.
@@ -158,8 +142,8 @@ def from_change(
         Predicted changes.
     task
         The task.
-    sd, informed
+    informed
         As of `Prediction`.
     """
     change = change.astype(np.float32)
-    return Prediction(change, np.abs(change), change, sd, informed)
+    return Prediction(change, np.abs(change), change, None, informed)

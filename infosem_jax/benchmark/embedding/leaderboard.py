@@ -1,7 +1,7 @@
 """What readers of the benchmark see: ``table.md``, plots, and ``report.html``."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,23 +13,11 @@ from infosem_jax.benchmark.embedding.compare import (
     rank_estimates,
     undefined,
 )
-from infosem_jax.benchmark.table import wide
+from infosem_jax.benchmark.table import board, wide
 from infosem_jax.embedding.methods import CONTROLS
 from infosem_jax.embedding.metrics import SIX
-from infosem_jax.outputs.page import (
-    Page,
-    Picture,
-    Section,
-    Table,
-    counted,
-    interval,
-    number,
-    seconds,
-)
+from infosem_jax.outputs.page import Page, Picture, Section, Table, interval, number, seconds
 from infosem_jax.scores import Estimate, mean_interval
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FUNCTION = {
     "function_auroc": "AUROC of function",
@@ -75,14 +63,8 @@ RULES = {
 }
 
 
-def make_page(
-    cells: Sequence[Cell],
-    *,
-    notes: Sequence[str],
-    about: Mapping[str, str],
-    versions: Mapping[str, Any],
-) -> Page:
-    """Bring cells into tables and figures, see `benchmark.runner.MakePage`."""
+def make_page(cells: Sequence[Cell], **told: Any) -> Page:
+    """Bring cells into tables and figures, see `benchmark.table.board`."""
     table = wide(cells)
     names = sorted(table["method"].unique())
     datasets = sorted(table["dataset"].unique())
@@ -92,33 +74,23 @@ def make_page(
         of = table.loc[table["dataset"] == dataset]
         studies = next(cell.studies for cell in cells if cell.at.dataset == dataset)
         sections += _of_group(dataset, of, studies, ranks.get(dataset, {}))
-    return Page(
+    return board(
+        cells,
         "Benchmark of gene embeddings",
         "Which way of embedding genes brings genes of like function together, across studies?",
-        [
-            counted(
-                {
-                    "method": len(names),
-                    "group of studies": len(datasets),
-                    "seed": int(table["seed"].nunique()),
-                    "result": len(cells),
-                }
-            )
-            + "."
-        ],
-        notes,
         sections,
-        {
-            "Rules": RULES,
-            "Methods": {name: about.get(name, "No description.") for name in names},
-            "Versions": versions,
-        },
-        CONTROLS & set(names),
+        counts={"group of studies": len(datasets)},
+        rules=RULES,
+        controls=CONTROLS,
+        **told,
     )
 
 
 def _ranking(ranks: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) -> Section:
-    means = {name: np.mean(own) for name in names if (own := _means(ranks, name))}
+    from infosem_jax.embedding import _figures
+
+    found = {name: [own[name].mean for own in ranks.values() if name in own] for name in names}
+    means = {name: np.mean(own) for name, own in found.items() if own}
     rows = [
         (name, [_text(own.get(name), 2) for own in ranks.values()])
         for name in sorted(means, key=lambda name: means[name])
@@ -128,17 +100,13 @@ def _ranking(ranks: Mapping[str, Mapping[str, Estimate]], names: Sequence[str]) 
         ["Over the six metrics, with 95 % intervals over seeds; 1 is the best."],
         [
             Picture(
-                _rank_figure(own),
+                _figures.ranks({name: each[:3] for name, each in own.items()}),
                 f"Average rank of each method, {dataset}; bars are 95 % intervals over seeds.",
             )
             for dataset, own in ranks.items()
         ],
         [Table("Method", list(ranks), rows)],
     )
-
-
-def _means(ranks: Mapping[str, Mapping[str, Estimate]], name: str) -> list[float]:
-    return [own[name].mean for own in ranks.values() if name in own]
 
 
 def _of_group(
@@ -210,9 +178,3 @@ def _text(found: Estimate | None, digits: int = 3) -> str:
     if found is None:
         return number(np.nan)
     return interval(found.mean, found.low, found.high, digits)
-
-
-def _rank_figure(ranks: Mapping[str, Estimate]) -> "Figure":
-    from infosem_jax.embedding import _figures
-
-    return _figures.ranks({name: (own.mean, own.low, own.high) for name, own in ranks.items()})

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from functools import cache, partial
 from typing import NamedTuple
 
+from infosem_jax._settings import Method, choose
 from infosem_jax._typing import Path
 from infosem_jax.benchmark.embedding import leaderboard
 from infosem_jax.benchmark.embedding.cells import STORE, At, Cell, measure
@@ -16,16 +17,15 @@ from infosem_jax.benchmark.embedding.sources import (
     Source,
     find_gene_sets,
     find_sources,
-    prepare,
     reduce,
     rename,
+    study_graphs,
 )
-from infosem_jax.benchmark.registry import choose
 from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.benchmark.table import wide
 from infosem_jax.embedding.gene_sets import GeneSets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph
-from infosem_jax.embedding.methods import USUAL, Method
+from infosem_jax.embedding.methods import METHODS, USUAL
 from infosem_jax.embedding.methods import methods as all_methods
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.outputs.page import Table, interval
@@ -83,10 +83,10 @@ class Grid(NamedTuple):
                 }
                 for source in self.sources
             },
-            methods={name: {"about": method.about} for name, method in self.methods.items()},
+            methods=self.methods,
+            known=METHODS,
             jobs=_jobs(self),
             total=len(self.sources) * len(self.methods) * self.seeds,
-            about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
             notes=self.notes,
             make_page=leaderboard.make_page,
         )
@@ -177,7 +177,7 @@ def _jobs(grid: Grid) -> Iterator[Job]:
     """Yield a job for each group and seed; seeds share the graphs of a group."""
     genes = f"{grid.graphs.edges} {grid.graphs.genes}"
     for source in grid.sources:
-        graphs = cache(partial(_graphs, source, grid.graphs))
+        graphs = cache(partial(study_graphs, source, grid.graphs))
         for seed in range(grid.seeds):
             places = [At(source.name, genes, name, seed) for name in grid.methods]
             solve = partial(
@@ -188,16 +188,12 @@ def _jobs(grid: Grid) -> Iterator[Job]:
             yield Job(places, solve)
 
 
-def _graphs(source: Source, settings: GraphSettings) -> tuple[StudyGraph, ...]:
-    return prepare(source, settings, 0).graphs
-
-
 def _renamed(source: Source, graphs: Callable[[], tuple[StudyGraph, ...]], seed: int) -> Prepared:
     return rename(source, graphs(), seed)
 
 
 def _cells(source: Source, grid: Grid, at: At, prepared: Prepared) -> list[Cell]:
     began = time.monotonic()
-    vectors = grid.methods[at.method].embed(prepared.graphs, at.seed)
+    vectors = grid.methods[at.method].predict(prepared.graphs, at.seed)
     seconds = time.monotonic() - began
     return [measure(at, source, prepared, vectors, grid.sets, seconds)]

@@ -106,31 +106,23 @@ def find_sources(
     return _by_tissue(files, load, tables)
 
 
-def prepare(source: Source, settings: GraphSettings, seed: int) -> Prepared:
-    """Make the graphs of a group; where it has several species, the seed withholds orthologues.
-
-    Parameters
-    ----------
-    source
-        The group.
-    settings
-        Of graphs.
-    seed
-        Decides which orthologues are withheld from training, and so from names.
-    """
-    graphs = tuple(study_graph(study, settings) for study in source.studies)
-    return rename(source, graphs, seed)
+def study_graphs(source: Source, settings: GraphSettings) -> tuple[StudyGraph, ...]:
+    """Make the graphs of a group, which all seeds share but for the names of genes."""
+    return tuple(study_graph(study, settings) for study in source.studies)
 
 
 def rename(source: Source, graphs: Sequence[StudyGraph], seed: int) -> Prepared:
-    """Give graphs of a group the names that they have for another seed; see `prepare`.
+    """Give graphs of a group the names that studies share, other for each seed.
+
+    Where there are several species, the seed withholds orthologues from training, and so from
+    names.
 
     Parameters
     ----------
     source
         The group.
     graphs
-        Of its studies, see `prepare`.
+        Of its studies.
     seed
         Decides which orthologues are withheld.
     """

@@ -137,5 +137,4 @@ STORE = Store(
     At,
     Cell,
     ("dataset", "network", "split", "genes", "method"),
-    ("pearson", "recall", "observed", "inferred", "sd"),
 )

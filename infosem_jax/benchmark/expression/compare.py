@@ -40,11 +40,6 @@ def group_of(at: At) -> Group:
     return Group(at.dataset, at.network, at.split)
 
 
-def summary(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Average every metric over seeds, by ``dataset, network, split, genes, method``."""
-    return table.summary(cells, STORE.folders)
-
-
 def against_best(
     cells: Sequence[Cell], metric: str
 ) -> Iterator[tuple[Group, str, str, str, Estimate]]:
@@ -96,7 +91,7 @@ def ranks(cells: Sequence[Cell], metric: str) -> pd.DataFrame:
     -------
     Columns ``method, rank, places``: the mean rank, 1 the best, and the number of places.
     """
-    wide = summary(cells).pivot_table(
+    wide = table.summary(cells, STORE.folders).pivot_table(
         index=[*Group._fields, "genes"], columns="method", values=metric, dropna=False
     )
     wide = wide.dropna(axis=1, how="all").dropna()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.expression.cells import Cell
+from infosem_jax.benchmark.expression.cells import STORE, Cell
 from infosem_jax.benchmark.expression.compare import (
     HEADLINES,
     Group,
@@ -14,20 +14,11 @@ from infosem_jax.benchmark.expression.compare import (
     gains_of_labels,
     group_of,
     ranks,
-    summary,
 )
+from infosem_jax.benchmark.table import board, gap_texts, spread_text, summary
 from infosem_jax.expression.methods import CONTROLS
-from infosem_jax.outputs.page import (
-    Page,
-    Picture,
-    Section,
-    Table,
-    counted,
-    interval,
-    number,
-    seconds,
-)
-from infosem_jax.scores import Estimate
+from infosem_jax.outputs.page import Page, Picture, Section, Table, number, seconds
+from infosem_jax.outputs.style import draw_pairs
 
 if TYPE_CHECKING:
     from infosem_jax.expression._figures import Curve
@@ -96,17 +87,10 @@ RULES = {
 }
 
 
-def make_page(
-    cells: Sequence[Cell],
-    *,
-    notes: Sequence[str],
-    about: Mapping[str, str],
-    versions: Mapping[str, Any],
-) -> Page:
-    """Bring cells into tables and figures, see `benchmark.runner.MakePage`."""
-    table = summary(cells)
+def make_page(cells: Sequence[Cell], **told: Any) -> Page:
+    """Bring cells into tables and figures, see `benchmark.table.board`."""
+    table = summary(cells, STORE.folders)
     groups = sorted({group_of(cell.at) for cell in cells})
-    names = sorted(table["method"].unique())
     contests = {metric: list(against_best(cells, metric)) for metric in HEADLINES}
     gains = {metric: list(gains_of_labels(cells, metric)) for metric in HEADLINES}
     sections = [_ranking(cells)]
@@ -114,30 +98,16 @@ def make_page(
         own = [cell for cell in cells if group_of(cell.at) == group]
         rows = table.loc[(table[list(Group._fields)] == list(group)).all(axis=1)]
         sections += _of_group(group, own, rows, contests, gains)
-    return Page(
+    return board(
+        cells,
         "Benchmark of inferred expression",
         "How well do methods tell what the unmeasured genes of a sample express, and how many "
         "genes must be measured for it?",
-        [
-            counted(
-                {
-                    "method": len(names),
-                    "test": len(groups),
-                    "choice of inputs": int(table["genes"].nunique()),
-                    "seed": len({cell.at.seed for cell in cells}),
-                    "result": len(cells),
-                }
-            )
-            + "."
-        ],
-        notes,
         sections,
-        {
-            "Rules": RULES,
-            "Methods": {name: about.get(name, "No description.") for name in names},
-            "Versions": versions,
-        },
-        CONTROLS & set(names),
+        counts={"test": len(groups), "choice of inputs": len({cell.at.genes for cell in cells})},
+        rules=RULES,
+        controls=CONTROLS,
+        **told,
     )
 
 
@@ -281,22 +251,16 @@ def _parts(text: str) -> tuple[str, str, str]:
 
 
 def _scores(rows: pd.DataFrame, metric: str, order: Sequence[str], genes: Sequence[str]) -> Table:
-    by = {(row["method"], row["genes"]): row for row in rows.to_dict("records")}
-    values = []
-    for method in order:
-        texts = []
-        for choice in genes:
-            row = by.get((method, choice))
-            spread = np.nan if row is None else row[f"{metric}_sd_seeds"]
-            text = "–" if row is None else number(row[metric])
-            texts.append(f"{text} ± {number(spread)}" if np.isfinite(spread) else text)
-        values.append((method, texts))
+    texts = {
+        (row["method"], row["genes"]): spread_text(row, metric) for row in rows.to_dict("records")
+    }
+    values = [(name, [texts.get((name, choice), "–") for choice in genes]) for name in order]
     return Table("Method", list(genes), values, f"{HEADLINES[metric]}, ± sd over seeds")
 
 
 def _contests(found: Mapping[str, list], metric: str) -> Table:
     rows = [
-        (f"{method}, {genes}", [best, *_difference(gap)])
+        (f"{method}, {genes}", [best, *gap_texts(gap)])
         for genes, method, best, gap in found[metric]
     ]
     columns = ["Best other", "Difference", "Won", "Verdict"]
@@ -304,14 +268,9 @@ def _contests(found: Mapping[str, list], metric: str) -> Table:
 
 
 def _gains(found: Mapping[str, list], metric: str) -> Table:
-    rows = [(f"{method}, {genes}", _difference(gap)) for genes, method, gap in found[metric]]
+    rows = [(f"{method}, {genes}", gap_texts(gap)) for genes, method, gap in found[metric]]
     columns = ["Gain from labels", "Won", "Verdict"]
     return Table("Method and inputs", columns, rows, HEADLINES[metric])
-
-
-def _difference(gap: Estimate) -> list[str]:
-    text = interval(gap.mean, gap.low, gap.high, 4, sign=True)
-    return [text, f"{gap.won} of {gap.n}", gap.verdict]
 
 
 def _all_metrics(rows: pd.DataFrame, genes: str, order: Sequence[str]) -> Table:
@@ -326,11 +285,7 @@ def _all_metrics(rows: pd.DataFrame, genes: str, order: Sequence[str]) -> Table:
 
 
 def _observed(cell: Cell) -> Picture:
-    from infosem_jax.expression import _figures
-
-    shown = [
-        _figures.Shown(gene, cell.observed[:, i], cell.inferred[:, i], cell.sd[:, i])
-        for i, gene in enumerate(cell.shown)
-    ]
+    values = cell.observed.T, cell.inferred.T, cell.sd.T
+    labels = "Observed (units of the data)", "Inferred (units of the data)"
     caption = f"{', '.join(cell.shown)}: genes of middle to large variance; bars are stated sd."
-    return Picture(_figures.observed(shown, "units of the data"), caption, wide=True)
+    return Picture(draw_pairs(cell.shown, *values, labels=labels), caption, wide=True)

@@ -6,6 +6,7 @@ from functools import partial
 from itertools import product
 from typing import NamedTuple
 
+from infosem_jax._settings import Method, choose
 from infosem_jax._typing import Path
 from infosem_jax.benchmark.expression import leaderboard
 from infosem_jax.benchmark.expression.cells import STORE, At, Cell, measure
@@ -17,13 +18,12 @@ from infosem_jax.benchmark.expression.sources import (
     reduce,
     splits_of,
 )
-from infosem_jax.benchmark.registry import choose
 from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.expression.choices import Inputs, choose_inputs, parse_inputs
-from infosem_jax.expression.methods import USUAL
+from infosem_jax.expression.methods import METHODS, USUAL
 from infosem_jax.expression.methods import methods as all_methods
-from infosem_jax.expression.task import Method, Problem
+from infosem_jax.expression.task import Problem
 from infosem_jax.outputs.page import Table
 
 QUICK_INPUTS = ("all", "greedy:10")
@@ -81,10 +81,10 @@ class Grid(NamedTuple):
                 }
                 for each in self.sources
             },
-            methods={name: {"about": method.about} for name, method in self.methods.items()},
+            methods=self.methods,
+            known=METHODS,
             jobs=jobs,
             total=sum(len(job.places) for job in jobs),
-            about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
             notes=[*self.notes, *(note for source in self.sources for note in source.notes)],
             make_page=leaderboard.make_page,
         )

@@ -76,7 +76,7 @@ def about_of(method: str, about: Mapping[str, str]) -> str:
 
 
 def of_network(rows: pd.DataFrame, network: str, genes: str) -> pd.DataFrame:
-    """Select the rows of a network and gene set."""
+    """Select the rows of a network and gene set, by their names."""
     return rows.loc[(rows["network"] == network) & (rows["genes"] == genes)]
 
 

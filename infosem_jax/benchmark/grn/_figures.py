@@ -6,7 +6,6 @@ grey, and their names italic.
 
 from collections.abc import Collection, Mapping, Sequence
 from math import ceil
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +18,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from infosem_jax.grn.paired import HEADLINE, split_order
-from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND
+from infosem_jax.outputs.style import (
+    ACTIVATES,
+    COLOURS,
+    GREY,
+    INK,
+    REPRESSES,
+    SECOND,
+    axes_grid,
+    draw_legend,
+    draw_title,
+)
 
 PER_REGULATOR = "AUPRC ratio per regulator"
 POOLED = "AUPRC ratio, pooled"
@@ -34,7 +43,6 @@ _SPLITS = {
     "unseen_both": (REPRESSES, "X"),
 }
 _OTHER_SPLIT = ("#cc79a7", "P")
-_CURVES = (ACTIVATES, REPRESSES, SECOND, "#e69f00", "#56b4e9", "#cc79a7")
 
 
 def bars(rows: pd.DataFrame, methods: Sequence[str], controls: Collection[str]) -> Figure:
@@ -54,7 +62,7 @@ def bars(rows: pd.DataFrame, methods: Sequence[str], controls: Collection[str]) 
     columns = min(_PANELS, len(data_sets))
     lines = ceil(len(data_sets) / columns)
     height = lines * (0.75 + _LINE * len(methods)) + 0.35
-    figure, axes = _figure(2.6 + 1.8 * columns, height, lines, columns)
+    figure, axes = axes_grid(2.6 + 1.8 * columns, height, lines, columns, sharex=True, sharey=True)
     place = {method: i for i, method in enumerate(methods)}
     for ax, data_set in zip(axes.flat, data_sets, strict=False):
         of = rows.loc[(rows["dataset"] == data_set) & rows[HEADLINE].notna()]
@@ -64,9 +72,8 @@ def bars(rows: pd.DataFrame, methods: Sequence[str], controls: Collection[str]) 
         ax.barh(at, of[HEADLINE] - chance, left=chance, color=colours, height=0.72)
         ax.hlines(at, of[f"{HEADLINE}_low"], of[f"{HEADLINE}_high"], color=INK, lw=1.1)
         ax.axvline(chance, color=INK, lw=0.8, ls=":")
-        ax.set_title(_short([data_set])[0], color=INK, fontsize=10, parse_math=False)
+        draw_title(ax, _short([data_set])[0])
         ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
         if not len(of):
             _say(ax, "no regulator has\nenough edges")
     for ax in axes.flat[len(data_sets) :]:
@@ -74,14 +81,13 @@ def bars(rows: pd.DataFrame, methods: Sequence[str], controls: Collection[str]) 
     for ax in axes[:, 0]:
         _name_rows(ax, methods, controls)
     figure.supxlabel(f"{PER_REGULATOR} (bars begin at chance)", color=INK, fontsize=10)
-    _legend(
+    draw_legend(
         figure,
         {
             "method": Patch(color=ACTIVATES),
             "control": Patch(color=GREY),
             "95 % interval": Line2D([], [], color=INK, lw=1.1),
         },
-        **_above(3),
     )
     return figure
 
@@ -100,7 +106,7 @@ def bias(rows: pd.DataFrame, controls: Collection[str]) -> Figure:
         Which methods are controls.
     """
     rows = rows.loc[rows[[HEADLINE, "auprc_ratio"]].notna().all(axis=1)]
-    figure, axes = _figure(6.4, max(4.0, 1.0 + _LINE * len(rows)), 1, 1)
+    figure, axes = axes_grid(6.4, max(4.0, 1.0 + _LINE * len(rows)), 1, 1)
     ax = axes[0, 0]
     ax.set(xlabel=PER_REGULATOR, ylabel=POOLED)
     if not len(rows):
@@ -118,7 +124,7 @@ def bias(rows: pd.DataFrame, controls: Collection[str]) -> Figure:
     ax.plot(x[control], y[control], "s", ms=5, color=GREY, mew=0, zorder=3)
     ax.plot(x[~control], y[~control], "o", ms=5.5, color=ACTIVATES, mew=0, zorder=3)
     _label_points(figure, ax, x, y, list(rows["method"]), controls)
-    _legend(
+    draw_legend(
         figure,
         {
             "method": Line2D([], [], ls="none", marker="o", color=ACTIVATES),
@@ -126,7 +132,6 @@ def bias(rows: pd.DataFrame, controls: Collection[str]) -> Figure:
             "chance": Line2D([], [], ls=":", color=INK, lw=0.8),
             "more pooled than per regulator": Patch(color=REPRESSES, alpha=0.15),
         },
-        **_above(4),
     )
     return figure
 
@@ -147,12 +152,12 @@ def precision_recall(
     base_rate
         Share of true edges among the tested pairs.
     """
-    figure, axes = _figure(6.4, 3.8, 1, 1)
+    figure, axes = axes_grid(6.4, 3.8, 1, 1)
     ax = axes[0, 0]
     handles = []
     for i, (method, precision) in enumerate(curves.items()):
         control = method in controls
-        style = {"color": INK if control else _CURVES[i % len(_CURVES)], "lw": 1.5}
+        style = {"color": INK if control else COLOURS[i % len(COLOURS)], "lw": 1.5}
         style["ls"] = (0, (4, 1.5)) if control else "-"
         handles += ax.plot(np.linspace(0, 1, len(precision)), precision, **style)
     handles.append(ax.axhline(base_rate, color=GREY, lw=1.2, ls=":"))
@@ -161,7 +166,7 @@ def precision_recall(
     marks = [" (control)" * (method in controls) for method in curves]
     names = [name + mark for name, mark in zip(_short(list(curves)), marks, strict=True)]
     names.append("share of true edges")
-    _legend(ax, dict(zip(names, handles, strict=True)))
+    draw_legend(figure, dict(zip(names, handles, strict=True)))
     return figure
 
 
@@ -179,7 +184,7 @@ def drops(rows: pd.DataFrame, controls: Collection[str]) -> Figure:
     methods = [str(name) for name in mean.sort_values(ascending=False, kind="stable").index]
     place = {method: i for i, method in enumerate(methods)}
     splits = sorted(rows["split"].unique(), key=split_order)
-    figure, axes = _figure(8.4, 1.0 + 1.25 * _LINE * len(methods), 1, 2, sharex=False)
+    figure, axes = axes_grid(8.4, 1.0 + 1.25 * _LINE * len(methods), 1, 2, sharey=True)
     for ax, column, label in zip(
         axes[0], (HEADLINE, "auprc_ratio"), (PER_REGULATOR, POOLED), strict=True
     ):
@@ -193,30 +198,13 @@ def drops(rows: pd.DataFrame, controls: Collection[str]) -> Figure:
             ax.plot(of[column], at, marker, color=colour, ms=6, mew=0, alpha=0.9)
         ax.axvline(1, color=INK, lw=0.8, ls=":")
         ax.set_xlabel(label)
-        ax.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
     _name_rows(axes[0, 0], methods, controls)
     handles = {}
     for split, name in zip(splits, _short(splits), strict=True):
         colour, marker = _SPLITS.get(split, _OTHER_SPLIT)
         handles[name] = Line2D([], [], ls="none", marker=marker, color=colour)
-    _legend(figure, handles, **_above(len(splits)))
+    draw_legend(figure, handles)
     return figure
-
-
-def _figure(
-    width: float, height: float, rows: int, columns: int, *, sharex: bool = True
-) -> tuple[Figure, np.ndarray]:
-    """Make a figure of plain axes; sizes are in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=sharex, sharey=True)
-    for ax in axes.flat:
-        ax.set_facecolor("none")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(GREY)
-        ax.tick_params(color=GREY, labelcolor=INK, labelsize=9)
-        ax.xaxis.label.set_color(INK)
-        ax.yaxis.label.set_color(INK)
-    return figure, axes
 
 
 def _name_rows(ax: Axes, methods: Sequence[str], controls: Collection[str]) -> None:
@@ -263,18 +251,6 @@ def _padded(values: np.ndarray) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     pad = 0.07 * max(high - low, 0.1)
     return low - pad, high + pad
-
-
-def _legend(where: Figure | Axes, handles: Mapping[str, Any], **place: Any) -> None:
-    style = {"frameon": False, "labelcolor": INK, "fontsize": 9}
-    placeholders = [str(i) for i in range(len(handles))]
-    legend = where.legend(handles=list(handles.values()), labels=placeholders, **style, **place)
-    for text, name in zip(legend.get_texts(), handles, strict=True):
-        text.set(text=name, parse_math=False)  # as a label, a name may be hidden or a formula
-
-
-def _above(columns: int) -> dict[str, Any]:
-    return {"loc": "outside upper center", "ncols": columns}
 
 
 def _say(ax: Axes, text: str) -> None:

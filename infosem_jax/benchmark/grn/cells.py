@@ -8,5 +8,4 @@ STORE = Store(
     At,
     Cell,
     ("dataset", "genes", "network", "split", "method"),
-    ("auprc_ratio", "resampled", "resampled_per_regulator", "precision"),
 )

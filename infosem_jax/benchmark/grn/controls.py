@@ -18,6 +18,9 @@ from infosem_jax.grn.baselines.problem import Problem, Scores
 
 Control: TypeAlias = Callable[[Problem], Scores]
 
+# Numbers in a vector of a control.
+DIMENSIONS = 64
+
 # Below this the inverse of the covariance would lose its digits.
 _LEAST_SHRINKAGE = 1e-6
 # One value for all data sets, set once in view of BEELINE's STRING networks: rankings gain from far
@@ -30,45 +33,30 @@ def random(problem: Problem) -> Scores:
     return np.random.default_rng(problem.seed).uniform(size=problem.labels.shape)
 
 
-def regulator_positive_rate(problem: Problem) -> Scores:
-    """Score every pair of a regulator by the share of known edges among its training pairs.
+def positive_rate(problem: Problem, axis: int) -> Scores:
+    """Score every pair of a regulator (axis 1), or of a target (0), by its share of known edges.
 
-    Regulators without a training pair get the share over all training pairs, and every pair gets 0
-    where there is none.
+    Among its training pairs. Those without a training pair get the share over all training pairs,
+    and every pair gets 0 where there is none.
     """
-    return _positive_rate(problem.labels, 1)
-
-
-def target_positive_rate(problem: Problem) -> Scores:
-    """Score every pair of a target by the share of known edges among its training pairs.
-
-    Targets without a training pair get the share over all training pairs, and every pair gets 0
-    where there is none.
-    """
-    return _positive_rate(problem.labels, 0)
+    labels = problem.labels
+    seen = ~np.isnan(labels)
+    known = np.where(seen, labels, 0.0)
+    overall = known.sum() / max(int(seen.sum()), 1)
+    n = seen.sum(axis, keepdims=True)
+    rate = np.where(n > 0, known.sum(axis, keepdims=True) / np.maximum(n, 1), overall)
+    return np.broadcast_to(rate, labels.shape).copy()
 
 
 def regulator_variance(problem: Problem) -> Scores:
-    """Score every pair of a regulator by the variance of its expression over cells.
-
-    Raises
-    ------
-    ValueError
-        On z-scores, whose variance is the same for all genes; and if a gene was not measured.
-    """
+    """Score every pair of a regulator by the variance of its expression over cells."""
     _check_scale(problem.data, "variance")
     variance = _expression(problem.data, problem.regulators).var(0)
     return np.broadcast_to(variance[:, None], problem.labels.shape).copy()
 
 
 def target_mean(problem: Problem) -> Scores:
-    """Score every pair of a target by the mean of its expression over cells.
-
-    Raises
-    ------
-    ValueError
-        On z-scores, whose mean is the same for all genes; and if a gene was not measured.
-    """
+    """Score every pair of a target by the mean of its expression over cells."""
     _check_scale(problem.data, "mean")
     return np.broadcast_to(
         _expression(problem.data, problem.genes).mean(0), problem.labels.shape
@@ -99,14 +87,8 @@ def partial_correlation(problem: Problem, *, shrinkage: float | None = None) -> 
 
     ``-P_rt / sqrt(P_rr P_tt)`` with ``P = ((1 - s) C + s I)^-1``, where ``C`` is the correlation of
     genes over cells. Only the rows of regulators are formed, so memory is regulators x genes and
-    the smaller of cells and genes x genes.
-    shrinkage
-        The share ``s`` of the identity, above 0 and at most 1; None takes Ledoit and Wolf's.
-
-    Raises
-    ------
-    ValueError
-        On a shrinkage out of range, and if a gene was not measured.
+    the smaller of cells and genes x genes. The ``shrinkage`` s is a share above 0 and at most 1;
+    None takes Ledoit and Wolf's.
     """
     from scipy.linalg import svd
     from sklearn.covariance import ledoit_wolf_shrinkage
@@ -157,97 +139,51 @@ def symbol_cosine(problem: Problem) -> Scores:
     return control(problem)
 
 
-def random_embedding(genes: Names, *, dimensions: int = 64, seed: int = 0) -> Embedding:
-    """Draw a vector of standard normal numbers for each gene, whatever their order.
-
-    Parameters
-    ----------
-    genes
-        Gene symbols, each once.
-    dimensions
-        Numbers in each vector.
-    seed
-        Of the draw.
-
-    Raises
-    ------
-    ValueError
-        On no genes, duplicate ones, or dimensions below 1.
-    """
-    _check_dimensions(dimensions)
-    drawn = np.random.default_rng(seed).standard_normal((len(genes), dimensions))
+def random_embedding(genes: Names, *, seed: int = 0) -> Embedding:
+    """Draw a vector of standard normal numbers for each gene, whatever their order."""
+    drawn = np.random.default_rng(seed).standard_normal((len(genes), DIMENSIONS))
     vectors = embedding(sorted(map(str, genes)), drawn)
     return Embedding(tuple(map(str, genes)), align_embedding(vectors, genes)[0])
 
 
-def symbol_embedding(genes: Names, *, dimensions: int = 64, seed: int = 0) -> Embedding:
+def symbol_embedding(genes: Names, *, seed: int = 0) -> Embedding:
     """Embed genes by the spelling of their symbols, which families of genes share.
 
     Counts of one to three neighbouring characters, without case, each scaled to length one, are
     projected on their main directions (truncated SVD), whatever the order of the genes.
-
-    Parameters
-    ----------
-    genes
-        Gene symbols, each once.
-    dimensions
-        Numbers in each vector; the number of genes where these are fewer.
-    seed
-        Of the truncated SVD.
-
-    Raises
-    ------
-    ValueError
-        On no genes, duplicate ones, or dimensions below 1.
     """
     from sklearn.decomposition import TruncatedSVD
     from sklearn.feature_extraction.text import HashingVectorizer
 
-    _check_dimensions(dimensions)
     if not len(genes):
         raise ValueError("Expected at least one gene symbol, found none.")
     names = sorted(map(str, genes))
     spelling = HashingVectorizer(analyzer="char_wb", ngram_range=(1, 3), n_features=2**16)
     counts = spelling.transform(names)
-    projection = TruncatedSVD(min(dimensions, len(names)), random_state=seed)
+    projection = TruncatedSVD(min(DIMENSIONS, len(names)), random_state=seed)
     vectors = embedding(names, projection.fit_transform(counts))
     return Embedding(tuple(map(str, genes)), align_embedding(vectors, genes)[0])
 
 
-def _absolute(control: Control) -> Control:
-    def absolute(problem: Problem) -> Scores:
-        return np.abs(control(problem))
-
-    return absolute
+def _absolute(control: Control, problem: Problem) -> Scores:
+    return np.abs(control(problem))
 
 
 CONTROLS: dict[str, Control] = {
     "random": random,
-    "regulator_positive_rate": regulator_positive_rate,
-    "target_positive_rate": target_positive_rate,
+    "regulator_positive_rate": partial(positive_rate, axis=1),
+    "target_positive_rate": partial(positive_rate, axis=0),
     "regulator_variance": regulator_variance,
     "target_mean": target_mean,
     "correlation": correlation,
-    "correlation_absolute": _absolute(correlation),
+    "correlation_absolute": partial(_absolute, correlation),
     "spearman": spearman,
-    "spearman_absolute": _absolute(spearman),
+    "spearman_absolute": partial(_absolute, spearman),
     "partial_correlation": partial_correlation,
-    "partial_correlation_absolute": _absolute(partial_correlation),
+    "partial_correlation_absolute": partial(_absolute, partial_correlation),
     "partial_correlation_ridge": partial(partial_correlation, shrinkage=_RIDGE),
     "symbol_cosine": symbol_cosine,
 }
-
-
-def _positive_rate(
-    labels: Float[np.ndarray, "regulators genes"], axis: int
-) -> Float[np.ndarray, "regulators genes"]:
-    """Share of known edges along an axis of the training labels."""
-    seen = ~np.isnan(labels)
-    known = np.where(seen, labels, 0.0)
-    overall = known.sum() / max(int(seen.sum()), 1)
-    n = seen.sum(axis, keepdims=True)
-    rate = np.where(n > 0, known.sum(axis, keepdims=True) / np.maximum(n, 1), overall)
-    return np.broadcast_to(rate, labels.shape).copy()
 
 
 def _columns(data: Dataset, names: Names) -> list[int]:
@@ -284,8 +220,3 @@ def _check_scale(data: Dataset, what: str) -> None:
             f"{data.name}: the {what} of every gene is the same after {data.normalisation}; give "
             "the values as read."
         )
-
-
-def _check_dimensions(dimensions: int) -> None:
-    if dimensions < 1:
-        raise ValueError(f"Expected dimensions of at least 1, found {dimensions}.")

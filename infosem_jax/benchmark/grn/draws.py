@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from infosem_jax._settings import choose
 from infosem_jax.benchmark.grn.references import Loaded
-from infosem_jax.benchmark.registry import choose
 from infosem_jax.grn.splits import KINDS, Split, Universe, candidates, read_split, split
 
 PUBLISHED = "published:"

@@ -103,7 +103,7 @@ def make_page(
     about: Mapping[str, str],
     versions: Mapping[str, Any],
 ) -> Page:
-    """Bring cells into tables and figures, see `benchmark.runner.MakePage`.
+    """Bring cells into tables and figures, see `benchmark.runner.Plan`.
 
     Methods whose sentence in ``about`` starts with "Control:" are controls; a read-out
     ``method.name`` without a sentence has that of its method.

@@ -1,7 +1,7 @@
 """What the benchmark of networks has to know of a method."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
@@ -41,3 +41,8 @@ class Method(NamedTuple):
     settings: Mapping[str, str | int | float | bool] = {}
     needs: tuple[str, ...] = ()
     tested: bool = False
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What a run goes on with only if it is the same."""
+        return {"uses": self.uses, "random": self.random, **self.settings}

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from infosem_jax._settings import choose
 from infosem_jax._typing import Path
 from infosem_jax.benchmark.grn import leaderboard, leaks
 from infosem_jax.benchmark.grn.cells import STORE
@@ -29,8 +30,7 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
-from infosem_jax.benchmark.registry import choose
-from infosem_jax.benchmark.runner import Job, Plan, Result, Tell, check_grid
+from infosem_jax.benchmark.runner import Job, OnChunk, Plan, Result, check_grid
 from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.types import Progress
@@ -95,13 +95,10 @@ class Grid(NamedTuple):
                 }
                 for each in self.loaded
             },
-            methods={
-                name: {"uses": m.uses, "random": m.random, **m.settings}
-                for name, m in self.methods.items()
-            },
+            methods=self.methods,
+            known=all_methods(),
             jobs=_jobs(self),
             total=sum(_size(self, each) for each in self.loaded),
-            about={name: each.about for name, each in {**all_methods(), **self.methods}.items()},
             notes=[*self.notes, *_method_notes(self)],
             make_page=leaderboard.make_page,
             check=partial(_refuse_leaks, self),
@@ -353,7 +350,7 @@ def _method_notes(grid: Grid) -> list[str]:
     return notes
 
 
-def _refuse_leaks(grid: Grid, tell: Tell) -> None:
+def _refuse_leaks(grid: Grid, on_chunk: OnChunk) -> None:
     found = []
     for name, method in grid.methods.items():
         if grid.check_leaks == "none" or (method.tested and grid.check_leaks != "all"):
@@ -361,7 +358,7 @@ def _refuse_leaks(grid: Grid, tell: Tell) -> None:
         loaded = next((x for x in grid.loaded if not _missing_embeddings(method, x)), None)
         if loaded is None:
             continue
-        tell(Progress(0, 1, "cells", f"checking {name} for leaks"))
+        on_chunk(Progress(0, 1, "cells", f"checking {name} for leaks"))
         leak = leaks.check(method, loaded)
         if leak is not None:
             found.append(f"{name}: {leak.text}")

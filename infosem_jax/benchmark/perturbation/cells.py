@@ -1,13 +1,11 @@
 """One cell of the grid: what one method predicted of one data set, graph, split and seed."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from infosem_jax.benchmark.store import Store
-from infosem_jax.perturbation.metrics import Scores
 
 SHOWN = 4
 # Splits that are the same for every seed, or cover every perturbation.
@@ -68,55 +66,10 @@ class Cell(NamedTuple):
         return 0.0 if fixed else self.sizes[1] / self.sizes[0]
 
 
-def make_cell(
-    at: At,
-    scores: Scores,
-    seconds: float,
-    sizes: tuple[int, int, int],
-    labels: Sequence[str],
-    observed: Float32[np.ndarray, "test genes"] | None,
-    predicted: Float32[np.ndarray, "test genes"],
-) -> Cell:
-    """Bring scores into a cell, with the perturbations of the largest responses to be shown.
-
-    Parameters
-    ----------
-    at
-        Its place.
-    scores
-        See `perturbation.metrics.evaluate`.
-    seconds
-        Time that the method took.
-    sizes
-        Numbers of training and test perturbations, and of genes.
-    labels
-        Names of the test perturbations.
-    observed, predicted
-        Their changes, [test, genes]; None observed of tables of signs.
-    """
-    top = np.zeros(0, int)
-    if observed is not None:
-        top = np.argsort(-np.square(observed).sum(1), kind="stable")[:SHOWN]
-    return Cell(
-        at,
-        scores.metrics,
-        float(seconds),
-        sizes,
-        scores.names,
-        scores.n_de.astype(int),
-        tuple(scores.each),
-        np.stack([np.asarray(v, np.float32) for v in scores.each.values()]),
-        tuple(labels[int(i)] for i in top),
-        np.zeros((0, sizes[2]), np.float32) if observed is None else observed[top],
-        predicted[top],
-    )
-
-
 STORE = Store(
     "perturbation",
     At,
     Cell,
     ("dataset", "network", "split", "method"),
-    ("n_de", "each", "observed", "predicted"),
     (("genes", "all"),),
 )

@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from infosem_jax.benchmark import table
-from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell
+from infosem_jax.benchmark.perturbation.cells import At, Cell
 from infosem_jax.benchmark.table import difference, with_best_other
 from infosem_jax.scores import Estimate, draws_interval
 
@@ -56,11 +55,6 @@ def headlines(cells: Sequence[Cell]) -> dict[str, str]:
 def by_method(cells: Sequence[Cell]) -> Iterator[tuple[Group, dict[str, list[Cell]]]]:
     """Yield the cells of each group by method, seeds in order."""
     return table.by_method(cells, group_of)
-
-
-def summary(cells: Sequence[Cell]) -> pd.DataFrame:
-    """Average every metric over seeds, by ``dataset, network, split, method``."""
-    return table.summary(cells, STORE.folders)
 
 
 def resampled(a: Sequence[Cell], b: Sequence[Cell], metric: str) -> tuple[float, float]:

@@ -6,25 +6,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.perturbation.cells import Cell
-from infosem_jax.benchmark.perturbation.compare import (
-    Group,
-    against_best,
-    by_method,
-    headlines,
-    summary,
-)
-from infosem_jax.outputs.page import (
-    Page,
-    Picture,
-    Section,
-    Table,
-    counted,
-    interval,
-    number,
-    seconds,
-)
+from infosem_jax.benchmark.perturbation.cells import STORE, Cell
+from infosem_jax.benchmark.perturbation.compare import Group, against_best, by_method, headlines
+from infosem_jax.benchmark.table import board, gap_texts, spread_text, summary
+from infosem_jax.outputs.page import Page, Picture, Section, Table, number, seconds
+from infosem_jax.outputs.style import draw_pairs
 from infosem_jax.perturbation.methods import CONTROLS
+from infosem_jax.perturbation.reports import CHANGES
 
 RULES = {
     "Truth": (
@@ -73,43 +61,23 @@ RULES = {
 }
 
 
-def make_page(
-    cells: Sequence[Cell],
-    *,
-    notes: Sequence[str],
-    about: Mapping[str, str],
-    versions: Mapping[str, Any],
-) -> Page:
-    """Bring cells into tables and figures, see `benchmark.runner.MakePage`."""
-    table = summary(cells)
-    names = sorted(table["method"].unique())
+def make_page(cells: Sequence[Cell], **told: Any) -> Page:
+    """Bring cells into tables and figures, see `benchmark.table.board`."""
+    table = summary(cells, STORE.folders)
     sections: list[Section] = []
     for group, methods in by_method(cells):
         rows = table.loc[(table[list(Group._fields)] == list(group)).all(axis=1)]
         sections += _of_group(group, methods, rows)
-    return Page(
+    return board(
+        cells,
         "Benchmark of predicted responses",
         "How well is the response to a perturbation predicted that was never seen, beyond the mean "
         "response of all perturbations?",
-        [
-            counted(
-                {
-                    "method": len(names),
-                    "data set": len({cell.at.dataset for cell in cells}),
-                    "seed": len({cell.at.seed for cell in cells}),
-                    "result": len(cells),
-                }
-            )
-            + "."
-        ],
-        notes,
         sections,
-        {
-            "Rules": RULES,
-            "Methods": {name: about.get(name, "No description.") for name in names},
-            "Versions": versions,
-        },
-        CONTROLS & set(names),
+        counts={"data set": len({cell.at.dataset for cell in cells})},
+        rules=RULES,
+        controls=CONTROLS,
+        **told,
     )
 
 
@@ -134,7 +102,7 @@ def _of_group(group: Group, methods: Mapping[str, list[Cell]], rows: pd.DataFram
         "Method",
         [*main.values(), "Seconds"],
         [
-            (name, [*(_spread(by[name], m) for m in columns), seconds(by[name]["seconds"])])
+            (name, [*(spread_text(by[name], m) for m in columns), seconds(by[name]["seconds"])])
             for name in order
         ],
         "Mean over seeds, ± deviation",
@@ -180,7 +148,7 @@ def _shown(
         f"{group.title}: perturbations one by one",
         pictures=[
             Picture(
-                _figures.changes(cell.shown, cell.observed, cell.predicted),
+                draw_pairs(cell.shown, cell.observed, cell.predicted, labels=CHANGES),
                 f"The largest responses, as {cell.at.method} predicts them.",
                 wide=True,
             ),
@@ -196,9 +164,9 @@ def _shown(
 def _contests(cells: Sequence[Cell], metric: str, label: str) -> Table:
     rows = []
     for _, method, best, gap, (low, high) in against_best(cells, metric):
-        texts = [best, interval(gap.mean, gap.low, gap.high, 4, sign=True)]
+        difference, *verdict = gap_texts(gap)
         over = f"[{number(low, 4, sign=True)}, {number(high, 4, sign=True)}]"
-        rows.append((method, [*texts, over, f"{gap.won} of {gap.n}", gap.verdict]))
+        rows.append((method, [best, difference, over, *verdict]))
     columns = ["Best other", "Difference over seeds", "Over what is tested", "Won", "Verdict"]
     return Table("Method", columns, rows, label)
 
@@ -214,8 +182,3 @@ def _all(rows: pd.DataFrame, order: Sequence[str]) -> Table:
         if np.isfinite(rows[name].to_numpy(float)).any()
     ]
     return Table("Measure", list(order), values)
-
-
-def _spread(row: Mapping[str, Any], metric: str) -> str:
-    text, spread = number(row[metric]), row[f"{metric}_sd_seeds"]
-    return f"{text} ± {number(spread)}" if np.isfinite(spread) else text

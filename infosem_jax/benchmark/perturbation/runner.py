@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from infosem_jax._settings import Method, choose
 from infosem_jax._typing import Path
 from infosem_jax.benchmark.perturbation import leaderboard
-from infosem_jax.benchmark.perturbation.cells import STORE, At, Cell, make_cell
+from infosem_jax.benchmark.perturbation.cells import SHOWN, STORE, At, Cell
 from infosem_jax.benchmark.perturbation.compare import by_method, headlines
 from infosem_jax.benchmark.perturbation.sources import find_knowledge, find_screens, find_split
-from infosem_jax.benchmark.registry import choose
 from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.benchmark.table import mean_score
 from infosem_jax.engine.fingerprint import fingerprint
@@ -22,12 +22,13 @@ from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.data import Responses, stack, take
 from infosem_jax.perturbation.de import USUAL, Thresholds
 from infosem_jax.perturbation.knowledge import Knowledge
+from infosem_jax.perturbation.methods import METHODS
 from infosem_jax.perturbation.methods import USUAL as NAMES
 from infosem_jax.perturbation.methods import methods as all_methods
 from infosem_jax.perturbation.metrics import calibrate, evaluate
 from infosem_jax.perturbation.screen import Screen, predicted_changes, read_screen
 from infosem_jax.perturbation.splits import draw_splits, usual_split
-from infosem_jax.perturbation.task import Method, Prediction, Problem, make_problem
+from infosem_jax.perturbation.task import Prediction, Problem, make_problem
 
 # The upper bound that scores are calibrated to; a cell like any method's.
 REPLICATE = "replicate"
@@ -76,7 +77,6 @@ class Grid(NamedTuple):
             )
             for name, each in self.knowledge.items()
         }
-        known = {name: each.about for name, each in {**all_methods(), **self.methods}.items()}
         return Plan(
             store=STORE,
             settings={
@@ -91,10 +91,10 @@ class Grid(NamedTuple):
                 }
                 for own in (screen.responses for screen in self.screens)
             },
-            methods={name: {"about": method.about} for name, method in self.methods.items()},
+            methods=self.methods,
+            known=METHODS | {REPLICATE: Method(_together, REPLICATE_ABOUT)},
             jobs=jobs,
             total=sum(len(job.places) for job in jobs),
-            about=known | {REPLICATE: REPLICATE_ABOUT},
             notes=[*self.notes, *(n for screen in self.screens for n in screen.responses.notes)],
             make_page=leaderboard.make_page,
         )
@@ -107,6 +107,8 @@ class _Prepared(NamedTuple):
     ----------
     problems
         Of each fold.
+    truth
+        Of all of them.
     bounds
         Metrics of the mean response and of the replicate, for calibration.
     replicate
@@ -114,6 +116,7 @@ class _Prepared(NamedTuple):
     """
 
     problems: list[Problem]
+    truth: Responses
     bounds: tuple[dict[str, float], dict[str, float]]
     replicate: list[Cell]
 
@@ -182,68 +185,6 @@ def headline_tables(cells: Sequence[Cell]) -> list[Table]:
     return tables
 
 
-def measure(
-    at: At,
-    problems: Sequence[Problem],
-    predictions: Sequence[Prediction],
-    seconds: float,
-    controls: Mapping[str, np.ndarray],
-    bounds: tuple[dict[str, float], dict[str, float]] = ({}, {}),
-    thresholds: Thresholds = USUAL,
-) -> Cell:
-    """Measure predictions of all folds of a split together.
-
-    Parameters
-    ----------
-    at
-        Place in the grid; its seed makes the predicted cells.
-    problems, predictions
-        Of each fold.
-    seconds
-        Time that the method took.
-    controls
-        Control cells of each line, for tests of predicted cells; none of tables.
-    bounds
-        Metrics of the mean response and of the replicate, for calibration.
-    thresholds
-        What counts as differentially expressed in predictions.
-    """
-    truth = _join([problem.truth for problem in problems])
-    prediction = _together(predictions)
-    return _measured(at, problems, truth, prediction, seconds, controls, bounds, thresholds)
-
-
-def _measured(
-    at: At,
-    problems: Sequence[Problem],
-    truth: Responses,
-    prediction: Prediction,
-    seconds: float,
-    controls: Mapping[str, np.ndarray],
-    bounds: tuple[dict[str, float], dict[str, float]],
-    thresholds: Thresholds,
-) -> Cell:
-    # Folds are drawn in another order by each seed; their cells shall say the same of the same.
-    order = np.argsort(truth.labels, kind="stable")
-    reference = None
-    if truth.continuous:
-        reference = np.concatenate([mean_response(p.task).change for p in problems])[order]
-    truth, prediction = take(truth, order), _rows(prediction, order)
-    changes = predicted_changes(prediction, truth, controls, 1000 * at.seed)
-    scores = evaluate(prediction, truth, reference, changes=changes, thresholds=thresholds)
-    calibrated = calibrate(scores.metrics, *bounds) if all(bounds) else {}
-    metrics = scores.metrics | {f"{name}_calibrated": v for name, v in calibrated.items()}
-    if prediction.informed is not None:
-        metrics["informed"] = float(prediction.informed.mean())
-    sizes = (
-        len(problems[0].task.train.perturbed), len(truth.perturbed), len(truth.genes),
-    )  # fmt: skip
-    return make_cell(
-        at, scores._replace(metrics=metrics), seconds, sizes, truth.labels, truth.delta,
-        prediction.change,
-    )  # fmt: skip
-
-
 def _jobs(grid: Grid) -> Iterator[Job]:
     """Yield a job for each data set, split, knowledge and seed."""
     check_grid(
@@ -264,41 +205,77 @@ def _jobs(grid: Grid) -> Iterator[Job]:
                     at = At(screen.responses.name, network, "", name, seed)
                     solve = partial(
                         one_by_one,
-                        prepare=partial(_prepare, at, screen, knowledge, how, grid.thresholds),
+                        prepare=partial(_prepare, at, screen, knowledge, how, grid),
                         make=partial(_cells, screen, grid),
                     )
                     yield Job([at._replace(method=method) for method in grid.methods], solve)
 
 
-def _prepare(
-    at: At, screen: Screen, knowledge: Knowledge, how: str, thresholds: Thresholds
-) -> _Prepared:
+def _prepare(at: At, screen: Screen, knowledge: Knowledge, how: str, grid: Grid) -> _Prepared:
     """Draw the folds, and measure the mean response and the replicate on them."""
     splits = draw_splits(screen.responses, how, at.seed, screen.published)
     problems = [make_problem(screen.responses, split, knowledge) for split in splits]
-    truth = _join([problem.truth for problem in problems])
-    if not truth.continuous:
-        return _Prepared(problems, ({}, {}), [])
-    mean = [mean_response(problem.task) for problem in problems]
-    low = measure(at, problems, mean, 0.0, screen.controls, thresholds=thresholds).metrics
-    if truth.halves is None:
-        return _Prepared(problems, (low, {}), [])
-    first, second = truth.halves
-    halved = truth._replace(delta=second)
+    own = _Prepared(problems, _join([problem.truth for problem in problems]), ({}, {}), [])
+    if not own.truth.continuous:
+        return own
+    mean = _together([mean_response(problem.task) for problem in problems])
+    low = _measure(at, own, mean, 0.0, screen, grid).metrics
+    own = own._replace(bounds=(low, {}))
+    if own.truth.halves is None:
+        return own
+    first, second = own.truth.halves
+    halved = own._replace(truth=own.truth._replace(delta=second))
     change = Prediction(first, np.abs(first), first)
-    place = at._replace(method=REPLICATE)
-    high = _measured(place, problems, halved, change, 0.0, screen.controls, ({}, {}), thresholds)
-    return _Prepared(problems, (low, high.metrics), [high])
+    high = _measure(at._replace(method=REPLICATE), halved, change, 0.0, screen, grid)
+    return own._replace(bounds=(low, high.metrics), replicate=[high])
 
 
 def _cells(screen: Screen, grid: Grid, at: At, prepared: _Prepared) -> list[Cell]:
     began = time.monotonic()
     tasks = [problem.task for problem in prepared.problems]
-    predictions = grid.methods[at.method].predict(tasks, at.seed)
+    found = _together(grid.methods[at.method].predict(tasks, at.seed))
     took = time.monotonic() - began
-    problems, bounds, replicate = prepared
-    own = measure(at, problems, predictions, took, screen.controls, bounds, grid.thresholds)
-    return [*replicate, own]
+    return [*prepared.replicate, _measure(at, prepared, found, took, screen, grid)]
+
+
+def _measure(
+    at: At, prepared: _Prepared, found: Prediction, seconds: float, screen: Screen, grid: Grid
+) -> Cell:
+    """Measure predictions of all folds of a split together."""
+    problems, truth, bounds, _ = prepared
+    # Folds are drawn in another order by each seed; their cells shall say the same of the same.
+    order = np.argsort(truth.labels, kind="stable")
+    reference = None
+    if truth.continuous:
+        reference = np.concatenate([mean_response(p.task).change for p in problems])[order]
+    truth = take(truth, order)
+    found = Prediction(*(None if part is None else part[order] for part in found))  # pyright: ignore[reportArgumentType]
+    changes = predicted_changes(found, truth, screen.controls, 1000 * at.seed)
+    scores = evaluate(found, truth, reference, changes=changes, thresholds=grid.thresholds)
+    metrics = dict(scores.metrics)
+    if all(bounds):
+        calibrated = calibrate(scores.metrics, *bounds)
+        metrics |= {f"{name}_calibrated": value for name, value in calibrated.items()}
+    if found.informed is not None:
+        metrics["informed"] = float(found.informed.mean())
+    top = np.zeros(0, int)
+    observed = np.zeros((0, len(truth.genes)), np.float32)
+    if truth.delta is not None:
+        top = np.argsort(-np.square(truth.delta).sum(1), kind="stable")[:SHOWN]
+        observed = truth.delta[top]
+    return Cell(
+        at,
+        metrics,
+        float(seconds),
+        (len(problems[0].task.train.perturbed), len(truth.perturbed), len(truth.genes)),
+        scores.names,
+        scores.n_de.astype(int),
+        tuple(scores.each),
+        np.stack([np.asarray(v, np.float32) for v in scores.each.values()]),
+        tuple(truth.labels[int(i)] for i in top),
+        observed,
+        found.change[top],
+    )
 
 
 def _join(parts: Sequence[Responses]) -> Responses:
@@ -312,7 +289,3 @@ def _together(predictions: Sequence[Prediction]) -> Prediction:
         return None if any(each is None for each in found) else np.concatenate(found)
 
     return Prediction(*(join(name) for name in Prediction._fields))  # pyright: ignore[reportArgumentType]
-
-
-def _rows(prediction: Prediction, order: np.ndarray) -> Prediction:
-    return Prediction(*(None if part is None else part[order] for part in prediction))  # pyright: ignore[reportArgumentType]

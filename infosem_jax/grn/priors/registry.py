@@ -176,7 +176,7 @@ def read_priors(
     names = product(*map(_labels, records.values()))
     chosen = product(*records.values())
     return {
-        "+".join(filter(None, label)): from_record(
+        "+".join(filter(None, label)) or "none": from_record(
             {site: record for site, record in zip(records, pair, strict=True) if record},
             ignore_case=ignore_case,
             orthologues=orthologues,
