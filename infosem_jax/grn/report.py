@@ -64,11 +64,13 @@ EXACT_READING = {
         "How far the weight varies within the posterior of linear regressions with normal noise, "
         "which is exact given the hyper-parameters: nothing was sampled, and no random start "
         "enters. It takes cells to be independent and effects to be linear, and is too small as "
-        "far as they are not."
+        'far as they are not; cells = "effective" counts cells that err together as fewer.'
     ),
     "Probability": (
         "The score as a probability. It starts from the prior on edges, so for pairs with a label "
-        "it repeats much of what was put in."
+        "it repeats much of what was put in. Without one it starts from the share of pairs that "
+        "stand out: where many edges are weak, as in dense networks, it is too low by about "
+        "their share."
     ),
 }
 

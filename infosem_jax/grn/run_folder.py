@@ -13,10 +13,11 @@ import pandas as pd
 import tomli_w
 
 from infosem_jax import _typing
+from infosem_jax.data._names import check_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.grn import exact
-from infosem_jax.grn.networks import Network, check_names, to_anndata, write_edges
+from infosem_jax.grn.networks import Network, to_anndata, write_edges
 from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.priors.registry import describe
 from infosem_jax.grn.report import EXACT_READING, READING, Report, write_report
@@ -217,7 +218,9 @@ LEARNED = {
     "trust": "probability that the prior says something of edges (trust)",
     "strength_of_scale": "the same of the prior's scales (strength)",
     "trust_in_scale": "probability that the prior's scales say something (trust)",
+    "cells": "independent cells that all cells are worth (cells)",
     "reliability": "share of the variance of partial correlations that is not chance (reliability)",
+    "edges": "share of pairs that stand out (edges)",
     "activating": "share of edges that activate",
 }
 
