@@ -250,3 +250,32 @@ def test_python_refuses_what_the_engine_lacks(folder, simulation):
         fit(simulation.data, config=QUICK, seeds=2)
     with pytest.raises(ValueError, match="one engine"):
         fit_many([simulation.data], {"": None}, configs={"a": QUICK, "b": grn.Config()})
+
+
+def test_a_grid_that_was_stopped_goes_on_and_a_complete_one_is_left_alone(folder, monkeypatch):
+    from infosem_jax.grn.exact import grid
+
+    made = []
+    plain = grid.solution
+
+    def solution(given, **settings):
+        made.append(given.data.name)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return plain(given, **settings)
+
+    monkeypatch.setattr(grid, "solution", solution)
+    words = ("--groupby", "half")
+    with pytest.raises((AssertionError, KeyboardInterrupt)):
+        run(folder, *words, expression="x.h5ad", out="stopped")
+    assert len(made) == 2 and (folder / "stopped.checkpoint").exists()
+    assert "--resume to go on" in run(folder, *words, expression="x.h5ad", out="stopped", code=2)
+    run(folder, *words, "--resume", expression="x.h5ad", out="stopped")
+    assert len(made) == 3 and made[1] == made[2] != made[0]
+    table = pd.read_csv(folder / "stopped" / "summary.csv")
+    assert len(table) == 2 and not (folder / "stopped.checkpoint").exists()
+    assert "nothing to resume" in run(
+        folder, *words, "--resume", expression="x.h5ad", out="stopped"
+    )
+    other = run(folder, *words, "--resume", "--key", 3, expression="x.h5ad", out="stopped", code=2)
+    assert "key (there 0, now 3)" in other and len(made) == 3

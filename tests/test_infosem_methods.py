@@ -211,7 +211,7 @@ def test_what_learns_from_labels_says_so():
     assert found == expected
     needs = {name: QUICK[name].needs for name in infosem.infosem_methods()}
     for name, embeddings in needs.items():
-        letter = name.startswith(("infosem_B", "infosem_BC"))
+        letter = name.startswith(("infosem_B", "infosem_BC", "exact_B"))
         own = name in ("infosem_B_random", "infosem_B_symbols")
         assert bool(embeddings) == ((letter and not own) or name.endswith("_cosine")), name
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from infosem_jax.data._names import check_names
 from infosem_jax.grn.networks import (
     Network,
-    check_names,
     edges,
     from_anndata,
     to_anndata,

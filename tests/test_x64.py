@@ -11,7 +11,7 @@ FITS = {
     "grn": """
 from infosem_jax import grn
 from infosem_jax.data.simulate import SimulationConfig, simulate
-data = simulate(SimulationConfig(genes=10, regulators=3), seed=0).data
+data = simulate(SimulationConfig(genes=12, regulators=4), seed=0).data
 grn.fit(data, config=grn.Config(epochs=2))
 """,
     "expression": """

@@ -74,6 +74,7 @@ def fit(
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import expression
+        from infosem_jax.data._names import check_names
         from infosem_jax.expression.choices import usual_split
         from infosem_jax.expression.methods import configured
         from infosem_jax.expression.reports import fit_page
@@ -95,6 +96,7 @@ def fit(
             scaling=scaling,
         )
         problem = expression.make_problem(data, landmarks, config=how, key=key)
+        check_names((*problem.task.inputs, *problem.task.targets))
         unknown = [name for name in words(show) if name not in problem.task.targets]
         if unknown:
             raise ValueError(f"--show: expected genes to infer, found {', '.join(unknown)}.")

@@ -46,6 +46,7 @@ def select(
         import pandas as pd
 
         from infosem_jax import expression
+        from infosem_jax.data._names import check_names
         from infosem_jax.expression.choices import compare_with_random, usual_split
         from infosem_jax.expression.methods import ORDERS
         from infosem_jax.expression.reports import selection_page, selection_table
@@ -61,6 +62,7 @@ def select(
             inputs=candidates, split=split or usual_split(data), scaling=scaling
         )
         problem = expression.make_problem(data, landmarks, config=config, key=key)
+        check_names((*problem.task.inputs, *problem.task.targets))
         chosen = compare_with_random(problem.task, n, how, key)
         versions = software_versions()
         record = record_of("infosem expression select", given, split=config.split)

@@ -106,6 +106,7 @@ def fit(
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import perturbation as system
+        from infosem_jax.data._names import check_names
         from infosem_jax.outputs.folder import software_versions, whole_folder
         from infosem_jax.perturbation.methods import configured
         from infosem_jax.perturbation.reports import FILES, headline, write_fit
@@ -131,6 +132,7 @@ def fit(
             top_genes=top_genes,
             most_cells=most_cells,
         )
+        check_names(screen.genes)
         knowledge = system.read_knowledge(graphs, text, screen.genes, top=graph_top)
         read = [*screen.responses.notes, *coverage(knowledge, screen.responses)]
         for note in read:

@@ -5,6 +5,8 @@ import re
 
 from infosem_jax._typing import Names
 
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 def match_regulators(genes: Names, regulators: Names) -> tuple[tuple[str, ...], list[str]]:
     """Return the regulators that are among the genes, in their order, and how many those are.
@@ -68,6 +70,27 @@ def near_misses(genes: Names, names: Names, what: str = "Regulators") -> str:
         f"{what} look like {', '.join(list(names)[:3])}; genes look like "
         f"{', '.join(list(genes)[:3])}: check for Ensembl identifiers, and the matrix orientation."
     )
+
+
+def check_names(genes: Names) -> None:
+    """Refuse gene names that a spreadsheet would run as formulas.
+
+    Names are identifiers that other tools match, so tables hold them as they are or not at all;
+    call this before a long fit. Spreadsheets also turn symbols such as ``MARCH1`` to dates: import
+    gene columns as text.
+
+    Raises
+    ------
+    ValueError
+        If a name starts with ``=``, ``+``, ``-``, ``@``, a tab or a line break.
+    """
+    formulas = [name for name in genes if name.startswith(FORMULA_STARTS)]
+    if formulas:
+        raise ValueError(
+            f"{len(formulas)} gene names would be read as formulas by spreadsheets "
+            f"({', '.join(map(repr, formulas[:3]))}); rename genes that start with one of = + - @ "
+            "or white space."
+        )
 
 
 def without_version(name: str) -> str:

@@ -446,6 +446,8 @@ def _check_zarr(folder: FilePath, limits: Limits) -> None:
                 raise ValueError(f"{name} is a link to elsewhere, which is not followed.")
         for name in files:
             file = FilePath(root, name)
+            if not file.is_file():  # a pipe would wait for ever
+                raise ValueError(f"{name} is no plain file.")
             stored += file.stat().st_size
             if name in ZARR_METADATA:
                 for part in _dicts(json.loads(file.read_text("utf-8"))):

@@ -5,7 +5,9 @@
 
 import csv
 import io
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import h5py
@@ -131,7 +133,9 @@ def read_gctx(
     with reading(path, "GCTX file"):
         # Of a part, what it holds counts and not what the file declares.
         whole = genes is None and samples is None
-        check_h5(path, LIMITS if whole else STREAM_LIMITS, parts=(_MATRIX, *_SIDES.values()))
+        check_h5(path, parts=_SIDES.values())
+        unlimited = replace(STREAM_LIMITS, ratio=math.inf)
+        check_h5(path, LIMITS if whole else unlimited, parts=[_MATRIX])
         with h5py.File(path, "r") as file:
             for place in (_MATRIX, *(f"{side}/id" for side in _SIDES.values())):
                 if not isinstance(file.get(place), h5py.Dataset):

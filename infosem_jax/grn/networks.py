@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax._typing import Array, Names, Path
+from infosem_jax._typing import Array, Path
 from infosem_jax.data._files import atomic_write
+from infosem_jax.data._names import check_names
 
 if TYPE_CHECKING:
     import anndata
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("source", "target", "score", "weight", "sd", "sign_agreement", "probability")
 LAYERS = tuple(name for name in COLUMNS[2:] if name != "weight")
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 class Network(NamedTuple):
@@ -140,27 +140,6 @@ def write_ranked_edges(path: Path, network: Network) -> None:
     with atomic_write(path) as temporary:
         header = ["Gene1", "Gene2", "EdgeWeight"]
         table.to_csv(temporary, index=False, sep="\t", header=header)
-
-
-def check_names(genes: Names) -> None:
-    """Refuse gene names that a spreadsheet would run as formulas.
-
-    Names are identifiers that other tools match, so tables hold them as they are or not at all;
-    call this before a long fit. Spreadsheets also turn symbols such as ``MARCH1`` to dates: import
-    gene columns as text.
-
-    Raises
-    ------
-    ValueError
-        If a name starts with ``=``, ``+``, ``-``, ``@``, a tab or a line break.
-    """
-    formulas = [name for name in genes if name.startswith(FORMULA_STARTS)]
-    if formulas:
-        raise ValueError(
-            f"{len(formulas)} gene names would be read as formulas by spreadsheets "
-            f"({', '.join(map(repr, formulas[:3]))}); rename genes that start with one of = + - @ "
-            "or white space."
-        )
 
 
 def to_sparse(network: Network) -> "scipy.sparse.csr_array":

@@ -20,6 +20,13 @@ from infosem_jax.grn.networks import Network, edges
 from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
 
 WEIGHT = "Weight (latent scale, no unit)"
+# Of networks with scores, which are regressions of z-scores.
+COEFFICIENT = "Weight (sd of the target for one of the regulator)"
+
+
+def unit(network: Network) -> str:
+    """Return what weights are called, with their unit."""
+    return WEIGHT if network.score is None else COEFFICIENT
 
 
 def losses(table: pd.DataFrame) -> Figure:
@@ -65,7 +72,7 @@ def top_edges(network: Network, n: int = 25) -> Figure:
     labels = [f"{a} → {b}" for a, b in zip(table["source"], table["target"], strict=True)]
     ax.set_yticks(place, labels, parse_math=False)
     ax.set_ylim(len(table) - 0.3, -0.7)
-    ax.set_xlabel(f"{WEIGHT} ± 1 sd")
+    ax.set_xlabel(f"{unit(network)} ± 1 sd")
     _sign_legend(figure, "o")
     return figure
 

@@ -46,11 +46,15 @@ READING = {
     ),
 }
 
-EXACT_READING = READING | {
+SCORE = {
     "Score": (
         "Log-odds that the edge exists, prior knowledge and expression together; edges are ranked "
         "by it. Above zero the edge is more likely than not, as far as the model holds."
     ),
+}
+EXACT_READING = {
+    **SCORE,
+    **READING,
     "Weight": (
         "Change of the target, in its standard deviations, when the regulator rises by one of its "
         "own and every other regulator is held still: a regression coefficient. Above zero it "
@@ -60,11 +64,13 @@ EXACT_READING = READING | {
         "How far the weight varies within the posterior of linear regressions with normal noise, "
         "which is exact given the hyper-parameters: nothing was sampled, and no random start "
         "enters. It takes cells to be independent and effects to be linear, and is too small as "
-        "far as they are not."
+        'far as they are not; cells = "effective" counts cells that err together as fewer.'
     ),
     "Probability": (
         "The score as a probability. It starts from the prior on edges, so for pairs with a label "
-        "it repeats much of what was put in."
+        "it repeats much of what was put in. Without one it starts from the share of pairs that "
+        "stand out: where many edges are weak, as in dense networks, it is too low by about "
+        "their share."
     ),
 }
 
@@ -128,7 +134,7 @@ def write_report(path: Path, report: Report) -> None:
 
     sections = [_given(report), _strongest(report.network), _reading(report), _busiest(report)]
     if report.prior_mean is not None:
-        sections.append(_prior_and_posterior(_pairs(report)))
+        sections.append(_prior_and_posterior(_pairs(report), report.network))
     if report.comparison is not None:
         picture = Picture(
             plot.comparison(report.comparison),
@@ -218,7 +224,7 @@ def _strongest(network: Network) -> Section:
         "to each side. A bar that crosses zero leaves even the sign open.",
     )
     table = Table("Regulator", columns, rows, text=text, words=2)
-    return Section("The strongest edges", pictures=[picture], tables=[table])
+    return Section(f"The {order} edges", pictures=[picture], tables=[table])
 
 
 def _verb(weight: float) -> str:
@@ -255,7 +261,7 @@ def _busiest(report: Report) -> Section:
     return Section("The busiest regulators", pictures=pictures)
 
 
-def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None) -> Section:
+def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None, network: Network) -> Section:
     from infosem_jax.grn import plot
 
     heading = "What the prior said, and what the data made of it"
@@ -273,7 +279,7 @@ def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None) -> Section
             meaning = ": the data moved nearly everything"
         text = [f"Prior and posterior means correlate at {correlation:.2f}{meaning}."]
     picture = Picture(
-        plot.prior_posterior(*pairs),
+        plot.prior_posterior(*pairs, quantity=plot.unit(network)),
         "Every pair of a regulator and a gene, by the mean of its weight before and after the fit. "
         "Pairs on the dashed line stayed where the prior put them; spread around it was learnt "
         "from expression.",

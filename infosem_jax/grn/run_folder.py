@@ -13,10 +13,11 @@ import pandas as pd
 import tomli_w
 
 from infosem_jax import _typing
+from infosem_jax.data._names import check_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.grn import exact
-from infosem_jax.grn.networks import Network, check_names, to_anndata, write_edges
+from infosem_jax.grn.networks import Network, to_anndata, write_edges
 from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.priors.registry import describe
 from infosem_jax.grn.report import EXACT_READING, READING, Report, write_report
@@ -168,7 +169,7 @@ def write_run(
             "cells": n_cells(data),
             "genes": len(data.genes),
             "candidate regulators": len(data.regulators),
-            "genes with a row in W": len(fitted.rows),
+            "genes that act" if is_exact else "genes with a row in W": _rows(fitted),
             "normalisation": fitted.config.normalisation,
             **({"engine": "exact"} if is_exact else {"seeds": len(fitted.diverged)}),
             "seconds": round(fitted.seconds),
@@ -197,6 +198,14 @@ def write_run(
     return result
 
 
+def _rows(fitted: Fit | exact.Fit) -> str | int:
+    """Say which genes act in the model."""
+    if isinstance(fitted, Fit):
+        return len(fitted.rows)
+    which = "all" if fitted.config.rows == "all" else "the candidate regulators"
+    return f"{len(fitted.rows)} ({which})"
+
+
 def _sound_prior_mean(fitted: Fit) -> np.ndarray:
     return fitted.prior_mean[fitted.diverged < 0].mean(0)
 
@@ -209,7 +218,9 @@ LEARNED = {
     "trust": "probability that the prior says something of edges (trust)",
     "strength_of_scale": "the same of the prior's scales (strength)",
     "trust_in_scale": "probability that the prior's scales say something (trust)",
+    "cells": "independent cells that all cells are worth (cells)",
     "reliability": "share of the variance of partial correlations that is not chance (reliability)",
+    "edges": "share of pairs that stand out (edges)",
     "activating": "share of edges that activate",
 }
 

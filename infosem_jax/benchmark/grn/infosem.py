@@ -21,6 +21,7 @@ from infosem_jax.benchmark.grn.stacking import stack
 from infosem_jax.data.gene_features import expression_embedding, join_embeddings
 from infosem_jax.data.io import Embedding
 from infosem_jax.embedding.vectors import nearest_pairs
+from infosem_jax.grn import exact
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.grn.config import Config, deepsem
 from infosem_jax.grn.fitting import fit_many
@@ -135,6 +136,27 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
             partial(label_priors, text="shuffled"),
             labelled,
             uses="labels",
+            needs=("text",),
+        ),
+    }
+    found |= {
+        "exact_none": Method(
+            partial(_solve_exactly, build=lambda problem: None),
+            random=False,
+            about="The exact engine without prior knowledge.",
+        ),
+        "exact_B": Method(
+            partial(_solve_exactly, build=lambda problem: GeneSimilarity(text(problem))),
+            random=False,
+            about="The exact engine with InfoSEM-B's prior: genes with like texts.",
+            needs=("text",),
+        ),
+        "exact_B_shuffled": Method(
+            partial(
+                _solve_exactly,
+                build=lambda problem: shuffled(GeneSimilarity(text(problem)), problem.seed),
+            ),
+            about="Control: the exact engine with texts permuted among genes.",
             needs=("text",),
         ),
     }
@@ -294,6 +316,14 @@ def _solve(
         yield results.pop(i)
 
 
+def _solve_exactly(
+    problems: Sequence[Problem], *, build: Callable[[Problem], Prior | None]
+) -> Iterator[Scores]:
+    for problem in problems:
+        fitted = exact.fit(_with_regulators(problem), build(problem))
+        yield fitted.score[_places(fitted, problem)].astype(np.float64)
+
+
 def _with_regulators(problem: Problem):
     wanted = set(problem.regulators)
     regulators = tuple(gene for gene in problem.data.genes if gene in wanted)
@@ -303,17 +333,22 @@ def _with_regulators(problem: Problem):
 def _read(fitted: Fit, problem: Problem) -> dict[str, Scores]:
     if (fitted.diverged >= 0).any():
         raise FloatingPointError(f"{fitted.name}: training diverged; lower the learning rates.")
-    rows = pd.Index(fitted.regulators).get_indexer(pd.Index(problem.regulators))
-    columns = pd.Index(fitted.genes).get_indexer(pd.Index(problem.genes))
+    places = _places(fitted, problem)
 
     def scores(values: np.ndarray) -> Scores:
-        return values[0][np.ix_(rows, columns)].astype(np.float64)
+        return values[0][places].astype(np.float64)
 
     weight = np.abs(scores(fitted.weight))
     if fitted.probability is not None:
         return {"": scores(fitted.probability), "weight": weight}
     prior = np.abs(scores(fitted.prior_mean))
     return {"": weight, "prior": prior} if np.ptp(prior) > 0 else {"": weight}
+
+
+def _places(fitted: Fit | exact.Fit, problem: Problem) -> tuple[np.ndarray, ...]:
+    rows = pd.Index(fitted.regulators).get_indexer(pd.Index(problem.regulators))
+    columns = pd.Index(fitted.genes).get_indexer(pd.Index(problem.genes))
+    return np.ix_(rows, columns)
 
 
 def _given(name: str, problem: Problem) -> Embedding:

@@ -26,15 +26,17 @@ class Config:
         evidence. Priors with scales that differ between pairs keep their pattern.
     cells
         Number of independent cells that all cells are worth for weights and their sd; None takes
-        every cell as one.
+        every cell as one, ``effective`` estimates it from cells that are alike (see
+        `infosem_jax.grn.exact.effective`).
     noise
         Cells that the prior of a target's unexplained variance, around 1, is worth.
     edges
-        Share of pairs that are edges before anything is known of them, where no edge prior says so.
+        Share of pairs that are edges before anything is known of them, where no edge prior says so;
+        None learns it, as the share of pairs that stand out, which leaves out edges too weak to.
     score_cells
         Number of independent cells that all cells count as in partial correlations, which the score
-        is made of. It and ``edges`` were chosen on the transcription factors of BEELINE's mHSC-E,
-        DREAM4, SERGIO and simulated data.
+        is made of. It was chosen on the transcription factors of BEELINE's mHSC-E, DREAM4, SERGIO
+        and simulated data.
     hyper
         ``map`` takes the most probable hyper-parameters, ``nuts`` averages over draws of them.
     steps, rate
@@ -51,9 +53,9 @@ class Config:
     normalisation: Normalisation = "zscore"
     clip: float = 10.0
     r2: float | None = None
-    cells: float | None = None
+    cells: float | Literal["effective"] | None = None
     noise: float = 1.0
-    edges: float = 0.1
+    edges: float | None = None
     score_cells: float = 20.0
     hyper: Hyper = "map"
     steps: int = 60
@@ -68,6 +70,8 @@ class Config:
             raise ValueError(f"rows: expected auto, all or regulators, found {self.rows!r}.")
         if self.hyper not in ("map", "nuts"):
             raise ValueError(f"hyper: expected map or nuts, found {self.hyper!r}.")
+        if isinstance(self.cells, str) and self.cells != "effective":
+            raise ValueError(f"cells: expected a number or effective, found {self.cells!r}.")
         for name in ("r2", "edges"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:

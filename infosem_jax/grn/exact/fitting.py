@@ -16,6 +16,7 @@ from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact import score
 from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.effective import effective_cells
 from infosem_jax.grn.exact.posterior import Spectrum, spectrum, spectrum_of_cells
 from infosem_jax.grn.exact.priors import Kind, Normals, directed, kind, prior_odds
 from infosem_jax.grn.exact.solving import solve
@@ -52,8 +53,8 @@ class Fit(NamedTuple):
     log_evidence
         Of each target, in nats, [genes]; its sum over targets compares priors on the same data.
     learned
-        What was learned: ``r2``, ``slope``, ``reliability``, ``activating``, ``trust``, and the
-        parameters of the prior.
+        What was learned: ``r2``, ``slope``, ``reliability``, ``edges``, ``activating``,
+        ``strength``, ``trust``, ``cells``, and the parameters of the prior.
     losses
         Minus the log density of the hyper-parameters at each step, [steps].
     seconds
@@ -163,6 +164,11 @@ def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, confi
     ValueError
         As `fit`.
     """
+    if isinstance(data, Stream) and config.cells == "effective":
+        raise ValueError(
+            'Expected cells in memory for cells = "effective", which looks for cells that are '
+            "alike, found a stream; give a number of cells, or read them into memory."
+        )
     ready = scaled(data, config)
     chosen = chosen_rows(ready, config)
     config = replace(config, rows=chosen, normalisation=ready.normalisation)
@@ -211,17 +217,23 @@ def solution(
         site: coverage(prior, at) for site, (prior, at) in sites.items() if prior is not None
     }
     reported = jnp.asarray(given.reported)
-    base = prior_odds(given.edge, context, config.edges, random.key(key))[reported]
+    base = prior_odds(given.edge, context, config.edges, random.key(key))
+    base = None if base is None else base[reported]
 
     basis = decomposed(data, given.rows, on_chunk) if basis is None else basis
     tell(1, "solving for effects")
-    solved = solve(basis, reported, given.bound, given.kind, config, random.key(key))
+    cells = None if isinstance(config.cells, str) else config.cells
+    if config.cells == "effective" and not isinstance(data, Stream):
+        cells = effective_cells(data.x, given.rows, basis)
+    solved = solve(basis, reported, given.bound, given.kind, config, random.key(key), cells=cells)
     tell(2, "scoring edges")
     told = None if solved.told is None else Normals(*(part[reported] for part in solved.told))
-    settings = {"edges": config.edges, "cells": config.score_cells, "sign": directed(given.effect)}
+    settings = {"cells": config.score_cells, "sign": directed(given.effect)}
     ranked = score.score(basis, reported, base, told, **settings)
     tell(3, "done")
     learned = {**solved.learned, **ranked.learned}
+    if cells is not None:
+        learned["cells"] = np.asarray(cells)
     return Fit(
         genes=data.genes,
         rows=context.rows,

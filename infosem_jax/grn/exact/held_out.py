@@ -131,10 +131,10 @@ def held_out(
         if out.all():
             raise ValueError(f"{data.name}: expected at least two folds of cells, found one.")
         others = _cells(ready, ~out)
-        if config.cells is not None:
+        if not (config.cells is None or isinstance(config.cells, str)):
             config = replace(config, cells=min(config.cells, float(len(others.cells))))
         own = fit(others, effect, config=config, key=key)
-        eta = 1.0 if config.cells is None else config.cells / len(others.cells)
+        eta = float(own.learned.get("cells", len(others.cells))) / len(others.cells)
         scale = _scales(own, effect)
         predicted = _student(
             jnp.asarray(others.x), jnp.asarray(ready.x[out]), jnp.asarray(rows),

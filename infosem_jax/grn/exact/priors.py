@@ -122,8 +122,8 @@ def directed(prior: Any) -> bool:
 
 
 def prior_odds(
-    edge: priors.Prior | None, context: priors.GeneContext, edges: float, key: Key[Array, ""]
-) -> Float[Array, "rows genes"]:
+    edge: priors.Prior | None, context: priors.GeneContext, edges: float | None, key: Key[Array, ""]
+) -> Float[Array, "rows genes"] | None:
     """Return the log-odds of edges under a prior of their existence.
 
     A logit of mean m and standard deviation s counts as ``m / sqrt(1 + pi s^2 / 8)``, the log-odds
@@ -136,7 +136,7 @@ def prior_odds(
     context
         Genes.
     edges
-        That share.
+        That share; None where it is to be learned from the expression.
     key
         Of the start of what the prior learns.
 
@@ -146,7 +146,7 @@ def prior_odds(
         If its logits are neither normal nor logistic.
     """
     if edge is None:
-        return jnp.full(context.shape, float(log_odds(edges)))
+        return None if edges is None else jnp.full(context.shape, float(log_odds(edges)))
     bound = bind(edge, replace(context, site="logit"))
 
     def labelled():

@@ -2,28 +2,30 @@
 
 Rankings of edges want far more shrinkage than estimates of effects do, since effects of one
 regulator are easily given to another that goes with it. So the data speak through the partial
-correlation ``x_ij`` of the closed-form posterior in which all cells count as few independent ones.
-Its variance over pairs, less what so many cells leave to chance, is that of true effects; their
-ratio ``reliability = true / all`` says how far x can be trusted. An edge moves the effect by one
-standard deviation of true effects, up (a share ``activating``) or down, so that with
-``y = sqrt(reliability) (x - median) / sd(x)``
+correlation ``x_ij`` of the closed-form posterior in which all cells count as few independent ones,
+as deviation ``z = (x - median) / sd(x)`` from those of other pairs.
+
+A mixture of two groups (Efron 2008) says which deviations stand out: those of other pairs are
+``Normal(0, 1)``, those of edges are off by `SHIFT` standard deviations, up (a share ``activating``)
+or down. The share ``edges`` of these pairs is found by expectation maximisation; ``activating``
+shows in those that are off by `STRONG`, before anything is known of either direction.
+
+What a prior says of a pair, ``c_ij`` with mean square 1, multiplies the odds of an edge by
+``exp(strength c_ij)``. Pairs that stand out are the examples that the strength is learned from:
+with g the probability that a pair stands out, a step of Newton's method for the logistic
+regression of g on c is ``strength = sum(g c) / sum(g^2)``. It is shrunk by its standard error and
+by the probability ``trust`` that it is not zero, so that texts count as far as expression bears
+them out, and texts of other genes for nothing.
+
+Groups are too clear-cut for the ranking itself: a strong correlation is more often due to something
+else than a clear-cut group would have it. With ``reliability``, the share of the variance of x that
+is not due to the number of cells, and ``y = sqrt(reliability) z``,
 
     log BF = log(activating exp(y) + (1 - activating) exp(-y)) - reliability / 2
-
-What a prior says of a pair, ``c_ij`` with mean square 1, is an addition ``strength c_ij`` to the
-log-odds, and expression teaches its strength twice. Effects come from a share ``edges`` of the
-pairs, so that ``E[y c] = strength edges reliability (2 activating - 1)``. And the pairs that stand
-out are examples: in a mixture of two groups, where edges stand out by `SHIFT` standard deviations
-either way and have responsibilities g, a step of Newton's method for the logistic regression of g
-on c is ``strength = sum(g c) / sum(g^2)``. Each is shrunk by its standard error and by the
-probability ``trust`` that it is not zero, and the smaller counts: genes that are regulated alike
-have like texts and like expression though none regulates another, which the first takes for edges;
-and with few cells the second has few examples. Texts thus count as far as the expression bears
-them out, expression as far as its cells allow, and texts of other genes nothing.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,17 +38,15 @@ from infosem_jax.grn.exact.hyper import standardised
 from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
 from infosem_jax.grn.exact.priors import Normals
 
-# Effects beyond so many standard deviations are told from noise, and show the sign of edges.
-TAIL = 3.0
-# Standard deviations by which the pairs stand out that priors are held against.
-SHIFT = 2.0
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 1.0
-SWEEPS = 40
-# Variance of a strength that cannot vary, such as that of a prior that is the same everywhere.
+# Standard deviations by which edges stand out, and by which those do that show the sign.
+SHIFT, STRONG = 2.0, 4.0
+SWEEPS = 100
+# Groups are fitted to counts of pairs in bins, so many in a unit and so many on either side.
+FINENESS, BINS = 16, 256
+# Least variance of a strength, which keeps that of a prior without any apart from zero.
 TINY = 1e-12
-# Least factor by which a prior lowers the odds of an edge.
-LEAST = 0.05
 
 
 class Evidence(NamedTuple):
@@ -54,16 +54,19 @@ class Evidence(NamedTuple):
 
     Attributes
     ----------
-    effect
-        Expected effect in units of the standard deviation of true effects, [regulators, genes].
+    deviation
+        Partial correlation, less the median, in standard deviations, [regulators, genes].
     reliability
         Share of the variance of partial correlations that is not due to chance.
+    edges
+        Share of pairs that stand out.
     activating
-        Share of edges with a positive effect.
+        Share of these with a positive effect.
     """
 
-    effect: Float[Array, "regulators genes"]
+    deviation: Float[Array, "regulators genes"]
     reliability: Float[Array, ""]
+    edges: Float[Array, ""]
     activating: Float[Array, ""]
 
 
@@ -92,7 +95,7 @@ class Scored(NamedTuple):
     probability
         The same as a probability, [regulators, genes]; 0 from a gene to itself.
     learned
-        ``reliability``, ``activating`` and, with a prior, ``strength`` and ``trust``.
+        ``reliability``, ``edges``, ``activating`` and, with a prior, ``strength`` and ``trust``.
     """
 
     score: Float[Array, "regulators genes"]
@@ -103,10 +106,9 @@ class Scored(NamedTuple):
 def score(
     basis: Spectrum,
     reported: Int[Array, " regulators"],
-    base: Float[Array, "regulators genes"],
+    base: Float[Array, "regulators genes"] | None,
     told: Normals | None,
     *,
-    edges: float,
     cells: float,
     sign: bool,
 ) -> Scored:
@@ -119,11 +121,10 @@ def score(
     reported
         Which rows are candidate regulators.
     base
-        Log-odds of edges before the expression and the prior of the effects.
+        Log-odds of edges before the expression and the prior of the effects; None takes the share
+        of pairs that stand out.
     told
         What the prior of the effects says; None for nothing.
-    edges
-        Share of the pairs that are edges.
     cells
         See `evidence`.
     sign
@@ -131,29 +132,33 @@ def score(
     """
     found = evidence(basis, reported, cells=cells)
     pairs = candidates(basis, reported)
-    learned = {"reliability": found.reliability, "activating": found.activating}
-    direction = jnp.zeros(())
+    learned = {
+        "reliability": found.reliability,
+        "edges": found.edges,
+        "activating": found.activating,
+    }
+    base = jnp.log(found.edges) - jnp.log1p(-found.edges) if base is None else base
+    up = down = jnp.zeros_like(found.deviation)
     if told is not None:
         mean = standardised(told.mean / told.scale, pairs)
-        wide = jnp.log(told.scale)
-        wide = standardised(wide - _mean(wide, pairs), pairs)
         if bool((mean != 0).any()):
-            borne = strength(found, mean, pairs, edges=edges, sign=sign)
+            borne = strength(found, mean, pairs, sign=sign)
             learned |= {"strength": borne.value, "trust": borne.trust}
-            if sign:
-                direction = borne.value * mean
-            else:
-                base = existence(base, borne.value * mean, pairs)
+            up, down = borne.value * mean, (-1 if sign else 1) * borne.value * mean
         if not bool(jnp.allclose(told.scale, told.scale[0, 0], rtol=1e-5)):
-            borne = strength(found, wide, pairs, edges=edges, sign=False)
+            wide = jnp.log(told.scale)
+            wide = standardised(wide - _mean(wide, pairs), pairs)
+            borne = strength(found, wide, pairs)
             learned |= {"strength_of_scale": borne.value, "trust_in_scale": borne.trust}
-            base = base + jnp.log(jnp.maximum(1 + borne.value * wide, LEAST))
-    odds = log_odds(found, base, direction)
+            up, down = up + borne.value * wide, down + borne.value * wide
+    odds = log_odds(found, base, pairs, up, down)
     return Scored(odds, jnp.where(pairs, jax.nn.sigmoid(odds), 0.0), learned)
 
 
-@partial(jax.jit, static_argnames="cells")
-def evidence(basis: Spectrum, reported: Int[Array, " regulators"], *, cells: float) -> Evidence:
+@jax.jit
+def evidence(
+    basis: Spectrum, reported: Int[Array, " regulators"], *, cells: Float[Array, ""] | float
+) -> Evidence:
     """Sum up what the expression says of the effects of the reported regulators.
 
     Parameters
@@ -176,10 +181,47 @@ def evidence(basis: Spectrum, reported: Int[Array, " regulators"], *, cells: flo
     left = chance(basis, jnp.sqrt(variance), reported)[:, None]
     left = left * (residual / n / (residual + 1 / variance))
     total = _mean((x - _mean(x, pairs)) ** 2, pairs)
+    middle = jnp.nanmedian(jnp.where(pairs, x, jnp.nan))
     reliability = jnp.clip(1 - _mean(left, pairs) / total, 0.01, 1.0)
-    z = (x - jnp.nanmedian(jnp.where(pairs, x, jnp.nan))) / jnp.sqrt(total)
-    up, down = (((sign * z > TAIL) & pairs).sum() for sign in (1, -1))
-    return Evidence(jnp.sqrt(reliability) * z, reliability, (up + 1) / (up + down + 2))
+    deviation = (x - middle) / jnp.sqrt(total)
+    _, activating = groups(deviation, pairs, 0.5, STRONG)
+    edges, _ = groups(deviation, pairs, activating, SHIFT)
+    return Evidence(deviation, reliability, edges, activating)
+
+
+@partial(jax.jit, static_argnames="shift")
+def groups(
+    deviation: Float[Array, "regulators genes"],
+    pairs: Bool[Array, "regulators genes"],
+    activating: Float[Array, ""] | float,
+    shift: float,
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Learn the share of pairs that stand out, and return it with the share of these that go up.
+
+    Parameters
+    ----------
+    deviation
+        In standard deviations, [regulators, genes].
+    pairs
+        Which pairs there are.
+    activating
+        Share of edges that activate, as far as it is known.
+    shift
+        Standard deviations by which edges stand out.
+    """
+    place = jnp.clip(jnp.round(FINENESS * deviation), -BINS, BINS).astype(int) + BINS
+    counts = jnp.zeros(2 * BINS + 1).at[place.ravel()].add(pairs.ravel())
+    z = jnp.arange(-BINS, BINS + 1) / FINENESS
+
+    def found(edges):
+        return ((counts * part).sum() for part in _memberships(z, edges, activating, shift))
+
+    def sweep(_, edges):
+        return jnp.clip(sum(found(edges)) / counts.sum(), 1e-6, 0.5)
+
+    edges = lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(0.02))
+    up, down = found(edges)
+    return edges, (up + 1) / (up + down + 2)
 
 
 @partial(jax.jit, static_argnames="sign")
@@ -188,14 +230,12 @@ def strength(
     told: Float[Array, "regulators genes"],
     pairs: Bool[Array, "regulators genes"],
     *,
-    edges: Float[Array, ""] | float,
-    sign: bool,
+    sign: bool = False,
 ) -> Strength:
-    """Learn how much what a prior says adds to the log-odds, from pairs that stand out.
+    """Learn how much what a prior says adds to the log-odds, and how sure that is.
 
-    The sum over pairs is compared to those of genes that are given what the prior says of others:
-    its variance over such dealings is known (`_variance_of_dealings`), and does not count pairs
-    that share a gene as independent.
+    The standard error is that of genes that are given what the prior says of others, whose
+    variance is known (`_variance_of_dealings`); pairs that share a gene are not independent.
 
     Parameters
     ----------
@@ -205,46 +245,23 @@ def strength(
         What the prior says, mean square 1 over the pairs.
     pairs
         Which pairs there are.
-    edges
-        Share of edges among them.
     sign
         Whether it speaks of activation against repression, or of edges against other pairs.
     """
-    z = found.effect / jnp.sqrt(found.reliability)
-    up = jnp.log(found.activating) + SHIFT * z - SHIFT**2 / 2
-    down = jnp.log1p(-found.activating) - SHIFT * z - SHIFT**2 / 2
-
-    def responsibilities(share):
-        return jax.nn.sigmoid(jnp.log(share) - jnp.log1p(-share) + jnp.logaddexp(up, down))
-
-    def sweep(_, share):
-        return jnp.clip(_mean(responsibilities(share), pairs), 1e-6, 0.5)
-
-    g = responsibilities(lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(0.02)))
-    examples = jnp.where(pairs, g**2, 0.0).sum()
-    lean = 1.0 if sign else jnp.maximum(jnp.abs(2 * found.activating - 1), 0.01)
-    toward = 1.0 if sign else jnp.where(found.activating < 0.5, -1.0, 1.0)
-    expected = edges * pairs.sum() * found.reliability * lean
-    strongest = _regression(g * jnp.tanh((up - down) / 2) if sign else g, told, pairs, examples)
-    everywhere = _regression(toward * found.effect, told, pairs, expected)
-    return Strength(
-        jnp.minimum(strongest.value, everywhere.value),
-        jnp.minimum(strongest.trust, everywhere.trust),
-    )
-
-
-def _regression(x: Array, told: Array, pairs: Array, information: Array) -> Strength:
-    """Regress what the expression says on what the prior says, and shrink the slope."""
+    up, down = _memberships(found.deviation, found.edges, found.activating, SHIFT)
+    x = up - down if sign else up + down
+    information = jnp.where(pairs, x**2, 0.0).sum()
     x = jnp.where(pairs, x - _mean(x, pairs), 0.0)
     c = jnp.where(pairs, told - _mean(told, pairs), 0.0)
     raw = (x * c).sum() / information
-    chance = jnp.maximum(_variance_of_dealings(x, c, pairs) / information**2, TINY)
-    wide = chance + STRENGTH_SCALE**2
-    shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(chance / wide) * STRENGTH_SCALE
+    error = _variance_of_dealings(x, c, pairs) / information**2
+    error = jnp.maximum(error, TINY)
+    wide = error + STRENGTH_SCALE**2
+    shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(error / wide) * STRENGTH_SCALE
     # A prior that goes against the expression says nothing: its strength is not negative.
     log_bayes_factor = (
         norm.logpdf(raw, 0, jnp.sqrt(wide))
-        - norm.logpdf(raw, 0, jnp.sqrt(chance))
+        - norm.logpdf(raw, 0, jnp.sqrt(error))
         + jnp.log(2.0)
         + norm.logcdf(shrunk / left)
     )
@@ -253,31 +270,12 @@ def _regression(x: Array, told: Array, pairs: Array, information: Array) -> Stre
 
 
 @jax.jit
-def existence(
-    base: Float[Array, "regulators genes"] | Float[Array, ""],
-    told: Float[Array, "regulators genes"],
-    pairs: Bool[Array, "regulators genes"],
-) -> Float[Array, "regulators genes"]:
-    """Return prior log-odds of edges, shifted by what is told of each pair.
-
-    Parameters
-    ----------
-    base
-        Log-odds without it; the mean of the odds over pairs stays what it is.
-    told
-        What is added to each pair, up to a constant.
-    pairs
-        Which pairs there are.
-    """
-    centre = logsumexp(jnp.where(pairs, told, -jnp.inf)) - jnp.log(pairs.sum())
-    return base + jnp.where(pairs, told - centre, 0.0)
-
-
-@jax.jit
 def log_odds(
     found: Evidence,
-    prior: Float[Array, "regulators genes"],
-    direction: Float[Array, "regulators genes"] | Float[Array, ""],
+    base: Float[Array, "regulators genes"] | Float[Array, ""],
+    pairs: Bool[Array, "regulators genes"],
+    up: Float[Array, "regulators genes"],
+    down: Float[Array, "regulators genes"],
 ) -> Float[Array, "regulators genes"]:
     """Add the log Bayes factor of the expression to the log-odds of the prior.
 
@@ -285,15 +283,19 @@ def log_odds(
     ----------
     found
         What the expression says.
-    prior
-        Log-odds that there is an edge, before the expression.
-    direction
-        Odds of activation (positive) or repression (negative) that the prior adds to those of
-        either, as multiples of the odds of an edge.
+    base
+        Log-odds that there is an edge, whatever the prior of the effects says.
+    pairs
+        Which pairs there are.
+    up, down
+        What the prior of the effects adds to the log-odds of activation and of repression; the
+        mean of the odds over pairs stays what it is.
     """
-    up = jnp.log(found.activating + jnp.maximum(direction, 0.0)) + found.effect
-    down = jnp.log(1 - found.activating + jnp.maximum(-direction, 0.0)) - found.effect
-    return prior + jnp.logaddexp(up, down) - found.reliability / 2
+    up, down = jnp.log(found.activating) + up, jnp.log1p(-found.activating) + down
+    told = jnp.where(pairs, jnp.logaddexp(up, down), -jnp.inf)
+    y = jnp.sqrt(found.reliability) * found.deviation
+    likelihood = jnp.logaddexp(up + y, down - y) - found.reliability / 2
+    return base + likelihood - (logsumexp(told) - jnp.log(pairs.sum()))
 
 
 @jax.jit
@@ -306,6 +308,14 @@ def candidates(
 
 def _mean(values: Array, pairs: Array) -> Array:
     return jnp.where(pairs, values, 0.0).sum() / pairs.sum()
+
+
+def _memberships(z: Array, edges: Array, activating: Any, shift: Any) -> tuple[Array, Array]:
+    """Probability that a pair stands out upward and downward, given its deviation."""
+    up = jnp.log(activating) + shift * z - shift**2 / 2
+    down = jnp.log1p(-activating) - shift * z - shift**2 / 2
+    edge = jax.nn.sigmoid(jnp.log(edges) - jnp.log1p(-edges) + jnp.logaddexp(up, down))
+    return edge * jax.nn.sigmoid(up - down), edge * jax.nn.sigmoid(down - up)
 
 
 def _variance_of_dealings(x: Array, c: Array, pairs: Array) -> Array:

@@ -80,6 +80,8 @@ def solve(
     kind: Kind | None,
     config: Config,
     key: Key[Array, ""],
+    *,
+    cells: float | None = None,
 ) -> Solved:
     """Learn the hyper-parameters, and solve for the effects given them.
 
@@ -95,8 +97,10 @@ def solve(
         Settings.
     key
         Of draws and starts.
+    cells
+        Number of independent cells that all are worth; None for as many as they are.
     """
-    basis = worth(basis, config.cells)
+    basis = worth(basis, cells)
     prior = None if bound is None else bound.distribution
     what = kind or Kind(False, False)
     stated = None if prior is None or what.learns or what.mixture else normals(prior)
