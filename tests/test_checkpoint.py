@@ -663,7 +663,9 @@ def things() -> dict:
     priors = {f"{name} {seed}": make_bound(name, seed) for name in NAMES for seed in (0, 1)}
     # This one has no numbers of its own.
     del priors["user function 1"]
-    bound = {f"bound {name}": bind(user, context) for name, user in users.items()}
+    no_priors = {"function in a closure", "otherwise recursive", "partial", "other partial"}
+    no_priors |= {"library", "other library"}
+    bound = {f"bound {n}": bind(users[n], context) for n in users if n not in no_priors}
     return users | bound | arrays | plain | distributions | data | sizes | priors
 
 
