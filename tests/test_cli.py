@@ -467,6 +467,7 @@ def test_a_cluster_that_cannot_be_joined(inputs: Path, cluster: dict[str, str], 
 def test_demo_shows_what_priors_are_worth(tmp_path: Path):
     done = infosem("demo", "--out", tmp_path / "demo")
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("Prior on the effect, ") == 1
     table = pd.read_csv(tmp_path / "demo" / "comparison.csv")
     assert list(table) == ["variant", "seed", "auprc"]
     assert {path.name for path in (tmp_path / "demo").iterdir()} == FILES | {"comparison.csv"}

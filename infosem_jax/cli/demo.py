@@ -1,12 +1,15 @@
 """The command ``infosem demo``."""
 
+import logging
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infosem_jax.cli._common import plain_errors, print_table, progress
+from infosem_jax.cli._common import LOGGER, plain_errors, print_table, progress
 from infosem_jax.cli._inputs import Out, Overwrite
 
 if TYPE_CHECKING:
@@ -26,7 +29,7 @@ def demo(
         from infosem_jax.outputs.folder import whole_folder
 
         run_folder.check_output(out, simulate(SIMULATION, 0).data, overwrite=overwrite)
-        with progress(2 * len(VARIANTS) * seeds, "fits") as update:
+        with _each_prior_told_once(), progress(2 * len(VARIANTS) * seeds, "fits") as update:
             done = count(1)
             found = demonstrate(
                 seeds,
@@ -46,6 +49,24 @@ def demo(
             )
         _print_comparison(found.table, EXACT)
         typer.echo(f"Wrote {out}: open {out / 'report.html'} in a browser.")
+
+
+@contextmanager
+def _each_prior_told_once() -> Iterator[None]:
+    """Show what a prior knows of the first data set only, not of every data set by both engines."""
+    logger, told = logging.getLogger(LOGGER), set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        subject = record.getMessage().partition(":")[0]
+        is_known = record.levelno == logging.INFO and subject in told
+        told.add(subject)
+        return not is_known
+
+    logger.addFilter(is_new)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_new)
 
 
 def _print_comparison(table: "pd.DataFrame", prefix: str) -> None:
