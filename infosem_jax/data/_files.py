@@ -271,6 +271,10 @@ def _count_strings(path: Path, item: h5py.Dataset, declared: int, limits: Limits
         return declared
     if h5py.check_ref_dtype(item.dtype) is not None:
         return declared
+    # Each string is looked up, which takes for ever where more are declared than can be stored.
+    count, stored = math.prod(item.shape), os.path.getsize(path)
+    if count > max(2**16, stored):
+        raise ValueError(f"{item.name} declares {count} strings in a file of {stored} bytes.")
     row = math.prod(item.shape[1:])
     step = max(1, int(np.clip(2**30 // os.path.getsize(path), 64, 65536)) // row)
     for start in range(0, item.shape[0], step):
