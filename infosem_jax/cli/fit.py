@@ -88,7 +88,7 @@ def fit(
         if is_exact:
             _inputs.refuse_svi_options({"--seeds": seeds, "--save-every": save_every})
         start_devices(distributed, compile_cache)
-        from infosem_jax.grn import batch, run_folder
+        from infosem_jax.grn import batch, exact, run_folder
 
         _inputs.check_resume(resume, overwrite)
         settings, of_priors = read_config(config, BASES[engine])
@@ -118,9 +118,11 @@ def fit(
             "key": key,
         }
         for data in datasets.values():
+            own = isinstance(settings, exact.Config)
+            acting = exact.chosen_rows(data, settings) if own else settings.rows
             note(
                 f"{data.name}: {run_folder.n_cells(data)} cells, {len(data.genes)} genes, "
-                f"{len(data.regulators)} candidate regulators; rows: {settings.rows}."
+                f"{len(data.regulators)} candidate regulators; genes that act: {acting}."
             )
         networks = []
         with progress(100, "%") as update:

@@ -2,6 +2,7 @@
 
 from infosem_jax.grn.exact.config import Config as Config
 from infosem_jax.grn.exact.fitting import Fit as Fit
+from infosem_jax.grn.exact.fitting import chosen_rows as chosen_rows
 from infosem_jax.grn.exact.fitting import decomposed as decomposed
 from infosem_jax.grn.exact.fitting import fit as fit
 from infosem_jax.grn.exact.fitting import network as network
