@@ -38,7 +38,10 @@ def main() -> None:
 def run(out: Path) -> None:
     # 1. A screen, as a file: controls and the perturbation of each cell are recognised.
     simulate().write_h5ad(out / "screen.h5ad")
-    screen = perturbation.read_screen(out / "screen.h5ad")
+    # Perturbed genes are not among the measured ones here, so the column has to be named.
+    screen = perturbation.read_screen(
+        out / "screen.h5ad", columns=perturbation.Columns("perturbation")
+    )
     print(f"{len(screen.responses.perturbed)} perturbations, {len(screen.responses.genes)} genes")
 
     # 2. Methods learn from four fifths of the perturbations and are tested on the others. The mean

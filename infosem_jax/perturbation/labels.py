@@ -206,7 +206,7 @@ def choose(
         told = "; ".join(_told(each) for each in (good[0][0], *others))
         raise ValueError(
             "several columns of obs may say what was perturbed, and they tell different things: "
-            f"{told}. Name one of them (--perturbation, perturbation=...)."
+            f"{told}. Name one of them (--perturbation, Columns(perturbation=...))."
         )
     found, key = good[0] if good else _only(read, column, names)
     return found, key, names[key]
@@ -371,21 +371,21 @@ def _only(
         raise ValueError(
             "expected a column of obs with controls whose perturbed genes are measured, found "
             f"{'; '.join(_told(own) for own, _ in unmeasured)}{more}. {missed} If only some genes "
-            "were measured, name the column (--perturbation, perturbation=...); a column of var "
-            "with other names of genes is --var-names."
+            "were measured, name the column (--perturbation, Columns(perturbation=...)); a column of "
+            "var with other names of genes is --var-names."
         )
     if column is not None or uncontrolled:
         found = uncontrolled[0] if uncontrolled else read[0][0]
         raise ValueError(
-            "no cell is a control; name what controls are called (--control, control=...). Names "
-            f"in obs[{found.column!r}]: {_some(found.names)}."
+            "no cell is a control; name what controls are called (--control, "
+            f"Columns(control=...)). Names in obs[{found.column!r}]: {_some(found.names)}."
         )
     raise ValueError(
         "no column of obs says what was perturbed: expected names of genes that are measured and "
         "of controls, such as control, NT or non-targeting, in a column such as "
         f"{', '.join(PERTURBATION[:4])}, found "
         f"{_some([own.column for own, _ in read], 40) or 'no text'}; name it (--perturbation, "
-        "perturbation=...)."
+        "Columns(perturbation=...))."
     )
 
 
