@@ -371,8 +371,8 @@ def _only(
         raise ValueError(
             "expected a column of obs with controls whose perturbed genes are measured, found "
             f"{'; '.join(_told(own) for own, _ in unmeasured)}{more}. {missed} If only some genes "
-            "were measured, name the column (--perturbation, Columns(perturbation=...)); a column of "
-            "var with other names of genes is --var-names."
+            "were measured, name the column (--perturbation, Columns(perturbation=...)); a column "
+            "of var with other names of genes is --var-names."
         )
     if column is not None or uncontrolled:
         found = uncontrolled[0] if uncontrolled else read[0][0]
