@@ -155,7 +155,7 @@ def test_norms_before_the_parts_of_a_layer_are_an_option():
 
 
 def test_gradients_are_clipped_before_adam():
-    rule = training._transform("adam_clipped")
+    rule = training.step_rule("adam_clipped")
     start = {"a": jnp.zeros(2)}
     large, small = {"a": jnp.array([3.0, 4.0])}, {"a": jnp.array([0.03, 0.04])}
     _, state = rule.update(large, rule.init(start))

@@ -257,6 +257,7 @@ def test_the_command_says_and_records_what_it_read(tmp_path):
         app,
         ["perturbation", "fit", str(tmp_path / "s.h5ad"), "--method", "mean", "--split", "unseen",
          "--out", str(out)],
+        env={"JAX_NUM_CPU_DEVICES": "1"},
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     told = "10 of 10 perturbed genes are measured; controls non-targeting_01: 60 cells"

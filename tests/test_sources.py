@@ -1,5 +1,7 @@
 """Which matrix, names and totals are read of a file, and what is said of the others."""
 
+from functools import partial
+
 import anndata
 import h5py
 import numpy as np
@@ -113,7 +115,7 @@ def labelled(path, tissue, n=60):
 
 def test_labels_that_training_never_had_are_refused_at_prediction(tmp_path):
     """They were predicted as if they had no label."""
-    run = CliRunner().invoke
+    run = partial(CliRunner().invoke, env={"JAX_NUM_CPU_DEVICES": "1"})
     out = tmp_path / "model"
     data = labelled(tmp_path / "train.h5ad", ["liver", "lung", None])
     (tmp_path / "inputs.txt").write_text("\n".join(GENES[:6]))

@@ -118,8 +118,9 @@ def _read_parquet(file: FilePath) -> pd.DataFrame:
         )
     with reading(file, "CellOracle base network"):
         frame = pd.read_parquet(file, engine="pyarrow")
-        if _GENE not in frame:
-            raise ValueError(f"expected a column {_GENE}, found {', '.join(frame.columns[:5])}.")
+    if _GENE not in frame:
+        columns = ", ".join(frame.columns[:5])
+        raise ValueError(f"{file}: expected a column {_GENE}, found {columns}.")
     return _binary(file, frame, _GENE)
 
 
