@@ -220,7 +220,8 @@ def test_an_output_folder_that_exists_is_kept(inputs: Path):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are a POSIX feature")
-@pytest.mark.parametrize("limit", [2, 20])  # KiB: too small for the edges, for the h5ad file
+# KiB: too small for the edges, for the h5ad file
+@pytest.mark.parametrize("limit", [20, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_full_disk_leaves_nothing_behind(inputs: Path, limit: int):
     before = {path.name for path in inputs.iterdir()}
     limited = f'ulimit -f {limit}; exec "$@"'
@@ -247,6 +248,7 @@ def alone(
     return folder, done
 
 
+@pytest.mark.slow
 def test_a_grid_of_inputs_and_priors(inputs: Path):
     shutil.copytree(inputs, inputs / "other", ignore=shutil.ignore_patterns("other"))
     files = [inputs / "embedding.npz", inputs / "other" / "embedding.npz"]

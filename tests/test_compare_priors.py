@@ -53,6 +53,7 @@ def outcome(prior: str, density: list[list[float]], cells=None, data: str = "d")
     return Outcome(data, prior, "whole", [], names, density, [], [])
 
 
+@pytest.mark.slow
 def test_every_part_is_there_and_the_same_as_fits_alone():
     found = {(o.prior, o.part): o for o in outcomes()}
     assert set(found) == {

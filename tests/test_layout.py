@@ -108,6 +108,7 @@ def check(path: Path, alone, expected: dict) -> None:
             np.testing.assert_array_equal(found[f"{cells}/diverged"], [-1] * SEEDS)
 
 
+@pytest.mark.slow
 def test_fits_and_cells_spread_over_devices(alone, tmp_path):
     assert np.abs(alone.weight).max() > 0.01
     path = tmp_path / "found.npz"

@@ -414,8 +414,8 @@ def by_gene(context: GeneContext, size: float = 0.1) -> dist.Distribution:
 @pytest.mark.parametrize(
     ("guide", "name"),
     [
-        ("normal", "sum"),
         ("point", "graph"),
+        pytest.param("normal", "sum", marks=pytest.mark.slow),
         pytest.param("point", "sum", marks=pytest.mark.slow),
         pytest.param("normal", "horseshoe", marks=pytest.mark.slow),
     ],
