@@ -15,7 +15,8 @@ import scipy.sparse as sp
 from jax import random
 
 from infosem_jax.data.dataset import dataset, normalise
-from infosem_jax.data.stream import CellBlock, Stream, held_out_cells, open_stream, plan
+from infosem_jax.data.passes import held_out_cells, plan
+from infosem_jax.data.stream import CellBlock, Stream, open_stream
 from infosem_jax.engine import training
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.layout import Layout

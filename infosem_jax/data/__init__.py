@@ -18,15 +18,13 @@ from infosem_jax.data.io import (
     read_signed_edges,
     write_embedding,
 )
+from infosem_jax.data.passes import held_out_cells, plan, prefetch
 from infosem_jax.data.sparse_simulation import write_sparse_simulation
 from infosem_jax.data.stream import (
     CellBlock,
     Stream,
     densify,
-    held_out_cells,
     open_stream,
-    plan,
-    prefetch,
     read_block,
 )
 

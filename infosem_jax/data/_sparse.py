@@ -1,9 +1,6 @@
 """Matrices of cells that stay in their file, AnnData in HDF5 or zarr: read by rows, measured."""
 
 import hashlib
-import json
-import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path as FilePath
@@ -24,24 +21,12 @@ from infosem_jax.data._anndata import (
     matrix_place,
     refuse_negative,
 )
-from infosem_jax.data._files import STREAM_LIMITS, Limits, check_h5, reading
-from infosem_jax.data._kinds import describe_kind
+from infosem_jax.data._files import reading
 from infosem_jax.data._sources import _marked
+from infosem_jax.data._store_check import KIND, marker
 from infosem_jax.data._tables import pick
 from infosem_jax.data.dataset import check_scale
 from infosem_jax.data.units import Facts, decide, look_at, merge
-
-KIND = "AnnData store"
-
-# Codecs that only rearrange bytes; others may run code that the store brings along (pickle).
-CODECS = frozenset(
-    (
-        *("adler32", "astype", "bitround", "blosc", "bytes", "bz2", "crc32", "crc32c", "delta"),
-        *("fixedscaleoffset", "fletcher32", "gzip", "lz4", "lzma", "packbits", "quantize"),
-        *("sharding_indexed", "shuffle", "transpose", "vlen-bytes", "vlen-utf8", "zlib", "zstd"),
-    )
-)
-ZARR_METADATA = (".zarray", ".zmetadata", "zarr.json")
 
 
 class Matrix(NamedTuple):
@@ -69,33 +54,6 @@ class Matrix(NamedTuple):
     others: tuple[str, ...] = ()
 
 
-def check_store(path: Path, layer: str | None = None, limits: Limits = STREAM_LIMITS) -> None:
-    """Refuse a store that reaches outside itself, runs code, or declares far more than it stores.
-
-    Parameters
-    ----------
-    path, layer
-        The store, of which obs, var and one matrix are looked at.
-    limits
-        What it may declare.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file or folder.
-    ValueError
-        On any of the above, and on what is neither an h5ad file nor a zarr folder.
-    """
-    file = _marker(path)
-    if not FilePath(path).is_dir():
-        with reading(file, KIND), h5py.File(path, "r") as store:
-            key, var = matrix_place(store, layer)
-        check_h5(path, limits, parts=(key, var, "obs"))
-        return
-    with reading(file, KIND):
-        _check_zarr(FilePath(path), limits)
-
-
 @contextmanager
 def open_store(path: Path) -> Iterator[Any]:
     """Open an h5ad file or a zarr folder for reading, in the thread that will read.
@@ -107,7 +65,7 @@ def open_store(path: Path) -> Iterator[Any]:
     ImportError
         If a folder is given and zarr is not installed.
     """
-    file = _marker(path)
+    file = marker(path)
     if FilePath(path).is_dir():
         try:
             import zarr
@@ -144,7 +102,7 @@ def read_genes(
     ValueError
         If var cannot be read as a table, or the column as marks.
     """
-    with reading(_marker(path), KIND):
+    with reading(marker(path), KIND):
         var = _read_table(_member(store, matrix_place(store, layer)[1]))
         if not isinstance(var, pd.DataFrame):
             raise ValueError("var is no table; write the store again with current AnnData.")
@@ -161,7 +119,7 @@ def find_matrix(store: Any, path: Path, layer: str | None) -> Matrix:
     ValueError
         If it is not there, is stored by columns, or does not agree with its own shape or obs.
     """
-    file = _marker(path)
+    file = marker(path)
     with reading(file, KIND):
         name, _ = matrix_place(store, layer)
         item = store[name]
@@ -391,23 +349,6 @@ def _read_table(group: Any) -> Any:
     return read_elem(group)
 
 
-def _marker(path: Path) -> FilePath:
-    """Return the file that makes a path a store: itself, or the metadata of a zarr folder."""
-    place = FilePath(path)
-    if not place.is_dir():
-        if place.suffix not in (".h5ad", ".h5"):
-            other = describe_kind(path) if place.exists() else ""
-            raise ValueError(
-                f"{path}: cells are streamed from .h5ad files and .zarr folders only (AnnData)"
-                f"{other and '; '}{other}."
-            )
-        return place
-    for name in ("zarr.json", ".zgroup"):
-        if (place / name).is_file():
-            return place / name
-    raise ValueError(f"{path}: the folder is no zarr store, it has neither zarr.json nor .zgroup.")
-
-
 def _member(group: Any, key: str) -> Any:
     if key not in group:
         folder, _, name = key.rpartition("/")
@@ -436,59 +377,6 @@ def _csr(file: FilePath, group: Any) -> Matrix:
             f"the index of the sparse matrix does not fit {rows} rows and {data.shape[0]} values."
         )
     return Matrix(file, (rows, columns), data, indices, indptr)
-
-
-def _check_zarr(folder: FilePath, limits: Limits) -> None:
-    stored = declared = 0
-    for root, folders, files in os.walk(folder):
-        for name in (*folders, *files):
-            if os.path.islink(os.path.join(root, name)):
-                raise ValueError(f"{name} is a link to elsewhere, which is not followed.")
-        for name in files:
-            file = FilePath(root, name)
-            if not file.is_file():  # a pipe would wait for ever
-                raise ValueError(f"{name} is no plain file.")
-            stored += file.stat().st_size
-            if name in ZARR_METADATA:
-                for part in _dicts(json.loads(file.read_text("utf-8"))):
-                    _check_codecs(part)
-                    declared += _declared(part)
-    if declared > limits.small and declared > limits.ratio * stored:
-        raise ValueError(
-            f"it declares {declared} bytes of data but has {stored}; "
-            f"more than {limits.ratio:g} to one is refused as damaged or hostile."
-        )
-
-
-def _dicts(node: object) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        yield node
-        node = list(node.values())
-    if isinstance(node, list):
-        for part in node:
-            yield from _dicts(part)
-
-
-def _check_codecs(part: dict[str, Any]) -> None:
-    steps = [part.get("compressor")]
-    for key in ("codecs", "index_codecs", "filters"):
-        steps += part.get(key) or ()
-    for step in steps:
-        if isinstance(step, dict):
-            name = str(step.get("id", step.get("name")))
-            if name.removeprefix("numcodecs.") not in CODECS:
-                raise ValueError(f"it is encoded with {name!r}, which is not decoded as unsafe.")
-
-
-def _declared(part: dict[str, Any]) -> int:
-    """Return the bytes that an array or one of its chunks takes in memory, 8 for a value."""
-    if "shape" not in part:
-        return 0
-    if "chunk_grid" in part:
-        chunk = part["chunk_grid"]["configuration"]["chunk_shape"]
-    else:
-        chunk = part.get("chunks") or ()
-    return 8 * max(math.prod(part["shape"]), math.prod(chunk))
 
 
 def _check_values(

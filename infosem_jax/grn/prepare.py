@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax.data.dataset import Dataset, normalise
-from infosem_jax.data.stream import Stream, held_out_cells, n_cells
+from infosem_jax.data.passes import held_out_cells
+from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.engine.types import Schedule
 from infosem_jax.grn import exact, nuts
 from infosem_jax.grn.config import Config

@@ -7,14 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from infosem_jax.data.stream import (
-    Stream,
-    densify,
-    held_out_cells,
-    plan,
-    prefetch,
-    read_block,
-)
+from infosem_jax.data.passes import held_out_cells, plan, prefetch
+from infosem_jax.data.stream import Stream, densify, read_block
 from infosem_jax.engine.layout import Layout, place
 from infosem_jax.engine.types import Extent
 from infosem_jax.grn.model import Graph

@@ -12,7 +12,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float64, Int
 
-from infosem_jax.data.stream import Stream, densify, prefetch, read_block
+from infosem_jax.data.passes import prefetch
+from infosem_jax.data.stream import Stream, densify, read_block
 
 BLOCK = 2048
 CELLS = "cells"
