@@ -95,16 +95,10 @@ def _page(found: Check) -> Page:
 
 
 def _coverage_figure(held_out: dict[str, HeldOut]) -> "Figure":
-    from matplotlib.figure import Figure
+    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, WIDTH, axes_grid
 
-    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, WIDTH
-
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    ax = figure.subplots()
-    ax.set_facecolor("none")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(GREY)
-    ax.tick_params(color=GREY, labelcolor=INK)
+    figure, axes = axes_grid(WIDTH, 3.2, 1, 1, lines=False)
+    ax = axes[0, 0]
     ax.plot([0, 1], [0, 1], color=GREY, lw=1.2, ls="--")
     for (name, each), colour in zip(held_out.items(), (ACTIVATES, REPRESSES), strict=False):
         ax.plot(LEVELS, each.coverage, "o-", ms=4, color=colour, label=name)
@@ -122,18 +116,12 @@ def _finding(finding: Finding) -> Section:
 
 
 def _genes_figure(predictive: Predictive) -> "Figure":
-    from matplotlib.figure import Figure
-
-    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, WIDTH
+    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, WIDTH, axes_grid
 
     genes = predictive.genes
-    figure = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+    figure, axes = axes_grid(WIDTH, 2.7, 1, 2, lines=False)
     panels = (("variance", "Variance"), ("zeros", "Share of zeros"))
-    for ax, (column, label) in zip(figure.subplots(1, 2), panels, strict=True):
-        ax.set_facecolor("none")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(GREY)
-        ax.tick_params(color=GREY, labelcolor=INK)
+    for ax, (column, label) in zip(axes.flat, panels, strict=True):
         shown = genes.dropna(subset=[column])
         ax.plot(
             *(shown[column], shown[f"{column}_simulated"]),

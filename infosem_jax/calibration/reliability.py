@@ -125,16 +125,10 @@ def reliability_figure(tables: dict[str, pd.DataFrame]) -> "Figure":
     tables
         A `reliability_table` for each name in the legend, three at most.
     """
-    from matplotlib.figure import Figure
+    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH, axes_grid
 
-    from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
-
-    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
-    ax = figure.subplots()
-    ax.set_facecolor("none")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color(GREY)
-    ax.tick_params(color=GREY, labelcolor=INK)
+    figure, axes = axes_grid(WIDTH, 3.9, 1, 1, lines=False)
+    ax = axes[0, 0]
     ax.plot([0, 1], [0, 1], color=GREY, lw=1.2, ls="--")
     markers = ((ACTIVATES, "o"), (REPRESSES, "s"), (SECOND, "^"))
     for (name, table), (colour, marker) in zip(tables.items(), markers, strict=False):

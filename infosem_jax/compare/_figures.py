@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from infosem_jax.compare.summary import CONTROL, REFERENCE
-from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
+from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH, axes_grid
 
 LINE = 0.3  # inches for a prior
 KINDS = {REFERENCE: (ACTIVATES, "o", -0.14), CONTROL: (REPRESSES, "s", 0.14)}
@@ -184,16 +184,8 @@ def _numbers(names: Any) -> np.ndarray:
 
 
 def _figure(width: float, height: float, rows: int) -> tuple[Figure, np.ndarray]:
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, squeeze=False, sharex=True)[:, 0]
-    for ax in axes:
-        ax.set_facecolor("none")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(GREY)
-        ax.tick_params(color=GREY, labelcolor=INK, labelsize=9, which="both")
-        ax.xaxis.label.set_color(INK)
-        ax.yaxis.label.set_color(INK)
-    return figure, axes
+    figure, axes = axes_grid(width, height, rows, 1, lines=False, sharex=True)
+    return figure, axes[:, 0]
 
 
 def _name_rows(ax: Axes, names: Sequence[str]) -> None:

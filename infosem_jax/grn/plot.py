@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from infosem_jax._typing import Array
 from infosem_jax.grn.networks import Network, edges
-from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH
+from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH, axes_grid
 
 WEIGHT = "Weight (latent scale, no unit)"
 # Of networks with scores, which are regressions of z-scores.
@@ -215,16 +215,8 @@ def comparison(table: pd.DataFrame) -> Figure:
 
 def _figure(width: float, height: float, rows: int = 1) -> tuple[Figure, np.ndarray]:
     """Make a figure of plain axes; sizes are in inches."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots(rows, squeeze=False, sharex=True)[:, 0]
-    for ax in axes:
-        ax.set_facecolor("none")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.spines[["left", "bottom"]].set_color(GREY)
-        ax.tick_params(color=GREY, labelcolor=INK)
-        ax.xaxis.label.set_color(INK)
-        ax.yaxis.label.set_color(INK)
-    return figure, axes
+    figure, axes = axes_grid(width, height, rows, 1, lines=False, sharex=True)
+    return figure, axes[:, 0]
 
 
 def _sign_legend(figure: Figure, marker: str) -> None:

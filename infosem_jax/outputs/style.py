@@ -36,7 +36,7 @@ def method_styles(n: int) -> list[dict[str, Any]]:
 
 
 def axes_grid(
-    width: float, height: float, rows: int, columns: int, **shared: Any
+    width: float, height: float, rows: int, columns: int, *, lines: bool = True, **shared: Any
 ) -> tuple["Figure", np.ndarray]:
     """Return a figure with a grid of plain axes, [rows, columns].
 
@@ -46,6 +46,8 @@ def axes_grid(
         In inches.
     rows, columns
         Of axes.
+    lines
+        Whether grid lines are drawn.
     shared
         ``sharex`` and ``sharey``: whether axes share their scales.
     """
@@ -57,10 +59,11 @@ def axes_grid(
         ax.set_facecolor("none")
         ax.spines[["top", "right"]].set_visible(False)
         ax.spines[["left", "bottom"]].set_color(GREY)
-        ax.tick_params(color=GREY, labelcolor=INK, labelsize=9)
+        ax.tick_params(color=GREY, labelcolor=INK, labelsize=9, which="both")
         ax.xaxis.label.set_color(INK)
         ax.yaxis.label.set_color(INK)
-        ax.grid(color=GREY, alpha=0.2, lw=0.6)
+        if lines:
+            ax.grid(color=GREY, alpha=0.2, lw=0.6)
     return figure, axes
 
 
