@@ -152,7 +152,8 @@ def sample(
         data = objective.view(shared, fit.own)
         x, observed = data.batch(jnp.arange(data.n_rows))
         real = jnp.arange(data.n_rows) < data.n_cells
-        batch = Batch(x, observed, real, jnp.asarray(data.n_cells, x.dtype))
+        total = jnp.asarray(data.n_cells, x.dtype) * data.own.share
+        batch = Batch(x, observed, real, total)
         known = objective.constrain(params, data.graph)
         # Data sets that are fitted with one key must not share the random numbers of their chains:
         # errors that are meant to average out over data sets would not.
@@ -237,8 +238,10 @@ def _start(key: Array, params: training.Params, batch: Batch, graph: Graph, conf
 def _energy(batch: Batch, config: Config) -> Any:
     """Return minus the log density of unknowns given parameters, graph and weights."""
     if linear.is_linear(config):
-        x = jnp.where(batch.real[:, None], batch.x, 0.0)
-        cells = linear.scatter(x, batch.real.sum())
+        # Cells count for less than one where covariates were taken out.
+        share = jnp.sqrt(batch.total / batch.real.sum())
+        x = jnp.where(batch.real[:, None], share * batch.x, 0.0)
+        cells = linear.scatter(x, batch.total)
         return partial(_energy_of_edges, cells, config)
     return partial(_energy_of_all, batch, config)
 

@@ -17,7 +17,7 @@ from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact import score
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.effective import effective_cells
-from infosem_jax.grn.exact.posterior import Spectrum, spectrum, spectrum_of_cells
+from infosem_jax.grn.exact.posterior import Spectrum, spectrum, spectrum_of_cells, worth
 from infosem_jax.grn.exact.priors import Kind, Normals, directed, kind, prior_odds
 from infosem_jax.grn.exact.solving import solve
 from infosem_jax.grn.exact.statistics import in_memory, moments
@@ -313,12 +313,18 @@ def decomposed(
     tell = _teller(on_chunk, data.name)
     if n_cells(data) < len(rows):
         tell(0, "decomposing the cells")
-        return spectrum_of_cells(in_memory(data) if isinstance(data, Stream) else data.x, rows)
+        x = in_memory(data) if isinstance(data, Stream) else data.x
+        return _counted(spectrum_of_cells(x, rows), data)
     source = data if isinstance(data, Stream) else data.x
     summed = moments(
         source, rows, on_block=lambda n, total: tell(0, f"summing up cells, {n / total:.0%}")
     )
-    return spectrum(summed, rows)
+    return _counted(spectrum(summed, rows), data)
+
+
+def _counted(basis: Spectrum, data: Dataset | Stream) -> Spectrum:
+    """Count cells as so many fewer as covariates took."""
+    return basis if isinstance(data, Stream) else worth(basis, len(data.cells) - data.lost)
 
 
 def _teller(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:

@@ -134,7 +134,8 @@ def held_out(
         if not (config.cells is None or isinstance(config.cells, str)):
             config = replace(config, cells=min(config.cells, float(len(others.cells))))
         own = fit(others, effect, config=config, key=key)
-        eta = float(own.learned.get("cells", len(others.cells))) / len(others.cells)
+        counted = own.learned.get("cells", len(others.cells) - others.lost)
+        eta = float(counted) / len(others.cells)
         scale = _scales(own, effect)
         predicted = _student(
             jnp.asarray(others.x), jnp.asarray(ready.x[out]), jnp.asarray(rows),
