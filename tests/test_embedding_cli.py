@@ -68,7 +68,7 @@ def test_fit_leaves_vectors_clusters_measures_and_a_page(fitted):
     settings = tomllib.loads((run / "config.toml").read_text())
     assert settings["musegnn"]["heads"] == [2, 1] and settings["musegnn"]["epochs"] == 12
     page = (run / "report.html").read_text()
-    assert "Genes in the plane" in page and "<script" not in page
+    assert "Genes in the plane" in page and 'id="explorer"' in page
 
 
 def test_export_and_neighbours_tell_what_was_saved(fitted, tmp_path):

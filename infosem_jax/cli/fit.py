@@ -65,9 +65,11 @@ def fit(
         str | None, typer.Option(help="What the data are called. Default: their file or folder.")
     ] = None,
     top: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of edges to list, strongest first. Default: all."),
-    ] = None,
+        int,
+        typer.Option(
+            min=1, help="Most edges that edges.csv lists, the first; network.h5ad holds all."
+        ),
+    ] = 1_000_000,
     resume: _inputs.Resume = False,
     save_every: _inputs.SaveEvery = None,
     distributed: Annotated[
@@ -120,9 +122,11 @@ def fit(
         for data in datasets.values():
             own = isinstance(settings, exact.Config)
             acting = exact.chosen_rows(data, settings) if own else settings.rows
+            pairs = len(data.regulators) * len(data.genes)
+            listed = f" edges.csv lists the first {top:,} of {pairs:,} pairs." * (pairs > top)
             note(
                 f"{data.name}: {run_folder.n_cells(data)} cells, {len(data.genes)} genes, "
-                f"{len(data.regulators)} candidate regulators; genes that act: {acting}."
+                f"{len(data.regulators)} candidate regulators; genes that act: {acting}.{listed}"
             )
         networks = []
         with progress(100, "%") as update:

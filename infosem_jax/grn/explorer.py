@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bokeh.models import UIElement
 
 # Pages stay below five megabytes, of which Bokeh's script takes two.
-MOST_EDGES = 15_000
+MOST_EDGES = 10_000
 OF_EACH_GENE = 5
 NEIGHBOURS = 14
 SIZE = 420  # pixels
@@ -37,15 +37,12 @@ def explored(network: Network, prior_mean: Float[Array, "regulators genes"] | No
     DataFrame
         Columns of `edges` that the network has, and ``prior``; strongest first.
     """
-    table = edges(network)
+    table = edges(network, top=MOST_EDGES, each=OF_EACH_GENE).dropna(axis="columns", how="all")
     if prior_mean is not None:
         row = pd.Index(network.regulators).get_indexer(pd.Index(table["source"]))
         column = pd.Index(network.genes).get_indexer(pd.Index(table["target"]))
         table["prior"] = np.asarray(prior_mean)[row, column]
-    kept = np.arange(len(table)) < MOST_EDGES - OF_EACH_GENE * len(network.genes)
-    for end in ("source", "target"):
-        kept |= (table.groupby(end, sort=False).cumcount() < OF_EACH_GENE).to_numpy()
-    return table.loc[kept].dropna(axis="columns", how="all").reset_index(drop=True)
+    return table
 
 
 def explorer(table: pd.DataFrame) -> Explorer:
@@ -96,8 +93,8 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
         height=SIZE,
         sizing_mode="stretch_width",
         match_aspect=True,
-        x_range=Range1d(-1.9, 1.9),
-        y_range=Range1d(-1.3, 1.3),
+        x_range=Range1d(start=-1.9, end=1.9),
+        y_range=Range1d(start=-1.3, end=1.3),
         tools="pan,wheel_zoom,reset,save",
         toolbar_location="below",
         output_backend="svg",

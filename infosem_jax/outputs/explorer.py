@@ -80,7 +80,11 @@ def explore(
     source = ColumnDataSource({str(name): _values(table[name]) for name in table.columns})
     shown, passing = BooleanFilter(), BooleanFilter()
     field = TextInput(title=f"{label}: type part of a name", sizing_mode="stretch_width")
-    ranged = {name: _slider(Slider, table[name], title) for name, title in (sliders or {}).items()}
+    ranged = {
+        name: _slider(Slider, table[name], title)
+        for name, title in (sliders or {}).items()
+        if np.isfinite(table[name]).any()
+    }
     count = Div(text=f"{len(table):,} rows are shown.")
     refresh = CustomJS(
         args={
