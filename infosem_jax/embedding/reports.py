@@ -201,7 +201,7 @@ def _page(
             tables=[_clusters(found)],
             explorer=explore(
                 cluster_table(found), search=["gene", "symbol"], label="Gene", file="genes.csv"
-            ),
+            ).layout,
         ),
     ]
     if enriched is not None:

@@ -95,7 +95,7 @@ def fit_page(
                     label="Gene",
                     file="genes.csv",
                     sliders={"recall": "Recall at least"},
-                ),
+                ).layout,
             ),
             Section(
                 "Observed and inferred",

@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from infosem_jax._typing import Array
 from infosem_jax.grn.networks import Network, edges
-from infosem_jax.outputs.explorer import Explorer, explore, script
+from infosem_jax.outputs.explorer import SIZE, Explorer, explore, plain, script
 from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 MOST_EDGES = 10_000
 OF_EACH_GENE = 5
 NEIGHBOURS = 14
-SIZE = 420  # pixels
 HIDDEN = ("prior",)
 
 
@@ -45,7 +44,7 @@ def explored(network: Network, prior_mean: Float[Array, "regulators genes"] | No
     return table
 
 
-def explorer(table: pd.DataFrame) -> Explorer:
+def explorer(table: pd.DataFrame) -> "list[UIElement]":
     """Return the search, the table of edges from `explored`, and the figures that hang on it."""
     least = {
         "score": "Score at least",
@@ -63,7 +62,7 @@ def explorer(table: pd.DataFrame) -> Explorer:
     figures = [_neighbourhood(parts, str(table["source"].iloc[0]), genes)]
     if "prior" in table:
         figures.append(_prior_and_weight(parts))
-    return parts._replace(layout=[*parts.layout, *figures])
+    return [*parts.layout, *figures]
 
 
 def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement":
@@ -99,7 +98,7 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
         toolbar_location="below",
         output_backend="svg",
     )
-    _plain(plot)
+    plain(plot)
     plot.axis.visible = plot.grid.visible = False
     ends: dict[str, Any] = {"x_start": "xs", "y_start": "ys", "x_end": "xe", "y_end": "ye"}
     empty = {name: [] for name in ("xs", "ys", "xe", "ye", "width", "alpha")}
@@ -173,17 +172,10 @@ def _prior_and_weight(parts: Explorer) -> "UIElement":
         toolbar_location="below",
         output_backend="svg",
     )
-    _plain(plot)
+    plain(plot)
     points = {"x": "prior", "y": "weight", "source": parts.source, "size": 6}
     seen = CDSView(filter=parts.shown)
     plot.scatter(**points, color=ACTIVATES, alpha=0.5, line_color=None, view=seen)
     told = [("Edge", "@source → @target"), ("Prior, weight", "@prior, @weight"), ("sd", "@sd")]
     plot.add_tools(HoverTool(tooltips=told))
     return plot
-
-
-def _plain(plot: Any) -> None:
-    """Leave the library's mark and lines out."""
-    plot.toolbar.logo = None
-    plot.outline_line_color = None
-    plot.title.text_color = INK

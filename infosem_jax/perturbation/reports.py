@@ -200,7 +200,7 @@ def _fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str
                 search=["name"],
                 label="Gene" if truth.delta is None else "Perturbation",
                 file="scores.csv",
-            ),
+            ).layout,
         ),
     ]
     if truth.delta is not None:
