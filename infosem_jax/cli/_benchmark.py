@@ -14,10 +14,10 @@ from infosem_jax.cli._common import (
     note,
     plain_errors,
     print_table,
-    progress,
     start_devices,
     words,
 )
+from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
     from infosem_jax.engine.types import Progress
@@ -88,7 +88,7 @@ def benchmark(*, seeds: int) -> Callable[[Callable[..., dict[str, Any]]], None]:
 
         def command(**given: Any) -> None:
             options = {name: given.pop(name) for name in mine}
-            with plain_errors():
+            with plain_errors(given["out"]):
                 _run(own.__name__, lambda: own(**options), **given)
 
         defaults = _DEFAULTS | {"seeds": seeds}
