@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -516,6 +517,15 @@ def test_how_much_is_shown_beside_results(options: list[str], shown: list[str], 
         update(2, "loss 1")
     told = capsys.readouterr()
     assert told.err.splitlines() == shown and told.out == ""
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_long_compilation_is_told(slow: bool, monkeypatch, capsys):
+    monkeypatch.setattr(cli_progress, "SLOW_COMPILATION", 0.01 if slow else 5.0)
+    with cli_common.plain_errors(), cli_progress.progress(2, "fits") as update:
+        time.sleep(0.1)
+        update(2, "loss 1")
+    assert ("Still compiling" in capsys.readouterr().err) == slow
 
 
 def test_version_and_options_that_exclude_each_other():

@@ -44,6 +44,15 @@ _FIRST = {
     ],
 }
 _LAST = {
+    "layer": Annotated[
+        str | None, typer.Option(help="Layer of h5ad files to read, or raw. Default: X.")
+    ],
+    "var_names": Annotated[
+        str | None,
+        typer.Option(
+            "--var-names", help="Column of var of h5ad files that names genes. Default: its index."
+        ),
+    ],
     "quick": Annotated[
         bool,
         typer.Option(
@@ -64,6 +73,8 @@ _DEFAULTS = {
     "datasets": "",
     "methods": "",
     "splits": "",
+    "layer": None,
+    "var_names": None,
     "quick": False,
     "resume": False,
     "overwrite": False,
@@ -117,6 +128,8 @@ def _run(
     methods: str,
     splits: str,
     seeds: int,
+    layer: str | None,
+    var_names: str | None,
     quick: bool,
     resume: bool,
     overwrite: bool,
@@ -136,6 +149,8 @@ def _run(
         splits=words(splits),
         seeds=seeds,
         quick=quick,
+        layer=layer,
+        names=var_names,
         **options(),
     )
     for text in grid.notes:

@@ -93,6 +93,7 @@ def fit(
     with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import embedding
+        from infosem_jax.data._names import check_names
         from infosem_jax.data.io import read_orthologues
         from infosem_jax.embedding import reports
         from infosem_jax.embedding.graph import common, isolated
@@ -122,6 +123,8 @@ def fit(
             }
             read = embedding.read_studies(studies, **of_study, layer=layer, names=var_names)
             graphs = embedding.study_graphs(read, tables, config=chosen)
+            check_names([name for each in graphs for name in (each.name, *each.genes)])
+            check_names([name for each in gene_sets.values() for name in each])
             for note in isolated(graphs):
                 typer.echo(note, err=True)
             with progress(getattr(chosen.settings, "epochs", 1), "epochs") as update:

@@ -138,8 +138,9 @@ def fit(
                 top_genes=top_genes,
                 most_cells=most_cells,
             )
-            check_names(screen.genes)
             knowledge = system.read_knowledge(graphs, text, screen.genes, top=graph_top)
+            perturbed = {gene for genes in screen.responses.perturbed for gene in genes}
+            check_names([*screen.genes, *knowledge.nodes, *sorted(perturbed)])
             read = [*screen.responses.notes, *coverage(knowledge, screen.responses)]
             for note in read:
                 typer.echo(note, err=True)
