@@ -58,7 +58,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("perturbation", 
 def job(request, inputs, tmp_path_factory) -> Job:
     words = {
         "expression": [inputs / "train.npz", "--inputs", inputs / "inputs.txt", "--seeds", 2,
-                       "--config", inputs / "graph.toml"],
+                       "--method", "graph", "--config", inputs / "graph.toml"],
         "perturbation": [inputs / "screen.h5ad", "--graph", f"g={inputs / 'edges.csv'}",
                          "--split", "unseen", "--seeds", 2, "--config", inputs / "adapert.toml"],
         "embed": [inputs / "s0.h5ad", inputs / "s1.h5ad", "--config", inputs / "musegnn.toml",

@@ -25,7 +25,6 @@ def training(
     out: Path,
     files: Collection[str],
     record: dict[str, Any],
-    *,
     resume: bool,
     overwrite: bool,
     every: float | None,

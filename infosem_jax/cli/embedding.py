@@ -2,7 +2,7 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -89,7 +89,7 @@ def fit(
     Each study becomes a graph of its co-expressed genes. Names of genes decide which are the same;
     studies of several species need a table of orthologues.
     """
-    given = dict(locals())
+    record = record_of("infosem embed fit", dict(locals()))
     with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import embedding
@@ -99,9 +99,7 @@ def fit(
         from infosem_jax.embedding.graph import common, isolated
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
-        keeping: Any = {"resume": resume, "overwrite": overwrite, "every": save_every}
-        record = record_of("infosem embed fit", given)
-        with training(out, reports.FILES, record, **keeping) as saver:
+        with training(out, reports.FILES, record, resume, overwrite, save_every) as saver:
             reports.check_plane(plane)
             settings = read_settings(config, method) | (
                 {} if epochs is None else {"epochs": epochs}

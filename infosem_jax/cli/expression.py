@@ -1,7 +1,7 @@
 """The commands ``infosem expression``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -41,8 +41,8 @@ def fit(
         str, typer.Option(help="Measured genes: landmarks, a FILE, or how many to choose.")
     ] = "landmarks",
     method: Annotated[
-        str, typer.Option(help="How genes are inferred: graph, ridge, knn, mlp, trees, ...")
-    ] = "graph",
+        str, typer.Option(help="How genes are inferred: auto, graph, ridge, knn, kernel, mlp, ...")
+    ] = "auto",
     truth: options.Truth = None,
     label: Annotated[
         list[str] | None,
@@ -50,6 +50,12 @@ def fit(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fits whose predictions are averaged.")] = 1,
     key: options.Key = 0,
+    budget: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Minutes for a fit of auto; parts that take longer are left out. 0: all."
+        ),
+    ] = 0.0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with a table of the method's settings.")
     ] = None,
@@ -72,7 +78,7 @@ def fit(
 
     A fifth of the samples is for the test; the model that is kept is the one that was tested.
     """
-    given = dict(locals())
+    record = record_of("infosem expression fit", dict(locals()))
     with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import expression
@@ -83,10 +89,8 @@ def fit(
         from infosem_jax.outputs.folder import software_versions, whole_folder
         from infosem_jax.outputs.page import write_page
 
-        keeping: Any = {"resume": resume, "overwrite": overwrite, "every": save_every}
-        record = record_of("infosem expression fit", given)
-        with training(out, MODEL, record, **keeping) as saver:
-            settings = read_settings(config, method)
+        with training(out, MODEL, record, resume, overwrite, save_every) as saver:
+            settings = read_settings(config, method) | ({"budget": budget} if budget else {})
             random = configured(method, settings).random
             data = options.read_pair(
                 train, truth, names, layer, orientation, gene_table, log_counts
@@ -106,8 +110,7 @@ def fit(
             unknown = [name for name in words(show) if name not in problem.task.targets]
             if unknown:
                 raise ValueError(f"--show: expected genes to infer, found {', '.join(unknown)}.")
-            notes = problem.notes[1:]
-            for note in notes:
+            for note in problem.notes[1:]:
                 typer.echo(note, err=True)
             with progress(seeds, "fits") as update:
                 fitted = expression.fit(
@@ -118,6 +121,8 @@ def fit(
                     on_chunk=lambda told: update(told.done, told.text),
                     saver=saver,
                 )
+            for note in fitted.notes:
+                typer.echo(note, err=True)
             prediction = expression.predict(fitted, problem)
             table = expression.trust_table(problem, prediction)
             record["split"] = how.split
@@ -129,7 +134,7 @@ def fit(
                 fitted,
                 table,
                 genes=words(show),
-                notes=alone if seeds > 1 and not random else (),
+                notes=(*fitted.notes, *(alone if seeds > 1 and not random else ())),
                 facts={"Settings": record | fitted.settings, "Files": MODEL, "Versions": versions},
             )
             with whole_folder(out) as folder:

@@ -1,7 +1,7 @@
 """The command ``infosem perturbation fit``, and the group that it is in."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -104,7 +104,7 @@ def fit(
 
     The model that is kept is the one that was tested.
     """
-    given = dict(locals())
+    record = record_of("infosem perturbation fit", dict(locals()))
     with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import perturbation as system
@@ -114,9 +114,7 @@ def fit(
         from infosem_jax.perturbation.reports import FILES, headline, write_fit
         from infosem_jax.perturbation.screen import coverage
 
-        keeping: Any = {"resume": resume, "overwrite": overwrite, "every": save_every}
-        record = record_of("infosem perturbation fit", given)
-        with training(out, FILES, record, **keeping) as saver:
+        with training(out, FILES, record, resume, overwrite, save_every) as saver:
             settings = system.Config(method, split, read_settings(config, method))
             configured(method, settings.settings)
             graphs = dict(named(graph, "--graph"))
