@@ -165,7 +165,7 @@ def test_embed_text_and_data_list(tmp_path: Path):
         (["--effect", "gene-embedding"], ["gene-embedding=FILE"]),
         (["--effect", "laplace=x.npz"], ["without a file"]),
         (["--regulators", "missing.txt"], ["missing.txt"]),
-        (["--regulators", "lower.txt"], ["None of the", "case is ignored"]),
+        (["--regulators", "other.txt"], ["None of the", "Nearest symbols"]),
         (["--edge", "known-edges=foreign.csv"], ["none of the", "check symbols"]),
         (["--effect", "gene-embedding=foreign.npz"], ["none of the"]),
         (["--config", "typo.toml"], ["'epoch'", "'epochs'"]),
@@ -179,8 +179,8 @@ def test_bad_input_is_refused_before_the_fit(
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    lower = "\n".join(name.lower() for name in simulation.data.regulators)
-    (inputs / "lower.txt").write_text(lower + "\n")
+    other = "\n".join(f"{name}_like" for name in simulation.data.regulators)
+    (inputs / "other.txt").write_text(other + "\n")
     (inputs / "foreign.csv").write_text("source,target,label\nTP53,MDM2,1\n")
     write_embedding(
         inputs / "foreign.npz",
