@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import (
-    CompileCache,
-    note,
-    plain_errors,
-    print_table,
-    progress,
-    start_devices,
-)
+from infosem_jax.cli._common import CompileCache, note, plain_errors, print_table, start_devices
+from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,7 +76,7 @@ def fit(
 
     Several data sets, groups of cells, or priors make a grid, with one folder of results each.
     """
-    with plain_errors():
+    with plain_errors(None if distributed else out):
         from infosem_jax.grn.inputs import BASES, read_config, read_datasets, read_engine
 
         engine = read_engine(config, engine)
