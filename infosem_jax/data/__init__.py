@@ -28,6 +28,7 @@ from infosem_jax.data.stream import (
     open_stream,
     read_block,
 )
+from infosem_jax.data.text_vectors import text_vectors
 
 __all__ = [
     "CATALOG",
@@ -62,6 +63,7 @@ __all__ = [
     "read_signed_edges",
     "regress_out",
     "simulate",
+    "text_vectors",
     "write_embedding",
     "write_sparse_simulation",
 ]

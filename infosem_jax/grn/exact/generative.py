@@ -20,10 +20,9 @@ from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.infer.autoguide import AutoDelta
 
-from infosem_jax.grn.exact.effective import effective_cells
-from infosem_jax.grn.exact.fitting import Task, decomposed
+from infosem_jax.grn.exact.fitting import Task, decomposed, posed
 from infosem_jax.grn.exact.hyper import START, Pattern, at, collapsed, declared
-from infosem_jax.grn.exact.posterior import Spectrum, draw, worth
+from infosem_jax.grn.exact.posterior import Spectrum, draw
 from infosem_jax.grn.exact.priors import Kind, normals
 from infosem_jax.grn.exact.solving import alike, pattern_of
 
@@ -62,32 +61,27 @@ def given(task: Task) -> Given:
     ValueError
         If the prior is one that the engine does not integrate out in closed form.
     """
-    data, config = task.data, task.config
+    data: Any = task.data
     if task.edge is not None:
         raise ValueError(
             "Expected no edge prior, which has a part in the scores of the exact engine and none "
             "in its model; leave it out, or take the settings of the svi engine."
         )
-    what, prior = task.kind or Kind(False, False), None
-    if task.bound is not None:
-        prior = task.bound.distribution
+    basis, bound, kind = posed(task, decomposed(data, task.rows))
+    what, prior = kind or Kind(False, False), None if bound is None else bound.distribution
     if prior is not None and (what.mixture or not alike(at({}, prior).scale)):
         raise ValueError(
             "Expected a prior with one scale for all pairs, which the exact engine integrates out "
             "in closed form, found a scale mixture or scales that differ; take the settings of the "
             "svi engine."
         )
-    basis = decomposed(data, task.rows)
-    cells = config.cells
-    if isinstance(cells, str):
-        cells = effective_cells(data.x, task.rows, basis)
     stated = None if prior is None or what.learns else normals(prior)
     return Given(
-        worth(basis, cells),
+        basis,
         None if stated is None else pattern_of(basis, stated),
         prior if what.learns else None,
-        config.r2,
-        config.noise,
+        task.config.r2,
+        task.config.noise,
         jnp.asarray(data.x[:, task.rows]),
     )
 
