@@ -84,6 +84,11 @@ def check(config: Config, *, n_rows: int, n_genes: int, n_cells: int, gated: boo
             f"{f', and the noise of {n_cells} cells' if noise else ''}. Take fewer genes, rows or "
             "cells, raise the limit, or use guide lowrank or normal."
         )
+    if config.nuts_draws < 4:
+        raise ValueError(
+            f"guide nuts: expected nuts_draws of at least 4, which diagnostics take, found "
+            f"{config.nuts_draws}."
+        )
     if config.held_out:
         raise ValueError(f"guide nuts: expected held_out = 0, found {config.held_out}.")
     if config.weight_z != 1:

@@ -334,7 +334,7 @@ def _by_steps(alike: list[tuple[Member, Schedule]]) -> list[list[tuple[Member, S
     return runs
 
 
-def sheet(data: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def sheet(data: Dataset, config: Config | exact.Config) -> tuple[np.ndarray, np.ndarray]:
     """Return expression at scale and which entries were measured, genes and cells by name."""
     if data.normalisation == "none":
         data = normalise(data, config.normalisation, clip=config.clip)
