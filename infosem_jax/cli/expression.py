@@ -50,12 +50,7 @@ def fit(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fits whose predictions are averaged.")] = 1,
     key: options.Key = 0,
-    budget: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Minutes for a fit of auto; parts that take longer are left out. 0: all."
-        ),
-    ] = 0.0,
+    budget: options.Budget = 0.0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with a table of the method's settings.")
     ] = None,
@@ -70,6 +65,7 @@ def fit(
     layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
+    panel_counts: options.PanelCounts = False,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Learn to infer genes from others, and test it on samples that were left out.
@@ -92,6 +88,8 @@ def fit(
         random = configured(method, settings).random
         data = options.read_pair(train, truth, names, layer, orientation, gene_table, log_counts)
         measured, landmarks = options.read_inputs(inputs, train, gene_table)
+        if panel_counts:
+            data = options.as_panel(data, measured)
         how = expression.Config(
             method=method,
             settings=settings,
@@ -106,8 +104,7 @@ def fit(
         unknown = [name for name in words(show) if name not in problem.task.targets]
         if unknown:
             raise ValueError(f"--show: expected genes to infer, found {', '.join(unknown)}.")
-        notes = problem.notes[1:]
-        for note in notes:
+        for note in problem.notes[1:]:
             typer.echo(note, err=True)
         with progress(seeds, "fits") as update:
             fitted = expression.fit(
@@ -159,6 +156,7 @@ def predict(
     layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
+    panel_counts: options.PanelCounts = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that exists.")
     ] = False,
@@ -180,6 +178,8 @@ def predict(
             raise ValueError(f"{model}: expected a folder of infosem expression fit.")
         fitted = expression.load(model / "model.npz")
         samples = options.read(new, names, layer, orientation, gene_table, log_counts)
+        if panel_counts:
+            samples = expression.panel_counts(samples, fitted.inputs)
         for note in samples.notes:
             typer.echo(note, err=True)
         trust = pd.read_csv(model / "genes.csv", converters={"gene": str})

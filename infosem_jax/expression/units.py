@@ -138,7 +138,7 @@ def panel_counts(profiles: Profiles, panel: Sequence[str]) -> Profiles:
     """
     x = align_genes(profiles, tuple(panel)).x
     own = profiles._replace(x=x, genes=tuple(panel), name=f"{profiles.name} panel")
-    return _log(own, _totals(own), len(own.genes), "log2 of counts by their mean")
+    return _log(own, _totals(own), float(len(own.genes)), "log2 of counts by their mean")
 
 
 def _totals(profiles: Profiles) -> Float[np.ndarray, "samples 1"]:
