@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 # Samples that the weights of all genes count for, beside those of a gene itself.
-PRIOR_SAMPLES = 50
+PRIOR_SAMPLES = 200
 # Errors, in root mean squares of a gene's, from which they count by their size, not their square.
 LARGE = 2.0
 # Rounds of weighted squares that lead there.
@@ -40,7 +40,7 @@ def join(
     ``sum_s sqrt((w . e_s)^2 + d^2)`` over the simplex, d twice the root mean square of the joined
     error: least squares, but for the few samples that all parts infer badly. Few samples make
     weights noisy, so those of ``n`` samples are averaged with the weights that are best for all
-    genes together, which count for 50 samples.
+    genes together, which count for 200 samples.
 
     Parameters
     ----------
