@@ -45,6 +45,10 @@ Scaling = Annotated[
 LogCounts = Annotated[
     bool, typer.Option("--log-counts", help="Turn counts into log2(1 + counts per million).")
 ]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(help="Label of samples that is known too, such as tissue; again for more."),
+]
 Budget = Annotated[
     float,
     typer.Option(
