@@ -20,13 +20,13 @@ html_static_path = ["_static"]
 html_css_files = ["custom.css"]
 html_theme_options = {"max_navbar_depth": 2, "show_toc_level": 2, "home_page_in_toc": True}
 html_show_copyright = False
+smartquotes = False  # two hyphens are options of commands
 
 extensions = [
     "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.doctest",
     "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
 ]

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float32, Num
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Names, Orthologues, Path
 from infosem_jax.data._files import atomic_write, check_h5, load_npz, read_element, reading
 from infosem_jax.data._tables import Joined, looks_like_data, open_text, pick, read_matrix
@@ -22,6 +23,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger("infosem_jax")
 
 
+@shown("vectors")
 class Embedding(NamedTuple):
     """One vector for each gene.
 

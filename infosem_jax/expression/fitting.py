@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from infosem_jax._settings import Method
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
 from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.expression import graph_model
@@ -63,6 +64,7 @@ class Refitted(NamedTuple):
     seed: int
 
 
+@shown("method", "settings", "inputs", "targets", "levels", "members")
 class Fitted(NamedTuple):
     """A fitted method with all that it needs to be used on new samples.
 
