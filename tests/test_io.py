@@ -147,8 +147,9 @@ def test_unclear_orientation_says_how_to_choose(tmp_path):
     path = table(tmp_path / "a.csv")
     with pytest.raises(ValueError, match="without regulators: give them, or choose with orient"):
         read_expression(path)
-    with pytest.raises(ValueError, match=r"no regulator is among.*case is ignored.*orientation"):
-        read_expression(path, regulators=["Sox2"])
+    with pytest.raises(ValueError, match=r"no regulator is among.*Nearest symbols.*orientation"):
+        read_expression(path, regulators=["SOX21"])
+    assert read_expression(path, regulators=["Sox2"]).regulators == ("SOX2",)
     both = table(tmp_path / "b.csv", rows=(*CELLS[:-1], "SOX2"))
     with pytest.raises(ValueError, match=r"in rows \(1\) and in columns \(2\).*orientation="):
         read_expression(both, regulators=REGULATORS)

@@ -16,6 +16,7 @@ from infosem_jax.cli.evaluate import evaluate
 from infosem_jax.cli.expression import expression_app
 from infosem_jax.cli.fit import fit
 from infosem_jax.cli.perturbation import perturbation_app
+from infosem_jax.cli.perturbation_evaluate import evaluate_perturbation
 
 app = typer.Typer(
     name="infosem",
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for command in (demo, fit, evaluate, compare, check, embed_text):
     app.command()(command)
+app.command("evaluate-perturbation")(evaluate_perturbation)
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(expression_app, name="expression")
 app.add_typer(perturbation_app, name="perturbation")

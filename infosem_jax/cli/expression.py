@@ -41,8 +41,8 @@ def fit(
         str, typer.Option(help="Measured genes: landmarks, a FILE, or how many to choose.")
     ] = "landmarks",
     method: Annotated[
-        str, typer.Option(help="How genes are inferred: graph, ridge, knn, mlp, trees, ...")
-    ] = "graph",
+        str, typer.Option(help="How genes are inferred: auto, graph, ridge, knn, kernel, mlp, ...")
+    ] = "auto",
     truth: options.Truth = None,
     label: Annotated[
         list[str] | None,
@@ -50,6 +50,12 @@ def fit(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fits whose predictions are averaged.")] = 1,
     key: options.Key = 0,
+    budget: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Minutes for a fit of auto; parts that take longer are left out. 0: all."
+        ),
+    ] = 0.0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with a table of the method's settings.")
     ] = None,
@@ -82,7 +88,7 @@ def fit(
         from infosem_jax.outputs.page import write_page
 
         check_folder(out, MODEL, overwrite=overwrite)
-        settings = read_settings(config, method)
+        settings = read_settings(config, method) | ({"budget": budget} if budget else {})
         random = configured(method, settings).random
         data = options.read_pair(train, truth, names, layer, orientation, gene_table, log_counts)
         measured, landmarks = options.read_inputs(inputs, train, gene_table)
@@ -111,6 +117,8 @@ def fit(
                 key=key,
                 on_chunk=lambda told: update(told.done, told.text),
             )
+        for note in fitted.notes:
+            typer.echo(note, err=True)
         prediction = expression.predict(fitted, problem)
         table = expression.trust_table(problem, prediction)
         record = record_of("infosem expression fit", given, split=how.split)
@@ -122,7 +130,7 @@ def fit(
             fitted,
             table,
             genes=words(show),
-            notes=alone if seeds > 1 and not random else (),
+            notes=(*fitted.notes, *(alone if seeds > 1 and not random else ())),
             facts={"Settings": record | fitted.settings, "Files": MODEL, "Versions": versions},
         )
         with whole_folder(out) as folder:

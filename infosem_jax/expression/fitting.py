@@ -1,14 +1,14 @@
 """Fitted methods: learned from samples, saved without pickle, and used on new samples.
 
 What is kept depends on the method. Of the graph network it is its parameters. Of methods that are
-affine in their inputs it is slopes and offsets, found by probing. Of the others it is the training
-samples, from which the method learns again with each prediction: anyone who has such a file has
-the data.
+affine in their inputs it is slopes and offsets, found by probing. Of the others, and of ``auto``,
+it is the training samples, from which the method learns again with each prediction: anyone who has
+such a file has the data.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
@@ -18,6 +18,7 @@ from infosem_jax._shown import shown
 from infosem_jax._typing import Path
 from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.expression import graph_model
+from infosem_jax.expression.auto import AutoConfig, FittedAuto, fit_auto, predict_auto
 from infosem_jax.expression.choices import make_problem
 from infosem_jax.expression.config import DEFAULT, Config
 from infosem_jax.expression.graph import GeneGraph
@@ -64,6 +65,9 @@ class Refitted(NamedTuple):
     seed: int
 
 
+Member: TypeAlias = Affine | Refitted | FittedGraph | FittedAuto
+
+
 @shown("method", "settings", "inputs", "targets", "levels", "members")
 class Fitted(NamedTuple):
     """A fitted method with all that it needs to be used on new samples.
@@ -98,7 +102,13 @@ class Fitted(NamedTuple):
     fill: Float32[np.ndarray, " inputs"]
     levels: tuple[str, ...]
     platforms: tuple[str, str]
-    members: tuple[Affine | Refitted | FittedGraph, ...]
+    members: tuple[Member, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What fits left out and why, in sentences."""
+        own = (each.notes for each in self.members if isinstance(each, FittedAuto))
+        return tuple(dict.fromkeys(note for notes in own for note in notes))
 
 
 def fit(
@@ -281,14 +291,16 @@ def load(path: Path) -> Fitted:
 
 # All that a file may hold.
 _TYPES = (
-    *(Fitted, Scaling, Units, Affine, Refitted, Task),
+    *(Fitted, Scaling, Units, Affine, Refitted, Task, FittedAuto, AutoConfig),
     *(FittedGraph, GraphConfig, GeneGraph, GraphsTuple, graph_model.Line, Losses),
 )
 
 
 def _fit_member(
     task: Task, method: Method, seed: int, on_chunk: Callable[[Progress], None] | None
-) -> Affine | Refitted | FittedGraph:
+) -> Member:
+    if isinstance(method.settings, AutoConfig):
+        return fit_auto(task, method.settings, seed=seed, on_chunk=on_chunk)
     if isinstance(method.settings, GraphConfig):
         return fit_graph(task, method.settings, seed=seed, on_chunk=on_chunk)
     if method.affine:
@@ -314,7 +326,7 @@ def _probe(task: Task, method: Method) -> Affine:
 
 def _predict_member(
     fitted: Fitted,
-    member: Affine | Refitted | FittedGraph,
+    member: Member,
     x: Float32[np.ndarray, "samples inputs"],
     covariate: Float32[np.ndarray, "samples c"],
 ) -> Prediction:
@@ -323,5 +335,7 @@ def _predict_member(
         return Prediction(mean, np.tile(member.sd, (len(x), 1)))
     if isinstance(member, FittedGraph):
         return predict_graph(member, x, covariate)
+    if isinstance(member, FittedAuto):
+        return predict_auto(member, x, covariate)
     task = member.task._replace(x_test=x, covariate_test=covariate)
     return configured(fitted.method, fitted.settings).predict(task, member.seed)

@@ -76,6 +76,7 @@ def fit_graph(
     config: GraphConfig = DEFAULT,
     *,
     seed: int = 0,
+    folds: Int[np.ndarray, " samples"] | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
 ) -> FittedGraph:
     """Fit the network, or several that are averaged, until held-out samples gain no more.
@@ -91,6 +92,9 @@ def fit_graph(
         Settings.
     seed
         Seeds the random numbers.
+    folds
+        Fold of each training and, after them, validation sample, one for each member; drawn at
+        random where None.
     on_chunk
         Told of progress after each evaluation on held-out samples.
 
@@ -105,7 +109,10 @@ def fit_graph(
     x = np.concatenate([task.x_train, task.x_valid])
     y = np.concatenate([task.y_train, task.y_valid])
     covariate = np.concatenate([task.covariate_train, task.covariate_valid])
-    parts = _parts(len(task.x_train), len(x), config.members, seed)
+    if folds is None:
+        parts = _parts(len(task.x_train), len(x), config.members, seed)
+    else:
+        parts = _parts_of(folds, seed)
     nodes, feature = _place_covariate(x, covariate, config)
     graph = gene_graph(
         task,
@@ -160,15 +167,35 @@ def predict_graph(
     """
     if covariate is None:
         covariate = np.zeros((len(x), 0), np.float32)
+    means, variance = predict_members(fitted, x, covariate)
+    return Prediction(means.mean(0), fitted.calibration * np.sqrt(variance))
+
+
+def predict_members(
+    fitted: FittedGraph,
+    x: Float32[np.ndarray, "samples inputs"],
+    covariate: Float32[np.ndarray, "samples c"],
+) -> tuple[Float32[np.ndarray, "members samples targets"], Float32[np.ndarray, "samples targets"]]:
+    """Return what each member infers, and the variance over all before calibration.
+
+    Parameters
+    ----------
+    fitted, x, covariate
+        As of `predict_graph`.
+
+    Raises
+    ------
+    ValueError
+        As of `predict_graph`.
+    """
     _check_inputs(fitted, x, covariate)
     config = fitted.config
     nodes, feature = _place_covariate(x, covariate, config)
     wiring = network.wire(fitted.graph, fitted.deviation, config)
     means, variance = _members(config, fitted.params, wiring, nodes, feature)
-    mean = means.mean(0)
     if fitted.line is not None:
-        mean = mean + x @ fitted.line.slope + fitted.line.offset
-    return Prediction(mean, fitted.calibration * np.sqrt(variance))
+        means = means + (x @ fitted.line.slope + fitted.line.offset)
+    return means, variance
 
 
 def infer_graph(task: Task, seed: int, config: GraphConfig = DEFAULT) -> Prediction:
@@ -209,6 +236,20 @@ def _parts(n_train: int, n: int, members: int, seed: int) -> Parts:
     size = n // members
     valid = order[: size * members].reshape(members, size)
     return Parts(np.stack([np.setdiff1d(order, own) for own in valid]), valid)
+
+
+def _parts_of(folds: Int[np.ndarray, " samples"], seed: int) -> Parts:
+    """Hold a fold out of each member; members learn from, and are evaluated on, equally many."""
+    order = np.random.default_rng(seed).permutation(len(folds))
+    held = [order[folds[order] == fold] for fold in range(folds.max() + 1)]
+    kept = [order[folds[order] != fold] for fold in range(folds.max() + 1)]
+    least = [min(map(len, parts)) for parts in (kept, held)]
+    return Parts(
+        *(
+            np.stack([own[:n] for own in parts])
+            for n, parts in zip(least, (kept, held), strict=True)
+        )
+    )
 
 
 def _compiled(config: GraphConfig) -> GraphConfig:

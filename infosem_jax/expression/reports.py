@@ -150,8 +150,8 @@ def selection_page(
         f"If only {len(first.genes):,} genes can be measured, which, and what will be known?",
         [
             f"The first {first.sizes[-1]} genes ({first.how}) infer the others with a mean "
-            f"correlation of {number(float(first.accuracy[-1]))} in samples held out, by ridge "
-            "regression; other methods may do better.",
+            f"correlation of {number(float(first.accuracy[-1]))} in samples held out, by kernel "
+            "regression; joined with others (auto) it may do better.",
             f"Chosen among {len(problem.task.inputs):,} genes for {len(problem.task.targets):,}; "
             f"{problem.notes[0]}.",
         ],

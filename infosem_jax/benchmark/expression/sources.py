@@ -160,7 +160,7 @@ def draw_problem(
     if source.cohort is not None:
         # All samples but those for validation are learned from: the test is elsewhere.
         train = np.sort(np.concatenate([parts.train, parts.test]))
-        parts = Split(train, parts.valid, parts.test[:0], parts.how)
+        parts = Split(train, parts.valid, parts.test[:0], parts.how, _kinds(x))
     chosen = _pool(pool, genes, source.landmarks, seed)
     everything = one_platform and len(chosen) == len(y.genes)
     return make_task(
@@ -236,6 +236,12 @@ def _logarithms(profiles: Profiles) -> tuple[Profiles, str]:
         logs = profiles._replace(x=np.log2(1 + profiles.x), unit="log2")
         return logs, f"{profiles.name}: values x became log2(1 + x)."
     return profiles, ""
+
+
+def _kinds(x: Profiles) -> np.ndarray | None:
+    """Return the number of the donor, study or tissue of each sample, None where none is known."""
+    _, _, name = usual_split(x).partition(":")
+    return np.unique(x.labels[name], return_inverse=True)[1] if name else None
 
 
 def _pool(
