@@ -47,7 +47,10 @@ autosummary_generate = True
 autosummary_context = {"elsewhere": {"infosem_jax.grn.priors": ("GeneContext", "bind", "coverage")}}
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+maximum_signature_line_length = 80
+default_role = "py:obj"  # names in single backticks are links where there is such a page
 numpydoc_show_class_members = False
 python_use_unqualified_type_names = True
 

@@ -49,6 +49,12 @@ def test_every_result_is_shown():
         assert cls.__repr__ is not tuple.__repr__ and hasattr(cls, "_repr_html_"), cls
 
 
+def test_progress_prints_as_a_line(truth, capsys):
+    grn.fit(truth.data, config=grn.converged(epochs=2, hidden=8), on_chunk=print)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("2 of 2 epochs") and max(map(len, lines)) < 100
+
+
 def test_values_are_told_by_what_they_are():
     @shown("x", "names", "learned", "share", "absent")
     class Result(NamedTuple):
