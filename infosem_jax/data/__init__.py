@@ -27,6 +27,7 @@ from infosem_jax.data.stream import (
     open_stream,
     read_block,
 )
+from infosem_jax.data.text_vectors import text_vectors
 
 __all__ = [
     "CATALOG",
@@ -60,6 +61,7 @@ __all__ = [
     "read_regulators",
     "read_signed_edges",
     "simulate",
+    "text_vectors",
     "write_embedding",
     "write_sparse_simulation",
 ]

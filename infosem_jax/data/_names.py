@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from infosem_jax._typing import Names
-from infosem_jax.data._species import SPECIES, guess_species, symbols_of
+from infosem_jax.data._species import guess_species, symbols_of
 
 AS_IT_IS = "as it is"
 WAYS = IN_OTHER_CASE, BY_IDENTIFIER, BY_ALIAS = (
@@ -59,7 +59,8 @@ def find_names(genes: Names, names: Names) -> dict[str, tuple[str, str]]:
     found = {name: (name, AS_IT_IS) for name in wanted if name in there}
     if len(found) == len(wanted):
         return found
-    table = symbols_of(guess_species(genes) or guess_species(names) or SPECIES[0])
+    species = guess_species(genes) or guess_species(names)
+    table = {} if species is None else symbols_of(species)
 
     def plain(name: str) -> str:
         return without_version(name).upper()
