@@ -73,8 +73,8 @@ def test_the_density_of_the_linear_model_has_the_covariates_integrated_out():
     data, table = expression(genes=4)
     config = grn.converged(
         guide="nuts",
-        nuts_warmup=3,
-        nuts_draws=4,
+        nuts_warmup=20,
+        nuts_draws=20,
         decoder="identity",
         latent_prior="standard",
         absorbed="location",
