@@ -1,0 +1,197 @@
+"""How active each regulator is in each cell, read from its targets.
+
+The effects of a fit are the loadings of a factor model, in which the regulators' activities are the
+factors:
+
+    x_cj | a_c, W  ~  Normal(sum_r W_rj a_cr, s_j^2)
+    a_cr           ~  Normal(0, 1)
+    W_rj           =  gate_rj effect_rj,   gate_rj ~ Bernoulli(p_rj),   effect_rj ~ (m_rj, v_rj)
+
+with the mean m, variance v and probability p of each edge from the fit. With ``M = E[W]``,
+``V = Var[W]`` and S the diagonal matrix of ``s_j^2``, the activities of all cells share one
+precision,
+
+    Q    = I + M S^-1 M' + diag(sum_j V_rj / s_j^2)
+    a_c  = Q^-1 M S^-1 x_c
+
+so that an edge counts by its weight, with its sign, and less the less sure it is: its variance
+takes from what its target says. The unexplained variances are those that explain the cells best,
+by expectation maximisation. What a regulator itself expresses takes no part in its activity.
+"""
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+from jax import lax
+from jaxtyping import Array, Float
+
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn import exact
+from infosem_jax.grn.networks import Network
+from infosem_jax.grn.result import Fit, network
+from infosem_jax.grn.states import as_fitted
+
+# Rounds of expectation maximisation, and the most cells that unexplained variances are learned of.
+SWEEPS, CELLS = 20, 2000
+# Least unexplained share of a target's variance.
+LEAST = 0.01
+
+
+class Activity(NamedTuple):
+    """Activities of regulators in cells, in standard deviations of the regulator's expression.
+
+    Attributes
+    ----------
+    cells, regulators
+        Names.
+    mean
+        Posterior mean, [cells, regulators].
+    sd
+        Posterior standard deviation, the same in all cells, [regulators]; near 1 for a regulator
+        whose targets say nothing.
+    """
+
+    cells: tuple[str, ...]
+    regulators: tuple[str, ...]
+    mean: Float[np.ndarray, "cells regulators"]
+    sd: Float[np.ndarray, " regulators"]
+
+
+def activity(fitted: Fit | exact.Fit, data: Dataset) -> Activity:
+    """Infer the activity of each regulator in each cell, with its uncertainty.
+
+    Activities of cells that were fitted together are on one scale: those of several data sets can
+    be compared if `infosem_jax.data.join` made one data set of them before the fit.
+
+    Parameters
+    ----------
+    fitted
+        A fit of either engine.
+    data
+        The data of the fit, as read or as normalised for it.
+
+    Raises
+    ------
+    ValueError
+        If the data are those of other genes, or normalised otherwise.
+    """
+    x = as_fitted(fitted, data).x
+    order = [data.genes.index(gene) for gene in fitted.genes]
+    x = jnp.asarray(x[:, order] if order != list(range(len(order))) else x)
+    x = x - x.mean(0)
+    mean, variance = loadings(network(fitted))
+    some = np.unique(np.linspace(0, len(x) - 1, CELLS).astype(int))
+    filtered, sd = _filter(x[some], mean, variance)
+    found = jnp.matmul(x, filtered, precision=lax.Precision.HIGHEST)
+    return Activity(data.cells, fitted.regulators, np.asarray(found), np.asarray(sd))
+
+
+def loadings(
+    net: Network,
+) -> tuple[Float[np.ndarray, "regulators genes"], Float[np.ndarray, "regulators genes"]]:
+    """Return mean and variance of each effect times whether there is an edge.
+
+    Parameters
+    ----------
+    net
+        The network; without probabilities of edges, all count as certain to exist.
+    """
+    p = np.ones_like(net.weight) if net.probability is None else np.asarray(net.probability)
+    mean = p * net.weight
+    return mean, p * (net.sd**2 + net.weight**2) - mean**2
+
+
+def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
+    """Compare the activities of groups of cells, largest difference first.
+
+    Parameters
+    ----------
+    found
+        Activities.
+    groups
+        The group of each cell, [cells].
+
+    Returns
+    -------
+    DataFrame
+        ``regulator, sd``, the mean activity in each group, and ``range``, the largest mean less the
+        smallest, by which it is sorted.
+
+    Raises
+    ------
+    ValueError
+        If there is not one group for each cell.
+    """
+    if len(groups) != len(found.cells):
+        raise ValueError(
+            f"Expected a group for each of {len(found.cells)} cells, found {len(groups)}."
+        )
+    means = pd.DataFrame(found.mean, columns=list(found.regulators)).groupby(np.asarray(groups))
+    table = means.mean().T
+    table.insert(0, "range", table.max(1) - table.min(1))
+    table.insert(0, "sd", found.sd)
+    table = table.sort_values("range", ascending=False, kind="stable")
+    return table.rename_axis("regulator").reset_index()
+
+
+def add_to_anndata(found: Activity, adata: Any, *, key: str = "infosem_activity") -> None:
+    """Put activities into ``obsm[key]``, a table with the regulators' names, of these cells.
+
+    Their standard deviations go to ``uns[key + "_sd"]``. Cells that have no activity are NaN.
+
+    Parameters
+    ----------
+    found
+        Activities.
+    adata
+        An AnnData object with these cells, which is changed.
+    key
+        Name of the entries.
+
+    Raises
+    ------
+    ValueError
+        If cells are missing from it.
+    """
+    missing = set(found.cells) - set(adata.obs_names)
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(found.cells)} cells are not in the AnnData, such as "
+            f"{min(missing)}; give the data that were fitted."
+        )
+    table = pd.DataFrame(found.mean, found.cells, list(found.regulators))
+    adata.obsm[key] = table.reindex(adata.obs_names)
+    adata.uns[f"{key}_sd"] = dict(zip(found.regulators, map(float, found.sd), strict=True))
+
+
+@jax.jit
+def _filter(
+    x: Float[Array, "cells genes"],
+    mean: Float[Array, "regulators genes"],
+    variance: Float[Array, "regulators genes"],
+) -> tuple[Float[Array, "genes regulators"], Float[Array, " regulators"]]:
+    """Return the matrix that takes expression to activities, and their standard deviations."""
+    total = jnp.maximum((x**2).mean(0), 1e-12)
+    product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+    def given(noise):
+        scaled = mean / noise
+        precision = product(scaled, mean.T) + jnp.diag(1 + (variance / noise).sum(1))
+        factor = jax.scipy.linalg.cho_factor(precision)
+        covariance = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(mean)))
+        return product(covariance, scaled), covariance
+
+    def sweep(_, noise):
+        filtered, covariance = given(noise)
+        a = product(x, filtered.T)
+        size = (a**2).mean(0) + jnp.diagonal(covariance)
+        left = ((x - product(a, mean)) ** 2).mean(0)
+        left += (product(covariance, mean) * mean).sum(0) + size @ variance
+        return jnp.clip(left, LEAST * total, None)
+
+    filtered, covariance = given(lax.fori_loop(0, SWEEPS, sweep, total))
+    return filtered.T, jnp.sqrt(jnp.diagonal(covariance))
