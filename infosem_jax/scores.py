@@ -40,7 +40,7 @@ class Estimate(NamedTuple):
 def auroc(score: Float[np.ndarray, "*rows n"], positive: Bool[np.ndarray, "*rows n"]) -> Any:
     """Return the area under the ROC curve along the last axis; NaN where a class is missing.
 
-    An array of shape [*rows], or a number where there is one row.
+    An array of shape ``[*rows]``, or a number where there is one row.
 
     The share of couples of a positive and a negative that are in order, ties counted half.
     """

@@ -8,6 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 
 from infosem_jax._typing import Array, Path
+from infosem_jax.grn.explorer import explored, explorer
 from infosem_jax.grn.networks import Network, edges
 from infosem_jax.outputs.page import Page, Picture, Section, Table, show, write_page
 
@@ -28,7 +29,7 @@ READING = {
     ),
     "Sign agreement": (
         "The share of the posterior that has the sign of the weight: 1 is full agreement, 0.5 a "
-        "coin toss."
+        "coin toss. 1 less it is the local false sign rate."
     ),
     "Probability": (
         "How likely the model holds the edge to exist at all. It starts from the prior on edges, "
@@ -123,7 +124,7 @@ class Report(NamedTuple):
 
 
 def write_report(path: Path, report: Report) -> None:
-    """Write the report as one HTML page that needs no other file, no script and no network.
+    """Write the report as one HTML page that needs no other file and no network.
 
     Raises
     ------
@@ -132,9 +133,12 @@ def write_report(path: Path, report: Report) -> None:
     """
     from infosem_jax.grn import plot
 
-    sections = [_given(report), _strongest(report.network), _reading(report), _busiest(report)]
+    pairs = _pairs(report)
+    told = None if pairs is None else report.prior_mean
+    sections = [_given(report), _strongest(report.network), _explore(report.network, told)]
+    sections += [_reading(report), _busiest(report)]
     if report.prior_mean is not None:
-        sections.append(_prior_and_posterior(_pairs(report), report.network))
+        sections.append(_prior_and_posterior(pairs, report.network))
     if report.comparison is not None:
         picture = Picture(
             plot.comparison(report.comparison),
@@ -201,9 +205,30 @@ def _site(prior: Mapping[str, Any]) -> str:
 def _strongest(network: Network) -> Section:
     from infosem_jax.grn import plot
 
+    table = edges(network)
+    order = "strongest" if network.score is None else "most probable"
+    text = (
+        f"The {min(TABLE_EDGES, len(table))} {order} edges. The sign is called unsure where less "
+        f"than {SURE:.0%} of the posterior agrees with it."
+    )
+    picture = Picture(
+        plot.top_edges(network, TABLE_EDGES),
+        "Each point is an edge from a regulator to its target; the bar is one standard deviation "
+        "to each side. A bar that crosses zero leaves even the sign open.",
+    )
+    tables = [_edge_table(network, table.head(TABLE_EDGES), text=text)]
+    first = table.drop_duplicates("source").head(TABLE_EDGES)
+    if first["source"].nunique() > table["source"].head(TABLE_EDGES).nunique():
+        title = f"The {order} edge of each regulator"
+        more = "A few busy regulators can fill a list of edges; here each has one."
+        tables.append(_edge_table(network, first, title=title, text=more))
+    return Section(f"The {order} edges", pictures=[picture], tables=tables)
+
+
+def _edge_table(network: Network, table: pd.DataFrame, *, text: str, title: str = "") -> Table:
     gate, ranked = network.probability is not None, network.score is not None
     rows = []
-    for edge in edges(network, top=TABLE_EDGES).to_dict("records"):
+    for edge in table.to_dict("records"):
         unsure = " (sign unsure)" if edge["sign_agreement"] < SURE else ""
         weight = f"{edge['weight']:+#.3g}".replace("-", "−")
         texts = [f"{_verb(edge['weight'])}{unsure}", edge["target"]]
@@ -213,18 +238,19 @@ def _strongest(network: Network) -> Section:
         rows.append((edge["source"], texts))
     columns = ["Effect", "Target", "Weight ± sd", "Sign agreement", *["Probability"] * gate]
     columns += ["Score"] * ranked
-    order = "most probable" if ranked else "strongest"
+    return Table("Regulator", columns, rows, text=text, title=title, words=2)
+
+
+def _explore(network: Network, prior_mean: Float[Array, "regulators genes"] | None) -> Section:
+    table = explored(network, prior_mean)
+    pairs = len(network.regulators) * len(network.genes)
     text = (
-        f"The {len(rows)} {order} edges. The sign is called unsure where less than {SURE:.0%} of "
-        "the posterior agrees with it."
+        f"Search a gene, sort and filter its edges, and look at what surrounds it. {len(table):,} "
+        f"of {pairs:,} pairs are here: the first of all, of each regulator and of each target; "
+        "edges.csv beside this page holds the others. In the picture, blue arrows activate and "
+        "orange bars repress; the buttons below it save it as SVG."
     )
-    picture = Picture(
-        plot.top_edges(network, TABLE_EDGES),
-        "Each point is an edge from a regulator to its target; the bar is one standard deviation "
-        "to each side. A bar that crosses zero leaves even the sign open.",
-    )
-    table = Table("Regulator", columns, rows, text=text, words=2)
-    return Section(f"The {order} edges", pictures=[picture], tables=[table])
+    return Section("Explore the network", [text], explorer=explorer(table))
 
 
 def _verb(weight: float) -> str:
@@ -241,24 +267,14 @@ def _reading(report: Report) -> Section:
 def _busiest(report: Report) -> Section:
     from infosem_jax.grn import plot
 
-    network, strong = report.network, edges(report.network, top=STRONG_EDGES)
-    total = pd.Series(strong["weight"].abs().groupby(strong["source"]).sum())
-    pictures = [
-        Picture(
-            plot.out_degree(network, top=STRONG_EDGES),
-            f"How many of the {len(strong)} strongest edges leave each regulator. Many targets can "
-            "mean a master regulator, or a gene that follows a process shared by all of them, such "
-            "as the cell cycle.",
-        )
-    ]
-    for i, name in enumerate(map(str, total.nlargest(3).index), start=1):
-        caption = (
-            f"Strongest edges from and to {name}. Arrows activate, bars repress, and wider lines "
-            f"are stronger. {name} is number {i} by the summed size of its weights among the "
-            f"{len(strong)} strongest edges."
-        )
-        pictures.append(Picture(plot.neighbourhood(network, name), caption))
-    return Section("The busiest regulators", pictures=pictures)
+    strong = min(STRONG_EDGES, len(report.network.regulators) * len(report.network.genes))
+    picture = Picture(
+        plot.out_degree(report.network, top=STRONG_EDGES),
+        f"How many of the {strong} strongest edges leave each regulator. Many targets can "
+        "mean a master regulator, or a gene that follows a process shared by all of them, such "
+        "as the cell cycle.",
+    )
+    return Section("The busiest regulators", pictures=[picture])
 
 
 def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None, network: Network) -> Section:

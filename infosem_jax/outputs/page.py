@@ -15,6 +15,8 @@ from infosem_jax.data._files import atomic_write
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from infosem_jax.outputs.explorer import Explorer
+
 
 class Table(NamedTuple):
     """A table in words: the names of its rows' column, of the others, and the rows.
@@ -67,6 +69,8 @@ class Section(NamedTuple):
         Sections of this section, which have none themselves.
     tone
         ``good``, ``bad`` or ``mixed`` where its parts are judgements.
+    explorer
+        What readers search, sort and filter, where their browser runs scripts.
     """
 
     heading: str
@@ -77,6 +81,7 @@ class Section(NamedTuple):
     facts: Mapping[str, Any] | None = None
     parts: "Sequence[Section]" = ()
     tone: str = ""
+    explorer: "Explorer | None" = None
 
 
 class Page(NamedTuple):
@@ -108,8 +113,13 @@ class Page(NamedTuple):
 
 
 def write_page(path: Path, page: Page) -> None:
-    """Write a page as one HTML file that needs no other file, no script and no network."""
+    """Write a page as one HTML file that needs no other file and no network.
+
+    Without scripts it has all but what is there to explore.
+    """
     import jinja2
+
+    from infosem_jax.outputs.explorer import embedded, library
 
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("infosem_jax.outputs"),
@@ -122,6 +132,9 @@ def write_page(path: Path, page: Page) -> None:
     text = environment.get_template("page.html").render(
         page=page,
         svg=lambda figure: svg(figure, f"f{next(numbers)}"),
+        explorable=any(section.explorer is not None for section in page.sections),
+        library=library,
+        embedded=embedded,
         show=show,
         tone=lambda text: _TONES.get(text.partition(" ")[0], ""),
     )
