@@ -26,6 +26,7 @@ other gene's mean against the predicted shift, within regulators, and against |w
 Each figure is a mean over seeds (or genes) with its standard error, both in the list.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def main() -> None:
     options = parser(__doc__).parse_args()
     seeds = range(3 if options.quick else 10)
     figures = [*on_activities(seeds), *on_differences(seeds), *on_knockouts(seeds)]
-    if not options.quick:
+    if not options.quick and "INFOSEM_DATA" in os.environ:
         figures += on_thp1(data_folder("perturb", "the perturbation data") / "sc")
     report(figures, options.json)
 
@@ -222,8 +223,9 @@ def on_knockouts(seeds: range) -> list[Figure]:
     networks: dict[str, Callable[[int], np.ndarray]] = {
         "simulated": lambda seed: simulate(SIMULATION, seed).effect,
     }
-    folder = data_folder("sergio", "SERGIO's networks").parent
-    networks["SERGIO DS1"] = lambda seed: sergio(folder, seed)
+    folder = Path(os.environ.get("INFOSEM_DATA", ""))
+    if (folder / "sergio").is_dir():
+        networks["SERGIO DS1"] = lambda seed: sergio(folder, seed)
     figures = []
     for network, effect in networks.items():
         found: dict[str, list[float]] = {}

@@ -1,7 +1,7 @@
 """The command ``infosem knockout``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,9 @@ from infosem_jax.cli._common import (
     words,
     write_record,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SHOWN = 15
 
@@ -106,14 +109,14 @@ def knockout(
         typer.echo(f"Wrote {out}: open {out / 'shifts.csv'}.")
 
 
-def _level(text: str) -> str | float:
+def _level(text: str) -> Any:
     try:
         return float(text)
     except ValueError:
         return text
 
 
-def _print(table, title: str) -> None:
+def _print(table: "pd.DataFrame", title: str) -> None:
     numbers = ("shift", "weight", "sd", "probability", "sign_agreement")
     rows = [
         [f"{row[name]:+.3f}" if name in numbers[:2] else f"{row[name]:.3f}"
