@@ -22,7 +22,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from infosem_jax import grn
-from infosem_jax.data import normalise
+from infosem_jax.data import Dataset, normalise
 from infosem_jax.grn import exact, grouped, run_folder
 
 SETTINGS = exact.Config(rows="regulators", normalisation="auto")
@@ -44,6 +44,7 @@ def main() -> None:
 
 def run(files: list[Path], regulators: Path | None, out: Path) -> None:
     cells = grouped.read_grouped(files, regulators=regulators)
+    cells = cells._replace(data=informative(cells.data))
     fitted = grn.fit(cells.data, config=SETTINGS)
     found = grn.activity(fitted, cells.data)
     for name in ("activity", "contrast", "network"):
@@ -67,6 +68,23 @@ def run(files: list[Path], regulators: Path | None, out: Path) -> None:
     )
     draw(out / "activity.png", cells, found, list(means["regulator"][:5]))
     print(f"\nPage: {out / 'network' / 'report.html'}; picture: {out / 'activity.png'}.")
+
+
+def informative(data: Dataset, genes: int = 1500, seen: float = 0.02) -> Dataset:
+    """Keep the genes that vary most, and regulators, of those that enough cells show."""
+    log = normalise(data, "log1p_cpm").x
+    often = (data.x > 0).mean(0) >= seen
+    dispersion = np.where(often, log.var(0) / (log.mean(0) + 0.1), -1.0)
+    acting = np.isin(data.genes, data.regulators) & often
+    most = np.sort(dispersion)[-min(genes, len(dispersion))]
+    keep = np.flatnonzero(((dispersion >= most) | acting) & often)
+    names = tuple(data.genes[i] for i in keep)
+    return data._replace(
+        x=data.x[:, keep],
+        observed=data.observed[:, keep],
+        genes=names,
+        regulators=tuple(name for name in names if name in set(data.regulators)),
+    )
 
 
 def draw(path: Path, cells: grouped.Grouped, found: grn.Activity, names: list[str]) -> None:

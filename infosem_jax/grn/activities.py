@@ -7,16 +7,16 @@ factors:
     a_cr           ~  Normal(0, 1)
     W_rj           =  gate_rj effect_rj,   gate_rj ~ Bernoulli(p_rj),   effect_rj ~ (m_rj, v_rj)
 
-with the mean m, variance v and probability p of each edge from the fit. With ``M = E[W]``,
-``V = Var[W]`` and S the diagonal matrix of ``s_j^2``, the activities of all cells share one
-precision,
+with the mean m, variance v and probability p of each edge from the fit. What is not known of the
+effects on a target is noise of it: with ``M = E[W]``, ``V = Var[W]``, ``e_r = E[a_cr^2]`` and D the
+diagonal matrix of ``s_j^2 + sum_r V_rj e_r``, the activities of all cells share one precision,
 
-    Q    = I + M S^-1 M' + diag(sum_j V_rj / s_j^2)
-    a_c  = Q^-1 M S^-1 x_c
+    Q    = I + M D^-1 M'
+    a_c  = Q^-1 M D^-1 x_c
 
-so that an edge counts by its weight, with its sign, and less the less sure it is: its variance
-takes from what its target says. The unexplained variances are those that explain the cells best,
-by expectation maximisation. What a regulator itself expresses takes no part in its activity.
+so that an edge counts by its weight, with its sign, and less the less sure it is. The unexplained
+variances are those that explain the cells best, by expectation maximisation. What a regulator
+itself expresses takes no part in its activity.
 """
 
 from functools import partial
@@ -180,7 +180,7 @@ def _filter(
 
     def given(noise):
         scaled = mean / noise
-        precision = product(scaled, mean.T) + jnp.diag(1 + (variance / noise).sum(1))
+        precision = product(scaled, mean.T) + jnp.eye(len(mean))
         factor = jax.scipy.linalg.cho_factor(precision)
         covariance = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(mean)))
         return product(covariance, scaled), covariance

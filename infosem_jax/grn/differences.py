@@ -95,8 +95,8 @@ class Contrast(NamedTuple):
         Of each effect: posterior mean and standard deviation of the difference, probability that it
         is positive, local false sign rate, [regulators, genes].
     strength, strength_sd, strength_positive, strength_lfsr
-        Of each regulator, the same of how its effects grow together: 0 as they are, 1 twice as
-        large in the second group, relative to the shared ones, [regulators].
+        Of each regulator, the same of how its effects grow together, relative to their average
+        over samples: 0 as they are, -2 where they are gone in the second group, [regulators].
     learned
         ``r2`` (share of variance that effects explain), ``same`` (share of effects that do not
         differ), ``inflation`` (of variances, by shuffled labels, [regulators]), and ``shuffled``,
@@ -371,10 +371,13 @@ def _uneven(
 
 
 def _strengths(edges: Estimates, centre: np.ndarray) -> Estimates:
-    """Return by how much the effects of each regulator are those that are shared, relative."""
+    """Return how large the effects of each regulator are in each sample, 1 on average."""
     weight = np.where(np.isfinite(edges.variance), centre / edges.variance, 0.0)
-    information = np.maximum((weight * centre).sum(2), 1e-30)
-    return Estimates((weight * edges.value).sum(2) / information, 1 / information)
+    information = (weight * centre).sum(2)
+    # Shared effects are shrunk: those of regulators that say little are far too small to divide by.
+    average = (weight * edges.value.mean(0)).sum(2)
+    size = np.maximum(np.maximum(average, information), 1e-30)
+    return Estimates((weight * edges.value).sum(2) / size, information / size**2)
 
 
 def _compared(

@@ -22,12 +22,14 @@ from infosem_jax.grn.result import Fit, network
 from infosem_jax.grn.saved import save
 from infosem_jax.outputs.folder import write_h5ad
 
+# Edges that are listed of the network behind activities; the fit holds all.
+MOST_EDGES = 100_000
 # Files of a folder, each with what it holds.
 ACTIVITY_FILES = {
     "cells.h5ad": "the cells, with activities in obsm and their standard deviations in uns",
     "activity.csv": "activity of each regulator in each cell",
     "regulators.csv": "mean activity of each regulator in each group of cells",
-    "edges.csv": "the network that activities are read from",
+    "edges.csv": "the strongest edges of the network that activities are read from",
     "fit.npz": "the fit",
     "config.toml": "settings",
     "versions.json": "versions of software",
@@ -145,7 +147,7 @@ def write_activity(
     table.to_csv(folder / "regulators.csv", index=False)
     values = pd.DataFrame(found.mean, pd.Index(found.cells, name="cell"), list(found.regulators))
     values.to_csv(folder / "activity.csv", float_format="%.4g")
-    write_edges(folder / "edges.csv", network(fitted))
+    write_edges(folder / "edges.csv", network(fitted), top=MOST_EDGES)
     save(folder / "fit.npz", fitted)
     obs, obsm = _kept(paths, data)
     adata = anndata.AnnData(

@@ -1,10 +1,13 @@
 """Knock-outs and over-expression in a fitted model: which genes move, how far, and how surely.
 
-Gene i is cut off from what acts on it and held at a state c: ``u_i = c``, every other equation of
-``u = u W + z`` stays as it is, and so does the noise z. The states then move by
-``(c - u_i) T[i] / T[i, i]``, ``T = (I - W)^-1``, so that the rows of T of the genes in question are
-all that has to be solved for. It is what ``numpyro.handlers.do`` on the sites ``effect`` (the
-column of gene i at zero) and ``z`` (such that ``u_i = c``) gives.
+Genes S are cut off from what acts on them and held at states c: ``u_S = c``, every other equation
+of ``u = u W + z`` stays as it is, and so does the noise z. The states then move by
+``(c - u_S) T[S, S]^-1 T[S]``, ``T = (I - W)^-1``, so that the rows of T of the genes in question
+are all that has to be solved for. It is what ``numpyro.handlers.do`` on the sites ``effect`` (the
+columns of S at zero) and ``z`` (such that ``u_S = c``) gives.
+
+``T[i, j] / T[i, i]`` is the total effect of gene i on gene j, over all paths: the change of j where
+i is held one unit higher.
 """
 
 from collections.abc import Callable
@@ -44,14 +47,14 @@ MOST_CELLS = 1000
 
 
 class Knockouts(NamedTuple):
-    """What is predicted to happen when each of several genes, one at a time, is held at a level.
+    """What is predicted to happen when genes, one at a time or together, are held at a level.
 
     Attributes
     ----------
     silenced, genes
-        Names of the genes held and of the genes that respond.
+        Names of the genes held, those held together joined by ``+``, and of those that respond.
     level
-        Expression at which each is held, in the units of `shift`, mean over draws, [silenced].
+        Expression at which each is held, in the units of `shift`, mean over draws, [held].
     shift
         Change of mean expression over cells, on the scale of the fit (z-scores unless the
         normalisation says otherwise), mean over draws, [silenced, genes].
@@ -64,37 +67,38 @@ class Knockouts(NamedTuple):
 
     silenced: tuple[str, ...]
     genes: tuple[str, ...]
-    level: Float[np.ndarray, " silenced"]
+    level: Float[np.ndarray, " held"]
     shift: Float[np.ndarray, "silenced genes"]
     sd: Float[np.ndarray, "silenced genes"]
     probability: Float[np.ndarray, "silenced genes"]
 
 
 def knockout(
-    fitted: Fit | exact.Fit, gene: str, data: Dataset | None = None, **settings: Any
+    fitted: Fit | exact.Fit, gene: str | Names, data: Dataset | None = None, **settings: Any
 ) -> pd.DataFrame:
-    """Predict how every gene shifts when one is silenced, largest shift first.
+    """Predict how every gene shifts when one is silenced, or several together, largest shift first.
 
     Parameters
     ----------
     fitted
         A fit.
     gene
-        The gene to silence.
+        The gene to silence, or several.
     data, settings
         As in `knockouts`.
 
     Returns
     -------
     DataFrame
-        Columns ``gene, shift, sd, probability``, see `Knockouts`; the silenced gene is among them.
+        Columns ``gene, shift, sd, probability``, see `Knockouts`; silenced genes are among them.
 
     Raises
     ------
     ValueError
         As `knockouts`.
     """
-    found = knockouts(fitted, [gene], data, **settings)
+    genes = [gene] if isinstance(gene, str) else list(gene)
+    found = knockouts(fitted, genes, data, together=True, **settings)
     columns = {name: getattr(found, name)[0] for name in ("shift", "sd", "probability")}
     table = pd.DataFrame({"gene": found.genes, **columns})
     return table.sort_values("shift", key=np.abs, ascending=False, kind="stable", ignore_index=True)
@@ -105,12 +109,14 @@ def knockouts(
     genes: Names,
     data: Dataset | None = None,
     *,
-    to: float | None = None,
+    to: Level | float = "silenced",
+    together: bool = False,
+    among: Names | None = None,
     draws: int = 16,
     cells: int = 256,
     key: int = 0,
 ) -> Knockouts:
-    """Predict how every gene shifts when each of several genes is held at a level, one at a time.
+    """Predict how every gene shifts when each of several genes is held at a level.
 
     Cells are compared with themselves: what is inferred or drawn about a cell apart from the gene
     stays. Shifts are means over cells, since the decoder bends. Read them as an order and as signs:
@@ -130,9 +136,15 @@ def knockouts(
         The data of the fit, as read or as normalised for it: the cells that are intervened on.
         Without them, cells are drawn from the model.
     to
-        Level to hold the genes at, on the scale of the fit; None silences them: the lowest value
-        measured (or drawn, without data) of each. The gene is put in the state, within the range of
-        those of the cells, that decodes to the nearest level; `Knockouts.level` tells which it is.
+        Level to hold the genes at, on the scale of the fit; or ``silenced``, the lowest value
+        measured (or drawn, without data) of each, ``halved``, halfway there from its mean, or
+        ``overexpressed``, the highest. The gene is put in the state, within the range of those of
+        the cells, that decodes to the nearest level; `Knockouts.level` tells which it is.
+    together
+        Hold all genes at once, instead of one at a time.
+    among
+        Names of the cells that are intervened on, such as those of a cluster; None for all. What is
+        lowest, highest and the scale are those of all cells.
     draws
         Draws from the posterior of each seed; one where the guide is a point.
     cells
@@ -152,8 +164,10 @@ def knockouts(
         raise ValueError(
             f"Expected at least 1 draw and 1 to {MOST_CELLS} cells, found {draws} and {cells}."
         )
-    if to is not None and not np.isfinite(to):
-        raise ValueError(f"to: expected a finite level, found {to}.")
+    if not (to in LEVELS if isinstance(to, str) else np.isfinite(to)):
+        raise ValueError(f"to: expected a finite level or one of {', '.join(LEVELS)}, found {to}.")
+    if among is not None and data is None:
+        raise ValueError("among: expected the data, which the cells are of, found none.")
     cell_key, edge_key = random.split(random.key(key))
     sets = np.arange(len(at))[None] if together else np.arange(len(at))[:, None]
     held = ("+".join(chosen),) if together else chosen
