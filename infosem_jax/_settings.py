@@ -1,7 +1,7 @@
 """Methods by name, and their settings, changed by name as from a table of a file."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -116,7 +116,8 @@ def changed(name: str, default: Any, settings: Mapping[str, Any]) -> Any:
     default
         Its settings, a frozen dataclass.
     settings
-        Values by name of setting; lists become tuples, and whole numbers floats, as the default is.
+        Values by name of setting; lists become tuples, whole numbers floats, and tables settings,
+        as the default is.
 
     Raises
     ------
@@ -180,6 +181,8 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def _typed(name: str, value: Any, like: Any) -> Any:
+    if is_dataclass(like) and isinstance(value, Mapping):
+        return changed(name, like, value)
     if isinstance(like, tuple) and isinstance(value, list | tuple):
         return tuple(value)
     if isinstance(like, float) and isinstance(value, int) and not isinstance(value, bool):

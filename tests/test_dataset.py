@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from infosem_jax.data import NORMALISATIONS, dataset, normalise
+from infosem_jax.data import NORMALISATIONS, dataset, normalise, read_regulators
 
 GENES = ("SOX2", "NANOG", "GATA4", "MYC")
 RNG = np.random.default_rng(0)
@@ -46,7 +46,6 @@ def changed(value: float, place: tuple[int, int] = (2, 1)) -> np.ndarray:
         (changed(np.inf), {}, "NaN or infinite"),
         (changed(-666), {}, "1 values are -666, which marks missing ones"),
         (changed(-1), {}, "1 values are negative.*not z-scores"),
-        (LOGS, {"regulators": ["Sox2"]}, r"1 match when case is ignored \(Sox2 / SOX2\)"),
         (LOGS, {"regulators": ["NANOGP8"]}, "Nearest symbols: NANOGP8 ~ NANOG"),
         (LOGS, {"regulators": ["ENSG1"]}, "Ensembl identifiers"),
     ],
@@ -182,14 +181,60 @@ def test_matches_of_regulators_are_counted():
     x = np.random.default_rng(1).gamma(2.0, size=(12, 60))
     data = dataset(x, names, ["G1", "G3", "other"])
     assert data.regulators == ("G1", "G3")
-    assert data.notes == ("2 of 3 candidate regulators are among the genes",)
-    with pytest.raises(ValueError, match=r"Only 1 of the 20 .*19 match when case is ignored"):
-        dataset(x, names, ["G0", *(f"g{i}" for i in range(1, 20))])
-    versions = [f"ENSG{i:011d}.{i + 1}" for i in range(60)]
-    with pytest.raises(ValueError, match=r"20 match when versions are left out"):
-        dataset(x, versions, [f"ENSG{i:011d}" for i in range(20)])
+    said = "2 of 3 candidate regulators are among the genes; 0 by alias"
+    assert data.notes == (said,)
+    with pytest.raises(ValueError, match=r"Only 1 of the 20 .*Nearest symbols: G90 ~ G9"):
+        dataset(x, names, ["G0", *(f"G9{i}" for i in range(19))])
     # A catalogue of all regulators goes with a panel of few genes.
     assert len(dataset(x, names, [*names[:3], *map(str, range(1600))]).regulators) == 3
+
+
+HUMAN = ("STAT1", "IRF7", "TBXT", "POU5F1", "ACTB", "GAPDH")
+MOUSE = ("Stat1", "Irf7", "T", "Pou5f1", "Actb", "Gapdh")
+
+
+@pytest.mark.parametrize(
+    ("genes", "regulators", "found", "said"),
+    [
+        (HUMAN, ("stat1", "IRF7"), ("STAT1", "IRF7"), "1 in other case"),
+        # A new symbol, an alias, and a gene that is called by the alias of another.
+        (HUMAN, ("T", "OCT4"), ("TBXT", "POU5F1"), "2 by alias"),
+        ((*HUMAN[:4], "OCT4", "ACTB"), ("OCT4",), ("OCT4",), None),
+        (
+            ("ENSG00000115415.20", "ENSG00000185507", "ENSG00000164458.8", *HUMAN[3:]),
+            ("STAT1", "IRF7", "TBXT"),
+            ("ENSG00000115415.20", "ENSG00000185507", "ENSG00000164458.8"),
+            "3 by Ensembl identifier",
+        ),
+        (HUMAN, ("ENSG00000115415", "IRF7"), ("STAT1", "IRF7"), "1 by Ensembl identifier"),
+        (("ENSG00000115415.2", *HUMAN[1:]), ("ENSG00000115415.9",), ("ENSG00000115415.2",), "1 by"),
+        (MOUSE, ("ENSMUSG00000026104", "Oct4"), ("Stat1", "Pou5f1"), "look like those of mouse"),
+        (MOUSE, ("STAT1", "IRF7"), ("Stat1", "Irf7"), "those of the regulators like human"),
+        (("stat1", "STAT1"), ("Stat1",), ("stat1",), "1 in other case"),
+    ],
+)
+def test_regulators_by_other_names(genes, regulators, found, said):
+    x = np.random.default_rng(3).gamma(2.0, size=(12, len(genes)))
+    data = dataset(x, genes, regulators)
+    assert data.regulators == found
+    assert (said in data.notes[0]) if said else not data.notes
+
+
+@pytest.mark.parametrize(("species", "genes"), [("human", HUMAN), ("mouse", MOUSE)])
+def test_regulators_of_a_species(species, genes, tmp_path, monkeypatch):
+    listed = read_regulators(species)
+    assert 1600 < len(set(listed)) == len(listed) < 1800
+    x = np.random.default_rng(4).gamma(2.0, size=(12, len(genes)))
+    data = dataset(x, genes, listed)
+    assert data.regulators == genes[:4]
+    said = f"4 of {len(listed):,} candidate regulators are among the genes; 0 by alias"
+    assert data.notes[0].startswith(said)
+    with pytest.raises(ValueError, match=f"None of the {len(listed):,} regulators"):
+        dataset(x, [f"gene{i}" for i in range(len(genes))], listed)
+    # A file of that name is what is meant, if there is one.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / species).write_text("SOX2\n")
+    assert read_regulators(species) == ("SOX2",)
 
 
 def test_auto_takes_logarithms_of_what_has_none():

@@ -163,11 +163,13 @@ def test_knowledge_of_edges_helps_and_that_of_other_genes_does_not_hurt():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("noise", [0.5, 1.0, 3.0])
-def test_a_posterior_does_not_lose_to_what_it_is_made_of(noise):
+@pytest.mark.parametrize(
+    ("noise", "cells"), [(0.5, 1000), (1.0, 1000), (3.0, 1000), (0.5, 60), (1.0, 60)]
+)
+def test_a_posterior_does_not_lose_to_what_it_is_made_of(noise, cells):
     ratios, shuffled = [], []
     for seed in range(4):
-        simulation = simulate(SimulationConfig(genes=100, regulators=25, cells=1000), seed)
+        simulation = simulate(SimulationConfig(genes=100, regulators=25, cells=cells), seed)
         mean = network_prior(simulation, noise)
         order = np.random.default_rng(seed).permutation(len(mean))
         none = quality(exact.fit(simulation.data), simulation)
@@ -220,7 +222,8 @@ def test_groups_are_those_that_were_planted():
 def test_a_strength_is_learned_from_pairs_that_stand_out_and_not_from_those_of_other_genes(sign):
     found, told, pairs, _ = planted(sign)
     borne = score.strength(found, told, pairs, sign=sign)
-    assert 0.3 < float(borne.value) < 0.8 and float(borne.trust) > 0.99
+    tempered = float(found.reliability) / score.SHIFT if sign else 1.0
+    assert 0.3 < float(borne.value) / tempered < 0.8 and float(borne.trust) > 0.99
     rng = np.random.default_rng(1)
     dealt = [score.strength(found, told[rng.permutation(100)], pairs, sign=sign) for _ in range(10)]
     assert np.mean([float(each.trust) for each in dealt]) < 0.5

@@ -6,6 +6,7 @@ from compilations import compilations
 from sklearn.linear_model import LinearRegression, Ridge
 from sklearn.neighbors import KNeighborsRegressor
 
+from infosem_jax.expression.auto import AutoConfig
 from infosem_jax.expression.baselines import (
     features,
     least_squares,
@@ -43,7 +44,7 @@ def problem(samples=90, inputs=8, targets=25, seed=0, curved=False, **kwargs):
 
 
 def run(name, task, seed=0):
-    small = {"mlp": SMALL, "trees": FEW}
+    small = {"mlp": SMALL, "trees": FEW, "auto": AutoConfig(network=False)}
     method = METHODS[name]
     return method._replace(settings=small.get(name, method.settings)).predict(task, seed)
 

@@ -1,6 +1,7 @@
 """infosem expression fit, predict and select: models that come back, trust, and refusals."""
 
 import json
+import shutil
 import tomllib
 
 import anndata
@@ -261,6 +262,14 @@ def test_fit_refuses_and_leaves_nothing(files):
         text = " ".join(failed.output.split())
         assert failed.exit_code == 2 and message in text, text
         assert not out.exists()
+    p = profiles()
+    write(files / "counts.npz", p._replace(x=np.exp2(p.x).round()))
+    linear = ("fit", files / "counts.npz", "--out", out, "--inputs", files / "inputs.txt")
+    failed = call(*linear, "--method", "ridge")
+    text = " ".join(failed.output.split())
+    assert failed.exit_code == 2 and "looks like counts" in text and "--log-counts" in text
+    assert call(*linear, "--method", "ridge", "--log-counts").exit_code == 0
+    shutil.rmtree(out)
     out.mkdir()
     (out / "own.txt").write_text("mine")
     assert "holds other files" in call(*start, "--overwrite").output

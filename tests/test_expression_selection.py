@@ -10,6 +10,7 @@ from infosem_jax.expression.selection import (
     expected_accuracy,
     greedy_order,
     lasso_order,
+    linear_order,
     restrict,
     select,
 )
@@ -36,13 +37,13 @@ def residual(t, chosen):
 
 
 @pytest.mark.parametrize("targets", [5, 200])
-def test_greedy_equals_refits(targets):
+def test_linear_order_equals_refits(targets):
     t = task(targets=targets)
     chosen = []
     for _ in range(15):
         left = [i for i in range(15) if i not in chosen]
         chosen.append(min(left, key=lambda i: residual(t, [*chosen, i])))
-    assert greedy_order(t, 15, 0).tolist() == chosen
+    assert linear_order(t, 15, 0).tolist() == chosen
 
 
 def test_greedy_passes_over_what_is_explained(caplog):
@@ -90,7 +91,7 @@ def test_lasso_finds_the_inputs_that_matter():
         assert sorted(order) == [4, 11, 23]
 
 
-@pytest.mark.parametrize("how", ["random", "first", "lasso", "greedy"])
+@pytest.mark.parametrize("how", ["random", "first", "lasso", "linear", "greedy"])
 def test_selections(how):
     t = task()
     found = select(t, 10, how, seed=1)
@@ -100,7 +101,7 @@ def test_selections(how):
     again = select(t, 10, how, seed=1)
     assert again.genes == found.genes
     np.testing.assert_array_equal(again.accuracy, found.accuracy)
-    if how in ("lasso", "greedy"):
+    if how in ("lasso", "linear", "greedy"):
         # Nothing of validation and test decides the order.
         blind = t._replace(
             x_valid=t.x_valid * 0 + 1, y_valid=t.y_valid[::-1] ** 2, x_test=t.x_test * 0
@@ -134,7 +135,7 @@ def test_what_cannot_be_selected_is_refused():
     for arguments, message in (
         ({"n": 0}, "from 1 to 15 genes, found 0"),
         ({"n": 16}, "found 16"),
-        ({"n": 3, "how": "best"}, "random, first, lasso, greedy, found 'best'"),
+        ({"n": 3, "how": "best"}, "random, first, lasso, linear, greedy, found 'best'"),
         ({"n": 3, "sizes": [4]}, r"sizes from 1 to 3, found \[4\]"),
         ({"n": 3, "sizes": []}, "sizes from 1 to 3"),
     ):

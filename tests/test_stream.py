@@ -169,7 +169,7 @@ def test_layers_and_regulators(tmp_path, kind):
     with pytest.raises(ValueError, match=r"no layer 'raw'.*found X, log"):
         open_stream(path, layer="raw")
     with pytest.raises(ValueError, match="None of the 1 regulators"):
-        open_stream(path, layer="log", regulators=["g5"])
+        open_stream(path, layer="log", regulators=["H5"])
     with pytest.raises(ValueError, match="see read_regulators"):
         open_stream(path, layer="log", regulators="tfs.txt")
 

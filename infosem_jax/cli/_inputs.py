@@ -20,7 +20,10 @@ Overwrite = Annotated[
 ]
 Regulators = Annotated[
     Path | None,
-    typer.Option(help="File of candidate regulators, one symbol a line. Default: every gene."),
+    typer.Option(
+        help="human or mouse, for the transcription factors of the species, or a file of "
+        "candidate regulators, one symbol a line. Default: every gene."
+    ),
 ]
 Effect = Annotated[
     list[str],

@@ -19,6 +19,7 @@ from infosem_jax.cli.expression import expression_app
 from infosem_jax.cli.fit import fit
 from infosem_jax.cli.knockout import knockout
 from infosem_jax.cli.perturbation import perturbation_app
+from infosem_jax.cli.perturbation_evaluate import evaluate_perturbation
 from infosem_jax.cli.regulons import regulons
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ for command in (
     embed_text,
 ):
     app.command()(command)
+app.command("evaluate-perturbation")(evaluate_perturbation)
 app.add_typer(benchmark_app, name="benchmark")
 app.add_typer(expression_app, name="expression")
 app.add_typer(perturbation_app, name="perturbation")

@@ -23,7 +23,8 @@ def select(
     out: options.Out,
     n: Annotated[int, typer.Option("--n", min=1, help="How many genes can be measured.")],
     how: Annotated[
-        str, typer.Option(help="How genes are chosen: greedy, lasso, random, first or gate.")
+        str,
+        typer.Option(help="How genes are chosen: greedy, linear, lasso, random, first or gate."),
     ] = "greedy",
     pool: Annotated[
         str, typer.Option(help="Genes to choose from: all, landmarks or a FILE.")
@@ -41,7 +42,7 @@ def select(
 ) -> None:
     """Choose genes to measure, and estimate what to expect of the first n of them."""
     given = dict(locals())
-    with plain_errors():
+    with plain_errors(out):
         start_devices(False, None)
         import pandas as pd
 

@@ -1,5 +1,7 @@
 """What is measured of an exact fit: evidence in closed form, and cells left out in folds."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 from infosem_jax.compare.measures import (
@@ -14,8 +16,14 @@ from infosem_jax.compare.measures import (
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact import hyper
-from infosem_jax.grn.exact.held_out import LEVELS, held_out, random_folds, state_folds
-from infosem_jax.grn.exact.posterior import log_evidence
+from infosem_jax.grn.exact.held_out import (
+    LEVELS,
+    held_out,
+    random_folds,
+    state_folds,
+    without_folds,
+)
+from infosem_jax.grn.exact.posterior import Spectrum, log_evidence
 from infosem_jax.grn.exact.priors import directed
 from infosem_jax.grn.priors.binding import Prior
 from infosem_jax.grn.splits import Universe
@@ -26,6 +34,32 @@ LEVEL = 0.9
 STRENGTHS, LEAST = 31, 0.1
 
 
+class Folds(NamedTuple):
+    """Cells dealt to folds at random and by their states, each with the cells without each fold."""
+
+    at_random: tuple[np.ndarray, dict[int, Spectrum]]
+    by_state: tuple[np.ndarray, dict[int, Spectrum]]
+
+
+def folds_of(fitted: exact.Fit, data: Dataset, states: np.ndarray | None, key: int) -> Folds:
+    """Deal the cells of a data set to folds, once for all priors.
+
+    Parameters
+    ----------
+    fitted, data
+        A fit, and what it was made of.
+    states
+        Which state each cell is in; None takes clusters.
+    key
+        Of the folds at random.
+    """
+    x = as_fitted(fitted, data).x
+    rows = np.array([data.genes.index(name) for name in fitted.rows])
+    states = state_folds(x) if states is None else states
+    at_random = random_folds(data.cells, key)
+    return Folds(*((labels, without_folds(x, rows, labels)) for labels in (at_random, states)))
+
+
 def measure_exact(
     fitted: exact.Fit,
     data: Dataset,
@@ -33,7 +67,7 @@ def measure_exact(
     named: tuple[str, str],
     universe: Universe | None,
     how: Settings,
-    states: np.ndarray | None,
+    folds: Folds,
 ) -> Outcome:
     """Measure an exact fit to all cells, and fits that leave cells out.
 
@@ -47,13 +81,14 @@ def measure_exact(
         Known edges and candidate pairs, or None.
     how
         Settings.
-    states
-        Which state each cell is in; None takes clusters.
+    folds
+        What `folds_of` returned for the data.
     """
     ready = as_fitted(fitted, data)
-    states = state_folds(ready.x) if states is None else states
-    at_random = held_out(fitted, data, effect, random_folds(data.cells, how.key), key=how.key)
-    by_state = held_out(fitted, data, effect, states, key=how.key)
+    at_random, by_state = (
+        held_out(fitted, data, effect, labels, key=how.key, others=others)
+        for labels, others in folds
+    )
     place = int(np.argmin(np.abs(LEVELS - LEVEL)))
     learned = {
         name: float(np.mean(fitted.learned[name]))
@@ -93,7 +128,7 @@ def measure_exact(
     )
 
 
-def halves_of_exact(data: str, prior: str, first: exact.Fit, second: exact.Fit) -> Outcome:
+def halves(data: str, prior: str, first: exact.Fit, second: exact.Fit) -> Outcome:
     """Measure how far the exact fits to two halves of the cells agree, by the ranks of scores.
 
     Parameters

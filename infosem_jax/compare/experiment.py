@@ -15,7 +15,7 @@ import numpyro.distributions as dist
 import pandas as pd
 
 from infosem_jax import _typing
-from infosem_jax.compare.exact_measures import halves_of_exact, measure_exact
+from infosem_jax.compare import exact_measures
 from infosem_jax.compare.measures import (
     PRIOR_ONLY,
     SHUFFLED,
@@ -350,12 +350,15 @@ def _wholes(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterat
         for name, (prior, part) in names.items()
         if (data, prior, part) in done
     }
+    folds: tuple[str, exact_measures.Folds] | None = None
     for job, fitted in _fits(plan, plan.datasets, priors, skip, saver, share):
         data, universe = plan.datasets[job.data], plan.universes.get(job.data)
         if isinstance(fitted, exact.Fit):
-            effect, states = priors[job.prior].effect, plan.states.get(job.data)
-            named = names[job.prior]
-            yield measure_exact(fitted, data, effect, named, universe, plan.how, states)
+            if folds is None or folds[0] != job.data:
+                states = plan.states.get(job.data)
+                folds = job.data, exact_measures.folds_of(fitted, data, states, plan.how.key)
+            known = priors[job.prior].effect, names[job.prior]
+            yield exact_measures.measure_exact(fitted, data, *known, universe, plan.how, folds[1])
             continue
         yield measure(fitted, data, *names[job.prior], universe, plan.how)
 
@@ -379,7 +382,7 @@ def _halves(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterat
             waiting[data, job.prior] = i, kept
             continue
         pair = dict([(i, fitted), waiting.pop((data, job.prior))])
-        compared = halves_of_exact if isinstance(fitted, exact.Fit) else measure_halves
+        compared = exact_measures.halves if isinstance(fitted, exact.Fit) else measure_halves
         yield compared(data, job.prior, pair[0], pair[1])
 
 

@@ -29,6 +29,7 @@ from infosem_jax.data.stream import (
     open_stream,
     read_block,
 )
+from infosem_jax.data.text_vectors import text_vectors
 
 __all__ = [
     "CATALOG",
@@ -64,6 +65,7 @@ __all__ = [
     "read_regulators",
     "read_signed_edges",
     "simulate",
+    "text_vectors",
     "write_embedding",
     "write_gmt",
     "write_sparse_simulation",

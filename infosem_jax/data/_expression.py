@@ -8,7 +8,7 @@ import pandas as pd
 
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._anndata import cell_totals, hinted
-from infosem_jax.data._names import match_regulators
+from infosem_jax.data._names import find_names, match_regulators
 from infosem_jax.data._sources import Orientation, Source, read_source
 from infosem_jax.data.dataset import MIN_CELLS, Dataset, dataset
 from infosem_jax.data.units import describe_units
@@ -207,8 +207,9 @@ def _orient(
 
 def _find_genes(path: Path, source: Source, regulators: Names | None) -> tuple[Orientation, str]:
     choose = "choose with orientation='genes_in_rows' or 'genes_in_columns'"
-    wanted = set(regulators or ())
-    counts = (len(wanted.intersection(source.rows)), len(wanted.intersection(source.columns)))
+    counts = tuple(
+        len(find_names(side, regulators or ())) for side in (source.rows, source.columns)
+    )
     if counts[0] and not counts[1]:
         return "genes_in_rows", f"{counts[0]} regulators are there"
     if counts[1] and not counts[0]:

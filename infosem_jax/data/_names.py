@@ -2,14 +2,93 @@
 
 import difflib
 import re
+from collections import Counter
+from collections.abc import Collection
 
 from infosem_jax._typing import Names
+from infosem_jax.data._species import guess_species, symbols_of
 
+AS_IT_IS = "as it is"
+WAYS = IN_OTHER_CASE, BY_IDENTIFIER, BY_ALIAS = (
+    "in other case",
+    "by Ensembl identifier",
+    "by alias",
+)
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def match_regulators(genes: Names, regulators: Names) -> tuple[tuple[str, ...], list[str]]:
-    """Return the regulators that are among the genes, in their order, and how many those are.
+    """Return the genes that regulators name, in their order, and what is to be said of it.
+
+    Names that no gene has as it is are looked up in other case, without the version of an
+    identifier, and by the Ensembl identifiers and aliases of the species.
+
+    Raises
+    ------
+    ValueError
+        As `refuse_few`.
+    """
+    matched = find_names(genes, regulators)
+    found = {gene for gene, _ in matched.values()}
+    wanted = len(set(regulators))
+    refuse_few(genes, regulators, found)
+    how = Counter(how for _, how in matched.values())
+    if how[AS_IT_IS] == wanted:
+        return tuple(gene for gene in genes if gene in found), []
+    said = [f"{len(found):,} of {wanted:,} candidate regulators are among the genes"]
+    said += [f"{how[way]} {way}" for way in WAYS if how[way] or way == BY_ALIAS]
+    species, other = guess_species(genes), guess_species(regulators)
+    if species is not None:
+        said.append(f"gene names look like those of {species}")
+    if other is not None and species is not None and species != other:
+        said.append(f"those of the regulators like {other}: genes of like names are taken")
+    return tuple(gene for gene in genes if gene in found), ["; ".join(said)]
+
+
+def find_names(genes: Names, names: Names) -> dict[str, tuple[str, str]]:
+    """Return the gene that each name means, and how it was found; of several, the first.
+
+    Parameters
+    ----------
+    genes
+        Genes of the data.
+    names
+        Names to look up; those that mean no gene are left out.
+    """
+    wanted, there = dict.fromkeys(names), set(genes)
+    found = {name: (name, AS_IT_IS) for name in wanted if name in there}
+    if len(found) == len(wanted):
+        return found
+    species = guess_species(genes) or guess_species(names)
+    table = {} if species is None else symbols_of(species)
+
+    def plain(name: str) -> str:
+        return without_version(name).upper()
+
+    def symbol(name: str) -> str:
+        return table.get(plain(name), plain(name))
+
+    for key in (str.upper, plain, symbol):
+        used = {gene for gene, _ in found.values()}
+        places = {key(gene): gene for gene in reversed(genes) if gene not in used}
+        for name in wanted:
+            gene = places.get(key(name))
+            if name not in found and gene is not None:
+                found[name] = gene, _way(name, gene)
+    return found
+
+
+def refuse_few(genes: Names, regulators: Names, found: Collection[str]) -> None:
+    """Refuse regulators of which few are among the genes.
+
+    Parameters
+    ----------
+    genes
+        Genes of the data.
+    regulators
+        Names of regulators.
+    found
+        Genes that they name.
 
     Raises
     ------
@@ -17,15 +96,13 @@ def match_regulators(genes: Names, regulators: Names) -> tuple[tuple[str, ...], 
         If none is, or fewer than a tenth of them that are also fewer than a fiftieth of the genes;
         naming the nearest symbols and whether only the case or a version differs.
     """
-    wanted = set(regulators)
-    found = tuple(gene for gene in genes if gene in wanted)
-    if 10 * len(found) >= len(wanted) or 50 * len(found) >= len(genes) > 0 < len(found):
-        text = f"{len(found)} of {len(wanted)} candidate regulators are among the genes"
-        return found, [text] if len(found) < len(wanted) else []
+    wanted = len(set(regulators))
+    if 10 * len(found) >= wanted or 50 * len(found) >= len(genes) > 0 < len(found):
+        return
     count = f"Only {len(found)}" if found else "None"
     raise ValueError(
-        f"{count} of the {len(wanted)} regulators is among the {len(genes)} genes. "
-        + near_misses(genes, [name for name in regulators if name not in set(found)])
+        f"{count} of the {wanted:,} regulators is among the {len(genes):,} genes. "
+        + near_misses(genes, [name for name in regulators if name not in found])
     )
 
 
@@ -101,6 +178,13 @@ def without_version(name: str) -> str:
 def describes_cells(name: str) -> bool:
     """Tell whether a column among genes is one that describes cells, such as ``n_counts``."""
     return bool(_OF_CELLS.fullmatch(name.strip().lower()))
+
+
+def _way(name: str, gene: str) -> str:
+    if name.upper() == gene.upper():
+        return IN_OTHER_CASE
+    by_identifier = any(each.upper().startswith("ENS") for each in (name, gene))
+    return BY_IDENTIFIER if by_identifier else BY_ALIAS
 
 
 # As scanpy, Seurat, scDblFinder and their like name what they find out about cells.

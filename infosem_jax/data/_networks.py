@@ -14,6 +14,7 @@ import pandas as pd
 
 from infosem_jax._typing import Path
 from infosem_jax.data._edge_table import edge_signs, edge_weights, read_edge_table
+from infosem_jax.data._species import SPECIES, regulators_of
 from infosem_jax.data._tables import delimiter, open_text, pick, read_table
 
 _REGULATOR = ("regulator", "tf", "symbol", "hgncsymbol", "genesymbol", "genename", "gene")
@@ -23,6 +24,9 @@ _log = logging.getLogger("infosem_jax")
 
 def read_regulators(path: Path) -> tuple[str, ...]:
     """Read gene symbols from a list or table, plain or gzipped, each once and in order.
+
+    ``human`` and ``mouse``, where no file has that name, stand for the transcription factors of
+    these species that ship with the package (Lambert et al. 2018, and those of MGI).
 
     One symbol per line, or a CSV or TSV file whose column ``regulator``, ``TF``, ``symbol`` or
     ``gene`` holds them (any case); the first column where no header has such a name. A column
@@ -36,6 +40,8 @@ def read_regulators(path: Path) -> tuple[str, ...]:
     ValueError
         If the file cannot be read or lists nothing.
     """
+    if str(path) in SPECIES and not FilePath(path).is_file():
+        return regulators_of(str(path))
     with open_text(path, "list of regulators") as stream:
         lines = [line for line in stream if line.strip() and not line.lstrip().startswith("#")]
         rows = list(csv.reader(lines, delimiter=delimiter(lines[0]))) if lines else []

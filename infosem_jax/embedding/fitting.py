@@ -17,11 +17,9 @@ from infosem_jax.embedding.network import MuSeGNNConfig
 from infosem_jax.embedding.result import Embedded, Genes, embedded, one_per_gene
 from infosem_jax.embedding.studies import Study, harmonise
 from infosem_jax.embedding.vectors import nearest_genes
-from infosem_jax.engine.interrupts import interrupts
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
 from infosem_jax.outputs import arrays
-from infosem_jax.outputs.folder import software_versions
 
 KIND = "gene embedding 1"
 
@@ -137,7 +135,7 @@ def fit(
     on_chunk
         Called between chunks of epochs, or after each embedding of a method that reports no losses.
     saver
-        Saves the training of MuSe-GNN, and goes on from what was saved; see `fit_and_save`.
+        Saves the training of MuSe-GNN, and goes on from what was saved.
 
     Raises
     ------
@@ -179,34 +177,6 @@ def fit(
         losses,
         config,
     )
-
-
-def fit_and_save(
-    folder: Path, graphs: Sequence[StudyGraph], *, resume: bool = False, **options: Any
-) -> Fitted:
-    """Fit as `fit` does, MuSe-GNN saved every minute and when the process is told to stop.
-
-    Parameters
-    ----------
-    folder
-        Where training is saved; to be removed once results are safe.
-    graphs
-        Of `study_graphs`.
-    resume
-        Whether to go on from what is saved there.
-    options
-        Of `fit`.
-
-    Raises
-    ------
-    Interrupted
-        On Ctrl-C or SIGTERM; training has been saved.
-    """
-    if METHODS[options["config"].method].function is not model.embed:
-        return fit(graphs, **options)
-    with interrupts() as stop:
-        saver = Saver(folder, software_versions(), resume=resume, stop=stop)
-        return fit(graphs, saver=saver, **options)
 
 
 def predict(fitted: Fitted, *, seed: int = 0) -> Embedded:

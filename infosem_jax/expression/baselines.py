@@ -9,10 +9,13 @@ values where the method is the mean.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, product
+from operator import itemgetter
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float, Float32
+from scipy.spatial.distance import cdist
 
 from infosem_jax.expression.mlp import MLPConfig, apply_mlp, train_mlp
 from infosem_jax.expression.task import Prediction, Task
@@ -20,6 +23,8 @@ from infosem_jax.expression.trees import TreesConfig, boost
 
 MLP, TREES = MLPConfig(), TreesConfig()
 STRENGTHS = tuple(np.logspace(-4, 3, 29).tolist())
+POWERS = (0.5, 1.0, 1.5)
+KERNEL_STRENGTHS = tuple(np.logspace(-4, 2, 13).tolist())
 NEIGHBOURS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
 
 Path: TypeAlias = Callable[[np.ndarray, np.ndarray, np.ndarray, Sequence], Iterator[np.ndarray]]
@@ -39,12 +44,17 @@ def features(task: Task) -> Features:
     Covariates are multiplied by the typical deviation of an input, so that penalties and distances
     mean the same for both, whatever the scaling of the task.
     """
-    _, size = _typical(task.x_train)
+    size = covariate_size(task)
     return Features(
         np.concatenate([task.x_train, size * task.covariate_train], 1),
         np.concatenate([task.x_valid, size * task.covariate_valid], 1),
         np.concatenate([task.x_test, size * task.covariate_test], 1),
     )
+
+
+def covariate_size(task: Task) -> float:
+    """Return the typical deviation of an input, which covariates are multiplied by."""
+    return float(_typical(task.x_train)[1])
 
 
 def mean(task: Task) -> Prediction:
@@ -73,7 +83,17 @@ def nearest(task: Task, *, neighbours: Sequence[int] = NEIGHBOURS) -> Prediction
     One of the numbers of ``neighbours`` is chosen; those above that of samples are passed over.
     """
     usable = sorted(k for k in neighbours if k <= len(task.x_train)) or [len(task.x_train)]
-    return _by_validation(task, _nearest_path, usable)
+    return _by_validation(task, nearest_path, usable)
+
+
+def kernel(
+    task: Task, *, powers: Sequence[float] = POWERS, strengths: Sequence[float] = KERNEL_STRENGTHS
+) -> Prediction:
+    """Infer by kernel ridge regression with a kernel of distances (see `kernel_path`).
+
+    One of the ``powers`` and one of the ``strengths`` are chosen for all genes.
+    """
+    return _by_validation(task, kernel_path, tuple(product(powers, strengths)))
 
 
 def mlp(task: Task, seed: int, config: MLPConfig = MLP) -> Prediction:
@@ -138,9 +158,65 @@ def ridge_path(
         yield shrunk @ fitted + y_mean.astype(np.float32)
 
 
-def _nearest_path(
-    x: np.ndarray, y: np.ndarray, new: np.ndarray, neighbours: Sequence[int]
-) -> Iterator[np.ndarray]:
+def kernel_path(
+    x: Float[np.ndarray, "samples features"],
+    y: Float[np.ndarray, "samples targets"],
+    new: Float[np.ndarray, "others features"],
+    settings: Sequence[tuple[float, float]],
+) -> Iterator[Float32[np.ndarray, "others targets"]]:
+    """Infer the targets of new samples by kernel ridge regression, for each power and strength.
+
+    The kernel is that of fractional Brownian motion, ``(|a|^p + |b|^p - |a - b|^p) / 2`` of samples
+    a and b, centred: ridge regression at power p = 2, and the more local the lower the power. The
+    penalty is ``strength`` times the mean of the kernel over pairs of a sample with itself.
+
+    Parameters
+    ----------
+    x, y
+        Training samples.
+    new
+        Samples to infer.
+    settings
+        Pairs of a power, above 0 and at most 2, and a strength, above 0; one decomposition serves
+        those of one power that follow each other.
+
+    References
+    ----------
+    Bergsma, Econometrics and Statistics 2020 (regression with I-priors).
+    """
+    y_mean = y.mean(0, dtype=np.float64).astype(np.float32)
+    for power, group in groupby(settings, itemgetter(0)):
+        # Centred, only the distances are left of the kernel.
+        gram, cross = (-0.5 * cdist(each, x) ** power for each in (x, new))
+        of_training = gram.mean(0)
+        cross += of_training.mean() - of_training - cross.mean(1, keepdims=True)
+        gram += of_training.mean() - of_training - of_training[:, None]
+        unit = max(float(np.trace(gram)) / len(x), 1e-30)
+        value, vector = np.linalg.eigh(gram)
+        fitted = (vector.T @ (y - y_mean)).astype(np.float32)
+        place = cross @ vector
+        for _, strength in group:
+            shrunk = place / (value.clip(0) + strength * unit)
+            yield shrunk.astype(np.float32) @ fitted + y_mean
+
+
+def nearest_path(
+    x: Float[np.ndarray, "samples features"],
+    y: Float[np.ndarray, "samples targets"],
+    new: Float[np.ndarray, "others features"],
+    neighbours: Sequence[int],
+) -> Iterator[Float32[np.ndarray, "others targets"]]:
+    """Infer the targets of new samples by the mean of the k nearest, for each k in rising order.
+
+    Parameters
+    ----------
+    x, y
+        Training samples.
+    new
+        Samples to infer.
+    neighbours
+        Numbers of neighbours.
+    """
     from sklearn.neighbors import NearestNeighbors
 
     index = NearestNeighbors(n_neighbors=max(neighbours)).fit(x).kneighbors(new)[1]

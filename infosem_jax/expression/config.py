@@ -28,7 +28,7 @@ class Config:
         ``standard`` for each gene, ``max`` as Kim et al. (2025), or ``none``.
     """
 
-    method: str = "graph"
+    method: str = "auto"
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: str | int | tuple[str, ...] = "landmarks"
     choose: str = "greedy"

@@ -1,22 +1,24 @@
 """Fitted methods: learned from samples, saved without pickle, and used on new samples.
 
 What is kept depends on the method. Of the graph network it is its parameters. Of methods that are
-affine in their inputs it is slopes and offsets, found by probing. Of the others it is the training
-samples, from which the method learns again with each prediction: anyone who has such a file has
-the data.
+affine in their inputs it is slopes and offsets, found by probing. Of the others, and of ``auto``,
+it is the training samples, from which the method learns again with each prediction: anyone who has
+such a file has the data.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from jaxtyping import Float32
 
 from infosem_jax._settings import Method
 from infosem_jax._typing import Path
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.expression import graph_model
+from infosem_jax.expression.auto import AutoConfig, FittedAuto, fit_auto, predict_auto
 from infosem_jax.expression.choices import make_problem
 from infosem_jax.expression.config import DEFAULT, Config
 from infosem_jax.expression.graph import GeneGraph
@@ -63,6 +65,9 @@ class Refitted(NamedTuple):
     seed: int
 
 
+Member: TypeAlias = Affine | Refitted | FittedGraph | FittedAuto
+
+
 class Fitted(NamedTuple):
     """A fitted method with all that it needs to be used on new samples.
 
@@ -96,7 +101,13 @@ class Fitted(NamedTuple):
     fill: Float32[np.ndarray, " inputs"]
     levels: tuple[str, ...]
     platforms: tuple[str, str]
-    members: tuple[Affine | Refitted | FittedGraph, ...]
+    members: tuple[Member, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What fits left out and why, in sentences."""
+        own = (each.notes for each in self.members if isinstance(each, FittedAuto))
+        return tuple(dict.fromkeys(note for notes in own for note in notes))
 
 
 def fit(
@@ -107,6 +118,7 @@ def fit(
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
 ) -> Fitted:
     """Learn to infer genes from others, on the training and validation samples of some data.
 
@@ -125,6 +137,8 @@ def fit(
         Seeds the split, and, with those that follow it, the fits.
     on_chunk
         Told of progress, in fits.
+    saver
+        Saves the training of networks, and goes on from what was saved.
 
     Raises
     ------
@@ -133,6 +147,8 @@ def fit(
         split as asked.
     FloatingPointError
         If a network diverged.
+    Interrupted
+        If training was told to stop; it has been saved.
     """
     method = configured(config.method, config.settings)
     if not isinstance(data, Problem):
@@ -141,7 +157,9 @@ def fit(
     members = []
     for i in range(n):
         report = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, n)))
-        members.append(_fit_member(data.task, method, key + i, report))
+        members.append(
+            _fit_member(data.task, method, key + i, on_chunk=report, saver=saver, number=i)
+        )
         if on_chunk is not None:
             on_chunk(Progress(i + 1, n, "fits", f"{config.method}, seed {key + i}"))
     fill = data.task.x_train.mean(0, dtype=np.float64) * data.x_scaling.scale
@@ -279,16 +297,16 @@ def load(path: Path) -> Fitted:
 
 # All that a file may hold.
 _TYPES = (
-    *(Fitted, Scaling, Units, Affine, Refitted, Task),
+    *(Fitted, Scaling, Units, Affine, Refitted, Task, FittedAuto, AutoConfig),
     *(FittedGraph, GraphConfig, GeneGraph, GraphsTuple, graph_model.Line, Losses),
 )
 
 
-def _fit_member(
-    task: Task, method: Method, seed: int, on_chunk: Callable[[Progress], None] | None
-) -> Affine | Refitted | FittedGraph:
+def _fit_member(task: Task, method: Method, seed: int, **training: Any) -> Member:
+    if isinstance(method.settings, AutoConfig):
+        return fit_auto(task, method.settings, seed=seed, **training)
     if isinstance(method.settings, GraphConfig):
-        return fit_graph(task, method.settings, seed=seed, on_chunk=on_chunk)
+        return fit_graph(task, method.settings, seed=seed, **training)
     if method.affine:
         return _probe(task, method)
     return Refitted(
@@ -312,7 +330,7 @@ def _probe(task: Task, method: Method) -> Affine:
 
 def _predict_member(
     fitted: Fitted,
-    member: Affine | Refitted | FittedGraph,
+    member: Member,
     x: Float32[np.ndarray, "samples inputs"],
     covariate: Float32[np.ndarray, "samples c"],
 ) -> Prediction:
@@ -321,5 +339,7 @@ def _predict_member(
         return Prediction(mean, np.tile(member.sd, (len(x), 1)))
     if isinstance(member, FittedGraph):
         return predict_graph(member, x, covariate)
+    if isinstance(member, FittedAuto):
+        return predict_auto(member, x, covariate)
     task = member.task._replace(x_test=x, covariate_test=covariate)
     return configured(fitted.method, fitted.settings).predict(task, member.seed)

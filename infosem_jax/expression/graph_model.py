@@ -11,6 +11,7 @@ from jax import lax, random
 from jaxtyping import Array, Float32, Int
 
 from infosem_jax.engine.early_stopping import Trained, train
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.expression import network
 from infosem_jax.expression.baselines import ridge_path
@@ -76,7 +77,10 @@ def fit_graph(
     config: GraphConfig = DEFAULT,
     *,
     seed: int = 0,
+    folds: Int[np.ndarray, " samples"] | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
+    number: int = 0,
 ) -> FittedGraph:
     """Fit the network, or several that are averaged, until held-out samples gain no more.
 
@@ -91,8 +95,13 @@ def fit_graph(
         Settings.
     seed
         Seeds the random numbers.
+    folds
+        Fold of each training and, after them, validation sample, one for each member; drawn at
+        random where None.
     on_chunk
         Told of progress after each evaluation on held-out samples.
+    saver, number
+        Saves training under this number, and goes on from what was saved.
 
     Raises
     ------
@@ -105,7 +114,10 @@ def fit_graph(
     x = np.concatenate([task.x_train, task.x_valid])
     y = np.concatenate([task.y_train, task.y_valid])
     covariate = np.concatenate([task.covariate_train, task.covariate_valid])
-    parts = _parts(len(task.x_train), len(x), config.members, seed)
+    if folds is None:
+        parts = _parts(len(task.x_train), len(x), config.members, seed)
+    else:
+        parts = _parts_of(folds, seed)
     nodes, feature = _place_covariate(x, covariate, config)
     graph = gene_graph(
         task,
@@ -117,7 +129,8 @@ def fit_graph(
     line, left = _left_over(x, y, seed) if config.skip == "ridge" else (None, y)
     wiring = network.wire(graph, left.std(0), config)
     objective = Objective(_compiled(config), network.shape_of(graph, feature.shape[1]))
-    trained = _train(config, objective, Pool(nodes, feature, left, wiring), parts, seed, on_chunk)
+    pool = Pool(nodes, feature, left, wiring)
+    trained = _train(config, objective, pool, parts, seed, on_chunk, saver, number)
     kept = np.flatnonzero(trained.converged)
     params = jax.tree.map(lambda leaf: leaf[kept], trained.params)
     calibration = _calibrate(config, params, wiring, nodes, feature, left, parts.valid[kept])
@@ -160,15 +173,35 @@ def predict_graph(
     """
     if covariate is None:
         covariate = np.zeros((len(x), 0), np.float32)
+    means, variance = predict_members(fitted, x, covariate)
+    return Prediction(means.mean(0), fitted.calibration * np.sqrt(variance))
+
+
+def predict_members(
+    fitted: FittedGraph,
+    x: Float32[np.ndarray, "samples inputs"],
+    covariate: Float32[np.ndarray, "samples c"],
+) -> tuple[Float32[np.ndarray, "members samples targets"], Float32[np.ndarray, "samples targets"]]:
+    """Return what each member infers, and the variance over all before calibration.
+
+    Parameters
+    ----------
+    fitted, x, covariate
+        As of `predict_graph`.
+
+    Raises
+    ------
+    ValueError
+        As of `predict_graph`.
+    """
     _check_inputs(fitted, x, covariate)
     config = fitted.config
     nodes, feature = _place_covariate(x, covariate, config)
     wiring = network.wire(fitted.graph, fitted.deviation, config)
     means, variance = _members(config, fitted.params, wiring, nodes, feature)
-    mean = means.mean(0)
     if fitted.line is not None:
-        mean = mean + x @ fitted.line.slope + fitted.line.offset
-    return Prediction(mean, fitted.calibration * np.sqrt(variance))
+        means = means + (x @ fitted.line.slope + fitted.line.offset)
+    return means, variance
 
 
 def infer_graph(task: Task, seed: int, config: GraphConfig = DEFAULT) -> Prediction:
@@ -211,6 +244,20 @@ def _parts(n_train: int, n: int, members: int, seed: int) -> Parts:
     return Parts(np.stack([np.setdiff1d(order, own) for own in valid]), valid)
 
 
+def _parts_of(folds: Int[np.ndarray, " samples"], seed: int) -> Parts:
+    """Hold a fold out of each member; members learn from, and are evaluated on, equally many."""
+    order = np.random.default_rng(seed).permutation(len(folds))
+    held = [order[folds[order] == fold] for fold in range(folds.max() + 1)]
+    kept = [order[folds[order] != fold] for fold in range(folds.max() + 1)]
+    least = [min(map(len, parts)) for parts in (kept, held)]
+    return Parts(
+        *(
+            np.stack([own[:n] for own in parts])
+            for n, parts in zip(least, (kept, held), strict=True)
+        )
+    )
+
+
 def _compiled(config: GraphConfig) -> GraphConfig:
     """Keep the settings that a program depends on, so that fits that differ in others share it."""
     others = ("neighbours", "similarity", "side", "covariate", "skip", "rate", "batch_size")
@@ -225,6 +272,8 @@ def _train(
     parts: Parts,
     seed: int,
     on_chunk: Callable[[Progress], None] | None,
+    saver: Saver | None,
+    number: int,
 ) -> Trained:
     n, size = parts.train.shape
     batch = min(config.batch_size, size)
@@ -247,6 +296,8 @@ def _train(
         epochs=config.epochs,
         halve_after=config.halve_after,
         on_chunk=on_chunk,
+        saver=saver,
+        number=number,
     )
     if not trained.converged.any():
         raise FloatingPointError(

@@ -10,19 +10,27 @@ from typing import Any
 from infosem_jax import _settings
 from infosem_jax._settings import Method
 from infosem_jax.expression import baselines
+from infosem_jax.expression.auto import AutoConfig, infer_auto
 from infosem_jax.expression.gate import learned_order
 from infosem_jax.expression.graph_model import DEFAULT, infer_graph
 from infosem_jax.expression.network import PAPER, GraphConfig
 from infosem_jax.expression.selection import SELECTORS, Selector
 
+_QUICK = {"layers": 2, "channels": 8, "members": 1, "epochs": 20, "rate": 5e-3}
+
 
 def _graph(about: str, config: GraphConfig = DEFAULT, **changes: Any) -> Method:
-    quick = {"layers": 2, "channels": 8, "members": 1, "epochs": 20, "rate": 5e-3}
-    return Method(infer_graph, about, replace(config, **changes), quick)
+    return Method(infer_graph, about, replace(config, **changes), _QUICK)
 
 
 _fixed = partial(Method, random=False)
 METHODS: dict[str, Method] = {
+    "auto": Method(
+        infer_auto,
+        "Ridge, least squares, knn, kernel and graph, joined by weights of each gene.",
+        AutoConfig(),
+        {"graph": _QUICK},
+    ),
     "graph": _graph("Five graph networks averaged, genes as nodes, with learned edge weights."),
     "graph_single": _graph("One such network.", members=1),
     "graph_small": _graph(
@@ -54,6 +62,10 @@ METHODS: dict[str, Method] = {
     ),
     "knn": _fixed(
         baselines.nearest, "The mean of the nearest samples, their number chosen likewise."
+    ),
+    "kernel": _fixed(
+        baselines.kernel,
+        "Ridge regression with a kernel of the distances of samples, chosen likewise.",
     ),
     "mlp": Method(
         baselines.mlp,

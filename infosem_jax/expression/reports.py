@@ -9,6 +9,7 @@ import pandas as pd
 from infosem_jax.expression.fitting import Fitted
 from infosem_jax.expression.selection import Selection
 from infosem_jax.expression.task import Prediction, Problem, unscale
+from infosem_jax.outputs.explorer import explore
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 from infosem_jax.outputs.style import draw_pairs
 
@@ -88,6 +89,13 @@ def fit_page(
                     )
                 ],
                 [_genes("Best", best.head(10)), _genes("Worst", ordered.head(10))],
+                explorer=explore(
+                    best,
+                    search=["gene"],
+                    label="Gene",
+                    file="genes.csv",
+                    sliders={"recall": "Recall at least"},
+                ).layout,
             ),
             Section(
                 "Observed and inferred",
@@ -150,8 +158,8 @@ def selection_page(
         f"If only {len(first.genes):,} genes can be measured, which, and what will be known?",
         [
             f"The first {first.sizes[-1]} genes ({first.how}) infer the others with a mean "
-            f"correlation of {number(float(first.accuracy[-1]))} in samples held out, by ridge "
-            "regression; other methods may do better.",
+            f"correlation of {number(float(first.accuracy[-1]))} in samples held out, by kernel "
+            "regression; joined with others (auto) it may do better.",
             f"Chosen among {len(problem.task.inputs):,} genes for {len(problem.task.targets):,}; "
             f"{problem.notes[0]}.",
         ],

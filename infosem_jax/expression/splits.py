@@ -16,12 +16,15 @@ class Split(NamedTuple):
         Places, in rising order.
     how
         How they were chosen, in words.
+    groups
+        Number of the group of every sample, of those that lie whole in one part; None without.
     """
 
     train: Int[np.ndarray, " train"]
     valid: Int[np.ndarray, " valid"]
     test: Int[np.ndarray, " test"]
     how: str = "as given"
+    groups: Int[np.ndarray, " samples"] | None = None
 
 
 def random_split(n: int, *, valid: float = 0.15, test: float = 0.2, seed: int = 0) -> Split:
@@ -124,7 +127,7 @@ def grouped_split(
         train, held, tested,
         f"by whole {name} ({n} of them, {valid:.0%} validation, {test:.0%} test, seed {seed})",
         test > 0,
-    )  # fmt: skip
+    )._replace(groups=code)  # fmt: skip
 
 
 def ordered_split(n: int, train: int = 2500, valid: int = 500) -> Split:
@@ -189,7 +192,8 @@ def group_folds(
         part = np.where(fold == i, 2, np.isin(np.arange(n), held).astype(int))
         how = f"fold {i + 1} of {k} by whole {name} (seed {seed})"
         train, tuned, tested = (np.flatnonzero(part[code] == j) for j in range(3))
-        splits.append(_checked(train, tuned, tested, how, True))
+        split = _checked(train, tuned, tested, how, True)
+        splits.append(split._replace(groups=code))
     return splits
 
 

@@ -48,6 +48,9 @@ class Task(NamedTuple):
         Place of each input gene among the targets, -1 where it is none, [inputs].
     covariate_train, covariate_valid, covariate_test
         One-hot covariates such as the organ, [samples, c]; c may be 0.
+    groups
+        Group of each training and, after them, validation sample: the test is on samples of other
+        groups, and so should be any choice. None where the test is on other samples only.
     """
 
     inputs: tuple[str, ...]
@@ -61,6 +64,7 @@ class Task(NamedTuple):
     covariate_train: Float32[np.ndarray, "train c"]
     covariate_valid: Float32[np.ndarray, "valid c"]
     covariate_test: Float32[np.ndarray, "test c"]
+    groups: Int[np.ndarray, " samples"] | None = None
 
 
 class Prediction(NamedTuple):
@@ -214,6 +218,9 @@ def make_task(
         covariate_train=covariate[split.train],
         covariate_valid=covariate[split.valid],
         covariate_test=c_test,
+        groups=None
+        if split.groups is None
+        else split.groups[np.concatenate([split.train, split.valid])],
     )
     return Problem(
         task, scale(y_test, y_scaling), (source.name, truth.name), samples, x_scaling, y_scaling,

@@ -1,5 +1,6 @@
 """Every choice of a fit, with a name and a default."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, get_args, get_type_hints
 
@@ -8,7 +9,7 @@ import optax
 from infosem_jax._settings import hint
 from infosem_jax.data.dataset import Normalisation
 
-Guide = Literal["point", "normal", "lowrank", "nuts"]
+Guide = Literal["point", "normal", "lowrank", "nuts", "own"]
 Decoder = Literal["network", "identity"]
 Start = Literal["constant", "zero", "prior"]
 Observe = Literal["all", "nonzero"]
@@ -17,6 +18,9 @@ Absorbed = Literal["both", "location"]
 Divergence = Literal["analytic", "sampled"]
 Optimiser = Literal["rmsprop", "adam", "own"]
 Precision = Literal["float32", "bfloat16"]
+
+# Guides that leave draws instead of parameters.
+OF_DRAWS = ("nuts", "own")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,14 @@ class Config:
     guide
         ``point`` estimates effect and gate (as the papers do); ``normal`` gives each entry a
         mean-field normal posterior; ``lowrank`` gives all entries a joint normal one with
-        covariance ``D + F F^T``; ``nuts`` draws from the exact posterior, for small problems.
+        covariance ``D + F F^T``; ``nuts`` draws from the exact posterior, for small problems. Or an
+        own guide: any function of the model of the edges (see
+        `infosem_jax.grn.edge_guides.EdgeModel`) that returns an AutoGuide, as its class does, or
+        that declares all sites of that model itself. It starts where it says, such as with
+        ``init_loc_fn=init_to_median`` near the prior. A fit keeps its draws, and records it as
+        ``own``.
+    guide_draws
+        Draws that are kept of an own guide.
     low_rank
         Rank K of F in guide ``lowrank``.
     nuts_warmup, nuts_draws
@@ -94,7 +105,8 @@ class Config:
     """
 
     rows: str = "all"
-    guide: Guide = "point"
+    guide: Guide | Callable[..., Any] = "point"
+    guide_draws: int = 200
     low_rank: int = 8
     nuts_warmup: int = 500
     nuts_draws: int = 500
@@ -132,12 +144,13 @@ class Config:
 
     def __post_init__(self):
         for field, kind in get_type_hints(type(self)).items():
-            if not isinstance(getattr(self, field), optax.GradientTransformation):
-                _check_type(field, getattr(self, field), kind)
+            value = getattr(self, field)
+            if not isinstance(value, optax.GradientTransformation) and not callable(value):
+                _check_type(field, value, kind)
         remainder_rank(self.rows)
         for field in (
             *("hidden", "epochs", "batch_size", "observation_sd", "clip", "start_scale"),
-            *("low_rank", "nuts_warmup", "nuts_draws", "nuts_unknowns"),
+            *("low_rank", "guide_draws", "nuts_warmup", "nuts_draws", "nuts_unknowns"),
         ):
             _check(getattr(self, field) > 0, field, "positive", getattr(self, field))
         for field in ("rate_networks", "rate_edges", "rate_priors", "weight_z", "weight_effect"):
@@ -234,8 +247,11 @@ def from_dict(settings: dict[str, Any], base: Any = None) -> Any:
 
 
 def recorded(config: Config) -> Config:
-    """Return settings as files hold them, where an optimiser made in Python is ``own``."""
-    return config if isinstance(config.optimiser, str) else replace(config, optimiser="own")
+    """Return settings as files hold them: what was made in Python is ``own``."""
+    made = {
+        name: "own" for name in ("guide", "optimiser") if not isinstance(getattr(config, name), str)
+    }
+    return replace(config, **made)
 
 
 def remainder_rank(rows: str) -> int:
@@ -260,7 +276,7 @@ def _check(ok: bool, field: str, expected: str, found: object) -> None:
 
 
 def _check_type(field: str, value: object, kind: Any) -> None:
-    choices = get_args(Optimiser) if field == "optimiser" else get_args(kind)
+    choices = get_args({"guide": Guide, "optimiser": Optimiser}.get(field, kind))
     if choices:
         _check(value in choices, field, f"one of {', '.join(map(str, choices))}", value)
     elif kind is float:

@@ -1,6 +1,7 @@
 """Posteriors of edges, and of what priors sample, for each kind of guide."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -10,9 +11,11 @@ import numpyro.distributions as dist
 from jax import random
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
+from numpyro import handlers
 from numpyro.distributions import biject_to, constraints, transforms
+from numpyro.infer.autoguide import AutoGuide, AutoLaplaceApproximation
 
-from infosem_jax.grn.config import Config
+from infosem_jax.grn.config import OF_DRAWS, Config
 
 Draw: TypeAlias = dict[str, Array]
 
@@ -46,7 +49,8 @@ def sample_edges(
     ``point`` and ``normal`` treat entries as independent. With ``lowrank`` all entries of effects
     and logits are jointly normal with covariance ``D + F F^T``, D diagonal and F of rank K: the
     effects come first, and what they tell of the K factors shifts and narrows the logits. (The
-    parameter ``_factor`` is F in units of the root of D.) With ``nuts`` they are those of a draw.
+    parameter ``_factor`` is F in units of the root of D.) Where draws are kept, they are those of
+    one.
 
     Parameters
     ----------
@@ -61,7 +65,7 @@ def sample_edges(
     factors
         What earlier sites told of the factors; None for nothing.
     drawn
-        With ``nuts``, what `one_draw` returned.
+        What `one_draw` returned.
 
     Returns
     -------
@@ -103,7 +107,7 @@ def sample_hyper(
 ) -> Any:
     """Declare the posterior of a site that a prior declares, and draw from it.
 
-    Points with guide ``point``, those of a draw with ``nuts``, independent normals in unconstrained
+    Points with guide ``point``, those of a draw that was kept, independent normals in unconstrained
     space with the others.
 
     Parameters
@@ -130,15 +134,69 @@ def sample_hyper(
     return numpyro.sample(name, dist.TransformedDistribution(base, transform))
 
 
+@dataclass(frozen=True, eq=False)
+class EdgeModel:
+    """The model of the edges and of what priors sample, which an own guide is called with.
+
+    Called without arguments it declares the sites ``effect`` and ``logit`` (with an edge prior),
+    and those of the priors and the remainder.
+
+    Attributes
+    ----------
+    declare
+        What is called.
+    shape
+        Of effects and logits, [rows, genes].
+    """
+
+    declare: Callable[[], Any]
+    shape: tuple[int, int]
+
+    def __call__(self) -> None:
+        """Declare the sites."""
+        self.declare()
+
+
+def sample_own(guide: Callable[[EdgeModel], Any], edges: EdgeModel) -> Draw:
+    """Call an own guide, and return a draw of each of its sites.
+
+    Parameters
+    ----------
+    guide
+        As in `Config.guide`.
+    edges
+        The model that it is called with.
+
+    Raises
+    ------
+    ValueError
+        If it is one that needs the likelihood of the cells.
+    """
+    with handlers.trace() as trace:
+        made = guide(edges)
+        if isinstance(made, AutoLaplaceApproximation):
+            raise ValueError(
+                "guide: expected one that is trained, found AutoLaplaceApproximation, whose spread "
+                "is that of the model of the edges without the cells; take AutoMultivariateNormal."
+            )
+        if isinstance(made, AutoGuide):
+            made()
+    return {
+        name: site["value"]
+        for name, site in trace.items()
+        if site["type"] == "sample" and not site["infer"].get("is_auxiliary")
+    }
+
+
 def one_draw(config: Config) -> Draw | None:
-    """Take one of the draws that NUTS left under the parameter ``draws``, all equally likely.
+    """Take one of the draws that are kept under the parameter ``draws``, all equally likely.
 
     Parameters
     ----------
     config
-        Settings; None is returned for other guides.
+        Settings; None is returned for guides of which no draws are kept.
     """
-    if config.guide != "nuts":
+    if config.guide not in OF_DRAWS:
         return None
     draws: Any = numpyro.param("draws")
     number = jax.tree.leaves(draws)[0].shape[0]

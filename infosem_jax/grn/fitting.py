@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias, overload
 
@@ -19,7 +20,7 @@ from infosem_jax.engine.layout import Layout, choose, place
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import to_host
 from infosem_jax.engine.types import Fits, Progress, Resident
-from infosem_jax.grn import exact, nuts, prepare
+from infosem_jax.grn import exact, nuts, own_guide, prepare
 from infosem_jax.grn.config import Config, recorded
 from infosem_jax.grn.exact import grid as exact_grid
 from infosem_jax.grn.objective import FitIndex, rates, weights
@@ -226,6 +227,11 @@ def fit_many(
         prepare.named(named_configs, "settings"),
     )
     _check_keys(key, grid)
+    if any(member.config.guide == "own" for group in grid for member in group.members):
+        raise ValueError(
+            "guide: own is the record of a guide that was made in Python; give it again, or choose "
+            "point, normal, lowrank or nuts."
+        )
     return _fit_groups(grid, seeds, key, (cells_over, at_once), on_chunk, saver, frozenset(skip))
 
 
@@ -283,7 +289,7 @@ def _fit_groups(
             trained = _train(group, number, seeds, key, spread, report, saver)
             for i, job in enumerate(group.jobs):
                 if job not in skip:
-                    yield job, _result(group, i, seeds, trained)
+                    yield job, _result(group, i, seeds, _key_of(key, job), trained)
         if saver is not None:
             saver.forget(number)
 
@@ -417,13 +423,12 @@ def _example(group: Group, layout: Layout, fits: Fits, feed) -> Any:
 
 def _identity(group: Group, seeds: int, key: Key, layout: Layout) -> dict[str, Any]:
     """Return all that a fit depends on, to compare what was saved with what is asked for."""
-    from dataclasses import asdict
-
     from infosem_jax.engine.fingerprint import fingerprint
 
     members = {
         "/".join(member.job): {
             "config": asdict(recorded(member.config)),
+            "guide": fingerprint(member.config.guide),
             "optimiser": fingerprint(member.config.optimiser),
             "data": (
                 member.data.fingerprint
@@ -443,11 +448,18 @@ def _identity(group: Group, seeds: int, key: Key, layout: Layout) -> dict[str, A
     }
 
 
-def _result(group: Group, i: int, seeds: int, trained: _Trained) -> Fit:
+def _result(group: Group, i: int, seeds: int, key: int, trained: _Trained) -> Fit:
     member, data = group.members[i], group.members[i].data
     part = slice(i * seeds, (i + 1) * seeds)
     params = jax.tree.map(lambda leaf: leaf[part], trained.params)
-    summary = moments(group.objective, params, member.graph, prepare.reported(member))
+    objective, config = group.objective, member.config
+    if callable(config.guide):
+        keys = jax.vmap(lambda seed: random.fold_in(random.fold_in(random.key(key), seed), 6))
+        params = own_guide.draw(objective, params, member.graph, keys(jnp.arange(seeds)))
+        params = jax.tree.map(to_host, params)
+        objective = replace(objective, config=replace(objective.config, guide="own"))
+        config = replace(config, guide="own")
+    summary = moments(objective, params, member.graph, prepare.reported(member))
     restore = np.argsort(np.argsort(np.asarray(data.genes)))
     summary = jax.tree.map(lambda leaf: np.asarray(leaf)[:, :, restore], summary)
     fitted = Fit(
@@ -455,7 +467,7 @@ def _result(group: Group, i: int, seeds: int, trained: _Trained) -> Fit:
         rows=member.rows,
         regulators=data.regulators,
         name=data.name,
-        config=member.config,
+        config=config,
         **summary._asdict(),
         losses=jax.tree.map(lambda leaf: leaf[part], trained.losses),
         diverged=trained.diverged[part],

@@ -8,6 +8,7 @@ from jax import random
 from jaxtyping import Array
 
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn.config import OF_DRAWS
 from infosem_jax.grn.evidence import under_draws
 from infosem_jax.grn.posterior import draw_edges, mechanism, sorted_genes
 from infosem_jax.grn.result import Fit
@@ -35,7 +36,7 @@ def to_arviz(
         noise integrated out, which `arviz.loo` and `arviz.waic` take; None leaves it out. It takes
         the time of `infosem_jax.grn.evidence.density` for each draw.
     draws
-        Draws of each seed; with guide ``nuts`` all that there are.
+        Draws of each seed; all that there are where a fit keeps them.
     key
         Seeds the random numbers.
 
@@ -72,12 +73,13 @@ def _chain(fitted: Fit, data: Dataset | None, seed: int, keys: Array) -> dict[st
     """Return the groups of one seed, every array with a leading axis of draws."""
     groups: dict[str, Any] = {}
     if fitted.config.guide == "nuts":
-        given = {name: values[seed] for name, values in fitted.params["draws"].items()}
-        groups["posterior"] = given
         groups["sample_stats"] = {
             "lp": -fitted.losses.train[seed],
             "diverging": fitted.params["diverging"][seed],
         }
+    if fitted.config.guide in OF_DRAWS:
+        given = {name: values[seed] for name, values in fitted.params["draws"].items()}
+        groups["posterior"] = given
         draw_of, draws = _of_one_draw(fitted, seed), given
     else:
         draw_of, draws = (lambda own: mechanism(fitted, own, seed=seed)), keys

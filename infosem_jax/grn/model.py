@@ -8,6 +8,7 @@ Source: DeepSEM (Shu et al. 2021) for the autoencoder, InfoSEM (Cui et al. 2025)
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -23,7 +24,14 @@ from numpyro.contrib.module import flax_module
 
 from infosem_jax.grn import linear
 from infosem_jax.grn.config import Config, remainder_rank
-from infosem_jax.grn.edge_guides import Draw, one_draw, sample_edges, sample_hyper
+from infosem_jax.grn.edge_guides import (
+    Draw,
+    EdgeModel,
+    one_draw,
+    sample_edges,
+    sample_hyper,
+    sample_own,
+)
 from infosem_jax.grn.priors import BoundPrior
 from infosem_jax.grn.scalar import ScalarNetwork, evaluate
 from infosem_jax.grn.sem import Remainder, absorb, propagate, weight_matrix
@@ -156,7 +164,7 @@ def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     ``z ~ Normal(m (I - W), exp(v (I - W)))`` with ``(m, v) = encoder(x)`` per gene, or with v left
     as it is (`Config.absorbed`). In the linear-Gaussian model z has its exact conditional
     distribution instead, and there is no encoder. Sites that priors declare get independent
-    posteriors. With guide ``nuts``, edges and such sites are one of the draws of the chain.
+    posteriors. Where draws are kept, edges and such sites are one of them.
 
     Parameters
     ----------
@@ -168,6 +176,21 @@ def guide(batch: Batch, graph: Graph, weights: Weights = Weights(), *, config: C
     noise = _noise_posterior(batch.x, W, graph.rows, remainder, config)
     with _cells(batch), handlers.scale(scale=weights.z):
         numpyro.sample("z", noise)
+
+
+def own_edges(graph: Graph, n_genes: int, *, config: Config) -> Draw:
+    """Declare an own posterior of the edges, and return a draw of each of its sites.
+
+    Parameters
+    ----------
+    graph, config
+        As in `model`.
+    n_genes
+        Number of genes.
+    """
+    declare = partial(sample_structure, graph, Weights(), n_genes, config=config)
+    own: Any = config.guide
+    return sample_own(own, EdgeModel(declare, (len(graph.rows), n_genes)))
 
 
 def decoder(config: Config) -> Callable[[Float[Array, "*shape"]], Float[Array, "*shape"]]:
@@ -295,6 +318,16 @@ def sites(batch: Batch, graph: Graph, *, config: Config) -> dict[str, Site]:
 def _guide_edges(
     batch: Batch, graph: Graph, weights: Weights, config: Config
 ) -> tuple[Any, Any, Remainder | None]:
+    n_genes = batch.x.shape[1]
+    shape = (len(graph.rows), n_genes)
+    if callable(config.guide):
+        with handlers.scale(scale=weights.effect):
+            own = own_edges(graph, n_genes, config=config)
+        remainder = None
+        if remainder_rank(config.rows):
+            remainder = Remainder(own["remainder/source"] / n_genes, own["remainder/target"])
+        return own["effect"], own.get("logit"), remainder
+
     drawn = one_draw(config)
     hyper: dict[str, list] = {"effect_prior": [], "logit_prior": [], "remainder": []}
     for name, site in sites(batch, graph, config=config).items():
@@ -302,8 +335,6 @@ def _guide_edges(
         if site.kind == "sample" and prefix in hyper:
             hyper[prefix].append((name, site))
 
-    n_genes = batch.x.shape[1]
-    shape = (len(graph.rows), n_genes)
     logit, remainder = None, None
     with handlers.scale(scale=weights.effect):
         _sample_hyper(hyper["effect_prior"], config, drawn)

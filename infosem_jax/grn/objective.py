@@ -15,7 +15,7 @@ from numpyro.infer import SVI, Trace_ELBO, TraceMeanField_ELBO
 
 from infosem_jax.engine import training
 from infosem_jax.engine.types import Cells, Extent, Rate, Schedule
-from infosem_jax.grn.config import Config
+from infosem_jax.grn.config import OF_DRAWS, Config
 from infosem_jax.grn.model import Batch, Graph, Weights, guide, model
 
 DEFAULTS = Config()
@@ -108,20 +108,24 @@ class InfoSEM:
     @property
     def trained(self) -> Config:
         """Settings of what is trained by gradients."""
-        return replace(self.config, guide="point") if self.config.guide == "nuts" else self.config
+        of_draws = self.config.guide in OF_DRAWS
+        return replace(self.config, guide="point") if of_draws else self.config
 
     def view(self, shared: Any, own: FitIndex) -> Any:
         """Return the data of one fit."""
         return shared.view(own)
 
     def init(self, key: Array, data: Any) -> training.Params:
-        """Draw starting parameters; logits, and effects on request, start at their prior's mean."""
+        """Draw starting parameters; logits, and effects on request, start at their prior's mean.
+
+        Own guides start as they say.
+        """
         batch = blank(data.n_genes)
         svi = self._svi()
         state = svi.init(key, batch, data.graph, config=self.trained)
         params = dict(svi.optim.get_params(state.optim_state))
         for site, wanted in (("effect", self.config.start == "prior"), ("logit", True)):
-            if wanted and f"{site}_loc" in params:
+            if wanted and not callable(self.config.guide) and f"{site}_loc" in params:
                 noise = params["effect_loc"] if site == "effect" else 0.0
                 mean = prior_mean(site, params, data.graph, self.trained)
                 params[f"{site}_loc"] = mean + noise
@@ -150,11 +154,13 @@ class InfoSEM:
         """Return which of the three groups of parameters a parameter belongs to."""
         if name in ("encoder$params", "decoder$params", "latent$params"):
             return "networks"
+        if callable(self.config.guide):
+            return "priors" if name.startswith(("effect_prior/", "logit")) else "edges"
         return "edges" if name in ("effect_loc", "effect_log_scale", "effect_factor") else "priors"
 
     def constrain(self, params: training.Params, graph: Graph) -> training.Params:
         """Map parameters to the supports that the model declares for them."""
-        svi, batch = self._svi(), blank(n_genes_of(params))
+        svi, batch = self._svi(), blank(n_genes_of(graph))
         # Tracing alone tells which constraints the model declares; nothing is computed.
         jax.eval_shape(partial(svi.init, config=self.trained), random.key(0), batch, graph)
         constrain: Any = svi.constrain_fn
@@ -251,10 +257,10 @@ def blank(n_genes: int) -> Batch:
     return Batch(jnp.zeros((1, n_genes)), None, jnp.ones(1, bool), 1.0)
 
 
-def n_genes_of(params: training.Params) -> int:
-    """Return the number of genes that parameters of one fit, or the draws among them, are for."""
-    effect = params["draws"]["effect"] if "draws" in params else params["effect_loc"]
-    return effect.shape[-1]
+def n_genes_of(graph: Graph) -> int:
+    """Return the number of genes that priors are bound to."""
+    with handlers.block(), handlers.seed(rng_seed=0):
+        return graph.effect.distribution().shape()[-1]
 
 
 def prior_mean(site: str, params: training.Params, graph: Graph, config: Config) -> Array:
@@ -269,7 +275,7 @@ def prior_mean(site: str, params: training.Params, graph: Graph, config: Config)
     graph, config
         As in `infosem_jax.grn.model.model`.
     """
-    batch = blank(n_genes_of(params))
+    batch = blank(n_genes_of(graph))
     posterior = handlers.substitute(handlers.seed(guide, random.key(0)), params)
     guided = handlers.trace(posterior).get_trace(batch, graph, config=config)
     generative = handlers.substitute(handlers.seed(model, random.key(0)), params)

@@ -1,8 +1,8 @@
 """Draws from what a fit has learned, for all that goes on from there: evidence, checks, knock-outs.
 
 A fit holds the parameters of the guide and of the networks. Edges are drawn from the guide (with
-guide ``nuts``: from the draws of the chain), and the networks are run as they are; the priors are
-not needed again. Genes are sorted by name here, as they are in `Fit.params`.
+guide ``nuts`` or an own one: from the draws that were kept), and the networks are run as they are;
+the priors are not needed again. Genes are sorted by name here, as they are in `Fit.params`.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from jax import lax, random
 from jaxtyping import Array, Float, Int
 from numpyro import handlers
 
-from infosem_jax.grn.config import Config, remainder_rank
+from infosem_jax.grn.config import OF_DRAWS, Config, remainder_rank
 from infosem_jax.grn.model import Graph, decoder, guide, latent_prior
 from infosem_jax.grn.objective import blank, objective
 from infosem_jax.grn.priors.binding import GeneContext, fixed
@@ -87,7 +87,7 @@ def draw_edges(fitted: Fit, key: Array, *, seed: int = 0) -> dict[str, Array]:
 def draw_weights(
     fitted: Fit, key: Array, *, draws: int, seed: int = 0
 ) -> Float[Array, "draws rows genes"]:
-    """Draw W of one seed many times; draws of a chain are taken evenly spaced instead.
+    """Draw W of one seed many times; kept draws are taken evenly spaced instead.
 
     Parameters
     ----------
@@ -99,15 +99,15 @@ def draw_weights(
     Raises
     ------
     ValueError
-        If the chain is shorter.
+        If fewer are kept.
     """
     graph, params = flat_graph(fitted), parameters(fitted, seed)
-    if fitted.config.guide != "nuts":
+    if fitted.config.guide not in OF_DRAWS:
         config = objective(fitted.config).config
         return _drawn_weights(params, graph, random.split(key, draws), config=config)
-    length = fitted.config.nuts_draws
+    length = len(params["draws"]["effect"])
     if draws > length:
-        raise ValueError(f"Expected at most {length} draws, as in the chain, found {draws}.")
+        raise ValueError(f"Expected at most {length} draws, as the fit holds, found {draws}.")
     at = np.linspace(0, length - 1, draws).round().astype(int)
     sites = jax.tree.map(lambda leaf: leaf[at], params["draws"])
     return jax.vmap(partial(_weights, graph))(sites)

@@ -15,7 +15,7 @@ from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.passes import held_out_cells
 from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.engine.types import Schedule
-from infosem_jax.grn import exact, nuts
+from infosem_jax.grn import exact, nuts, own_guide
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import FitData, FitIndex, InfoSEM, objective, schedule, weights
@@ -291,6 +291,7 @@ def _bind(
 
 def _check_guide(member: Member) -> None:
     data, config = member.data, member.config
+    own_guide.check(config, member.graph)
     if isinstance(data, Stream):
         if config.guide == "nuts":
             raise ValueError(

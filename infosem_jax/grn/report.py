@@ -205,7 +205,7 @@ def _site(prior: Mapping[str, Any]) -> str:
 def _strongest(network: Network) -> Section:
     from infosem_jax.grn import plot
 
-    table = edges(network)
+    table = edges(network, top=TABLE_EDGES, each=1)
     order = "strongest" if network.score is None else "most probable"
     text = (
         f"The {min(TABLE_EDGES, len(table))} {order} edges. The sign is called unsure where less "
@@ -218,7 +218,7 @@ def _strongest(network: Network) -> Section:
     )
     tables = [_edge_table(network, table.head(TABLE_EDGES), text=text)]
     first = table.drop_duplicates("source").head(TABLE_EDGES)
-    if first["source"].nunique() > table["source"].head(TABLE_EDGES).nunique():
+    if len(first) > table["source"].head(TABLE_EDGES).nunique():
         title = f"The {order} edge of each regulator"
         more = "A few busy regulators can fill a list of edges; here each has one."
         tables.append(_edge_table(network, first, title=title, text=more))
@@ -247,8 +247,8 @@ def _explore(network: Network, prior_mean: Float[Array, "regulators genes"] | No
     text = (
         f"Search a gene, sort and filter its edges, and look at what surrounds it. {len(table):,} "
         f"of {pairs:,} pairs are here: the first of all, of each regulator and of each target; "
-        "edges.csv beside this page holds the others. In the picture, blue arrows activate and "
-        "orange bars repress; the buttons below it save it as SVG."
+        "edges.csv beside this page lists more, network.h5ad all. In the picture, blue arrows "
+        "activate and orange bars repress; the buttons below it save it as SVG."
     )
     return Section("Explore the network", [text], explorer=explorer(table))
 

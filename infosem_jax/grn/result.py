@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.engine import training
 from infosem_jax.grn import exact
-from infosem_jax.grn.config import Config
+from infosem_jax.grn.config import OF_DRAWS, Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.objective import InfoSEM, prior_mean
@@ -53,7 +53,8 @@ class Fit(NamedTuple):
         Step at which a seed's loss stopped being finite, -1 for sound seeds, [seeds].
     params
         Parameters of the model and the guide, seeds leading; rows and genes sorted by name. With
-        guide ``nuts``, ``draws`` holds the draws of each site, [seeds, draws, ...].
+        guide ``nuts`` or an own one, ``draws`` holds the draws of each site instead of parameters
+        of the guide, [seeds, draws, ...].
     seconds
         Wall-clock time, compilation included.
     coverage
@@ -171,8 +172,8 @@ def moments(
 ) -> Moments:
     """Return the moments of ``W = effect * sigmoid(logit)``.
 
-    Effects and logits are independent, or jointly normal with guide ``lowrank``; what NUTS has
-    drawn is averaged.
+    Effects and logits are independent, or jointly normal with guide ``lowrank``; draws that were
+    kept are averaged.
 
     Parameters
     ----------
@@ -181,7 +182,7 @@ def moments(
     reported
         Which rows are wanted.
     """
-    summed_up = _of_draws if objective.config.guide == "nuts" else _of_guide
+    summed_up = _of_draws if objective.config.guide in OF_DRAWS else _of_guide
 
     def one(params):
         return summed_up(objective, objective.constrain(params, graph), graph, reported)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Path
-from infosem_jax.data._names import match_regulators
+from infosem_jax.data._names import refuse_few
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import read_network
 
@@ -115,7 +115,7 @@ def candidates(data: Dataset, network: pd.DataFrame, *, targets: Targets = "netw
     if "label" in network:
         known = network["label"].to_numpy(float) > 0
     if known.any():
-        match_regulators(data.genes, source[known].tolist())
+        refuse_few(data.genes, source[known].tolist(), {*data.genes}.intersection(source[known]))
     known &= np.isin(source, data.genes) & np.isin(target, data.genes) & (source != target)
     if not known.any():
         raise ValueError(

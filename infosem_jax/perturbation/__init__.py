@@ -3,6 +3,7 @@
 from infosem_jax.perturbation.config import AdaPertConfig, Config
 from infosem_jax.perturbation.data import Cells, Responses, stack, summarise
 from infosem_jax.perturbation.de import Thresholds, predicted_cells, rank_sum, signs
+from infosem_jax.perturbation.evaluation import Evaluation, evaluate_predictions
 from infosem_jax.perturbation.explanation import Explanation, explain
 from infosem_jax.perturbation.fitting import (
     Fitted,
@@ -29,6 +30,7 @@ __all__ = [
     "Cells",
     "Columns",
     "Config",
+    "Evaluation",
     "Explanation",
     "Fitted",
     "HeldOutTest",
@@ -45,6 +47,7 @@ __all__ = [
     "draw_splits",
     "evaluate",
     "evaluate_held_out",
+    "evaluate_predictions",
     "explain",
     "fit",
     "from_profiles",

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Float32, Int8
+from jaxtyping import Float, Float32, Int, Int8
+from scipy import sparse, stats
 
 from infosem_jax._settings import check
 
@@ -68,8 +69,6 @@ def rank_sum(
     ValueError
         If there are fewer than 2 cells on a side.
     """
-    from scipy.stats import false_discovery_control, mannwhitneyu
-
     if min(len(cells), len(controls)) < 2:
         raise ValueError(
             f"Expected at least 2 cells on each side of a test, found {len(cells)} cells and "
@@ -79,9 +78,57 @@ def rank_sum(
     low = np.minimum(cells.min(0), controls.min(0))
     varies = np.maximum(cells.max(0), controls.max(0)) > low
     if varies.any():
-        test = mannwhitneyu(cells[:, varies], controls[:, varies], axis=0, method="asymptotic")
-        p[varies] = false_discovery_control(np.clip(test.pvalue, 0, 1))
+        own, others = (sparse.csc_array(x[:, varies]) for x in (cells, controls))
+        found = rank_sum_p(own, np.zeros(len(cells), int), others)
+        p[varies] = stats.false_discovery_control(found[0])
     return Changes(log_fold_change(cells, controls), p.astype(np.float32))
+
+
+def rank_sum_p(
+    cells: sparse.csc_array, group: Int[np.ndarray, " cells"], controls: sparse.csc_array
+) -> Float[np.ndarray, "groups genes"]:
+    """Return two-sided p-values of Wilcoxon's rank-sum test of groups of cells against controls.
+
+    ``z = (|U - n m / 2| - 1/2) / s`` with ``U`` the couples of a cell and a control in which the
+    cell is higher, ties counted half, and ``s² = n m / 12 (N + 1 - sum(t³ - t) / (N (N - 1)))`` of
+    the N = n + m cells, t of which share a value. The controls of a gene are sorted once for all
+    groups, and zeros are not looked at. 1 where nothing varies.
+
+    Parameters
+    ----------
+    cells, controls
+        Values to rank, [cells, genes], sparse by genes.
+    group
+        Number of each cell's group, from 0; each has at least one cell.
+    """
+    n = np.bincount(group)
+    m, genes = controls.shape[0], cells.shape[1]
+    u, ties = np.zeros((2, len(n), genes))
+    for g in range(genes):
+        others = np.sort(controls.data[controls.indptr[g] : controls.indptr[g + 1]])
+        rows = slice(cells.indptr[g], cells.indptr[g + 1])
+        values, of = cells.data[rows], group[cells.indices[rows]]
+        order = np.lexsort((values, of))
+        values, of = values[order], of[order]
+        zeros, other_zeros = n - np.bincount(of, minlength=len(n)), m - len(others)
+        low, high = (np.searchsorted(others, values, side) for side in ("left", "right"))
+        below = (low + high) / 2 + other_zeros * (values > 0)
+        u[:, g] = np.bincount(of, below, len(n))
+        u[:, g] += zeros * (np.searchsorted(others, 0) + other_zeros / 2)
+        # Groups of equal values: those of the controls, and what the cells add to them.
+        first = np.flatnonzero(np.diff(of, prepend=-1) | (np.diff(values, prepend=np.nan) != 0))
+        own, there = np.diff(first, append=len(values)), (high - low)[first]
+        added = _triples(own + there) - _triples(there)
+        runs = np.diff(np.flatnonzero(np.diff(others, prepend=np.nan)), append=len(others))
+        ties[:, g] = np.bincount(of[first], added, len(n)) + _triples(runs).sum()
+        ties[:, g] += _triples(zeros + other_zeros)
+    couples, both = (n * m)[:, None], (n + m)[:, None]
+    spread = couples / 12 * (both + 1 - ties / np.maximum(both * (both - 1), 1))
+    distance = np.abs(u - couples / 2) - 0.5
+    # What rounding leaves where all values are the same is no spread.
+    flat = spread < 1e-9 * couples * both
+    z = np.where(flat, 0.0, distance / np.sqrt(np.where(flat, 1.0, spread)))
+    return np.minimum(2 * stats.norm.sf(z), 1.0)
 
 
 def log_fold_change(
@@ -138,6 +185,12 @@ def predicted_cells(
     step = np.maximum(controls.std(0), missing)
     raised = rng.random(x.shape) < _share(missing, step)
     return (x + raised * step).astype(np.float32)
+
+
+def _triples(n: np.ndarray) -> np.ndarray:
+    """Return ``n³ - n``, as floats since cubes of whole numbers overflow."""
+    n = n.astype(np.float64)
+    return n**3 - n
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from infosem_jax._typing import Path
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.outputs import arrays
@@ -88,6 +89,7 @@ def fit(
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
 ) -> Fitted:
     """Fit a method to the responses of a screen; test perturbations are not looked at.
 
@@ -105,6 +107,8 @@ def fit(
         Seeds the random numbers and the split.
     on_chunk
         Told of progress, in fits.
+    saver
+        Saves the training of networks, and goes on from what was saved.
 
     Raises
     ------
@@ -112,6 +116,8 @@ def fit(
         On unknown methods, settings or splits, and a split of several folds.
     FloatingPointError
         If a network diverged.
+    Interrupted
+        If training was told to stop; it has been saved.
     """
     settings = configured(config.method, config.settings).settings
     if seeds < 1:
@@ -128,7 +134,9 @@ def fit(
     if settings is not None:
         for i in range(seeds):
             report = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, seeds)))
-            networks += fit_networks([task], settings, seed=key + i, on_chunk=report)
+            networks += fit_networks(
+                [task], settings, seed=key + i, on_chunk=report, saver=saver, number=i
+            )
     return Fitted(
         config.method,
         {} if settings is None else asdict(settings),

@@ -115,7 +115,7 @@ def calibrate(
 
 
 # Measures of error; all others are higher where a prediction is better.
-LOWER = frozenset({"mae_delta", "mse_delta", "wmse"})
+LOWER = frozenset({"mae_delta", "mse_delta", "wmse", "lfc_error", "mse"})
 
 
 def pearson(

@@ -69,10 +69,10 @@ RULES = {
         "correlation is at or below the gene's own."
     ),
     "Learning from validation samples": (
-        "mean, least_squares, ridge and knn are fitted again to training and validation samples "
-        "together once their settings are chosen, as their users would. graph (unless it has "
-        "several members), mlp and trees stop by the validation samples and do not learn from "
-        "them."
+        "mean, least_squares, ridge, knn, kernel and the parts of auto are fitted again to "
+        "training and validation samples together once their settings are chosen, as their users "
+        "would. graph (unless it has several members), mlp and trees stop by the validation "
+        "samples and do not learn from them."
     ),
     "Intervals": (
         "95 % intervals of differences over seeds, on the same splits, pools and inputs, widened "

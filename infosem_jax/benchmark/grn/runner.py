@@ -117,6 +117,7 @@ def make_grid(
     networks: Sequence[str] = (),
     embeddings: Sequence[tuple[str, Path]] = (),
     check_leaks: LeakCheck = "registered",
+    **reading: str | None,
 ) -> Grid:
     """Read the data sets of a folder, and choose methods by name.
 
@@ -137,6 +138,8 @@ def make_grid(
         `find_embeddings`.
     check_leaks
         See :class:`Grid`.
+    **reading
+        See `references.load`.
 
     Raises
     ------
@@ -146,7 +149,7 @@ def make_grid(
     chosen = choose("method", methods, all_methods(quick=quick))
     references, left_out = find_references(data, datasets=datasets, genes=genes, networks=networks)
     notes = [f"{name} was left out: {reason}." for name, reason in left_out.items()]
-    loaded, unread = _load(references, asked=bool(datasets))
+    loaded, unread = _load(references, reading, asked=bool(datasets))
     notes += unread
     if quick:
         loaded, reduced = reduce(loaded)
@@ -206,12 +209,14 @@ def reduce(loaded: Sequence[Loaded]) -> tuple[list[Loaded], list[str]]:
     ]
 
 
-def _load(references: Sequence[Reference], *, asked: bool) -> tuple[list[Loaded], list[str]]:
+def _load(
+    references: Sequence[Reference], reading: Mapping[str, str | None], *, asked: bool
+) -> tuple[list[Loaded], list[str]]:
     """Read data sets; one that was not asked for by name may be unfit, and is then told."""
     loaded, unfit = [], []
     for reference in references:
         try:
-            loaded.append(load(reference))
+            loaded.append(load(reference, reading))
         except ValueError as error:
             if asked:
                 raise

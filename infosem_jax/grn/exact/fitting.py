@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -17,9 +18,10 @@ from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact import score
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.effective import effective_cells
-from infosem_jax.grn.exact.posterior import Spectrum, spectrum, spectrum_of_cells
+from infosem_jax.grn.exact.posterior import Spectrum, spectrum, spectrum_of_cells, worth
 from infosem_jax.grn.exact.priors import Kind, Normals, directed, kind, prior_odds
-from infosem_jax.grn.exact.solving import solve
+from infosem_jax.grn.exact.roles import means_of_roles
+from infosem_jax.grn.exact.solving import Solved, solve
 from infosem_jax.grn.exact.statistics import in_memory, moments
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import BoundPrior, GeneContext, Prior, bind
@@ -222,18 +224,15 @@ def solution(
 
     basis = decomposed(data, given.rows, on_chunk) if basis is None else basis
     tell(1, "solving for effects")
-    cells = None if isinstance(config.cells, str) else config.cells
-    if config.cells == "effective" and not isinstance(data, Stream):
-        cells = effective_cells(data.x, given.rows, basis)
-    solved = solve(basis, reported, given.bound, given.kind, config, random.key(key), cells=cells)
+    solved = solve_for(given, basis, given.reported, key)
     tell(2, "scoring edges")
     told = None if solved.told is None else Normals(*(part[reported] for part in solved.told))
     settings = {"cells": config.score_cells, "sign": directed(given.effect)}
     ranked = score.score(basis, reported, base, told, **settings)
     tell(3, "done")
     learned = {**solved.learned, **ranked.learned}
-    if cells is not None:
-        learned["cells"] = np.asarray(cells)
+    effects = solved.effects._asdict()
+    del effects["noise"]
     return Fit(
         genes=data.genes,
         rows=context.rows,
@@ -246,8 +245,40 @@ def solution(
         losses=np.asarray(solved.losses),
         seconds=time.perf_counter() - began,
         coverage=covered,
-        **{name: np.asarray(part) for name, part in solved.effects._asdict().items()},
+        **{name: np.asarray(part) for name, part in effects.items()},
     )
+
+
+def solve_for(
+    given: Task, basis: Spectrum, wanted: Int[np.ndarray, " some"], key: int = 0
+) -> Solved:
+    """Learn the hyper-parameters from cells, and solve for the effects of some rows.
+
+    Parameters
+    ----------
+    given
+        Settings, priors and the cells.
+    basis
+        The same cells, decomposed.
+    wanted
+        The rows.
+    key
+        As in `fit`.
+    """
+    data, config = given.data, given.config
+    cells = None if isinstance(config.cells, str) else config.cells
+    if config.cells == "effective" and not isinstance(data, Stream):
+        cells = effective_cells(data.x, given.rows, basis)
+    basis = worth(basis, cells)
+    bound, what = given.bound, given.kind
+    if given.effect is not None and what is not None and what.learns:
+        roles = partial(means_of_roles, basis=basis, reported=given.reported, r2=config.r2)
+        bound = bind(given.effect, replace(given.context, roles=roles))
+        what = kind(bound.distribution)
+    solved = solve(basis, jnp.asarray(wanted), bound, what, config, random.key(key))
+    if cells is not None:
+        solved.learned["cells"] = np.asarray(cells)
+    return solved
 
 
 def network(fitted: Fit) -> Network:

@@ -13,27 +13,25 @@ not, and tell what carries over.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.scipy.stats import t as student
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
+from scipy.linalg import cholesky, solve_triangular
+from scipy.stats import t as student
 
 from infosem_jax.data.dataset import Dataset
-from infosem_jax.grn.exact import hyper
-from infosem_jax.grn.exact.fitting import Fit, fit
-from infosem_jax.grn.exact.priors import kind, local_scales, normals
-from infosem_jax.grn.priors import GeneContext, Prior, bind
+from infosem_jax.grn.exact.fitting import FEW, Fit, Task, solve_for, task
+from infosem_jax.grn.exact.posterior import Spectrum, inverse_rows, spectrum, spectrum_of_cells
+from infosem_jax.grn.exact.statistics import Moments, add
+from infosem_jax.grn.priors import Prior
 from infosem_jax.grn.states import as_fitted
 
 LEVELS = np.arange(1, 10) / 10
 FOLDS = 5
 COMPONENTS = 20
-BLOCK = 16
 
 
 class HeldOut(NamedTuple):
@@ -94,6 +92,39 @@ def state_folds(
     return KMeans(folds, random_state=0).fit_predict(scores)
 
 
+def without_folds(
+    x: Float[np.ndarray, "cells genes"],
+    rows: Int[np.ndarray, " rows"],
+    folds: Int[np.ndarray, " cells"],
+) -> dict[int, Spectrum]:
+    """Decompose the cells without each fold, by its number: sums of all, less its own.
+
+    Parameters
+    ----------
+    x
+        Normalised expression.
+    rows
+        Which genes act.
+    folds
+        Which fold each cell is in.
+
+    Raises
+    ------
+    ValueError
+        If a fold holds all cells.
+    """
+    numbers = [int(fold) for fold in np.unique(folds)]
+    if len(numbers) < 2:
+        raise ValueError("Expected at least two folds of cells, found one.")
+    if len(rows) > FEW:
+        return {fold: spectrum_of_cells(x[folds != fold], rows) for fold in numbers}
+    sums = {fold: _sums(x[folds == fold].astype(np.float64), rows) for fold in numbers}
+    whole = add(sums.values())
+    return {
+        fold: spectrum(jax.tree.map(np.subtract, whole, own), rows) for fold, own in sums.items()
+    }
+
+
 def held_out(
     fitted: Fit,
     data: Dataset,
@@ -101,6 +132,7 @@ def held_out(
     folds: Int[np.ndarray, " cells"],
     *,
     key: int = 0,
+    others: dict[int, Spectrum] | None = None,
 ) -> HeldOut:
     """Predict each fold of cells from a fit to the others.
 
@@ -115,94 +147,64 @@ def held_out(
         Which fold each cell is in.
     key
         As in `fit`.
+    others
+        What `without_folds` found for the same cells, where several priors share it.
 
     Raises
     ------
     ValueError
         If the data are not those of the fit, or a fold holds all cells.
     """
-    ready = as_fitted(fitted, data)._replace(regulators=fitted.rows)
-    config = replace(fitted.config, hyper="map")
-    rows = np.array([ready.genes.index(name) for name in fitted.rows])
-    density, residual = np.empty(len(folds)), np.zeros(len(ready.genes))
-    within, total = np.zeros(len(LEVELS)), np.zeros(len(ready.genes))
-    for fold in np.unique(folds):
+    given = task(as_fitted(fitted, data), effect, None, replace(fitted.config, hyper="map"))
+    x, rows = given.data.x, given.rows  # pyright: ignore[reportAttributeAccessIssue]
+    others = without_folds(x, rows, folds) if others is None else others
+    density, residual, total = np.empty(len(folds)), 0.0, 0.0
+    within = np.zeros(len(LEVELS))
+    for fold, basis in others.items():
         out = folds == fold
-        if out.all():
-            raise ValueError(f"{data.name}: expected at least two folds of cells, found one.")
-        others = _cells(ready, ~out)
-        if not (config.cells is None or isinstance(config.cells, str)):
-            config = replace(config, cells=min(config.cells, float(len(others.cells))))
-        own = fit(others, effect, config=config, key=key)
-        eta = float(own.learned.get("cells", len(others.cells))) / len(others.cells)
-        scale = _scales(own, effect)
-        predicted = _student(
-            jnp.asarray(others.x), jnp.asarray(ready.x[out]), jnp.asarray(rows),
-            jnp.asarray(own.weight), jnp.asarray(own.prior_mean), scale, config.noise, eta,
-        )  # fmt: skip
-        density[out] = np.asarray(student.logpdf(ready.x[out], *predicted).mean(1))
-        freedom, location, spread = map(np.asarray, predicted)
-        off = ready.x[out] - location
-        within += _within(np.abs(off) / spread, float(freedom))
-        residual += (off**2).sum(0)
-        total += (ready.x[out] ** 2).sum(0)
-    explained = 1 - residual.sum() / total.sum()
-    return HeldOut(density, within / ready.x.size, float(explained))
+        freedom, location, spread = _student(given, basis, x[~out], x[out], key)
+        off = x[out] - location
+        density[out] = (student.logpdf(off / spread, freedom) - np.log(spread)).mean(1)
+        bounds = student.ppf((1 + LEVELS) / 2, freedom)
+        within += [(np.abs(off) <= bound * spread).sum() for bound in bounds]
+        residual, total = residual + (off**2).sum(), total + (x[out] ** 2).sum()
+    return HeldOut(density, within / x.size, float(1 - residual / total))
 
 
-def _cells(data: Dataset, chosen: np.ndarray) -> Dataset:
-    names = tuple(np.asarray(data.cells)[chosen].tolist())
-    return data._replace(x=data.x[chosen], observed=data.observed[chosen], cells=names)
+def _sums(x: np.ndarray, rows: np.ndarray) -> Moments:
+    RG = x[:, rows].T @ x
+    return Moments(RG[:, rows], RG, (x**2).sum(0), float(len(x)))
 
 
-def _within(t: np.ndarray, freedom: float) -> np.ndarray:
-    from scipy.stats import t as reference
-
-    bounds = reference.ppf((1 + LEVELS) / 2, freedom)
-    return np.array([(t <= bound).sum() for bound in bounds], float)
-
-
-def _scales(fitted: Fit, effect: Prior | None) -> Array:
-    """Return the scale of the effects that a fit has settled at: one, or one of each pair."""
-    r2 = fitted.config.r2 or fitted.learned["r2"]
-    scale = hyper.scale_of(jnp.asarray(r2), len(fitted.rows))
-    if effect is None:
-        return scale
-    prior = bind(effect, GeneContext(fitted.genes, fitted.rows, 1)).distribution
-    what = kind(prior)
-    if what.mixture:
-        size = jnp.sqrt(jnp.asarray(fitted.weight) ** 2 + jnp.asarray(fitted.sd) ** 2)
-        return local_scales(prior, jnp.maximum(size, 1e-6))
-    learned = {name: jnp.asarray(value) for name, value in fitted.learned.items()}
-    told = hyper.at(learned, prior) if what.learns else normals(prior)
-    if bool(jnp.allclose(told.scale, told.scale[0, 0], rtol=1e-5)):
-        return scale
-    return scale * told.scale / jnp.sqrt((told.scale**2).mean())
-
-
-@jax.jit
-def _student(x, new, rows, weight, before, scale, noise, eta) -> tuple[Array, Array, Array]:
+def _student(
+    given: Task, basis: Spectrum, x: np.ndarray, new: np.ndarray, key: int
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Degrees of freedom, location and scale of every gene of new cells."""
-    z, at = x[:, rows], new[:, rows]
-    gram = eta * z.T @ z
-    freedom = noise + eta * len(x)
-    quadratic = eta * ((x - z @ before) * (x - z @ weight)).sum(0)
-    variance = (noise + jnp.maximum(quadratic, 0)) / freedom
-    own = jnp.full(x.shape[1], -1).at[rows].set(jnp.arange(len(rows)))
+    config, data = given.config, given.data
+    if isinstance(config.cells, float | int):
+        config = replace(config, cells=min(config.cells, float(len(x))))
+    given = given._replace(config=config, data=data._replace(x=x))  # pyright: ignore
+    solved = solve_for(given, basis, np.arange(basis.n_rows), key)
+    eta = float(solved.learned.get("cells", len(x))) / len(x)
+    z = new[:, given.rows].astype(np.float64)
+    known = _reach(basis._replace(cells=eta * basis.cells), np.asarray(solved.scale), z)
+    effects = solved.effects
+    spread = np.sqrt(np.asarray(effects.noise) * (1 + np.maximum(known, 0)))
+    return config.noise + eta * len(x), z @ np.asarray(effects.weight), spread
+
+
+def _reach(basis: Spectrum, scale: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Variance of what effects predict for new cells, in units of the noise, [cells, genes]."""
+    own = np.asarray(basis.own)
     if scale.ndim == 0:
-        inverse = jnp.linalg.inv(gram + jnp.eye(len(rows)) / scale**2)
-        reach = at @ inverse
-        itself = jnp.where(own >= 0, reach[:, own] ** 2 / jnp.diagonal(inverse)[own], 0.0)
-        known = (reach * at).sum(1)[:, None] - itself
-    else:
-        known = lax.map(partial(_spread, gram, at), (scale.T, own), batch_size=BLOCK).T
-    return freedom, at @ weight, jnp.sqrt(variance * (1 + jnp.maximum(known, 0)))
-
-
-def _spread(gram: Array, at: Array, target) -> Array:
-    """Variance of what one target's effects predict for new cells, in units of its noise."""
-    scale, own = target
-    scale = jnp.where(jnp.arange(len(gram)) == own, 0.0, scale)
-    factor = jnp.linalg.cholesky(jnp.eye(len(gram)) + scale[:, None] * gram * scale)
-    half = lax.linalg.triangular_solve(factor, (at * scale).T, left_side=True, lower=True)
-    return (half**2).sum(0)
+        P = np.asarray(inverse_rows(basis, float(scale), jnp.arange(basis.n_rows)), np.float64)
+        reach = z @ P
+        itself = np.where(own >= 0, reach[:, own] ** 2 / np.diagonal(P)[own], 0.0)
+        return (reach * z).sum(1)[:, None] - itself
+    vectors, values = np.asarray(basis.vectors, np.float64), np.asarray(basis.values, np.float64)
+    gram = float(basis.cells) * (vectors * values) @ vectors.T
+    found = np.empty((len(z), len(own)))
+    for j, t in enumerate(np.where(np.arange(len(scale))[:, None] == own, 0.0, scale).T):
+        factor = cholesky(np.eye(len(t)) + t[:, None] * gram * t, lower=True)
+        found[:, j] = (solve_triangular(factor, (z * t).T, lower=True) ** 2).sum(0)
+    return found

@@ -200,7 +200,7 @@ def posterior(
     solved = _solve(basis, scale, None if mean is None else project(basis, mean))
     wanted = jnp.arange(basis.n_rows) if rows is None else rows
     mine = basis.vectors[wanted]
-    inverse = _inverse(basis, scale, wanted)
+    inverse = inverse_rows(basis, scale, wanted)
     column = inverse[:, basis.own] * (basis.own >= 0)
     change = mine @ solved.shrunk - column * (solved.own / solved.pivot)
     before = _diagonal(basis, _inverse_values(basis, scale), scale)[wanted]
@@ -322,7 +322,7 @@ def draw(
     z = random.normal(for_effects, found.mean.shape)
     size = jnp.sqrt(_inverse_values(basis, scale)) - scale
     raw = scale * z + basis.vectors @ (size[:, None] * (basis.vectors.T @ z))
-    inverse = _inverse(basis, scale, jnp.arange(basis.n_rows))
+    inverse = inverse_rows(basis, scale, jnp.arange(basis.n_rows))
     acts = basis.own >= 0
     own = jnp.where(acts, jnp.take_along_axis(raw, basis.own[None], 0)[0], 0.0)
     pivot = jnp.where(acts, jnp.diagonal(inverse)[basis.own], 1.0)
@@ -352,6 +352,25 @@ def chance(
     return (1 - left / before)[rows]
 
 
+def inverse_rows(
+    basis: Spectrum, scale: Float[Array, ""] | float, rows: Int[Array, " some"]
+) -> Float[Array, "some rows"]:
+    """Return some rows of ``P = (Z'Z + I / t^2)^-1``.
+
+    Parameters
+    ----------
+    basis, scale
+        As in `log_evidence`.
+    rows
+        Which.
+    """
+    inverse = _inverse_values(basis, scale)
+    if len(basis.values) == basis.n_rows:
+        return (basis.vectors[rows] * inverse) @ basis.vectors.T
+    inside = (basis.vectors[rows] * (inverse - scale**2)) @ basis.vectors.T
+    return inside + scale**2 * (rows[:, None] == jnp.arange(basis.n_rows))
+
+
 class _Solved(NamedTuple):
     """``P h`` in the basis, its own coordinate, ``P_jj``, q and ``log|I + t^2 Z'Z|`` by target."""
 
@@ -379,15 +398,6 @@ def _inverse_values(basis: Spectrum, scale) -> Array:
 def _diagonal(basis: Spectrum, values: Array, scale) -> Array:
     """Diagonal of the matrix with these eigenvalues, and ``scale^2`` outside of the vectors."""
     return basis.vectors**2 @ values + basis.outside * scale**2
-
-
-def _inverse(basis: Spectrum, scale, rows: Array) -> Array:
-    """Return some rows of P."""
-    inverse = _inverse_values(basis, scale)
-    if len(basis.values) == basis.n_rows:
-        return (basis.vectors[rows] * inverse) @ basis.vectors.T
-    inside = (basis.vectors[rows] * (inverse - scale**2)) @ basis.vectors.T
-    return inside + scale**2 * (rows[:, None] == jnp.arange(basis.n_rows))
 
 
 def _solve(basis: Spectrum, scale, mean) -> _Solved:

@@ -19,7 +19,6 @@ from infosem_jax.grn.exact.posterior import (
     posterior,
     posterior_by_pair,
     standard_deviation,
-    worth,
 )
 from infosem_jax.grn.exact.priors import Kind, Normals, local_scales, normals
 from infosem_jax.grn.priors.binding import BoundPrior
@@ -43,6 +42,8 @@ class Effects(NamedTuple):
         Mean before the expression, [regulators, genes].
     log_evidence
         Of each target, [genes].
+    noise
+        Square of the scale of each target's unexplained variation, [genes].
     """
 
     weight: Float[Array, "regulators genes"]
@@ -50,6 +51,7 @@ class Effects(NamedTuple):
     positive: Float[Array, "regulators genes"]
     prior_mean: Float[Array, "regulators genes"]
     log_evidence: Float[Array, " genes"]
+    noise: Float[Array, " genes"]
 
 
 class Solved(NamedTuple):
@@ -61,6 +63,8 @@ class Solved(NamedTuple):
         Their posterior.
     told
         Prior means and scales as stated; None where all pairs are alike.
+    scale
+        Standard deviation of the effects a priori, in units of the noise: one, or one of each pair.
     learned
         Hyper-parameters by name; draws of them with ``hyper="nuts"``.
     losses
@@ -69,6 +73,7 @@ class Solved(NamedTuple):
 
     effects: Effects
     told: Normals | None
+    scale: Float[Array, "*pairs"]
     learned: dict[str, Any]
     losses: Float[Array, " steps"]
 
@@ -80,8 +85,6 @@ def solve(
     kind: Kind | None,
     config: Config,
     key: Key[Array, ""],
-    *,
-    cells: float | None = None,
 ) -> Solved:
     """Learn the hyper-parameters, and solve for the effects given them.
 
@@ -97,10 +100,7 @@ def solve(
         Settings.
     key
         Of draws and starts.
-    cells
-        Number of independent cells that all are worth; None for as many as they are.
     """
-    basis = worth(basis, cells)
     prior = None if bound is None else bound.distribution
     what = kind or Kind(False, False)
     stated = None if prior is None or what.learns or what.mixture else normals(prior)
@@ -108,13 +108,13 @@ def solve(
     learns = prior if what.learns else None
     found, losses = _learn(key, basis, pattern, learns, config)
 
-    def effects(values: dict[str, Any]) -> Effects:
+    def effects(values: dict[str, Any]) -> tuple[Effects, Array]:
         scale = hyper.scale_of(values["r2"] if config.r2 is None else config.r2, basis.n_rows)
         if prior is not None and what.mixture:
             return _mixture(basis, reported, prior, scale, config)
         told = stated if learns is None else hyper.at(values, learns)
         if told is None:
-            return _summary(posterior(basis, scale, None, config.noise, reported))
+            return _summary(posterior(basis, scale, None, config.noise, reported)), scale
         shape = (basis.n_rows, len(basis.total))
         mean = scale * (told.mean / told.scale if learns is not None else jnp.zeros(shape))
         if pattern is not None:
@@ -122,20 +122,22 @@ def solve(
         if _alike(told.scale):
             found = posterior(basis, scale, mean, config.noise, reported)
         else:
-            scales = scale * told.scale / jnp.sqrt((told.scale**2).mean())
+            scale = scale * told.scale / jnp.sqrt((told.scale**2).mean())
             _say_cost(basis, 1)
             settings = {"block": config.block}
-            found = posterior_by_pair(basis, scales, mean, config.noise, reported, **settings)
-        return _summary(found, mean[reported])
+            found = posterior_by_pair(basis, scale, mean, config.noise, reported, **settings)
+        return _summary(found, mean[reported]), scale
 
     if config.hyper == "map" or not found:
         told = stated if learns is None else hyper.at(found, learns)
-        return Solved(effects(found), told, found, losses)
+        solved, scale = effects(found)
+        return Solved(solved, told, scale, found, losses)
     centre = {name: values.mean(0) for name, values in found.items()}
     told = stated if learns is None else hyper.at(centre, learns)
     drawn = np.linspace(0, config.draws - 1, min(config.draws, AVERAGED)).astype(int)
     each = [effects({name: values[i] for name, values in found.items()}) for i in drawn]
-    return Solved(_averaged(each), told, found, losses)
+    averaged, scale = _averaged([one for one, _ in each]), each[0][1]
+    return Solved(averaged, told, scale, found, losses)
 
 
 def _learn(
@@ -167,18 +169,19 @@ def _mixture(
     prior: Partial,
     scale: Array,
     config: Config,
-) -> Effects:
+) -> tuple[Effects, Array]:
     """Find the scales at which normal effects act as the mixture does, by EM."""
     found = posterior(basis, scale, None, config.noise)
     none = jnp.zeros_like(found.mean)
     _say_cost(basis, config.sweeps)
+    scales = none
     for sweep in range(config.sweeps):
         size = jnp.sqrt(found.mean**2 + standard_deviation(found) ** 2)
         scales = local_scales(prior, jnp.maximum(size, 1e-6))
         rows = reported if sweep == config.sweeps - 1 else None
         settings = {"block": config.block}
         found = posterior_by_pair(basis, scales, none, config.noise, rows, **settings)
-    return _summary(found)
+    return _summary(found), scales
 
 
 def _say_cost(basis: Spectrum, times: int) -> None:
@@ -196,7 +199,8 @@ def _say_cost(basis: Spectrum, times: int) -> None:
 def _summary(found: Posterior, mean: Array | None = None) -> Effects:
     prior_mean = jnp.zeros_like(found.mean) if mean is None else mean
     sd, positive = standard_deviation(found), positive_probability(found)
-    return Effects(found.mean, sd, positive, prior_mean, found.log_evidence)
+    noise = found.rate / found.shape
+    return Effects(found.mean, sd, positive, prior_mean, found.log_evidence, noise)
 
 
 def _averaged(each: list[Effects]) -> Effects:

@@ -25,6 +25,7 @@ from infosem_jax.grn.priors.binding import (
 )
 from infosem_jax.grn.priors.embedded import shuffled
 from infosem_jax.grn.priors.gene_embedding import GeneEmbedding
+from infosem_jax.grn.priors.gene_texts import GeneTexts
 from infosem_jax.grn.priors.graph_prior import GraphPrior
 from infosem_jax.grn.priors.graph_smooth import GraphSmooth
 from infosem_jax.grn.priors.known_edges import KnownEdges
@@ -42,6 +43,7 @@ __all__ = [
     "GeneEmbedding",
     "GeneScales",
     "GeneSimilarity",
+    "GeneTexts",
     "GraphPrior",
     "GraphSmooth",
     "Horseshoe",

@@ -29,12 +29,17 @@ class GeneContext:
         Number of cells.
     site
         ``effect`` or ``logit``, whichever the prior is placed on.
+    roles
+        Of an engine that learns what vectors of genes say in closed form: returns the mean of each
+        effect, in units of the prior's scale, from the vectors of all genes and a rank. None where
+        a prior declares what is to be learned.
     """
 
     genes: tuple[str, ...]
     rows: tuple[str, ...]
     cells: int
     site: str = "effect"
+    roles: Callable[[np.ndarray, int], np.ndarray] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

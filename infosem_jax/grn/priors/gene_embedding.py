@@ -26,8 +26,8 @@ from infosem_jax.grn.priors.binding import GeneContext as GeneContext
 from infosem_jax.grn.priors.binding import Prior as Prior
 from infosem_jax.grn.priors.binding import bind as bind
 from infosem_jax.grn.priors.binding import coverage as coverage
+from infosem_jax.grn.priors.binding import fixed, positive
 from infosem_jax.grn.priors.binding import pair_matrix as pair_matrix
-from infosem_jax.grn.priors.binding import positive
 from infosem_jax.grn.priors.embedded import embedding_coverage, unit_vectors_of
 from infosem_jax.grn.priors.embedded import shuffled as shuffled
 from infosem_jax.grn.priors.graph_smooth import GraphSmooth as GraphSmooth
@@ -55,6 +55,9 @@ class GeneEmbedding(Arithmetic):
     embedding get mean 0. That the paper puts embeddings on the effects is known; the form of m, its
     sizes and the scale are choices made here, and settings.
 
+    The exact engine takes linear roles, ``a(h) . b(h') = h' A h'`` of the first ``rank`` principal
+    components, for which A has a posterior in closed form (`infosem_jax.grn.exact.roles`).
+
     Parameters
     ----------
     embedding
@@ -80,6 +83,10 @@ class GeneEmbedding(Arithmetic):
     def bind(self, context: GeneContext) -> BoundPrior:
         """Align the embedding to the genes and bring its features to unit variance."""
         H, known = unit_vectors_of(self, context.genes)
+        scale = positive(self, "scale")
+        if context.roles is not None:
+            mean = jnp.asarray(scale * context.roles(H, self.rank), jnp.float32)
+            return fixed(dist.Normal(mean, scale), context)
         at = {gene: i for i, gene in enumerate(context.genes)}
         return BoundPrior(
             Partial(
@@ -87,7 +94,7 @@ class GeneEmbedding(Arithmetic):
                 jnp.asarray(H, jnp.float32),
                 jnp.asarray(known),
                 jnp.array([at[row] for row in context.rows]),
-                jnp.float32(positive(self, "scale")),
+                jnp.float32(scale),
                 jnp.float32(positive(self, "reach")),
             )
         )

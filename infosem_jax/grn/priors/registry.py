@@ -96,6 +96,12 @@ REGISTRY: dict[str, Entry] = {
         read_embedding,
         "Genes with like embeddings are expected to act on each other (InfoSEM-B without roles).",
     ),
+    "texts": Entry(
+        priors.GeneTexts,
+        ("effect",),
+        None,
+        "Genes of which like things are said are expected to act on each other.",
+    ),
     "mixture": Entry(
         _mixture,
         ("effect",),

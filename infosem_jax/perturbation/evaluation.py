@@ -1,0 +1,410 @@
+"""Anyone's predictions of a screen, from files, matched to the observed cells and scored."""
+
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportCallIssue=false
+# pyright: reportReturnType=false, reportGeneralTypeIssues=false
+# Inferred from its source, the types of pandas are unions that no call narrows.
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+import h5py
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+from scipy import sparse
+
+from infosem_jax._typing import Path
+from infosem_jax.data._anndata import INDEX, gene_names, open_anndata
+from infosem_jax.data._files import STREAM_LIMITS
+from infosem_jax.data._names import near_misses, without_version
+from infosem_jax.data.units import declared_base, describe_units
+from infosem_jax.engine.types import Progress
+from infosem_jax.perturbation.data import LEAST_CELLS, label
+from infosem_jax.perturbation.labels import GENES, choose, is_control, sentences
+from infosem_jax.perturbation.metrics import Scores
+from infosem_jax.perturbation.panel import SPLITS, Bounds, Panel, bounds, make_panel, place, score
+from infosem_jax.perturbation.profiles import (
+    Cells,
+    Profiles,
+    mean_log,
+    profiles_of_cells,
+    profiles_of_means,
+)
+from infosem_jax.perturbation.readers import AUTO, LINE, Columns
+from infosem_jax.perturbation.units import check_same_units
+
+if TYPE_CHECKING:
+    import anndata
+
+Source: TypeAlias = "Path | anndata.AnnData"
+# Totals that logarithms of others are usually of, beside the median of the cells.
+USUAL_TOTAL = 1e4
+
+
+class Evaluation(NamedTuple):
+    """Scores of anyone's predictions.
+
+    Attributes
+    ----------
+    panel
+        The observed cells.
+    predicted
+        Profiles of the predictions.
+    scores
+        Their scores, see `panel.score`.
+    bounds
+        Those of the mean response and of the replicate.
+    placed
+        Scores between these, see `panel.place`.
+    notes
+        What was matched, and what was left out, in sentences.
+    """
+
+    panel: Panel
+    predicted: Profiles
+    scores: Scores
+    bounds: Bounds
+    placed: dict[str, float]
+    notes: tuple[str, ...]
+
+
+def evaluate_predictions(
+    predicted: Source,
+    truth: Source,
+    *,
+    columns: Columns = AUTO,
+    predicted_columns: Columns = AUTO,
+    line: str | None = None,
+    total: float | None = None,
+    common_genes: bool = False,
+    least_cells: int = LEAST_CELLS,
+    splits: int = SPLITS,
+    key: int = 0,
+    on_chunk: Callable[[Progress], None] | None = None,
+) -> Evaluation:
+    """Score anyone's predictions of perturbations against the cells that were observed.
+
+    Predictions hold cells of each perturbation, or one mean profile of each; of the same genes, in
+    the same units as the truth: both counts, or both logarithms ``log(1 + x)`` of the same total.
+    They are compared with the observed control cells, whatever controls they bring.
+
+    Parameters
+    ----------
+    predicted, truth
+        Files (h5ad) or AnnData objects.
+    columns
+        Where the truth holds what, see `readers.Columns`.
+    predicted_columns
+        The same of the predictions: ``perturbation`` (the truth's column, ``perturbation`` or the
+        index of ``obs`` where None), ``genes`` and ``layer`` are looked at.
+    line
+        Cell line to score, where the truth has several.
+    total
+        Bring counts of the truth to this total and to logarithms first, for predictions that are
+        such logarithms; 0 takes the median of its cells, as ``infosem perturbation`` does.
+    common_genes
+        Whether genes that are not predicted are left out, and counted; else they are refused.
+    least_cells
+        Perturbations of which fewer cells were observed are left out, and counted.
+    splits
+        How often the observed cells are split for the replicate.
+    key
+        Seeds cells made of profiles, and splits.
+    on_chunk
+        Told of progress.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If perturbations, genes or units do not match, or there are no control cells.
+    """
+    steps = iter(range(1, 4))
+
+    def tell(text: str) -> None:
+        if on_chunk is not None:
+            on_chunk(Progress(float(next(steps)), 3.0, "steps", text, None))
+
+    if least_cells < 2 or splits < 0:
+        raise ValueError(
+            f"Expected least_cells of at least 2 and splits of at least 0, found {least_cells} and "
+            f"{splits}."
+        )
+    observed, other = _load(truth, columns.layer), _load(predicted, predicted_columns.layer)
+    labels, column, names = choose(
+        observed.obs, observed.var, column=columns.perturbation, genes=columns.genes,
+        controls=[columns.control] if isinstance(columns.control, str) else columns.control or (),
+        separator=columns.separator,
+    )  # fmt: skip
+    notes = sentences(labels, column, names)
+    of_line, own_line = _of_line(observed.obs, columns.line, line)
+    notes += own_line
+    known = dict(zip(labels.names, labels.perturbed, strict=True))
+    code = np.array([known[name] is not None for name in labels.names])[labels.code] & of_line
+    asked, note = _perturbations(other.obs, predicted_columns, labels.column, known, line)
+    notes += note
+    genes, at, there, note = _genes(names, other.var, column, predicted_columns.genes, common_genes)
+    notes += note
+    perturbed, rows, note = _observed(labels.names, known, labels.code, code, asked, least_cells)
+    notes += note
+    is_free = np.array([known[name] == () for name in labels.names])[labels.code] & of_line
+    if is_free.sum() < 2:
+        raise ValueError(f"Expected at least 2 control cells in the truth, found {is_free.sum()}.")
+    unit, x, target, note = _unit(observed, np.flatnonzero(code), total)
+    notes += note
+    x = x[:, at]
+    controls = Cells(sparse.csr_array(x[np.flatnonzero(is_free)]), unit, target)
+    group = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
+    cells = Cells(sparse.csr_array(x[np.concatenate(rows)]), unit, target)
+    theirs = sparse.csr_array(other.x[:, there])
+    own = [np.flatnonzero([each == p for each in asked]) for p in perturbed]
+    notes += _check_units(theirs[np.concatenate(own)], controls, other.base)
+    tell("testing observed cells")
+    panel = make_panel(cells, group, controls, perturbed, genes)
+    tell("scoring predictions")
+    found, note = _profiles(theirs, own, panel, key)
+    scores = score(panel, found)
+    tell("scoring the mean response and replicates")
+    between = bounds(panel, splits=splits, seed=key)
+    placed = place(scores.metrics, between)
+    return Evaluation(panel, found, scores, between, placed, (*notes, *note))
+
+
+class _Loaded(NamedTuple):
+    obs: pd.DataFrame
+    var: pd.DataFrame
+    x: sparse.csr_array
+    base: str | None
+
+
+def _load(source: Source, layer: str | None) -> _Loaded:
+    from anndata.io import sparse_dataset
+
+    if isinstance(source, str | os.PathLike):
+        with open_anndata(source, "AnnData file", layer, limits=STREAM_LIMITS) as file:
+            dense = isinstance(file.matrix, h5py.Dataset)
+            x = file.matrix[:] if dense else sparse_dataset(file.matrix)[:]
+            return _Loaded(file.obs, file.var, _checked(x), file.base)
+    places: dict[str, Any] = {"X": source.X, **source.layers}
+    if source.raw is not None:
+        places.setdefault("raw", source.raw.X)
+    if layer not in (None, *places):
+        raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(places)}.")
+    var = source.raw.var if layer == "raw" and "raw" not in source.layers else source.var
+    return _Loaded(source.obs, var, _checked(places[layer or "X"]), declared_base(source.uns))
+
+
+def _checked(x: Any) -> sparse.csr_array:
+    found = sparse.csr_array(x, dtype=np.float32)
+    found.check_format(full_check=True)
+    if not np.isfinite(found.data).all():
+        raise ValueError(f"{(~np.isfinite(found.data)).sum()} values are not finite.")
+    if found.data.min(initial=0) < 0:
+        raise ValueError(
+            f"Expected expression, found values down to {found.data.min():.3g}, as of differences; "
+            "name a matrix of expression (layer=..., --predicted-layer; mean of infosem's own)."
+        )
+    found.sum_duplicates()
+    found.eliminate_zeros()
+    return found
+
+
+def _of_line(
+    obs: pd.DataFrame, column: str | None, line: str | None
+) -> tuple[np.ndarray, list[str]]:
+    """Return which cells are of the cell line."""
+    column = column or next((name for name in LINE if name in obs), None)
+    if column is None or column not in obs:
+        if line is not None or column is not None:
+            raise ValueError(f"obs has no column of cell lines; it has {', '.join(obs.columns)}.")
+        return np.ones(len(obs), bool), []
+    lines = obs[column].astype(str).to_numpy()
+    found = sorted(set(lines))
+    if line is None and len(found) > 1:
+        raise ValueError(f"Expected a cell line (line=...), one of {', '.join(found)}.")
+    if line is not None and line not in found:
+        raise ValueError(f"There is no cell line {line!r}; the truth has {', '.join(found)}.")
+    return lines == (line or found[0]), [f"cell line {line or found[0]}"] if line else []
+
+
+def _perturbations(
+    obs: pd.DataFrame,
+    columns: Columns,
+    column: str,
+    known: dict[str, tuple[str, ...] | None],
+    line: str | None,
+) -> tuple[list[tuple[str, ...] | None], list[str]]:
+    """Return the perturbed genes of each predicted row; none of controls, None of others."""
+    place = columns.perturbation or next((n for n in (column, "perturbation") if n in obs), None)
+    if place is not None and place not in obs:
+        raise ValueError(f"The predictions' obs has no column {place!r}: {', '.join(obs)}.")
+    names = (obs.index if place is None else obs[place]).astype(str)
+    known = {name: genes for name, genes in known.items() if genes is not None}
+    known |= {label(genes): genes for genes in list(known.values()) if genes}
+    found = [
+        () if name not in known and is_control(name) else known.get(_sorted(name), known.get(name))
+        for name in names
+    ]
+    if line is not None and (at := columns.line or next((n for n in LINE if n in obs), None)):
+        found = [p if own == line else None for p, own in zip(found, obs[at].astype(str),
+                                                              strict=True)]  # fmt: skip
+    unknown = sorted({name for name, genes in zip(names, found, strict=True) if genes is None})
+    matched = {genes for genes in found if genes}
+    where = "the index of obs" if place is None else f"obs[{place!r}]"
+    told = f"{len(matched)} perturbations of the truth are predicted (names from {where})"
+    if len(matched) < max(len(unknown), 1):
+        raise ValueError(
+            f"{told}, {len(unknown)} names are not in the truth: "
+            f"{near_misses(sorted(known), unknown, 'Predicted perturbations') if unknown else ''}"
+        )
+    notes = [told]
+    if unknown:
+        notes.append(f"{len(unknown)} names are not in the truth: {', '.join(unknown[:5])}")
+    free = sum(genes == () for genes in found)
+    if free:
+        notes.append(f"{free} control cells of the predictions are not used; the observed ones are")
+    return found, notes
+
+
+def _sorted(name: str) -> str:
+    return "+".join(sorted(name.split("+")))
+
+
+def _genes(
+    names: Sequence[str], var: pd.DataFrame, column: str, given: str | None, common: bool
+) -> tuple[list[str], Int[np.ndarray, " genes"], Int[np.ndarray, " genes"], list[str]]:
+    """Return the genes to score, and where they are in the truth and in the predictions."""
+    places = [given] if given else [name for name in (column, INDEX, *GENES) if
+                                    name == INDEX or name in var]  # fmt: skip
+    first = {name: i for i, name in reversed(list(enumerate(names)))}
+    best: dict[str, int] = {}
+    for key in places:
+        own = map(without_version, gene_names(var, key))
+        found = {name: i for i, name in reversed(list(enumerate(own)))}
+        best = max(best, found, key=lambda each: len(first.keys() & each.keys()))
+    shared = [name for name in first if name in best]
+    shared.sort(key=first.__getitem__)
+    missing = [name for name in first if name not in best]
+    told = f"{len(shared)} of {len(first)} genes of the truth are predicted"
+    if missing and not (common and shared):
+        advice = "leave them out of both with common_genes (--common-genes)" if shared else ""
+        raise ValueError(
+            f"{told}; {', '.join(missing[:5])} and others are not. "
+            f"{near_misses(sorted(best), missing) if not shared else ''}{advice}"
+        )
+    more = len(best) - len(shared)
+    notes = [told, *([f"{more} predicted genes are not in the truth"] if more else [])]
+    place_of = np.array([first[name] for name in shared]), np.array([best[n] for n in shared])
+    return shared, *place_of, notes
+
+
+def _observed(
+    names: Sequence[str],
+    known: dict[str, tuple[str, ...] | None],
+    code: np.ndarray,
+    used: np.ndarray,
+    asked: Sequence[tuple[str, ...] | None],
+    least: int,
+) -> tuple[list[tuple[str, ...]], list[np.ndarray], list[str]]:
+    """Return the perturbations to score and the rows of their observed cells."""
+    genes = [known[name] for name in names]
+    every = sorted({p for p in genes if p})
+    rows = {p: np.flatnonzero(used & np.array([each == p for each in genes])[code]) for p in every}
+    seen = [p for p in every if len(rows[p])]
+    predicted = set(asked)
+    scored = [p for p in seen if p in predicted and len(rows[p]) >= least]
+    few = sum(p in predicted and len(rows[p]) < least for p in seen)
+    left_out = len(seen) - len(scored) - few
+    notes = []
+    if left_out:
+        notes.append(f"{left_out} perturbations of the truth are not predicted, and not scored")
+    notes += [f"{few} perturbations with fewer than {least} observed cells are left out"] * (
+        few > 0
+    )
+    if not scored:
+        raise ValueError(
+            f"Expected predicted perturbations with at least {least} observed cells, found none; "
+            "lower least_cells."
+        )
+    return scored, [rows[p] for p in scored], notes
+
+
+def _unit(
+    observed: _Loaded, rows: np.ndarray, total: float | None
+) -> tuple[Any, sparse.csr_array, float, list[str]]:
+    """Return the unit of the truth, its values in it, and the total of its cells."""
+    found = describe_units(observed.x[rows[:4096]], base=observed.base)
+    if found.kind == "log" and found.base in ("e", "unknown", ""):
+        if total is not None:
+            raise ValueError(f"total: the truth holds logarithms already ({found.why}).")
+        return "log", observed.x, 1.0, [f"units: logarithms ({found.why})"]
+    if found.kind not in ("counts", "binary", "fractional counts"):
+        raise ValueError(
+            f"The truth: expected counts or natural logarithms log(1 + x), found values that look "
+            f"like {found} ({found.why})."
+        )
+    own = observed.x.sum(1, dtype=np.float64)
+    median = float(np.median(own[rows][own[rows] >= 1]))
+    if total is None:
+        return "counts", observed.x, median, [f"units: counts ({found.why})"]
+    x = observed.x.copy()
+    total = total or median
+    x.data = np.log1p(x.data * np.repeat(total / np.maximum(own, 1), np.diff(x.indptr)))
+    return "log", x, 1.0, [f"units: counts, brought to {total:.4g} per cell and log(1 + x)"]
+
+
+def _check_units(theirs: sparse.csr_array, controls: Cells, base: str | None) -> list[str]:
+    """Refuse predictions that are nearer to the controls in another unit."""
+    if base in ("2", "10"):
+        raise ValueError(f"The predictions: expected natural logarithms, found base {base}.")
+    mean = theirs.mean(0, dtype=np.float64)
+    if mean.sum() <= 0:
+        raise ValueError("The predictions: expected expression, found no value above 0.")
+    if controls.unit == "log":
+        check_same_units(mean[None], mean_log(controls)[None], "the predictions")
+        linear = controls.x.astype(np.float64).expm1().mean(0)
+        forms = {"counts": linear, "log": mean_log(controls)}
+    else:
+        forms = {"counts": controls.x.mean(0, dtype=np.float64)}
+        forms |= {
+            f"log of a total of {total:.4g}": mean_log(controls._replace(target=total))
+            for total in (controls.target, USUAL_TOTAL, 1e6)
+        }
+    away = {name: _away(mean, form) for name, form in forms.items()}
+    nearest = min(away, key=away.__getitem__)
+    if nearest != controls.unit:
+        raise ValueError(
+            f"The predictions look like {nearest}, the truth is {controls.unit}: shares of genes "
+            f"are off those of the controls by {away[nearest]:.2f} as {nearest} and by "
+            f"{away[controls.unit]:.2f} as {controls.unit}. Give both in one unit (layer=..., or "
+            "total=... for a truth of counts and predictions that are log(1 + x))."
+        )
+    return []
+
+
+def _away(a: Float[np.ndarray, " genes"], b: Float[np.ndarray, " genes"]) -> float:
+    return float(np.abs(a / a.sum() - b / b.sum()).sum())
+
+
+def _profiles(
+    theirs: sparse.csr_array, own: Sequence[np.ndarray], panel: Panel, key: int
+) -> tuple[Profiles, list[str]]:
+    """Bring predicted cells, or one profile of each perturbation, to profiles."""
+    sizes = np.array([len(each) for each in own])
+    if (sizes == 1).all():
+        mean = theirs[np.concatenate(own)].toarray().astype(np.float64)
+        if (mean.sum(1) <= 0).any():
+            raise ValueError("Expected expression in every predicted profile, found one of zeros.")
+        note = "one profile of each perturbation is predicted; cells are made of it for the tests"
+        return profiles_of_means(mean, panel.n_cells, panel.controls, key), [note]
+    if sizes.min() < 2:
+        raise ValueError(
+            "Expected one profile of each perturbation, or at least 2 cells of each, found "
+            f"{(sizes < 2).sum()} of {len(sizes)} perturbations with one."
+        )
+    group = np.repeat(np.arange(len(own)), sizes)
+    cells = panel.controls._replace(x=sparse.csr_array(theirs[np.concatenate(own)]))
+    note = f"{sizes.min()} to {sizes.max()} cells of each perturbation are predicted"
+    return profiles_of_cells(cells, group, panel.controls), [note]
