@@ -19,11 +19,11 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from infosem_jax import grn
 from infosem_jax.data import Dataset, normalise
-from infosem_jax.grn import exact, grouped, run_folder
+from infosem_jax.grn import exact, group_folders, grouped, run_folder
+from infosem_jax.grn.group_pages import activities_on_plane
 
 SETTINGS = exact.Config(rows="regulators", normalisation="auto")
 
@@ -49,25 +49,29 @@ def run(files: list[Path], regulators: Path | None, out: Path) -> None:
     found = grn.activity(fitted, cells.data)
     for name in ("activity", "contrast", "network"):
         (out / name).mkdir(exist_ok=True)
-    means = grouped.write_activity(out / "activity", cells, fitted, found, files)
+    record = {"expression": [str(file) for file in files]}
+    means = group_folders.write_activity(out / "activity", cells, fitted, found, files, record)
     first, second = dict.fromkeys(cells.groups.tolist())
     means["change"] = means[second] - means[first]
     print(f"Activities that change most from {first} to {second}:")
     print(means.head(12).to_string(index=False, float_format="%+.2f"))
 
     differences = grn.contrast(cells.data, cells.groups, between=(first, second))
-    grouped.write_contrast(out / "contrast", differences)
+    group_folders.write_contrast(out / "contrast", differences, record)
     sure, shuffled = (differences.lfsr <= 0.05).sum(), differences.learned["shuffled"]
     print(f"\n{sure} effects differ at a local false sign rate of 5 %;", end=" ")
     print(f"{' and '.join(map(str, shuffled))} after labels were shuffled. The surest:")
     print(grn.changes(differences, top=12).to_string(index=False, float_format="%.3g"))
 
-    title, record = f"{first} and {second}", {"expression": [str(file) for file in files]}
+    title = f"{first} and {second}"
     run_folder.write_run(
         out / "network", cells.data, fitted, grn.Priors(), record=record, title=title, top=50_000
     )
-    draw(out / "activity.png", cells, found, list(means["regulator"][:5]))
-    print(f"\nPage: {out / 'network' / 'report.html'}; picture: {out / 'activity.png'}.")
+    at, axes = embedded(anndata.read_h5ad(out / "activity" / "cells.h5ad"), cells)
+    names = means["regulator"].head(5).tolist()
+    picture = activities_on_plane(at, found, cells.groups, names, axes)
+    picture.savefig(out / "activity.png", dpi=110)
+    print("\nPages: report.html in activity, contrast and network; picture: activity.png.")
 
 
 def informative(data: Dataset, genes: int = 1500, seen: float = 0.02) -> Dataset:
@@ -87,38 +91,18 @@ def informative(data: Dataset, genes: int = 1500, seen: float = 0.02) -> Dataset
     )
 
 
-def draw(path: Path, cells: grouped.Grouped, found: grn.Activity, names: list[str]) -> None:
-    """Colour the cells of an embedding by group, and by the activity of some regulators."""
-    stored = anndata.read_h5ad(path.parent / "activity" / "cells.h5ad")
-    at, what = embedded(stored, cells)
-    figure = Figure(figsize=(9, 6), layout="constrained")
-    axes = figure.subplots(2, 3).ravel()
-    for group in dict.fromkeys(cells.groups.tolist()):
-        axes[0].scatter(*at[cells.groups == group].T, s=3, label=group)
-    axes[0].legend(markerscale=3)
-    for ax, name in zip(axes[1:], names, strict=True):
-        values = found.mean[:, found.regulators.index(name)]
-        most = np.quantile(np.abs(values), 0.98)
-        points = ax.scatter(*at.T, c=values, s=3, cmap="PuOr_r", vmin=-most, vmax=most)
-        ax.set_title(name, style="italic")
-        figure.colorbar(points, ax=ax, label="activity")
-    for ax in axes:
-        ax.set(xticks=[], yticks=[], xlabel=f"{what} 1", ylabel=f"{what} 2")
-    figure.savefig(path, dpi=150)
-
-
-def embedded(stored: anndata.AnnData, cells: grouped.Grouped) -> tuple[np.ndarray, str]:
+def embedded(stored: anndata.AnnData, cells: grouped.Grouped) -> tuple[np.ndarray, tuple[str, str]]:
     """Return a plane of the cells: a UMAP that is stored or made now, or principal components."""
     if "X_umap" in stored.obsm:
-        return np.asarray(stored.obsm["X_umap"]), "UMAP"
+        return np.asarray(stored.obsm["X_umap"]), ("UMAP 1", "UMAP 2")
     from sklearn.decomposition import PCA
 
     components = PCA(20, random_state=0).fit_transform(normalise(cells.data, "auto").x)
     if find_spec("umap") is None:
-        return components[:, :2], "PC"
+        return components[:, :2], ("PC 1", "PC 2")
     import umap
 
-    return umap.UMAP(random_state=0).fit_transform(components), "UMAP"
+    return umap.UMAP(random_state=0).fit_transform(components), ("UMAP 1", "UMAP 2")
 
 
 def simulated(out: Path) -> list[Path]:

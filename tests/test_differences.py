@@ -180,6 +180,7 @@ def test_the_command_compares_columns_of_obs_and_files(tmp_path):
     assert result.exit_code == 0, result.output
     assert "after labels were shuffled" in result.output
     assert len(pd.read_csv(tmp_path / "out" / "differences.csv")) == 20
+    assert "The surest differences" in (tmp_path / "out" / "report.html").read_text()
     assert len(pd.read_csv(tmp_path / "out" / "regulators.csv")) == len(REGULATORS)
     for name in "ab":
         adata[adata.obs["condition"] == name].write_h5ad(tmp_path / f"{name}.h5ad")

@@ -56,11 +56,11 @@ def activity(
         from dataclasses import asdict
 
         from infosem_jax import grn
-        from infosem_jax.grn import exact, grouped
+        from infosem_jax.grn import exact, group_folders, grouped
         from infosem_jax.grn.inputs import read_config
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
-        check_folder(out, grouped.ACTIVITY_FILES, overwrite=overwrite)
+        check_folder(out, group_folders.ACTIVITY_FILES, overwrite=overwrite)
         start_devices(False, None)
         if run is not None and (regulators or config or [*effect, *edge] != ["none", "none"]):
             raise ValueError("--run: the fit is made; leave out options of another.")
@@ -91,7 +91,7 @@ def activity(
         record = record_of("infosem activity", given)
         table = {name: value for name, value in asdict(fitted.config).items() if value is not None}
         with whole_folder(out) as folder:
-            groups = grouped.write_activity(folder, cells, fitted, found, expression)
+            groups = group_folders.write_activity(folder, cells, fitted, found, expression, record)
             engine = "exact" if isinstance(fitted, exact.Fit) else "model"
             write_record(folder, {"run": record, engine: table}, software_versions())
         names = [name for name in groups if name not in ("regulator", "sd", "range")]
@@ -100,4 +100,4 @@ def activity(
             for row in groups.head(SHOWN).to_dict("records")
         ]
         print_table(("regulator", *names, "sd of a cell"), rows, "Mean activity")
-        typer.echo(f"Wrote {out}: activities are in obsm of {out / 'cells.h5ad'}.")
+        typer.echo(f"Wrote {out}: open {out / 'report.html'}.")

@@ -60,12 +60,12 @@ def contrast(
         from dataclasses import asdict
 
         from infosem_jax import grn
-        from infosem_jax.grn import exact, grouped
+        from infosem_jax.grn import exact, group_folders, grouped
         from infosem_jax.grn.differences import SURE
         from infosem_jax.grn.inputs import read_config
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
-        check_folder(out, grouped.CONTRAST_FILES, overwrite=overwrite)
+        check_folder(out, group_folders.CONTRAST_FILES, overwrite=overwrite)
         pair = tuple(words(between or ""))
         if pair and len(pair) != 2:
             raise ValueError(f"--between: expected two groups, A,B, found {between!r}.")
@@ -95,7 +95,7 @@ def contrast(
         record = record_of("infosem contrast", given)
         table = {name: value for name, value in asdict(settings).items() if value is not None}
         with whole_folder(out) as folder:
-            grouped.write_contrast(folder, found, top=top)
+            group_folders.write_contrast(folder, found, record, top=top)
             write_record(folder, {"run": record, "exact": table}, software_versions())
         rows = [
             (
@@ -117,4 +117,4 @@ def contrast(
             + "".join(f"; {n} after labels were shuffled" for n in found.learned["shuffled"])
             + "."
         )
-        typer.echo(f"Wrote {out}: open {out / 'differences.csv'}.")
+        typer.echo(f"Wrote {out}: open {out / 'report.html'}.")

@@ -66,10 +66,10 @@ def knockout(
     given = dict(locals())
     with plain_errors():
         from infosem_jax import grn
-        from infosem_jax.grn import grouped
+        from infosem_jax.grn import group_folders, grouped
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
-        check_folder(out, grouped.KNOCKOUT_FILES, overwrite=overwrite)
+        check_folder(out, group_folders.KNOCKOUT_FILES, overwrite=overwrite)
         if (groupby is None) != (group is None) or (groupby and not expression):
             raise ValueError("Expected --groupby, --group and --expression together.")
         if not (run / "fit.npz").is_file():
@@ -97,10 +97,10 @@ def knockout(
             key=key,
         )
         total = grn.total_effects(fitted, draws=draws, key=key)
-        above = grouped.upstream(total, chosen) if upstream else None
+        above = group_folders.upstream(total, chosen) if upstream else None
         record = record_of("infosem knockout", given)
         with whole_folder(out) as folder:
-            grouped.write_knockout(folder, table, total, above)
+            group_folders.write_knockout(folder, table, total, above)
             write_record(folder, {"run": record}, software_versions())
         shown = table.loc[~table["gene"].isin(chosen)].head(SHOWN)
         _print(shown, f"Shifts with {'+'.join(chosen)} {to}")

@@ -36,10 +36,10 @@ def regulons(
     with plain_errors():
         from infosem_jax import grn
         from infosem_jax.data import read_gene_sets
-        from infosem_jax.grn import grouped
+        from infosem_jax.grn import group_folders
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
-        check_folder(out, grouped.REGULON_FILES, overwrite=overwrite)
+        check_folder(out, group_folders.REGULON_FILES, overwrite=overwrite)
         known = {}
         for path in sets or ():
             known |= read_gene_sets(path)
@@ -49,7 +49,7 @@ def regulons(
         table = grn.regulons(net, lfsr=lfsr, least=least)
         enriched = grn.enrich(table, net.genes, known) if known else None
         with whole_folder(out) as folder:
-            grouped.write_regulons(folder, net, table, enriched)
+            group_folders.write_regulons(folder, net, table, enriched)
             record = record_of("infosem regulons", given)
             write_record(folder, {"run": record}, software_versions())
         counts = table["source"].value_counts()
