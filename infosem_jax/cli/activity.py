@@ -10,11 +10,11 @@ from infosem_jax.cli._common import (
     check_folder,
     plain_errors,
     print_table,
-    progress,
     record_of,
     start_devices,
     write_record,
 )
+from infosem_jax.cli._progress import progress
 
 SHOWN = 15
 

@@ -12,7 +12,7 @@ i is held one unit higher.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,6 @@ from infosem_jax.grn.result import Fit
 from infosem_jax.grn.sem import propagate
 from infosem_jax.grn.states import as_fitted, inferred_states
 
-Level = Literal["silenced", "halved", "overexpressed"]
 # How much of the lowest, the mean and the highest value of a gene each level is.
 LEVELS: dict[str, tuple[float, float, float]] = {
     "silenced": (1.0, 0.0, 0.0),
@@ -109,7 +108,7 @@ def knockouts(
     genes: Names,
     data: Dataset | None = None,
     *,
-    to: Level | float = "silenced",
+    to: str | float = "silenced",
     together: bool = False,
     among: Names | None = None,
     draws: int = 16,
