@@ -146,7 +146,7 @@ def test_shrinkage_tells_zeros_from_effects_as_often_as_it_says():
         assert wrong[at].mean() == pytest.approx(expected, abs=4 * np.sqrt(0.25 / at.sum()))
     assert found.zeros == pytest.approx(0.8, abs=0.05)
     inside = np.abs(effect - found.mean) <= 1.96 * found.sd
-    assert inside[effect != 0].mean() > 0.8
+    assert inside.mean() > 0.92
     none = shrink(rng.normal(size=5000), np.ones(5000))
     assert none.zeros > 0.95 and none.lfsr.min() > SURE
     apart = shrink(np.array([3.0, 0.0]), np.array([1.0, np.inf]))
@@ -157,11 +157,11 @@ def test_errors_from_few_replicates_are_moderated():
     rng = np.random.default_rng(0)
     draws = rng.normal(size=(4, 20000))
     mean, variance = draws.mean(0), draws.var(0, ddof=1) / 4
-    error = moderated(mean, variance, np.full(20000, 0.25), 3.0)
+    error = moderated(mean, variance, np.full(20000, 0.25), 3)
     # With all of one variance the pool tells it; single variances would give a t of 3 df.
     p = 2 * stats.norm.sf(np.abs(mean / error))
     assert stats.kstest(p, "uniform").statistic < 0.02
-    wide = moderated(mean, 4 * variance, np.full(20000, 0.25), 3.0)
+    wide = moderated(mean, 4 * variance, np.full(20000, 0.25), 3)
     np.testing.assert_allclose(np.median(wide / error), 2, rtol=0.1)
 
 

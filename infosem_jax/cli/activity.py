@@ -11,7 +11,6 @@ from infosem_jax.cli._common import (
     plain_errors,
     print_table,
     record_of,
-    start_devices,
     write_record,
 )
 from infosem_jax.cli._progress import progress
@@ -61,7 +60,6 @@ def activity(
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
         check_folder(out, group_folders.ACTIVITY_FILES, overwrite=overwrite)
-        start_devices(False, None)
         if run is not None and (regulators or config or [*effect, *edge] != ["none", "none"]):
             raise ValueError("--run: the fit is made; leave out options of another.")
         settings, of_priors = read_config(config, exact.Config(rows="regulators"))

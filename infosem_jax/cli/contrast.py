@@ -11,7 +11,6 @@ from infosem_jax.cli._common import (
     plain_errors,
     print_table,
     record_of,
-    start_devices,
     words,
     write_record,
 )
@@ -69,7 +68,6 @@ def contrast(
         pair = tuple(words(between or ""))
         if pair and len(pair) != 2:
             raise ValueError(f"--between: expected two groups, A,B, found {between!r}.")
-        start_devices(False, None)
         settings, _ = read_config(config, exact.Config(rows="regulators"))
         cells = grouped.read_grouped(
             expression,

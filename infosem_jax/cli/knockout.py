@@ -11,7 +11,6 @@ from infosem_jax.cli._common import (
     plain_errors,
     print_table,
     record_of,
-    start_devices,
     words,
     write_record,
 )
@@ -74,7 +73,6 @@ def knockout(
             raise ValueError("Expected --groupby, --group and --expression together.")
         if not (run / "fit.npz").is_file():
             raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
-        start_devices(False, None)
         fitted = grn.load(run / "fit.npz")
         cells = expression and grouped.read_grouped(
             expression, groupby=groupby, layer=layer, names=var_names

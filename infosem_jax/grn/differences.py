@@ -120,10 +120,10 @@ class Contrast(NamedTuple):
 
 def contrast(
     data: Dataset,
-    groups: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
     *,
     between: tuple[str, str] | None = None,
-    replicates: Sequence[str] | None = None,
+    replicates: Sequence[str] | np.ndarray | None = None,
     config: exact.Config = SETTINGS,
     shuffles: int = 2,
     key: int = 0,
@@ -251,9 +251,9 @@ def rewired(found: Contrast) -> pd.DataFrame:
 
 def _chosen(
     data: Dataset,
-    groups: Sequence[str],
+    groups: Sequence[str] | np.ndarray,
     between: tuple[str, str] | None,
-    replicates: Sequence[str] | None,
+    replicates: Sequence[str] | np.ndarray | None,
 ) -> tuple[Dataset, tuple[str, str], Samples]:
     """Return the cells of two groups, the groups, and the samples."""
     of = np.asarray(groups).astype(str)
@@ -398,7 +398,8 @@ def _compared(
     if samples.replicate is None and chance:
         square = np.stack([(d / e) ** 2 for d, e in chance])
         # A regulator has many effects, but one strength: there, all regulators tell together.
-        inflation = np.maximum(square.mean((0, 2)) if square.ndim == 3 else square.mean(), 1.0)
+        mean = square.mean((0, 2)) if square.ndim == 3 else square.mean()
+        inflation = np.maximum(inflation, mean)
     size = np.sqrt(inflation)[:, None] if difference.ndim == 2 else np.sqrt(inflation)
     hits = [int((shrink(d, e * size).lfsr <= SURE).sum()) for d, e in chance]
     return shrink(difference, error * size), inflation, hits

@@ -78,7 +78,7 @@ def moderated(
     estimate: Float[np.ndarray, "..."],
     variance: Float[np.ndarray, "..."],
     expected: Float[np.ndarray, "..."],
-    freedom: float,
+    freedom: int,
 ) -> Float[np.ndarray, "..."]:
     """Return standard errors where few replicates tell the variance, as of a normal estimate.
 
@@ -155,7 +155,7 @@ def _posterior(x: np.ndarray, s: np.ndarray, widths: np.ndarray, shares: np.ndar
     return np.stack([mean, sd, up / total, 1 - np.maximum(up, down) / total])
 
 
-def _ratios(ratio: np.ndarray, freedom: float) -> tuple[float, float]:
+def _ratios(ratio: np.ndarray, freedom: int) -> tuple[float, float]:
     """Return the degrees of freedom and the centre of a scaled inverse chi-squared prior."""
     if len(ratio) < 3:
         return 0.0, 1.0
