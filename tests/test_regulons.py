@@ -8,15 +8,18 @@ from typer.testing import CliRunner
 
 from infosem_jax import grn
 from infosem_jax.cli.app import app
-from infosem_jax.data import read_gene_sets, write_gmt
-from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.data import dataset, read_gene_sets, write_gmt
 from infosem_jax.grn import exact
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    simulation = simulate(SimulationConfig(genes=80, regulators=8, cells=300, dropout=0.0), 0)
-    data = simulation.data
+    rng = np.random.default_rng(0)
+    targets = np.where(rng.random((4, 150)) < 0.05, rng.choice([-1, 1], (4, 150)), 0.0)
+    a = rng.normal(size=(300, 4))
+    x = np.hstack([a, a @ targets + rng.normal(0, 0.7, (300, 150))])
+    names = [*(f"R{i}" for i in range(4)), *(f"G{i:03d}" for i in range(150))]
+    data = dataset(x - x.min() + 0.1, names, names[:4])
     fitted = grn.fit(data, config=exact.Config(rows="regulators"))
     folder = tmp_path_factory.mktemp("run")
     grn.save(folder / "fit.npz", fitted)
@@ -24,32 +27,36 @@ def run(tmp_path_factory):
     adata.obs_names, adata.var_names = data.cells, list(data.genes)
     adata.obs["cluster"] = np.where(np.arange(300) < 100, "one", "two")
     adata.write_h5ad(folder / "cells.h5ad")
-    return folder, fitted, simulation
+    return folder, fitted, data, np.hstack([np.zeros((4, 4)), targets])
 
 
 def test_the_cut_keeps_edges_that_exist_with_their_sign(run):
-    _, fitted, _ = run
-    net = grn.network(fitted)
-    table = grn.regulons(net, lfsr=0.3, least=3)
-    rate = 1 - net.probability * net.sign_agreement
+    _, fitted, data, truth = run
+    net, rate = grn.network(fitted), grn.false_sign_rate(fitted, data)
+    table = grn.regulons(fitted, data, least=3)
+    found = np.zeros(truth.shape)
     at = {name: i for i, name in enumerate(net.genes)}
     of = {name: i for i, name in enumerate(net.regulators)}
     for row in table.to_dict("records"):
         i, j = of[row["source"]], at[row["target"]]
-        assert row["lfsr"] == pytest.approx(rate[i, j]) and row["lfsr"] <= 0.3
+        assert row["lfsr"] == pytest.approx(rate[i, j]) and row["lfsr"] <= 0.05
         assert row["weight"] == pytest.approx(net.weight[i, j]) and row["source"] != row["target"]
-    counts = table["source"].value_counts()
-    assert counts.min() >= 3
-    sizes = pd.Series(((rate <= 0.3) & (rate < 1)).sum(1), net.regulators)
-    assert set(counts.index) == set(sizes[sizes >= 3].index)
-    assert len(grn.regulons(net, lfsr=1.0, least=1)) == len(grn.edges(net))
+        found[i, j] = np.sign(row["weight"])
+    assert (found[truth != 0] == truth[truth != 0]).mean() > 0.8
+    assert (found != truth)[found != 0].mean() < 0.1
+    assert table["source"].value_counts().min() >= 3
+    alone = grn.false_sign_rate(fitted)
+    assert (rate <= alone).all() and (rate < alone).any()
+    expected = np.where(rate < 1, 1 - net.probability * net.sign_agreement, 1)
+    np.testing.assert_allclose(alone[rate < 1], expected[rate < 1], rtol=1e-6)
+    assert len(grn.regulons(fitted, lfsr=1.0, least=1)) == len(grn.edges(net))
     with pytest.raises(ValueError, match="above 0 and at most 1"):
-        grn.regulons(net, lfsr=0)
+        grn.regulons(fitted, lfsr=0.0)
 
 
 def test_gene_sets_of_regulons_are_found_and_written(run, tmp_path):
-    _, fitted, _ = run
-    table = grn.regulons(grn.network(fitted), lfsr=0.3, least=6)
+    _, fitted, data, _ = run
+    table = grn.regulons(fitted, data)
     sets = grn.signed_sets(table)
     assert sum(map(len, sets.values())) == len(table)
     write_gmt(tmp_path / "regulons.gmt", sets)
@@ -58,16 +65,18 @@ def test_gene_sets_of_regulons_are_found_and_written(run, tmp_path):
     largest = max(sets, key=lambda name: len(sets[name]))
     known = {"mine": frozenset(sets[largest]), "none": frozenset(["x", "y", "z", "u", "v"])}
     found = grn.enrich(table, fitted.genes, known)
+    assert len(sets[largest]) >= 5
     assert (found["regulon"][0], found["set"][0]) == (largest, "mine")
     assert found["hits"][0] == found["size"][0] == len(sets[largest])
     assert set(found["set"]) == {"mine"} and found["p_adjusted"].max() <= 0.05
 
 
 def test_the_command_writes_regulons_for_other_software(run, tmp_path):
-    folder, fitted, _ = run
+    folder, fitted, *_ = run
     write_gmt(tmp_path / "sets.gmt", {"some": list(fitted.genes[:30])})
-    command = ["regulons", str(folder), "--lfsr", "0.5", "--out", str(tmp_path / "out")]
-    result = CliRunner().invoke(app, [*command, "--sets", str(tmp_path / "sets.gmt")])
+    command = ["regulons", str(folder), "--out", str(tmp_path / "out")]
+    more = ["--sets", str(tmp_path / "sets.gmt"), "--expression", str(folder / "cells.h5ad")]
+    result = CliRunner().invoke(app, [*command, *more])
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "out" / "regulons.csv")
     assert list(table)[:3] == ["source", "target", "weight"]
@@ -79,7 +88,7 @@ def test_the_command_writes_regulons_for_other_software(run, tmp_path):
 
 
 def test_the_command_knocks_out_genes_in_a_cluster(run, tmp_path):
-    folder, fitted, _ = run
+    folder, fitted, *_ = run
     a, b = fitted.regulators[:2]
     command = ["knockout", str(folder), f"{a},{b}", "--to", "halved", "--upstream"]
     cluster = ["--expression", str(folder / "cells.h5ad"), "--groupby", "cluster"]

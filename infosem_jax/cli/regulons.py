@@ -23,8 +23,15 @@ def regulons(
     lfsr: Annotated[
         float,
         typer.Option(help="Largest local false sign rate of an edge: absent, or of other sign."),
-    ] = 0.2,
+    ] = 0.05,
     least: Annotated[int, typer.Option(min=1, help="Fewest targets of a regulon.")] = 5,
+    expression: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The expression that was fitted, which finds weak edges too; again for more "
+            "files. Default: the cells.h5ad of infosem activity, else none."
+        ),
+    ] = None,
     sets: Annotated[
         list[Path] | None,
         typer.Option(help="Gene sets (GMT) to look for among targets; again for more files."),
@@ -36,7 +43,7 @@ def regulons(
     with plain_errors():
         from infosem_jax import grn
         from infosem_jax.data import read_gene_sets
-        from infosem_jax.grn import group_folders
+        from infosem_jax.grn import group_folders, grouped
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
         check_folder(out, group_folders.REGULON_FILES, overwrite=overwrite)
@@ -45,8 +52,11 @@ def regulons(
             known |= read_gene_sets(path)
         if not (run / "fit.npz").is_file():
             raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
-        net = grn.network(grn.load(run / "fit.npz"))
-        table = grn.regulons(net, lfsr=lfsr, least=least)
+        fitted = grn.load(run / "fit.npz")
+        stored = run / "cells.h5ad"
+        files = expression or ([stored] if stored.is_file() else [])
+        cells = grouped.read_grouped(files).data if files else None
+        net, table = grn.network(fitted), grn.regulons(fitted, cells, lfsr=lfsr, least=least)
         enriched = grn.enrich(table, net.genes, known) if known else None
         with whole_folder(out) as folder:
             group_folders.write_regulons(folder, net, table, enriched)

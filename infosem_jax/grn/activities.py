@@ -7,9 +7,11 @@ factors:
     a_cr           ~  Normal(0, 1)
     W_rj           =  gate_rj effect_rj,   gate_rj ~ Bernoulli(p_rj),   effect_rj ~ (m_rj, v_rj)
 
-with the mean m, variance v and probability p of each edge from the fit. What is not known of the
-effects on a target is noise of it: with ``M = E[W]``, ``V = Var[W]``, ``e_r = E[a_cr^2]`` and D the
-diagonal matrix of ``s_j^2 + sum_r V_rj e_r``, the activities of all cells share one precision,
+with the mean m and variance v of each effect from the fit. Its probability p is that of the fit or,
+if larger, that of not being zero among all effects (see `shrunk_effects`), which
+does not miss weak edges where there are many. What is not known of the effects on a target is noise
+of it: with ``M = E[W]``, ``V = Var[W]``, ``e_r = E[a_cr^2]`` and D the diagonal matrix of
+``s_j^2 + sum_r V_rj e_r``, the activities of all cells share one precision,
 
     Q    = I + M D^-1 M'
     a_c  = Q^-1 M D^-1 x_c
@@ -31,7 +33,8 @@ from jaxtyping import Array, Float
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
-from infosem_jax.grn.networks import Network
+from infosem_jax.grn.exact.hyper import scale_of
+from infosem_jax.grn.false_signs import Shrunk, shrink
 from infosem_jax.grn.result import Fit, network
 from infosem_jax.grn.states import as_fitted
 
@@ -79,30 +82,77 @@ def activity(fitted: Fit | exact.Fit, data: Dataset) -> Activity:
     ValueError
         If the data are those of other genes, or normalised otherwise.
     """
-    x = as_fitted(fitted, data).x
-    order = [data.genes.index(gene) for gene in fitted.genes]
-    x = jnp.asarray(x[:, order] if order != list(range(len(order))) else x)
-    x = x - x.mean(0)
-    mean, variance = loadings(network(fitted))
+    x = centred_cells(fitted, data)
+    mean, variance = loadings(fitted, x)
     some = np.unique(np.linspace(0, len(x) - 1, CELLS).astype(int))
-    filtered, sd = _filter(x[some], mean, variance)
-    found = jnp.matmul(x, filtered, precision=lax.Precision.HIGHEST)
+    filtered, sd = _filter(jnp.asarray(x[some]), jnp.asarray(mean), jnp.asarray(variance))
+    found = jnp.matmul(jnp.asarray(x), filtered, precision=lax.Precision.HIGHEST)
     return Activity(data.cells, fitted.regulators, np.asarray(found), np.asarray(sd))
 
 
-def loadings(
-    net: Network,
-) -> tuple[Float[np.ndarray, "regulators genes"], Float[np.ndarray, "regulators genes"]]:
-    """Return mean and variance of each effect times whether there is an edge.
+def centred_cells(fitted: Fit | exact.Fit, data: Dataset) -> Float[np.ndarray, "cells genes"]:
+    """Return the cells of a fit on its scale, centred, genes in its order.
 
     Parameters
     ----------
-    net
-        The network; without probabilities of edges, all count as certain to exist.
+    fitted, data
+        As in `activity`.
+
+    Raises
+    ------
+    ValueError
+        As `activity`.
     """
-    p = np.ones_like(net.weight) if net.probability is None else np.asarray(net.probability)
-    mean = p * net.weight
-    return mean, p * (net.sd**2 + net.weight**2) - mean**2
+    x = as_fitted(fitted, data).x
+    order = [data.genes.index(gene) for gene in fitted.genes]
+    return x[:, order] - x.mean(0)[order]
+
+
+def loadings(
+    fitted: Fit | exact.Fit, x: Float[np.ndarray, "cells genes"]
+) -> tuple[Float[np.ndarray, "regulators genes"], Float[np.ndarray, "regulators genes"]]:
+    """Return mean and variance of each effect times whether there is an edge.
+
+    Effects of the svi engine are gated already.
+
+    Parameters
+    ----------
+    fitted
+        A fit.
+    x
+        Its cells, as `centred_cells` returns them.
+    """
+    if isinstance(fitted, Fit):
+        net = network(fitted)
+        return np.asarray(net.weight), np.asarray(net.sd) ** 2
+    own = np.asarray(fitted.regulators)[:, None] == np.asarray(fitted.genes)
+    gate = np.maximum(fitted.probability, shrunk_effects(fitted, x).nonzero)
+    gate = np.where(own, 0.0, gate)
+    mean = gate * fitted.weight
+    variance = gate * (fitted.sd**2 + fitted.weight**2) - mean**2
+    return mean.astype(np.float32), variance.astype(np.float32)
+
+
+def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Shrunk:
+    """Learn which effects are not zero from what the cells alone tell of all of them.
+
+    What the cells tell of an effect is its posterior less its prior, both normal.
+
+    Parameters
+    ----------
+    fitted, x
+        As in `loadings`.
+    """
+    at = [fitted.genes.index(gene) for gene in fitted.regulators]
+    own = np.asarray(at)[:, None] == np.arange(len(fitted.genes))
+    share = float(np.mean(fitted.learned.get("r2", fitted.config.r2)))
+    noise = ((x - x[:, at] @ fitted.weight) ** 2).mean(0)
+    before = np.maximum(float(scale_of(share, len(fitted.rows))) ** 2 * noise, 1e-12)
+    after = np.maximum(np.where(own, 1.0, fitted.sd) ** 2, 1e-12)
+    # What the cells say is at least a thousandth of what the prior does: rounding.
+    information = np.maximum(1 / after - 1 / before, 1e-3 / before)
+    estimate = fitted.prior_mean + (fitted.weight - fitted.prior_mean) / after / information
+    return shrink(estimate, np.where(own, np.inf, np.sqrt(1 / information)))
 
 
 def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:

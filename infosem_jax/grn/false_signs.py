@@ -37,6 +37,8 @@ class Shrunk(NamedTuple):
         Probability of being above zero.
     lfsr
         Local false sign rate.
+    nonzero
+        Probability of not being zero.
     zeros
         Share of the effects that are zero.
     """
@@ -45,6 +47,7 @@ class Shrunk(NamedTuple):
     sd: Float[np.ndarray, "..."]
     positive: Float[np.ndarray, "..."]
     lfsr: Float[np.ndarray, "..."]
+    nonzero: Float[np.ndarray, "..."]
     zeros: float
 
 
@@ -68,7 +71,7 @@ def shrink(estimate: Float[np.ndarray, "..."], error: Float[np.ndarray, "..."]) 
         _posterior(x[start : start + BLOCK], s[start : start + BLOCK], widths, shares)
         for start in range(0, len(known), BLOCK)
     ]
-    found = [np.zeros(estimate.size) for _ in range(3)] + [np.ones(estimate.size)]
+    found = [np.full(estimate.size, blank) for blank in (0.0, 0.0, 0.0, 1.0, 0.0)]
     for whole, part in zip(found, np.concatenate(parts, axis=1), strict=True):
         whole[known] = part
     return Shrunk(*(whole.reshape(shape) for whole in found), zeros=float(shares[0]))
@@ -129,7 +132,7 @@ def _prior(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _posterior(x: np.ndarray, s: np.ndarray, widths: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return mean, sd, probability of being positive and lfsr, [4, effects]."""
+    """Return the first five fields of `Shrunk`, [5, effects]."""
     total, first, second, up, down = np.zeros((5, len(x)))
     largest = np.full(len(x), -np.inf)
     with np.errstate(divide="ignore"):
@@ -152,7 +155,7 @@ def _posterior(x: np.ndarray, s: np.ndarray, widths: np.ndarray, shares: np.ndar
         down += weight * ndtr(-mean / sd)
     mean = first / total
     sd = np.sqrt(np.maximum(second / total - mean**2, 0.0))
-    return np.stack([mean, sd, up / total, 1 - np.maximum(up, down) / total])
+    return np.stack([mean, sd, up / total, 1 - np.maximum(up, down) / total, (up + down) / total])
 
 
 def _ratios(ratio: np.ndarray, freedom: int) -> tuple[float, float]:

@@ -6,33 +6,61 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.gene_sets import GeneSets, over_represented
-from infosem_jax.grn.networks import Network
+from infosem_jax.grn import exact
+from infosem_jax.grn.activities import centred_cells, shrunk_effects
+from infosem_jax.grn.result import Fit, network
 
 # Fewest targets of a regulon.
 LEAST = 5
 
 
-def false_sign_rate(net: Network) -> Float[np.ndarray, "regulators genes"]:
-    """Return the probability that an edge is absent, or of the other sign than its weight.
+def false_sign_rate(
+    fitted: Fit | exact.Fit, data: Dataset | None = None
+) -> Float[np.ndarray, "regulators genes"]:
+    """Return the probability that each edge is absent, or of the other sign than its weight.
 
-    ``1 - probability sign_agreement``; of a network without probabilities of edges,
-    ``1 - sign_agreement``. One from a gene to itself.
+    It is ``1 - probability sign_agreement``, and of an exact fit with its data, where smaller, the
+    local false sign rate among all effects (`infosem_jax.grn.activities.shrunk_effects`), as
+    probabilities of edges are too low where many are weak. One from a gene to itself.
+
+    An effect holds given the other genes that act; where what cells share is not among these, as
+    hidden states or depth, it may be no regulation, and these rates do not know.
+
+    Parameters
+    ----------
+    fitted
+        A fit.
+    data
+        Its data, as read or as normalised for it.
     """
+    net = network(fitted)
     p = 1.0 if net.probability is None else np.asarray(net.probability)
     own = np.asarray(net.regulators)[:, None] == np.asarray(net.genes)
-    return np.where(own, 1.0, 1 - p * np.asarray(net.sign_agreement))
+    rate = np.where(own, 1.0, 1 - p * np.asarray(net.sign_agreement))
+    if data is None or isinstance(fitted, Fit):
+        return rate
+    told = shrunk_effects(fitted, centred_cells(fitted, data))
+    same = np.sign(told.mean) == np.sign(net.weight)
+    return np.where(same, np.minimum(rate, told.lfsr), rate)
 
 
-def regulons(net: Network, *, lfsr: float = 0.2, least: int = LEAST) -> pd.DataFrame:
+def regulons(
+    fitted: Fit | exact.Fit,
+    data: Dataset | None = None,
+    *,
+    lfsr: float = 0.05,
+    least: int = LEAST,
+) -> pd.DataFrame:
     """List the targets of each regulator that pass a cut of the local false sign rate.
 
     Parameters
     ----------
-    net
-        The network.
+    fitted, data
+        A fit, and its data, see `false_sign_rate`.
     lfsr
-        Largest local false sign rate of an edge, see `false_sign_rate`.
+        Largest local false sign rate of an edge.
     least
         Fewest targets of a regulon; smaller ones are left out.
 
@@ -45,12 +73,13 @@ def regulons(net: Network, *, lfsr: float = 0.2, least: int = LEAST) -> pd.DataF
     Raises
     ------
     ValueError
-        If the cut is no probability.
+        If the cut is no probability, or the data are not those of the fit.
     """
     if not 0 < lfsr <= 1:
         raise ValueError(f"lfsr: expected a rate above 0 and at most 1, found {lfsr}.")
-    rate = false_sign_rate(net)
-    row, column = np.nonzero(rate <= lfsr)
+    net, rate = network(fitted), false_sign_rate(fitted, data)
+    own = np.asarray(net.regulators)[:, None] == np.asarray(net.genes)
+    row, column = np.nonzero((rate <= lfsr) & ~own)
     order = np.lexsort((-np.abs(net.weight[row, column]), rate[row, column], row))
     row, column = row[order], column[order]
     keep = np.isin(row, np.flatnonzero(np.bincount(row, minlength=len(rate)) >= least))
