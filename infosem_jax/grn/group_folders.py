@@ -95,9 +95,11 @@ def write_activity(
     write_edges(folder / "edges.csv", network(fitted), top=MOST_EDGES)
     save(folder / "fit.npz", fitted)
     obs, obsm = _kept(paths, data)
-    adata = anndata.AnnData(
-        csr_array(data.x), obs.assign(group=cells.groups), pd.DataFrame(index=list(data.genes))
-    )
+    obs = obs.assign(group=cells.groups)
+    if data.totals is not None:  # so that counts are worth the same when they are read again
+        obs = obs.assign(total_counts=data.totals)
+    var = pd.DataFrame({"regulator": np.isin(data.genes, data.regulators)}, list(data.genes))
+    adata = anndata.AnnData(csr_array(data.x), obs, var)
     adata.obsm.update(obsm)
     add_to_anndata(found, adata)
     write_h5ad(folder / "cells.h5ad", adata)
