@@ -41,6 +41,7 @@ nb_execution_raise_on_error = False  # a failure is a warning, so that all are t
 nb_execution_show_tb = True
 nb_execution_timeout = 180
 nb_merge_streams = True
+nb_output_stderr = "remove"  # notices of other packages
 
 autosummary_generate = True
 # Names that two modules export are on the page of one.
