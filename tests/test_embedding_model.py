@@ -13,6 +13,7 @@ from infosem_jax import graphs as gene_graphs
 from infosem_jax import nn
 from infosem_jax.embedding import (
     METHODS,
+    Components,
     Config,
     GraphSettings,
     MuSeGNNConfig,
@@ -29,6 +30,7 @@ from infosem_jax.embedding import (
     study_graph,
 )
 from infosem_jax.embedding.methods import CONTROLS, methods
+from infosem_jax.embedding.vectors import unit_vectors
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
 
@@ -237,6 +239,18 @@ def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     assert (predict(both, seed=1).vectors == both.vectors[1]).all()
     assert (told[-1].done, told[-1].total, told[-1].unit) == (15, 15, "epochs")
     assert f"{both.losses[:, -1].mean():.4f}" in told[-1].text
+
+
+def test_components_stand_beside_what_was_learned():
+    studies = [graph(20), graph(24, 40, first=8, seed=1)]
+    both = fit(studies, config=Config("auto", SMALL), seeds=2, key=3)
+    learned = fit(studies, config=Config("musegnn", SMALL), seeds=2, key=3)
+    aligned = np.concatenate(baselines.pca_aligned(studies, Components(8)))
+    assert both.vectors.shape == (2, 44, 16)
+    np.testing.assert_array_equal(both.losses, learned.losses)
+    for found, own in zip(both.vectors, learned.vectors, strict=True):
+        cosine, *parts = (z @ z.T for z in map(unit_vectors, (found, own, aligned)))
+        np.testing.assert_allclose(cosine, np.mean(parts, 0), atol=1e-5)
 
 
 def test_training_that_was_stopped_goes_on_to_the_same_embedding(tmp_path):
