@@ -41,7 +41,7 @@ class Config:
         Species whose symbols name genes, where studies are of several.
     """
 
-    method: str = "musegnn"
+    method: str = "auto"
     settings: Any = None
     graph: GraphSettings = field(default_factory=GraphSettings)
     target: str = "human"

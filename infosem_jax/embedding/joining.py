@@ -1,4 +1,4 @@
-"""MuSe-GNN beside aligned components: what a network learns of genes, and what none is needed for."""
+"""MuSe-GNN beside aligned components: what training tells of genes, and what needs none."""
 
 from collections.abc import Sequence
 
