@@ -47,7 +47,8 @@ def fitted(tmp_path_factory):
     studies = [folder / "s0.h5ad", folder / "s1.h5ad"]
     result = infosem(
         "embed", "fit", *studies, "--out", folder / "run", "--epochs", 12, "--method",
-        "musegnn", "--config", folder / "small.toml", "--sets", folder / "h.all.gmt", "--plane", "pca",
+        "musegnn", "--config", folder / "small.toml", "--sets", folder / "h.all.gmt",
+        "--plane", "pca",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return folder
