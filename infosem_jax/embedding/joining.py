@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Float32
 
 from infosem_jax.embedding import model
 from infosem_jax.embedding.baselines import Components, pca_aligned
@@ -29,7 +30,9 @@ def embed(
     return beside_components(graphs, model.embed(graphs, seed, config))
 
 
-def beside_components(graphs: Sequence[StudyGraph], learned: Vectors) -> Vectors:
+def beside_components(
+    graphs: Sequence[StudyGraph], learned: Sequence[Float32[np.ndarray, "_ own"]]
+) -> Vectors:
     """Put aligned components beside learned vectors, each at length 1.
 
     So the cosine of two genes is the mean of the cosines of both parts, which count alike.
@@ -39,7 +42,7 @@ def beside_components(graphs: Sequence[StudyGraph], learned: Vectors) -> Vectors
     graphs
         One for each study.
     learned
-        Vectors of the genes of each, [genes, dim].
+        Vectors of the genes of each, [genes, own].
     """
     aligned = pca_aligned(graphs, Components(learned[0].shape[1]))
     return tuple(
