@@ -149,6 +149,7 @@ def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
     speed, difference = json.loads(record.read_text())
     for entry in (speed, difference):
         keys = ["name", "value", "unit", "better", "target", "hardware", "versions"]
+        keys += ["command", "date"]
         assert list(entry) == keys
         assert set(entry["hardware"]) == {"cpu", "cores", "memory_gib", "device"}
         packages = {"python", "jax", "numpyro", "flax", "optax", "infosem_jax"}

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from infosem_jax._settings import choose
+from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.embedding import model
 from infosem_jax.embedding.baselines import Components, Settings
@@ -56,6 +57,7 @@ class Config:
             )
 
 
+@shown("vectors", "genes", "config", "losses")
 class Fitted(NamedTuple):
     """Embeddings of several seeds; those of different seeds are turned against each other.
 

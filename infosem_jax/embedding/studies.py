@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Float32
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.data._files import check_h5, read_element, reading
 from infosem_jax.data._sources import read_source
@@ -21,6 +22,7 @@ MIN_CELLS, MIN_GENES = 20, 20
 _log = logging.getLogger("infosem_jax")
 
 
+@shown("x", "genes", "tissue", "species", "technique")
 class Study(NamedTuple):
     """Expression that one study measured in one tissue with one technique.
 

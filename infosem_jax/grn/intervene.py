@@ -18,6 +18,7 @@ import pandas as pd
 from jax import lax, random
 from jaxtyping import Array, Float, Int
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
@@ -35,6 +36,7 @@ STATES = 4096
 MOST_CELLS = 1000
 
 
+@shown("shift", "silenced", "genes")
 class Knockouts(NamedTuple):
     """What is predicted to happen when each of several genes, one at a time, is held at a level.
 

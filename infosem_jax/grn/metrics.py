@@ -69,6 +69,14 @@ def evaluate(
     ValueError
         If columns are missing, weights are not finite, a pair occurs twice, the reference has no
         edge, or no scored pair is a candidate.
+
+    Examples
+    --------
+    >>> pairs = [("A", "C", 0.9), ("A", "D", -0.2), ("B", "C", 0.1), ("B", "D", 0.4)]
+    >>> predicted = pd.DataFrame(pairs, columns=["source", "target", "weight"])
+    >>> truth = pd.DataFrame([("A", "C"), ("B", "D")], columns=["source", "target"])
+    >>> evaluate(predicted, truth)["auroc"]
+    1.0
     """
     table = edges(predicted) if isinstance(predicted, Network) else predicted
     positive = _known_edges(truth)
