@@ -13,6 +13,7 @@ from pathlib import Path as FilePath
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from infosem_jax._settings import choose
 from infosem_jax._typing import Path
@@ -89,12 +90,7 @@ class Grid(NamedTuple):
                     # Which regulators there are depends on the networks that are asked for.
                     "expression": fingerprint(each.data._replace(regulators=())),
                     "embeddings": fingerprint(dict(sorted(each.embeddings.items()))),
-                    "others": fingerprint(
-                        {
-                            name: [t.to_numpy().tolist() for t in o]
-                            for name, o in each.others.items()
-                        }
-                    ),
+                    "others": fingerprint({n: list(map(_hash, o)) for n, o in each.others.items()}),
                     **{
                         f"network {name}": fingerprint({c: table[c].tolist() for c in table})
                         for name, table in each.networks.items()
@@ -165,7 +161,8 @@ def make_grid(
     files = [(name, FilePath(path)) for name, path in embeddings]
     loaded, covered = add_embeddings(loaded, files or find_embeddings(data), asked=bool(embeddings))
     notes += covered
-    loaded = add_others(loaded, data)
+    if not splits or TRANSFER in splits:
+        loaded = add_others(loaded, data)
     for name, method in chosen.items():
         lacking = {each for own in loaded for each in _missing_embeddings(method, own)}
         if methods and lacking:
@@ -284,6 +281,10 @@ def _solve(
         share = total / sum(len(cells) for _, cells in solved)
         for at, cells in solved:
             yield at, [cell._replace(seconds=share) for cell in cells]
+
+
+def _hash(table: pd.DataFrame) -> int:
+    return int(pd.util.hash_pandas_object(table, index=False).sum())
 
 
 def _problem(loaded: Loaded, test: Test) -> Problem:
