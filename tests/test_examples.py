@@ -142,6 +142,19 @@ def test_genes_of_one_programme_are_neighbours_across_studies(tmp_path):
 
 
 @pytest.mark.slow
+def test_two_conditions_are_told_apart(tmp_path):
+    printed = run("examples/stimulated_cells.py", "--out", tmp_path)
+
+    changed = re.findall(r"^ *(R\d)", printed, re.MULTILINE)
+    assert changed[0] == "R0"
+    surest = re.findall(r"^ *(R\d) +[RG]\d+", printed.split("surest:")[1], re.MULTILINE)
+    assert surest.count("R1") > 8
+    cells = anndata.read_h5ad(tmp_path / "activity/cells.h5ad")
+    assert list(cells.obsm["infosem_activity"]) == [f"R{i}" for i in range(8)]
+    assert (tmp_path / "network/report.html").exists() and (tmp_path / "activity.png").exists()
+
+
+@pytest.mark.slow
 def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
     record = tmp_path / "step.json"
     run("benchmarks/step_grn.py", "--quick", "--repeats", 2, "--json", record)
