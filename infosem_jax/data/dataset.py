@@ -313,8 +313,8 @@ def _check_values(x: np.ndarray, genes: tuple[str, ...], name: str) -> None:
     if not (np.issubdtype(x.dtype, np.number) and np.isrealobj(x)):
         raise ValueError(f"{name}: expected real numbers, found values of type {x.dtype}.")
     columns = np.asarray(genes, str)
-    missing = ("-666, which marks missing ones", x == MISSING)
-    for what, bad in (("NaN or infinite", ~np.isfinite(x)), missing, ("negative", x < 0)):
+    missing = [(f"{mark:.0f}, which marks missing ones", x == mark) for mark in MISSING]
+    for what, bad in (("NaN or infinite", ~np.isfinite(x)), *missing, ("negative", x < 0)):
         if bad.any():
             cell, gene = np.argwhere(bad)[0]
             remedy = (
