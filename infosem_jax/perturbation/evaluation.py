@@ -25,8 +25,8 @@ from infosem_jax.perturbation.labels import GENES, choose, is_control, sentences
 from infosem_jax.perturbation.metrics import Scores
 from infosem_jax.perturbation.panel import SPLITS, Bounds, Panel, bounds, make_panel, place, score
 from infosem_jax.perturbation.profiles import (
-    Cells,
     Profiles,
+    Values,
     mean_log,
     profiles_of_cells,
     profiles_of_means,
@@ -155,9 +155,9 @@ def evaluate_predictions(
     unit, x, target, note = _unit(observed, np.flatnonzero(code), total)
     notes += note
     x = x[:, at]
-    controls = Cells(sparse.csr_array(x[np.flatnonzero(is_free)]), unit, target)
+    controls = Values(sparse.csr_array(x[np.flatnonzero(is_free)]), unit, target)
     group = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
-    cells = Cells(sparse.csr_array(x[np.concatenate(rows)]), unit, target)
+    cells = Values(sparse.csr_array(x[np.concatenate(rows)]), unit, target)
     theirs = sparse.csr_array(other.x[:, there])
     own = [np.flatnonzero([each == p for each in asked]) for p in perturbed]
     notes += _check_units(theirs[np.concatenate(own)], controls, other.base)
@@ -355,7 +355,7 @@ def _unit(
     return "log", x, 1.0, [f"units: counts, brought to {total:.4g} per cell and log(1 + x)"]
 
 
-def _check_units(theirs: sparse.csr_array, controls: Cells, base: str | None) -> list[str]:
+def _check_units(theirs: sparse.csr_array, controls: Values, base: str | None) -> list[str]:
     """Refuse predictions that are nearer to the controls in another unit."""
     if base in ("2", "10"):
         raise ValueError(f"The predictions: expected natural logarithms, found base {base}.")
