@@ -98,7 +98,7 @@ def make_panel(
     genes
         Names of genes.
     """
-    own = np.array([[gene in set(p) for gene in genes] for p in perturbed], bool)
+    own = np.array([np.isin(genes, p) for p in perturbed])
     truth = profiles_of_cells(cells, group, controls)
     return Panel(cells, group, controls, tuple(perturbed), tuple(genes), own, truth)
 
