@@ -38,8 +38,8 @@ from infosem_jax.perturbation.similarity import (
 from infosem_jax.scores import auroc
 
 SMALL = AdaPertConfig(
-    features=8, heads=2, layers=1, latent=4, hidden=16, epochs=30, members=1, rate=1e-2,
-    held_out=0.2, patience=30, dropout=0.0, components=3,
+    context="adaptive", features=8, heads=2, layers=1, latent=4, hidden=16, epochs=30, members=1,
+    rate=1e-2, held_out=0.2, patience=30, dropout=0.0, components=3,
 )  # fmt: skip
 SETTINGS = asdict(SMALL)
 

@@ -171,7 +171,7 @@ def _shown(
 
 
 def _virtual_cell(
-    group: Group, by: Mapping[str, Mapping[str, float]], order: Sequence[str]
+    group: Group, by: Mapping[str, Mapping[Any, Any]], order: Sequence[str]
 ) -> list[Section]:
     """List the six measures of the Virtual Cell setting of 2026, where there are cells."""
     if "virtual_cell" not in by[order[0]]:
