@@ -1,5 +1,8 @@
 """Screens and knowledge of the perturbation benchmark are found by name in a folder."""
 
+import importlib
+
+import anndata
 import numpy as np
 import pandas as pd
 import perturbed as made
@@ -68,6 +71,52 @@ def test_knowledge_and_splits_are_found_beside_the_screens(folder):
     assert list(sets) == ["a", "b"]
     with pytest.raises(ValueError, match="did you mean 'other'"):
         make_grid(folder, datasets=["screen"], methods=["mean"], graphs={"a": {"x": "othr"}})
+
+
+@pytest.mark.parametrize(
+    ("method", "needs"),
+    [("txpert", "a graph"), ("ridge_text", "a text"), ("neighbours", "a graph or text")],
+)
+def test_methods_that_would_know_nothing_are_refused_by_name(folder, method, needs):
+    for place in ("groups_pairs.csv.gz", "gene_text_small.npz"):
+        (folder / "kg" / place).unlink()
+    with pytest.raises(ValueError, match=f"{method} needs {needs} of genes, and none was found"):
+        make_grid(folder, datasets=["screen"], methods=["mean", method])
+    assert "neighbours" in make_grid(folder, datasets=["screen"]).methods
+
+
+@pytest.mark.parametrize("system", ["grn", "expression", "embedding", "perturbation"])
+def test_layers_and_names_of_genes_are_those_asked_for(tmp_path, system):
+    own = made.cells()
+    if system != "perturbation":
+        own = anndata.AnnData(np.random.default_rng(0).poisson(3, (40, 24)).astype(np.float32))
+        own.var_names = [f"G{i}" for i in range(24)]
+    own.layers["own"], own.X = own.X, -np.ones(own.shape, np.float32)
+    own.var = pd.DataFrame({"symbol": own.var_names}, [f"ENSG{i:011d}" for i in range(own.n_vars)])
+    place = tmp_path / "study" if system == "grn" else tmp_path
+    place.mkdir(exist_ok=True)
+    names = list(own.var["symbol"])
+    own.uns |= {"species": "human", "tissue": "x"}
+    for name in ("expression", "other"):
+        own.write_h5ad(place / f"{name}.h5ad")
+    pairs = pd.DataFrame({"source": names[0], "target": names[1:]})
+    pairs.to_csv(place / "network_x.csv", index=False)
+    grid = importlib.import_module(f"infosem_jax.benchmark.{system}").make_grid(
+        tmp_path,
+        datasets=["study" if system == "grn" else "a=expression:other"
+                  if system == "embedding" else "expression"],
+        layer="own", names="symbol",
+    )  # fmt: skip
+    x, genes = {
+        "grn": lambda: (grid.loaded[0].data.x, grid.loaded[0].data.genes),
+        "expression": lambda: (grid.sources[0].inputs.x, grid.sources[0].inputs.genes),
+        "embedding": lambda: (grid.sources[0].studies[0].x, grid.sources[0].studies[0].genes),
+        "perturbation": lambda: (
+            grid.screens[0].responses.control,
+            grid.screens[0].responses.genes,
+        ),
+    }[system]()
+    assert set(genes) <= set(names) and x.min() >= 0
 
 
 def test_names_are_chosen_in_order_and_unknown_ones_refused_with_a_hint():

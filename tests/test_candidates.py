@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infosem_jax.data import _candidates, read_candidates
+from infosem_jax.data import _tables, read_candidates
 
 GENES = ("SOX2", "NA", "nan", "Gata4", "1", "a b", "TF")
 REGULATORS = ("Gata4", "SOX2", "NA", "TF1")
@@ -109,14 +109,14 @@ def test_bad_files_are_explained(tmp_path, text, message):
 def test_parquet_needs_pyarrow(tmp_path, monkeypatch):
     path = tmp_path / "base.parquet"
     path.write_bytes(b"PAR1")
-    monkeypatch.setattr(_candidates.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(_tables.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"needs pyarrow.*save the table as CSV"):
         read_candidates(path)
-    monkeypatch.setattr(_candidates.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(_tables.importlib.util, "find_spec", lambda name: object())
     frame = pd.DataFrame({"peak_id": ["p", "q"], "gene_short_name": ["x", "x"], "A": [0.0, 1.0]})
-    monkeypatch.setattr(_candidates.pd, "read_parquet", lambda file, engine: frame)
+    monkeypatch.setattr(_tables.pd, "read_parquet", lambda file, engine: frame)
     assert read_candidates(path).to_numpy().tolist() == [["A", "x"]]
-    monkeypatch.setattr(_candidates.pd, "read_parquet", lambda file, engine: frame[["A"]])
+    monkeypatch.setattr(_tables.pd, "read_parquet", lambda file, engine: frame[["A"]])
     with pytest.raises(ValueError, match="expected a column gene_short_name, found A"):
         read_candidates(path)
     with pytest.raises(FileNotFoundError):

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from typer.testing import CliRunner
 
 from infosem_jax import __version__
 from infosem_jax.cli import _common as cli_common
+from infosem_jax.cli import _progress as cli_progress
 from infosem_jax.cli.app import app
 from infosem_jax.data import write_embedding
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
@@ -163,7 +165,7 @@ def test_embed_text_and_data_list(tmp_path: Path):
         (["--effect", "gene-embedding"], ["gene-embedding=FILE"]),
         (["--effect", "laplace=x.npz"], ["without a file"]),
         (["--regulators", "missing.txt"], ["missing.txt"]),
-        (["--regulators", "lower.txt"], ["None of the", "case is ignored"]),
+        (["--regulators", "other.txt"], ["None of the", "Nearest symbols"]),
         (["--edge", "known-edges=foreign.csv"], ["none of the", "check symbols"]),
         (["--effect", "gene-embedding=foreign.npz"], ["none of the"]),
         (["--config", "typo.toml"], ["'epoch'", "'epochs'"]),
@@ -177,8 +179,8 @@ def test_bad_input_is_refused_before_the_fit(
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    lower = "\n".join(name.lower() for name in simulation.data.regulators)
-    (inputs / "lower.txt").write_text(lower + "\n")
+    other = "\n".join(f"{name}_like" for name in simulation.data.regulators)
+    (inputs / "other.txt").write_text(other + "\n")
     (inputs / "foreign.csv").write_text("source,target,label\nTP53,MDM2,1\n")
     write_embedding(
         inputs / "foreign.npz",
@@ -486,8 +488,8 @@ def test_demo_shows_what_priors_are_worth(tmp_path: Path):
 
 def test_progress_is_lines_of_their_own_where_no_terminal_redraws(monkeypatch, capsys):
     clock = iter([0.0, 30.0, 61.0, 100.0, 130.0])
-    monkeypatch.setattr(cli_common, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    with cli_common.progress(8, "fits") as update:
+    monkeypatch.setattr(cli_progress, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    with cli_progress.progress(8, "fits") as update:
         for done in range(4):
             update(done, f"loss {done}")
     assert capsys.readouterr().err.splitlines() == [
@@ -508,13 +510,22 @@ def test_how_much_is_shown_beside_results(options: list[str], shown: list[str], 
     listed = CliRunner().invoke(app, [*options, "data", "list"])
     assert listed.exit_code == 0 and "licence" in listed.stdout
     logger = logging.getLogger("infosem_jax")
-    with cli_common.plain_errors(), cli_common.progress(2, "fits") as update:
+    with cli_common.plain_errors(), cli_progress.progress(2, "fits") as update:
         logger.debug("a detail")
         cli_common.note("a note")
         logger.warning("a warning")
         update(2, "loss 1")
     told = capsys.readouterr()
     assert told.err.splitlines() == shown and told.out == ""
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_long_compilation_is_told(slow: bool, monkeypatch, capsys):
+    monkeypatch.setattr(cli_progress, "SLOW_COMPILATION", 0.01 if slow else 5.0)
+    with cli_common.plain_errors(), cli_progress.progress(2, "fits") as update:
+        time.sleep(0.1)
+        update(2, "loss 1")
+    assert ("Still compiling" in capsys.readouterr().err) == slow
 
 
 def test_version_and_options_that_exclude_each_other():

@@ -1,6 +1,7 @@
 """infosem embed and infosem benchmark embedding as users run them."""
 
 import json
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -45,8 +46,9 @@ def fitted(tmp_path_factory):
     (folder / "small.toml").write_text("[musegnn]\ndim = 4\nheads = [2, 1]\npairs = 5\n")
     studies = [folder / "s0.h5ad", folder / "s1.h5ad"]
     result = infosem(
-        "embed", "fit", *studies, "--out", folder / "run", "--epochs", 12, "--config",
-        folder / "small.toml", "--sets", folder / "h.all.gmt", "--plane", "pca",
+        "embed", "fit", *studies, "--out", folder / "run", "--epochs", 12, "--method",
+        "musegnn", "--config", folder / "small.toml", "--sets", folder / "h.all.gmt",
+        "--plane", "pca",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return folder
@@ -68,7 +70,7 @@ def test_fit_leaves_vectors_clusters_measures_and_a_page(fitted):
     settings = tomllib.loads((run / "config.toml").read_text())
     assert settings["musegnn"]["heads"] == [2, 1] and settings["musegnn"]["epochs"] == 12
     page = (run / "report.html").read_text()
-    assert "Genes in the plane" in page and "<script" not in page
+    assert "Genes in the plane" in page and 'id="explorer"' in page
 
 
 def test_export_and_neighbours_tell_what_was_saved(fitted, tmp_path):
@@ -119,6 +121,8 @@ def test_an_exported_embedding_is_a_prior_of_a_network(fitted):
         (["s0.h5ad", "none.h5ad"], "none.h5ad"),
         (["s0.h5ad", "--species", "s7=mouse"], "species: expected names of studies (s0)"),
         (["s0.h5ad", "--out", "run"], "is not empty"),
+        (["=s.h5ad"], "read as formulas"),
+        (["s0.h5ad", "--sets", "formula.gmt"], "read as formulas"),
     ],
 )
 def test_bad_input_is_refused_before_anything_is_written(fitted, options, message, monkeypatch):
@@ -126,6 +130,8 @@ def test_bad_input_is_refused_before_anything_is_written(fitted, options, messag
     (fitted / "m").mkdir(exist_ok=True)
     if not (fitted / "m/s1.h5ad").exists():
         write_studies(fitted / "m", ("human", "mouse"))
+    shutil.copy(fitted / "s0.h5ad", fitted / "=s.h5ad")
+    (fitted / "formula.gmt").write_text("=HYPERLINK(1)\t-\tG1\tG2\n")
     given = [] if "--out" in options else ["--out", "other"]
     result = call("embed", "fit", *options, *given)
     assert result.exit_code == 2 and message in " ".join(result.output.split())

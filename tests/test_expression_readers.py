@@ -85,6 +85,9 @@ def test_gct_of_both_versions(tmp_path):
     assert named.genes == ("PSME1", "NA")
     with pytest.raises(ValueError, match=r"'symbol' of its genes, found id, pr_gene_symbol, pr_is"):
         read_profiles(tmp_path / "a.gct", names="symbol")
+    (tmp_path / "tabs.gct").write_text(GCT13.replace("\n", "\t\t\n"))
+    tabs = read_profiles(tmp_path / "tabs.gct")
+    assert tabs.genes == found.genes and (tabs.x == found.x).all()
     with gzip.open(tmp_path / "b.gct.gz", "wt") as stream:
         stream.write(GCT12)
     found = read_profiles(tmp_path / "b.gct.gz", names="Description")

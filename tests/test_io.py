@@ -1,6 +1,7 @@
 """Readers: every kind of file, every message, and nothing but ValueError on anything else."""
 
 import gzip
+import json
 import logging
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from infosem_jax.data import (
     Embedding,
+    _tables,
     align_embedding,
     read_embedding,
     read_expression,
@@ -444,10 +446,9 @@ def test_embedding_files(tmp_path):
     np.testing.assert_array_equal(
         read_embedding(tmp_path / "a.h5ad", key="two").vectors, 2 * EMBEDDING.vectors
     )
-    with pytest.raises(ValueError, match="choose a key of varm: one, two"):
-        read_embedding(tmp_path / "a.h5ad")
-    with pytest.raises(ValueError, match="what is there: one, two"):
-        read_embedding(tmp_path / "a.h5ad", key="three")
+    for key in (None, "three"):
+        with pytest.raises(ValueError, match="choose a key: one, two, X"):
+            read_embedding(tmp_path / "a.h5ad", key=key)
     with pytest.raises(ValueError, match="leave key out"):
         read_embedding(tmp_path / "a.npz", key="three")
     with pytest.raises(ValueError, match=r"end in .npz"):
@@ -458,6 +459,39 @@ def test_embedding_files(tmp_path):
     np.savez(tmp_path / "a.npz", X=EMBEDDING.vectors, genes=np.array(["A"]))
     with pytest.raises(ValueError, match="genes of shape"):
         read_embedding(tmp_path / "a.npz")
+
+
+def test_embeddings_as_other_tools_leave_them(tmp_path, monkeypatch):
+    names, vectors = list(EMBEDDING.names), EMBEDDING.vectors
+    rows = [" ".join([name, *map(str, row)]) for name, row in zip(names, vectors, strict=True)]
+    (tmp_path / "gene2vec.txt").write_text("4 2\n" + "\n".join(rows) + "\n")
+    lists = {name: row.tolist() for name, row in zip(names, vectors, strict=True)}
+    (tmp_path / "genept.json").write_text(json.dumps(lists))
+    # Genes as observations, as infosem embed and scGPT's helpers write them.
+    obs, features = pd.DataFrame(index=names), pd.DataFrame(index=["0", "1"])
+    ad.AnnData(vectors, obs, features).write_h5ad(tmp_path / "dense.h5ad")
+    ad.AnnData(sp.csr_matrix(vectors), obs, features).write_h5ad(tmp_path / "sparse.h5ad")
+    tables = {
+        "index": pd.DataFrame(vectors, names, columns=["0", "1"]),
+        "column": pd.DataFrame({"gene": names, "0": vectors[:, 0], "1": vectors[:, 1]}),
+        "lists": pd.DataFrame({"gene": names, "embedding": list(vectors)}),
+    }
+    monkeypatch.setattr(_tables.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(
+        _tables.pd, "read_parquet", lambda path, engine: tables[Path(path).stem].copy()
+    )
+    files = ("gene2vec.txt", "genept.json", "dense.h5ad", "sparse.h5ad")
+    tables["words"] = pd.DataFrame({"gene": names, "text": ["a", "b", "c", "d"]})
+    for name in tables:
+        (tmp_path / f"{name}.parquet").write_bytes(b"PAR1")
+    for file in (*files, "index.parquet", "column.parquet", "lists.parquet"):
+        found = read_embedding(tmp_path / file)
+        assert found.names == EMBEDDING.names, file
+        np.testing.assert_array_equal(found.vectors, vectors)
+    with pytest.raises(
+        ValueError, match=r"columns of numbers or one of lists.*found text: could not"
+    ):
+        read_embedding(tmp_path / "words.parquet")
 
 
 @pytest.mark.parametrize(
@@ -622,6 +656,9 @@ TABLES = {
     "string web": ("#node1\tnode2\tcombined_score", "{tf}\t{gene}\t{w}"),
     "string": ("protein1 protein2 combined_score", "9606.{tf} 9606.{gene} {w}"),
     "semicolons": ("tf;target;weight", "{tf};{gene};{w}"),
+    "hTFtarget": ("TF gene\tTarget gene\tscore", "{tf}\t{gene}\t{w}"),
+    "names": ("TF_name,target_name,Edge Weight", "{tf},{gene},{w}"),
+    "letters beside": ("tf,confidence,target,probability", "{tf},A,{gene},{w}"),
 }  # fmt: skip
 SCORES = [("A", "C", 2.5), ("B", "C", 0.5), ("B", "A", 3.0)]
 
@@ -675,8 +712,12 @@ def test_trrust_without_a_header_gives_signs(tmp_path):
         "gene,gene_symbol,is_tf\nENSG1,A,1\nENSG2,B,0\nENSG3,C,1\n",
         ",Ensembl ID,HGNC symbol,DBD,Is TF?\n1,ENSG1,A,x,Yes\n2,ENSG2,B,y,No\n3,ENSG3,C,z,Yes\n",
         ",0\n0,A\n1,C\n",
+        "gene,TF\nA,1\nB,0\nC,1\n",
+        "Symbol\tTF?\nA\tYes\nB\tNo\nC\tYes\n",
+        "gene_name,regulator\nA,True\nB,False\nC,True\n",
+        '"x"\n"A"\n"C"\n',
     ],
 )
-def test_flags_of_regulators_are_heeded(tmp_path, text):
+def test_flags_and_headers_of_regulators_are_heeded(tmp_path, text):
     (tmp_path / "tfs.csv").write_text(text)
     assert read_regulators(tmp_path / "tfs.csv") == ("A", "C")

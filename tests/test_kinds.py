@@ -70,7 +70,8 @@ KINDS = {
     "matrix.mtx": (b"%%MatrixMarket matrix coordinate\n1 1 1\n1 1 2\n", r"read_10x_mtx"),
     "matrix.mtx.gz": (gzip.compress(b"%%MatrixMarket matrix\n1 1 1\n1 1 2\n"), "read_10x_mtx"),
     "all.tar.gz": (tar(), r"tar archive.*tar -xzf"),
-    "vectors.pickle": (b"\x80\x04}q\x00.", r"pickle.*never read.*numpy\.savez"),
+    "vectors.pickle": (b"\x80\x04}q\x00.", r"(?s)pickle.*never read.*numpy\.savez"),
+    "old.pickle": (b"(dp0\nVSOX2\np1\n(lp2\nF1.0\nas.", r"(?s)pickle.*pickle\.load.*numpy\.savez"),
     "vectors.pkl.gz": (gzip.compress(b"\x80\x04}q\x00."), "pickle"),
     "vectors.pt": (zipped("archive/data.pkl"), "torch.*never read"),
     "counts.rds": (gzip.compress(b"X\n\0\0\0\3\0\4"), r"R data.*write\.csv"),
@@ -86,7 +87,10 @@ def test_other_kinds_are_named_by_every_reader(tmp_path, name):
     content, message = KINDS[name]
     path = tmp_path / name
     path.write_bytes(content)
-    for read in (read_expression, read_embedding, read_profiles, read_screen, read_text):
+    readers = (read_expression, read_embedding, read_profiles, read_screen, read_text)
+    for read in readers:
+        if read is read_embedding and name == "table.parquet":
+            continue  # which it reads
         with pytest.raises(ValueError, match=message):
             read(path)
 

@@ -82,6 +82,17 @@ def test_top_is_the_head_of_the_full_table(top):
     assert edges(network(), top=top).equals(edges(network()).head(top))
 
 
+@pytest.mark.parametrize("scored", [False, True])
+def test_every_gene_can_keep_its_strongest_edges(scored):
+    net = network()
+    net = net._replace(score=np.asarray(net.weight) ** 3) if scored else net
+    table = edges(net)
+    place = [table.groupby(end).cumcount() < 2 for end in ("source", "target")]
+    wanted = (np.arange(len(table)) < 3) | place[0] | place[1]
+    assert edges(net, top=3, each=2).equals(table.loc[wanted].reset_index(drop=True))
+    assert edges(net, each=2).equals(table)
+
+
 def test_edges_of_a_network_without_scores_have_the_column_empty():
     assert edges(network()).score.isna().all()
 

@@ -3,6 +3,7 @@
 import shutil
 import tempfile
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -18,6 +19,11 @@ FAILURES = "failures.csv"
 OURS = (
     RESULTS, FAILURES, "table.md", "plots", "report.html", "versions.json", "cells", SETTINGS,
 )  # fmt: skip
+
+
+def of_h5ad(path: Path, reading: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return ``layer`` and ``names``, how an h5ad file is read; nothing of other files."""
+    return dict(reading) if FilePath(path).suffix == ".h5ad" else {}
 
 
 def check(

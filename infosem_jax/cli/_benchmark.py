@@ -14,10 +14,10 @@ from infosem_jax.cli._common import (
     note,
     plain_errors,
     print_table,
-    progress,
     start_devices,
     words,
 )
+from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
     from infosem_jax.engine.types import Progress
@@ -44,6 +44,15 @@ _FIRST = {
     ],
 }
 _LAST = {
+    "layer": Annotated[
+        str | None, typer.Option(help="Layer of h5ad files to read, or raw. Default: X.")
+    ],
+    "var_names": Annotated[
+        str | None,
+        typer.Option(
+            "--var-names", help="Column of var of h5ad files that names genes. Default: its index."
+        ),
+    ],
     "quick": Annotated[
         bool,
         typer.Option(
@@ -64,6 +73,8 @@ _DEFAULTS = {
     "datasets": "",
     "methods": "",
     "splits": "",
+    "layer": None,
+    "var_names": None,
     "quick": False,
     "resume": False,
     "overwrite": False,
@@ -88,7 +99,7 @@ def benchmark(*, seeds: int) -> Callable[[Callable[..., dict[str, Any]]], None]:
 
         def command(**given: Any) -> None:
             options = {name: given.pop(name) for name in mine}
-            with plain_errors():
+            with plain_errors(given["out"]):
                 _run(own.__name__, lambda: own(**options), **given)
 
         defaults = _DEFAULTS | {"seeds": seeds}
@@ -117,6 +128,8 @@ def _run(
     methods: str,
     splits: str,
     seeds: int,
+    layer: str | None,
+    var_names: str | None,
     quick: bool,
     resume: bool,
     overwrite: bool,
@@ -136,6 +149,8 @@ def _run(
         splits=words(splits),
         seeds=seeds,
         quick=quick,
+        layer=layer,
+        names=var_names,
         **options(),
     )
     for text in grid.notes:

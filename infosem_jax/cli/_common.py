@@ -1,10 +1,10 @@
-"""What all commands share: how errors, progress and tables are shown, and which devices compute."""
+"""What all commands share: how errors and tables are shown, and which devices compute."""
 
 import logging
+import signal
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,9 +13,9 @@ import typer
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.outputs.folder import check_file as check_file
 from infosem_jax.outputs.folder import check_folder as check_folder
+from infosem_jax.outputs.folder import locked
 
 LOGGER = "infosem_jax"
-SLOW_COMPILATION = 30.0  # seconds
 
 CompileCache = Annotated[
     Path | None,
@@ -24,8 +24,14 @@ CompileCache = Annotated[
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
-    """Show what went wrong and what to do, instead of a traceback; and log to the terminal."""
+def plain_errors(out: Path | None = None) -> Iterator[None]:
+    """Show what went wrong and what to do, instead of a traceback; and log to the terminal.
+
+    Parameters
+    ----------
+    out
+        Where the command writes; another process that writes there is refused.
+    """
     logger = logging.getLogger(LOGGER)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -33,9 +39,13 @@ def plain_errors() -> Iterator[None]:
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
     try:
-        yield
+        with _termination_as_interrupt(), nullcontext() if out is None else locked(out):
+            yield
     except Interrupted as error:
         typer.echo(f"Saved in {error}; the same command with --resume goes on.", err=True)
+        raise typer.Exit(130) from error
+    except KeyboardInterrupt as error:
+        typer.echo("Stopped; nothing was saved.", err=True)
         raise typer.Exit(130) from error
     except (ValueError, TypeError, OSError, ImportError, FloatingPointError) as error:
         typer.secho(f"Error: {error}", fg=typer.colors.RED, err=True)
@@ -44,102 +54,22 @@ def plain_errors() -> Iterator[None]:
         logger.removeHandler(handler)
 
 
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 def note(text: str) -> None:
     """Show a note on the standard error, unless the user wants quiet."""
     logging.getLogger(LOGGER).info("%s", text)
-
-
-@contextmanager
-def progress(total: int, unit: str) -> Iterator[Any]:
-    """Show a bar with the time left, or in a log a line a minute; yields ``update(done, text)``.
-
-    Nothing is shown where the user wants quiet.
-    """
-    if logging.getLogger(LOGGER).level > logging.INFO:
-        yield lambda done, text: None
-        return
-    compiling = threading.Timer(SLOW_COMPILATION, note, [_COMPILING])
-    compiling.daemon = True
-    compiling.start()
-    try:
-        with _shown(total, unit) as update:
-
-            def told(done: float | int, text: str) -> None:
-                compiling.cancel()
-                update(done, text)
-
-            yield told
-    finally:
-        compiling.cancel()
-
-
-_COMPILING = "Still compiling, which happens once for data and settings of these sizes."
-
-
-@contextmanager
-def _shown(total: int, unit: str) -> Iterator[Callable[[float, str], None]]:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.completed:.0f}/{task.total}"),
-        TextColumn(unit),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        log = _Log(total, unit)
-        yield log.update
-        log.end()
-        return
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task("compiling", total=total)
-
-        def update(done: float | int, text: str) -> None:
-            bar.update(task, completed=done, description=text)
-
-        yield update
-
-
-class _Log:
-    """Lines of progress for files and pipes, where a bar that redraws itself cannot be read."""
-
-    def __init__(self, total: int, unit: str, every: float = 60.0) -> None:
-        self.total, self.unit, self.every = total, unit, every
-        self.last = time.monotonic()
-        # Time and progress of the first report: what was before went into compiling.
-        self.first: tuple[float, float] | None = None
-        self.waiting = ""
-
-    def update(self, done: float | int, text: str) -> None:
-        """Write a line, unless one was written within the last ``every`` seconds."""
-        now = time.monotonic()
-        if self.first is None and done > 0:
-            self.first = now, done
-        left = "?" if done < self.total else "0 s"
-        if self.first is not None and done > self.first[1]:
-            began, before = self.first
-            left = f"{(now - began) * (self.total - done) / (done - before):.0f} s"
-        self.waiting = f"{done:.0f}/{self.total} {self.unit}, {left} left, {text}"
-        if now - self.last >= self.every:
-            self.last = now
-            self.end()
-
-    def end(self) -> None:
-        """Write the line that waits, if there is one."""
-        if self.waiting:
-            typer.echo(self.waiting, err=True)
-        self.waiting = ""
 
 
 def start_devices(distributed: bool, compile_cache: Path | None) -> None:
@@ -304,7 +234,7 @@ def record_of(command: str, given: dict[str, Any], **found: Any) -> dict[str, An
     for name, value in given.items():
         if isinstance(value, list | tuple):
             values[name] = [str(part) for part in value]
-        elif name not in ("out", "config", "resume", "overwrite"):
+        elif name not in ("out", "config", "resume", "save_every", "overwrite"):
             values[name] = value if isinstance(value, bool | int | float) else str(value or "")
     return values | found
 

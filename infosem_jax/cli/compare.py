@@ -6,13 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import (
-    CompileCache,
-    plain_errors,
-    print_table,
-    progress,
-    start_devices,
-)
+from infosem_jax.cli._common import CompileCache, plain_errors, print_table, start_devices
+from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +87,7 @@ def compare(
     Every data set is fitted with every prior; each prior that knows genes by name is also fitted
     with its genes permuted, and each prior to halves of the cells.
     """
-    with plain_errors():
+    with plain_errors(out):
         from infosem_jax.grn.inputs import (
             BASES,
             read_config,

@@ -16,10 +16,10 @@ def list_datasets() -> None:
     from infosem_jax.data import CATALOG
 
     rows = [
-        (e.name, e.description, e.licence, "known" if e.sha256 else "give --sha256")
+        (e.name, e.description, e.licence, f"{e.size / 2**20:.1f} MiB" if e.size else "-")
         for e in CATALOG.values()
     ]
-    print_table(("name", "what it is", "licence", "checksum"), rows)
+    print_table(("name", "what it is", "licence", "size"), rows)
 
 
 @data_app.command()
@@ -29,7 +29,11 @@ def fetch(
         Path | None, typer.Option(help="Where to put the file. Default: the cache of the user.")
     ] = None,
     sha256: Annotated[
-        str | None, typer.Option(help="Checksum that the file must have, where none is known.")
+        str | None,
+        typer.Option(
+            help="Checksum that the file must have. Default: the one that is known, or that the "
+            "first download recorded."
+        ),
     ] = None,
 ) -> None:
     """Download a data set and check its content."""
@@ -43,7 +47,10 @@ def embed_text(
     table: Annotated[Path, typer.Argument(help="Table of gene symbols and texts.")],
     out: Annotated[Path, typer.Option("--out", help="npz file for the embedding.")],
     encoder: Annotated[
-        str, typer.Option(help="tfidf, or a Hugging Face model by name or folder.")
+        str,
+        typer.Option(
+            help="tfidf, minilm (of the extra text), or a Hugging Face model by name or folder."
+        ),
     ] = "tfidf",
     dimensions: Annotated[
         int, typer.Option(min=1, help="Number of features of the tfidf encoder.")

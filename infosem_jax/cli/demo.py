@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infosem_jax.cli._common import LOGGER, plain_errors, print_table, progress
+from infosem_jax.cli._common import LOGGER, plain_errors, print_table
 from infosem_jax.cli._inputs import Out, Overwrite
+from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Fit simulated data with and without priors by both engines, and compare with the truth."""
-    with plain_errors():
+    with plain_errors(out):
         from infosem_jax.data.simulate import simulate
         from infosem_jax.grn import run_folder
         from infosem_jax.grn.demo import EXACT, SIMULATION, VARIANTS, demonstrate

@@ -1,6 +1,5 @@
 """The commands ``infosem embed``."""
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,17 +8,17 @@ import typer
 
 from infosem_jax.cli._common import (
     check_file,
-    check_folder,
     named,
     plain_errors,
     print_table,
-    progress,
     read_settings,
     record_of,
     start_devices,
     write_record,
 )
-from infosem_jax.cli._inputs import Layer, VarNames
+from infosem_jax.cli._inputs import Layer, Resume, SaveEvery, VarNames
+from infosem_jax.cli._jobs import training
+from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
     from infosem_jax.embedding import Fitted
@@ -41,7 +40,7 @@ def fit(
         list[Path], typer.Argument(help="Expression: h5ad, npz, or folders with expression.npz.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
-    method: Annotated[str, typer.Option(help="Method: musegnn, pca, gae, wsmae, ...")] = "musegnn",
+    method: Annotated[str, typer.Option(help="Method: auto, musegnn, pca, gae, ...")] = "auto",
     orthologues: Annotated[
         list[str] | None,
         typer.Option(help="SPECIES=FILE: orthologues to the target species; again for more."),
@@ -81,9 +80,8 @@ def fit(
     plane: Annotated[
         str, typer.Option(help="How genes are drawn: umap (if installed), pca or auto.")
     ] = "auto",
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with training that was stopped.")
-    ] = False,
+    resume: Resume = False,
+    save_every: SaveEvery = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Embed the genes of several studies together.
@@ -91,54 +89,56 @@ def fit(
     Each study becomes a graph of its co-expressed genes. Names of genes decide which are the same;
     studies of several species need a table of orthologues.
     """
-    given = dict(locals())
-    with plain_errors():
+    record = record_of("infosem embed fit", dict(locals()))
+    with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import embedding
+        from infosem_jax.data._names import check_names
         from infosem_jax.data.io import read_orthologues
         from infosem_jax.embedding import reports
         from infosem_jax.embedding.graph import common, isolated
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
-        check_folder(out, reports.FILES, overwrite=overwrite)
-        saved = out.absolute().with_name(f".{out.name}.training")
-        reports.check_plane(plane)
-        settings = read_settings(config, method) | ({} if epochs is None else {"epochs": epochs})
-        own = embedding.configured(method, settings).settings
-        graph = embedding.GraphSettings(genes, edges, alpha, correct, threshold)
-        chosen = embedding.Config(method, own, graph, target)
-        tables = {
-            name: read_orthologues(Path(file), source=name, target=target)
-            for name, file in named(orthologues, "--orthologues")
-        }
-        gene_sets = {
-            path.name.split(".symbols")[0].split(".gmt")[0]: embedding.read_gene_sets(path)
-            for path in sets or ()
-        }
-        of_study = {
-            "species": dict(named(species, "--species")),
-            "labels": dict(named(label, "--label")),
-        }
-        read = embedding.read_studies(studies, **of_study, layer=layer, names=var_names)
-        graphs = embedding.study_graphs(read, tables, config=chosen)
-        for note in isolated(graphs):
-            typer.echo(note, err=True)
-        with progress(getattr(chosen.settings, "epochs", 1), "epochs") as update:
-            told = {"config": chosen, "key": key, "on_chunk": lambda p: update(p.done, p.text)}
-            fitted = embedding.fit_and_save(saved, graphs, resume=resume, **told)
-        metrics = embedding.evaluate(embedding.predict(fitted), graphs, gene_sets)
-        record = record_of("infosem embed fit", given)
-        options = {"sets": gene_sets, "plane": plane, "record": record}
-        versions, table = software_versions(), {} if own is None else asdict(own)
-        with whole_folder(out) as folder:
-            reports.write_results(folder, fitted, graphs, metrics, versions=versions, **options)
-            write_record(folder, {"run": record, method: table}, versions)
-        shutil.rmtree(saved, ignore_errors=True)
-        rows = [(k.replace("_", " "), reports.measured_text(k, v)) for k, v in metrics.items()]
-        n_genes = len(set(fitted.genes.gene))
-        title = f"{n_genes:,} genes, {len(common(graphs)):,} of them in all studies"
-        print_table(("measure", "value"), rows, title)
-        typer.echo(f"Wrote {out}: open {out / 'report.html'}.")
+        with training(out, reports.FILES, record, resume, overwrite, save_every) as saver:
+            reports.check_plane(plane)
+            settings = read_settings(config, method) | (
+                {} if epochs is None else {"epochs": epochs}
+            )
+            own = embedding.configured(method, settings).settings
+            graph = embedding.GraphSettings(genes, edges, alpha, correct, threshold)
+            chosen = embedding.Config(method, own, graph, target)
+            tables = {
+                name: read_orthologues(Path(file), source=name, target=target)
+                for name, file in named(orthologues, "--orthologues")
+            }
+            gene_sets = {
+                path.name.split(".symbols")[0].split(".gmt")[0]: embedding.read_gene_sets(path)
+                for path in sets or ()
+            }
+            of_study = {
+                "species": dict(named(species, "--species")),
+                "labels": dict(named(label, "--label")),
+            }
+            read = embedding.read_studies(studies, **of_study, layer=layer, names=var_names)
+            graphs = embedding.study_graphs(read, tables, config=chosen)
+            check_names([name for each in graphs for name in (each.name, *each.genes)])
+            check_names([name for each in gene_sets.values() for name in each])
+            for note in isolated(graphs):
+                typer.echo(note, err=True)
+            with progress(getattr(chosen.settings, "epochs", 1), "epochs") as update:
+                told = {"config": chosen, "key": key, "on_chunk": lambda p: update(p.done, p.text)}
+                fitted = embedding.fit(graphs, saver=saver, **told)
+            metrics = embedding.evaluate(embedding.predict(fitted), graphs, gene_sets)
+            options = {"sets": gene_sets, "plane": plane, "record": record}
+            versions, table = software_versions(), {} if own is None else asdict(own)
+            with whole_folder(out) as folder:
+                reports.write_results(folder, fitted, graphs, metrics, versions=versions, **options)
+                write_record(folder, {"run": record, method: table}, versions)
+            rows = [(k.replace("_", " "), reports.measured_text(k, v)) for k, v in metrics.items()]
+            n_genes = len(set(fitted.genes.gene))
+            title = f"{n_genes:,} genes, {len(common(graphs)):,} of them in all studies"
+            print_table(("measure", "value"), rows, title)
+            typer.echo(f"Wrote {out}: open {out / 'report.html'}.")
 
 
 @embed_app.command("export")

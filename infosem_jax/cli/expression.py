@@ -8,16 +8,16 @@ import typer
 from infosem_jax.cli import _expression as options
 from infosem_jax.cli._common import (
     check_file,
-    check_folder,
     plain_errors,
-    progress,
     read_settings,
     record_of,
     start_devices,
     words,
     write_record,
 )
-from infosem_jax.cli._inputs import Layer
+from infosem_jax.cli._inputs import Layer, Resume, SaveEvery
+from infosem_jax.cli._jobs import training
+from infosem_jax.cli._progress import progress
 from infosem_jax.cli.expression_select import select
 
 expression_app = typer.Typer(
@@ -44,18 +44,10 @@ def fit(
         str, typer.Option(help="How genes are inferred: auto, graph, ridge, knn, kernel, mlp, ...")
     ] = "auto",
     truth: options.Truth = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="Label of samples that is known too, such as tissue; again for more."),
-    ] = None,
+    label: options.Label = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fits whose predictions are averaged.")] = 1,
     key: options.Key = 0,
-    budget: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Minutes for a fit of auto; parts that take longer are left out. 0: all."
-        ),
-    ] = 0.0,
+    budget: options.Budget = 0.0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with a table of the method's settings.")
     ] = None,
@@ -70,14 +62,17 @@ def fit(
     layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
+    panel_counts: options.PanelCounts = False,
+    resume: Resume = False,
+    save_every: SaveEvery = None,
     overwrite: options.Overwrite = False,
 ) -> None:
     """Learn to infer genes from others, and test it on samples that were left out.
 
     A fifth of the samples is for the test; the model that is kept is the one that was tested.
     """
-    given = dict(locals())
-    with plain_errors():
+    record = record_of("infosem expression fit", dict(locals()))
+    with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import expression
         from infosem_jax.data._names import check_names
@@ -87,63 +82,67 @@ def fit(
         from infosem_jax.outputs.folder import software_versions, whole_folder
         from infosem_jax.outputs.page import write_page
 
-        check_folder(out, MODEL, overwrite=overwrite)
-        settings = read_settings(config, method) | ({"budget": budget} if budget else {})
-        random = configured(method, settings).random
-        data = options.read_pair(train, truth, names, layer, orientation, gene_table, log_counts)
-        measured, landmarks = options.read_inputs(inputs, train, gene_table)
-        how = expression.Config(
-            method=method,
-            settings=settings,
-            inputs=measured,
-            choose=choose,
-            labels=tuple(label or ()),
-            split=split or usual_split(data),
-            scaling=scaling,
-        )
-        problem = expression.make_problem(data, landmarks, config=how, key=key)
-        check_names((*problem.task.inputs, *problem.task.targets))
-        unknown = [name for name in words(show) if name not in problem.task.targets]
-        if unknown:
-            raise ValueError(f"--show: expected genes to infer, found {', '.join(unknown)}.")
-        notes = problem.notes[1:]
-        for note in notes:
-            typer.echo(note, err=True)
-        with progress(seeds, "fits") as update:
-            fitted = expression.fit(
-                problem,
-                config=how,
-                seeds=seeds,
-                key=key,
-                on_chunk=lambda told: update(told.done, told.text),
+        with training(out, MODEL, record, resume, overwrite, save_every) as saver:
+            settings = read_settings(config, method) | ({"budget": budget} if budget else {})
+            random = configured(method, settings).random
+            data = options.read_pair(
+                train, truth, names, layer, orientation, gene_table, log_counts
             )
-        for note in fitted.notes:
-            typer.echo(note, err=True)
-        prediction = expression.predict(fitted, problem)
-        table = expression.trust_table(problem, prediction)
-        record = record_of("infosem expression fit", given, split=how.split)
-        versions = software_versions()
-        alone = [f"{method} has no random numbers, so that one fit was made."]
-        page = fit_page(
-            problem,
-            prediction,
-            fitted,
-            table,
-            genes=words(show),
-            notes=(*fitted.notes, *(alone if seeds > 1 and not random else ())),
-            facts={"Settings": record | fitted.settings, "Files": MODEL, "Versions": versions},
-        )
-        with whole_folder(out) as folder:
-            expression.save(folder / "model.npz", fitted)
-            table.to_csv(folder / "genes.csv", index=False)
-            write_record(folder, {"run": record, method: fitted.settings}, versions)
-            write_page(folder / "report.html", page)
-        typer.echo(
-            f"{len(fitted.targets):,} genes from {len(fitted.inputs):,}: mean correlation "
-            f"{table['pearson'].mean():.3f} in {len(problem.samples)} test samples; "
-            f"{(table['recall'] >= 0.95).mean():.0%} of the genes reach a recall of 0.95."
-        )
-        typer.echo(f"Wrote {out}: open {out / 'report.html'}.")
+            measured, landmarks = options.read_inputs(inputs, train, gene_table)
+            if panel_counts:
+                data = options.as_panel(data, measured)
+            how = expression.Config(
+                method=method,
+                settings=settings,
+                inputs=measured,
+                choose=choose,
+                labels=tuple(label or ()),
+                split=split or usual_split(data),
+                scaling=scaling,
+            )
+            problem = expression.make_problem(data, landmarks, config=how, key=key)
+            check_names((*problem.task.inputs, *problem.task.targets))
+            unknown = [name for name in words(show) if name not in problem.task.targets]
+            if unknown:
+                raise ValueError(f"--show: expected genes to infer, found {', '.join(unknown)}.")
+            for note in problem.notes[1:]:
+                typer.echo(note, err=True)
+            with progress(seeds, "fits") as update:
+                fitted = expression.fit(
+                    problem,
+                    config=how,
+                    seeds=seeds,
+                    key=key,
+                    on_chunk=lambda told: update(told.done, told.text),
+                    saver=saver,
+                )
+            for note in fitted.notes:
+                typer.echo(note, err=True)
+            prediction = expression.predict(fitted, problem)
+            table = expression.trust_table(problem, prediction)
+            record["split"] = how.split
+            versions = software_versions()
+            alone = [f"{method} has no random numbers, so that one fit was made."]
+            page = fit_page(
+                problem,
+                prediction,
+                fitted,
+                table,
+                genes=words(show),
+                notes=(*fitted.notes, *(alone if seeds > 1 and not random else ())),
+                facts={"Settings": record | fitted.settings, "Files": MODEL, "Versions": versions},
+            )
+            with whole_folder(out) as folder:
+                expression.save(folder / "model.npz", fitted)
+                table.to_csv(folder / "genes.csv", index=False)
+                write_record(folder, {"run": record, method: fitted.settings}, versions)
+                write_page(folder / "report.html", page)
+            typer.echo(
+                f"{len(fitted.targets):,} genes from {len(fitted.inputs):,}: mean correlation "
+                f"{table['pearson'].mean():.3f} in {len(problem.samples)} test samples; "
+                f"{(table['recall'] >= 0.95).mean():.0%} of the genes reach a recall of 0.95."
+            )
+            typer.echo(f"Wrote {out}: open {out / 'report.html'}.")
 
 
 @expression_app.command()
@@ -159,6 +158,7 @@ def predict(
     layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
+    panel_counts: options.PanelCounts = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that exists.")
     ] = False,
@@ -180,6 +180,8 @@ def predict(
             raise ValueError(f"{model}: expected a folder of infosem expression fit.")
         fitted = expression.load(model / "model.npz")
         samples = options.read(new, names, layer, orientation, gene_table, log_counts)
+        if panel_counts:
+            samples = expression.panel_counts(samples, fitted.inputs)
         for note in samples.notes:
             typer.echo(note, err=True)
         trust = pd.read_csv(model / "genes.csv", converters={"gene": str})

@@ -42,7 +42,7 @@ def select(
 ) -> None:
     """Choose genes to measure, and estimate what to expect of the first n of them."""
     given = dict(locals())
-    with plain_errors():
+    with plain_errors(out):
         start_devices(False, None)
         import pandas as pd
 

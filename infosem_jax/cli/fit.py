@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import (
-    CompileCache,
-    note,
-    plain_errors,
-    print_table,
-    progress,
-    start_devices,
-)
+from infosem_jax.cli._common import CompileCache, note, plain_errors, print_table, start_devices
+from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,9 +59,11 @@ def fit(
         str | None, typer.Option(help="What the data are called. Default: their file or folder.")
     ] = None,
     top: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of edges to list, strongest first. Default: all."),
-    ] = None,
+        int,
+        typer.Option(
+            min=1, help="Most edges that edges.csv lists, the first; network.h5ad holds all."
+        ),
+    ] = 1_000_000,
     resume: _inputs.Resume = False,
     save_every: _inputs.SaveEvery = None,
     distributed: Annotated[
@@ -80,7 +76,7 @@ def fit(
 
     Several data sets, groups of cells, or priors make a grid, with one folder of results each.
     """
-    with plain_errors():
+    with plain_errors(None if distributed else out):
         from infosem_jax.grn.inputs import BASES, read_config, read_datasets, read_engine
 
         engine = read_engine(config, engine)
@@ -120,9 +116,11 @@ def fit(
         for data in datasets.values():
             own = isinstance(settings, exact.Config)
             acting = exact.chosen_rows(data, settings) if own else settings.rows
+            pairs = len(data.regulators) * len(data.genes)
+            listed = f" edges.csv lists the first {top:,} of {pairs:,} pairs." * (pairs > top)
             note(
                 f"{data.name}: {run_folder.n_cells(data)} cells, {len(data.genes)} genes, "
-                f"{len(data.regulators)} candidate regulators; genes that act: {acting}."
+                f"{len(data.regulators)} candidate regulators; genes that act: {acting}.{listed}"
             )
         networks = []
         with progress(100, "%") as update:

@@ -6,16 +6,16 @@ from typing import Annotated
 import typer
 
 from infosem_jax.cli._common import (
-    check_folder,
     named,
     plain_errors,
-    progress,
     read_settings,
     record_of,
     start_devices,
     write_record,
 )
-from infosem_jax.cli._inputs import Layer, VarNames
+from infosem_jax.cli._inputs import Layer, Resume, SaveEvery, VarNames
+from infosem_jax.cli._jobs import training
+from infosem_jax.cli._progress import progress
 from infosem_jax.cli.perturbation_predict import Out, Overwrite, explain, predict
 
 perturbation_app = typer.Typer(
@@ -96,14 +96,16 @@ def fit(
     keep: Keep = None,
     top_genes: TopGenes = 0,
     most_cells: MostCells = 0,
+    resume: Resume = False,
+    save_every: SaveEvery = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Learn to predict responses, and test it on perturbations that were left out.
 
     The model that is kept is the one that was tested.
     """
-    given = dict(locals())
-    with plain_errors():
+    record = record_of("infosem perturbation fit", dict(locals()))
+    with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import perturbation as system
         from infosem_jax.data._names import check_names
@@ -112,47 +114,51 @@ def fit(
         from infosem_jax.perturbation.reports import FILES, headline, write_fit
         from infosem_jax.perturbation.screen import coverage
 
-        check_folder(out, FILES, overwrite=overwrite)
-        settings = system.Config(method, split, read_settings(config, method))
-        configured(method, settings.settings)
-        graphs = dict(named(graph, "--graph"))
-        if missing := [file for file in graphs.values() if not Path(file).is_file()]:
-            raise ValueError(f"--graph: {missing[0]}: no such file.")
-        if len(graphs) < len(graph or ()):
-            raise ValueError(f"--graph: expected each name once, found {', '.join(graph or ())}.")
-        screen = system.read_screen(
-            data,
-            columns=system.Columns(
-                perturbation, line_column, batch_column, control, separator, var_names, layer
-            ),
-            thresholds=system.Thresholds(fdr, lfc),
-            least_cells=least_cells,
-            least_counts=least_counts,
-            keep=named(keep, "--keep", float, "COLUMN=LEAST"),
-            top_genes=top_genes,
-            most_cells=most_cells,
-        )
-        check_names(screen.genes)
-        knowledge = system.read_knowledge(graphs, text, screen.genes, top=graph_top)
-        read = [*screen.responses.notes, *coverage(knowledge, screen.responses)]
-        for note in read:
-            typer.echo(note, err=True)
-        with progress(seeds, "fits") as update:
-            fitted = system.fit(
-                screen,
-                knowledge,
-                config=settings,
-                seeds=seeds,
-                key=key,
-                on_chunk=lambda progress: update(progress.done, progress.text),
+        with training(out, FILES, record, resume, overwrite, save_every) as saver:
+            settings = system.Config(method, split, read_settings(config, method))
+            configured(method, settings.settings)
+            graphs = dict(named(graph, "--graph"))
+            if missing := [file for file in graphs.values() if not Path(file).is_file()]:
+                raise ValueError(f"--graph: {missing[0]}: no such file.")
+            if len(graphs) < len(graph or ()):
+                raise ValueError(
+                    f"--graph: expected each name once, found {', '.join(graph or ())}."
+                )
+            screen = system.read_screen(
+                data,
+                columns=system.Columns(
+                    perturbation, line_column, batch_column, control, separator, var_names, layer
+                ),
+                thresholds=system.Thresholds(fdr, lfc),
+                least_cells=least_cells,
+                least_counts=least_counts,
+                keep=named(keep, "--keep", float, "COLUMN=LEAST"),
+                top_genes=top_genes,
+                most_cells=most_cells,
             )
-        test = system.evaluate_held_out(fitted, screen)
-        for note in test.notes:
-            typer.echo(note, err=True)
-        record = record_of("infosem perturbation fit", given, split=fitted.split, read=read)
-        versions = software_versions()
-        with whole_folder(out) as folder:
-            write_fit(folder, fitted, test, record, versions)
-            write_record(folder, {"run": record, method: fitted.settings}, versions)
-        typer.echo(f"{len(test.truth.perturbed)} test perturbations: {headline(test)}.")
-        typer.echo(f"Wrote {out}: open {out / 'report.html'}.")
+            knowledge = system.read_knowledge(graphs, text, screen.genes, top=graph_top)
+            perturbed = {gene for genes in screen.responses.perturbed for gene in genes}
+            check_names([*screen.genes, *knowledge.nodes, *sorted(perturbed)])
+            read = [*screen.responses.notes, *coverage(knowledge, screen.responses)]
+            for note in read:
+                typer.echo(note, err=True)
+            with progress(seeds, "fits") as update:
+                fitted = system.fit(
+                    screen,
+                    knowledge,
+                    config=settings,
+                    seeds=seeds,
+                    key=key,
+                    on_chunk=lambda progress: update(progress.done, progress.text),
+                    saver=saver,
+                )
+            test = system.evaluate_held_out(fitted, screen)
+            for note in test.notes:
+                typer.echo(note, err=True)
+            record |= {"split": fitted.split, "read": read}
+            versions = software_versions()
+            with whole_folder(out) as folder:
+                write_fit(folder, fitted, test, record, versions)
+                write_record(folder, {"run": record, method: fitted.settings}, versions)
+            typer.echo(f"{len(test.truth.perturbed)} test perturbations: {headline(test)}.")
+            typer.echo(f"Wrote {out}: open {out / 'report.html'}.")

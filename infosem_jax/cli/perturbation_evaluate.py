@@ -10,12 +10,12 @@ from infosem_jax.cli._common import (
     note,
     plain_errors,
     print_table,
-    progress,
     record_of,
     start_devices,
     write_record,
 )
 from infosem_jax.cli._inputs import Layer, VarNames
+from infosem_jax.cli._progress import progress
 from infosem_jax.cli.perturbation_predict import Out, Overwrite
 
 
@@ -77,7 +77,7 @@ def evaluate_perturbation(
     0, and a replicate of half the cells, 1. Both files hold counts, or both logarithms log(1 + x).
     """
     given = dict(locals())
-    with plain_errors():
+    with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import perturbation as system
         from infosem_jax.outputs.folder import software_versions, whole_folder

@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from infosem_jax.compare.summary import CONTROL, REFERENCE
-from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH, axes_grid
+from infosem_jax.outputs.style import (
+    ACTIVATES,
+    GREY,
+    INK,
+    REPRESSES,
+    SECOND,
+    WIDTH,
+    axes_grid,
+    draw_legend,
+)
 
 LINE = 0.3  # inches for a prior
 KINDS = {REFERENCE: (ACTIVATES, "o", -0.14), CONTROL: (REPRESSES, "s", 0.14)}
@@ -47,7 +56,7 @@ def differences(paired: pd.DataFrame, measure: str, label: str, reference: str) 
     _name_rows(ax, priors)
     ax.set_xlabel(label)
     ax.locator_params(axis="x", nbins=5)
-    _legend(figure, handles)
+    draw_legend(figure, handles, ncols=2)
     return figure
 
 
@@ -80,7 +89,7 @@ def scores(summary: pd.DataFrame, measure: str, label: str) -> Figure:
             handles[what] = Line2D([], [], ls="none", color=colour, marker=marker)
     ax.margins(x=0.25, y=0.12)
     ax.set(xlabel="Held-out density (nats per value)", ylabel=label)
-    _legend(figure, handles)
+    draw_legend(figure, handles, ncols=2)
     return figure
 
 
@@ -106,7 +115,7 @@ def agreement(summary: pd.DataFrame) -> Figure:
     _name_rows(ax, priors)
     ax.set_xlabel("Rank correlation of edge strengths")
     ax.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
-    _legend(figure, handles)
+    draw_legend(figure, handles, ncols=2)
     return figure
 
 
@@ -170,7 +179,7 @@ def curves(table: pd.DataFrame) -> Figure:
     # Far from the top, all priors are bad alike.
     top = float(table["log_bayes_factor"].max())
     ax.set_ylim(-max(top, 1.0), 1.15 * max(top, 1.0))
-    _legend(figure, handles)
+    draw_legend(figure, handles, ncols=2)
     return figure
 
 
@@ -191,17 +200,3 @@ def _figure(width: float, height: float, rows: int) -> tuple[Figure, np.ndarray]
 def _name_rows(ax: Axes, names: Sequence[str]) -> None:
     ax.set_yticks(range(len(names)), list(names), parse_math=False)
     ax.set_ylim(len(names) - 0.4, -0.6)
-
-
-def _legend(figure: Figure, handles: dict[str, Line2D]) -> None:
-    legend = figure.legend(
-        handles=list(handles.values()),
-        labels=[str(i) for i in range(len(handles))],
-        loc="outside upper center",
-        ncols=2,
-        frameon=False,
-        labelcolor=INK,
-        fontsize=9,
-    )
-    for text, name in zip(legend.get_texts(), handles, strict=True):
-        text.set(text=name, parse_math=False)  # as a label, a name may be hidden or a formula

@@ -69,10 +69,9 @@ def open_anndata(
         If it is unsafe, or no such file; if it has no such matrix, naming those that it has.
     """
     with reading(path, kind):
+        check_h5(path, limits, parts=(*places(layer), "obs", "uns/log1p"))
         with h5py.File(path, "r") as file:
             key, var = matrix_place(file, layer)
-        check_h5(path, limits, parts=(key, "obs", var, "uns/log1p"))
-        with h5py.File(path, "r") as file:
             tables = read_element(file, "obs"), read_element(file, var)
             if not all(isinstance(table, pd.DataFrame) for table in tables):
                 raise ValueError(
@@ -82,6 +81,12 @@ def open_anndata(
             uns = file.get("uns")
             base = declared_base(uns) if isinstance(uns, h5py.Group) else None
             yield Opened(*tables, file[key], others, base)
+
+
+def places(layer: str | None) -> tuple[str, ...]:
+    """Return where the matrix and the table of its genes may lie, see `matrix_place`."""
+    key = "X" if layer in (None, "X") else f"layers/{layer}"
+    return (key, "var", *(("raw/X", "raw/var") if layer == "raw" else ()))
 
 
 def matrix_place(store: Any, layer: str | None) -> tuple[str, str]:
@@ -99,9 +104,9 @@ def matrix_place(store: Any, layer: str | None) -> tuple[str, str]:
     ValueError
         If there is no such matrix, naming those that are there.
     """
-    key = "X" if layer in (None, "X") else f"layers/{layer}"
+    key, var = places(layer)[:2]
     if key in store:
-        return key, "var"
+        return key, var
     if layer == "raw" and "raw/X" in store:
         return "raw/X", "raw/var"
     name = "matrix X" if layer is None else f"layer {layer!r}"

@@ -5,7 +5,6 @@
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
 import csv
-import importlib.util
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -13,9 +12,8 @@ import pandas as pd
 
 from infosem_jax._typing import Path
 from infosem_jax.data._edge_table import REGULATOR, TARGET, edge_signs, read_edge_table
-from infosem_jax.data._files import reading
 from infosem_jax.data._networks import read_network
-from infosem_jax.data._tables import delimiter, open_text, pick, read_matrix
+from infosem_jax.data._tables import delimiter, open_text, pick, read_matrix, read_parquet
 
 _GENE, _PEAK = "gene_short_name", "peak_id"
 
@@ -52,7 +50,11 @@ def read_candidates(path: Path) -> pd.DataFrame:
     if file.is_dir():
         return read_network(file)
     if file.suffix == ".parquet":
-        return _edges(file, _read_parquet(file))
+        frame = read_parquet(file, "CellOracle base network")
+        if _GENE not in frame:
+            columns = ", ".join(map(str, frame.columns[:5]))
+            raise ValueError(f"{file}: expected a column {_GENE}, found {columns}.")
+        return _edges(file, _binary(file, frame, _GENE))
     header = _header(file)
     names = [name.lower() for name in header]
     if _GENE in names:
@@ -108,20 +110,6 @@ def _read_base_network(file: FilePath, header: list[str]) -> pd.DataFrame:
                 f"the header names {len(header)} columns, the rows have {frame.shape[1]}."
             )
     return _binary(file, frame.set_axis(header, axis=1), header[at])
-
-
-def _read_parquet(file: FilePath) -> pd.DataFrame:
-    if importlib.util.find_spec("pyarrow") is None:
-        raise ValueError(
-            f"{file}: reading parquet needs pyarrow, which is not installed; install it, or save "
-            "the table as CSV (to_csv) where it was made."
-        )
-    with reading(file, "CellOracle base network"):
-        frame = pd.read_parquet(file, engine="pyarrow")
-    if _GENE not in frame:
-        columns = ", ".join(frame.columns[:5])
-        raise ValueError(f"{file}: expected a column {_GENE}, found {columns}.")
-    return _binary(file, frame, _GENE)
 
 
 def _binary(file: FilePath, frame: pd.DataFrame, gene: str) -> pd.DataFrame:

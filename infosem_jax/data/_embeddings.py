@@ -10,11 +10,20 @@ from typing import Any, NamedTuple, TypeVar
 import h5py
 import numpy as np
 import pandas as pd
+import scipy.sparse
 from jaxtyping import Bool, Float32, Num
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Names, Orthologues, Path
 from infosem_jax.data._files import atomic_write, check_h5, load_npz, read_element, reading
-from infosem_jax.data._tables import Joined, looks_like_data, open_text, pick, read_matrix
+from infosem_jax.data._tables import (
+    Joined,
+    looks_like_data,
+    open_text,
+    pick,
+    read_matrix,
+    read_parquet,
+)
 
 VECTORS = ("X", "emb", "embedding", "embeddings", "vectors")
 NAMES = ("genes", "names", "gene_names", "symbols")
@@ -22,6 +31,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger("infosem_jax")
 
 
+@shown("vectors")
 class Embedding(NamedTuple):
     """One vector for each gene.
 
@@ -76,18 +86,20 @@ def embedding(names: Names, vectors: Num[np.ndarray, "names features"]) -> Embed
 
 
 def read_embedding(path: Path, *, key: str | None = None) -> Embedding:
-    """Read gene vectors from npz, h5ad (``varm[key]``), JSON, CSV and TSV, or word2vec text.
+    """Read gene vectors from npz, h5ad, JSON, parquet, CSV and TSV, or word2vec text.
 
     An npz file has ``X`` (or ``emb``, ``embedding``, ``vectors``) and ``genes`` (or ``names``);
-    JSON has a list of numbers for each gene, as GenePT; text has names in its first column, and
-    one header line or none, or that of word2vec, as gene2vec.
+    h5ad has vectors in ``varm``, or genes as observations and their vectors as ``X``;
+    JSON has a list of numbers for each gene, as GenePT; text and parquet (needs pyarrow) have names
+    in their first column or index, text with one header line or none, or that of word2vec, as
+    gene2vec. Pickles are refused with the lines that convert them.
 
     Parameters
     ----------
     path
         The file.
     key
-        Entry of ``varm``; may be left out where there is only one.
+        Entry of ``varm``, or ``X``; may be left out where there is only one of them.
 
     Raises
     ------
@@ -105,6 +117,8 @@ def read_embedding(path: Path, *, key: str | None = None) -> Embedding:
         names, vectors = _from_h5ad(path, key)
     elif suffix == ".json":
         names, vectors = _from_json(path)
+    elif suffix == ".parquet":
+        return _from_parquet(path)
     else:
         names, vectors = _from_text(path)
     with reading(path, "embedding"):
@@ -239,17 +253,38 @@ def _from_text(path: Path) -> tuple[Names, np.ndarray]:
     return matrix.rows, matrix.x
 
 
+def _from_parquet(path: Path) -> Embedding:
+    frame = read_parquet(path, "embedding")
+    if len(frame.columns) and not pd.api.types.is_numeric_dtype(frame.iloc[:, 0]):
+        frame = frame.set_index(frame.columns[0])
+    try:
+        # Vectors lie in one column of lists, or a column for each feature.
+        lists = frame.shape[1] == 1 and frame.iloc[:, 0].dtype == object
+        vectors = np.array(frame.iloc[:, 0].tolist() if lists else frame, np.float64)
+        return embedding(tuple(map(str, frame.index)), vectors)
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: expected a column of genes, and columns of numbers or one of lists of "
+            f"numbers, found {', '.join(map(str, frame.columns[:5]))}: {error}"
+        ) from error
+
+
 def _from_h5ad(path: Path, key: str | None) -> tuple[Names, np.ndarray]:
     check_h5(path)
     with reading(path, "embedding"), h5py.File(path, "r") as file:
-        keys = list(file["varm"]) if "varm" in file else []  # pyright: ignore[reportArgumentType]
-        if key is None and len(keys) != 1:
-            raise ValueError(f"choose a key of varm: {', '.join(map(str, keys)) or 'it has none'}.")
-        names = read_element(file, "var").index
-        vectors = read_element(file, f"varm/{key or keys[0]}")
-        vectors = vectors.to_numpy() if isinstance(vectors, pd.DataFrame) else np.asarray(vectors)
+        varm = [str(name) for name in file["varm"]] if "varm" in file else []  # pyright: ignore[reportGeneralTypeIssues]
+        keys = varm or (["X"] if "X" in file else [])
+        if (key is None and len(keys) != 1) or (key is not None and key not in (*varm, "X")):
+            raise ValueError(
+                f"expected vectors in varm, or genes as observations and vectors as X; choose a "
+                f"key: {', '.join([*varm, 'X'])}."
+            )
+        key = key or keys[0]
+        names = read_element(file, "obs" if key == "X" else "var").index
+        vectors = read_element(file, "X" if key == "X" else f"varm/{key}")
+        vectors = vectors.toarray() if scipy.sparse.issparse(vectors) else np.asarray(vectors)
         if vectors.ndim != 2 or vectors.dtype.kind not in "iuf":
-            raise ValueError(f"varm[{key!r}] is no matrix of numbers.")
+            raise ValueError(f"{key} is no matrix of numbers.")
         return tuple(map(str, names)), vectors
 
 

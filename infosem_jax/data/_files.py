@@ -6,15 +6,15 @@ import uuid
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
 import h5py
 import numpy as np
-from h5py import h5o  # pyright: ignore[reportAttributeAccessIssue]
 
 from infosem_jax._typing import Path
+from infosem_jax.data import _h5
 from infosem_jax.data._kinds import describe_kind
 
 _HEADERS = {
@@ -116,7 +116,8 @@ def reading(path: Path, kind: str) -> Iterator[None]:
     except FileNotFoundError:
         raise
     except Exception as error:
-        if other := describe_kind(path):
+        damaged = _h5.Damaged in (type(error), type(error.__cause__))
+        if not damaged and (other := describe_kind(path)):
             raise ValueError(f"{path}: cannot be used as {kind}: {other}.") from error
         _blame(path, kind, error)
 
@@ -156,28 +157,8 @@ def check_h5(path: Path, limits: Limits = LIMITS, *, parts: Collection[str] = ()
     ValueError
         On any of the above, on a truncated file, and on one beyond the limits.
     """
-    with reading(path, "HDF5 file"), h5py.File(path, "r") as file:
-        declared = 0
-        groups: list[h5py.Group] = [file]
-        known = {_address(file)}
-        members = 0
-        while groups:
-            group = groups.pop()
-            members += len(group)
-            _check_members(members, limits)
-            for name in group:
-                if not _asked(f"{group.name}/{name}".lstrip("/"), parts):
-                    continue
-                item = _follow(group, str(name))
-                if isinstance(item, h5py.Group):
-                    if _address(item) in known:
-                        raise ValueError(f"group {item.name} is linked more than once.")
-                    known.add(_address(item))
-                    groups.append(item)
-                elif isinstance(item, h5py.Dataset):
-                    declared += _declared(item)
-                    _check_size(path, declared, limits)
-                    declared = _count_strings(path, item, declared, limits)
+    with reading(path, "HDF5 file"):
+        _h5.inspect(path, asdict(limits), sorted(parts))
 
 
 def read_element(file: h5py.File, key: str) -> Any:
@@ -213,8 +194,8 @@ def check_npz(path: Path, limits: Limits = LIMITS) -> None:
     """
     with reading(path, "npz file"), zipfile.ZipFile(path) as archive:
         members = archive.infolist()
-        _check_members(len(members), limits)
-        _check_size(path, sum(member.file_size for member in members), limits)
+        _h5.check_members(len(members), limits.members)
+        _h5.check_size(path, sum(member.file_size for member in members), asdict(limits))
         if len({member.filename for member in members}) < len(members):
             raise ValueError("two members have the same name.")
         for member in members:
@@ -234,55 +215,6 @@ def load_npz(path: Path, limits: Limits = LIMITS) -> dict[str, np.ndarray]:
         return {name: arrays[name] for name in arrays.files}
 
 
-def _asked(place: str, parts: Collection[str]) -> bool:
-    """Tell whether a place is one of the parts, in one of them or on the way to one."""
-    return not parts or any(
-        f"{place}/".startswith(f"{part}/") or f"{part}/".startswith(f"{place}/") for part in parts
-    )
-
-
-def _address(group: h5py.Group) -> int:
-    return h5o.get_info(group.id).addr
-
-
-def _follow(group: h5py.Group, name: str) -> h5py.HLObject:
-    link = group.get(name, getlink=True)
-    if not isinstance(link, h5py.HardLink):
-        kind = type(link).__name__
-        raise ValueError(
-            f"{group.name}/{name} is a link ({kind}) to elsewhere, which is not followed; "
-            "write the file again with AnnData so that it holds its data itself."
-        )
-    return group[name]
-
-
-def _declared(item: h5py.Dataset) -> int:
-    if item.is_virtual or item.external:
-        raise ValueError(
-            f"{item.name} keeps its values in other files, which are not read; "
-            "write the file again with AnnData so that it holds its data itself."
-        )
-    return math.prod(item.shape or ()) * item.dtype.itemsize if item.shape is not None else 0
-
-
-def _count_strings(path: Path, item: h5py.Dataset, declared: int, limits: Limits) -> int:
-    """Add the length of strings, many of which may share one long stored value."""
-    if item.dtype.kind != "O" or not item.shape or 0 in item.shape:
-        return declared
-    if h5py.check_ref_dtype(item.dtype) is not None:
-        return declared
-    # Each string is looked up, which takes for ever where more are declared than can be stored.
-    count, stored = math.prod(item.shape), os.path.getsize(path)
-    if count > max(2**16, stored):
-        raise ValueError(f"{item.name} declares {count} strings in a file of {stored} bytes.")
-    row = math.prod(item.shape[1:])
-    step = max(1, int(np.clip(2**30 // os.path.getsize(path), 64, 65536)) // row)
-    for start in range(0, item.shape[0], step):
-        declared += sum(map(len, item[start : start + step].ravel()))
-        _check_size(path, declared, limits)
-    return declared
-
-
 def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
     with archive.open(member) as stream:
         version = np.lib.format.read_magic(stream)
@@ -300,28 +232,3 @@ def _check_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
             raise ValueError(
                 f"{member.filename} declares shape {shape} of {dtype}, but stores {stored} bytes."
             )
-
-
-def _check_members(count: int, limits: Limits) -> None:
-    if count > limits.members:
-        raise ValueError(f"it has {count} members; at most {limits.members} are read.")
-
-
-def _check_size(path: Path, declared: int, limits: Limits) -> None:
-    if declared > limits.size:
-        raise ValueError(
-            f"it declares {_bytes(declared)} of data; at most {_bytes(limits.size)} are read."
-        )
-    stored = os.path.getsize(path)
-    if declared > limits.small and declared > limits.ratio * stored:
-        raise ValueError(
-            f"it declares {_bytes(declared)} of data but has {_bytes(stored)}; "
-            f"more than {limits.ratio:g} to one is refused as damaged or hostile."
-        )
-
-
-def _bytes(n: int) -> str:
-    return next(f"{n / 1024**i:.4g} {unit}" for i, unit in _UNITS if n < 1024 ** (i + 1) or i == 5)
-
-
-_UNITS = tuple(enumerate(("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")))

@@ -8,14 +8,19 @@ import h5py
 
 from infosem_jax._typing import Path
 
+_UNPICKLE = (
+    "if you trust where it is from, and it is a dictionary of vectors, convert it with\n"
+    "  vectors = pickle.load(open('{name}', 'rb'))\n"
+    "  numpy.savez('{stem}.npz', X=numpy.array([*vectors.values()]), genes=[*vectors])"
+)
 # First bytes, what they are the first of, and how that becomes a file that is read.
 _BYTES = (
     (b"PAR1", "a parquet table", "pandas.read_parquet('{name}').to_csv('{stem}.csv')"),
     (b"ARROW1", "a feather table", "pandas.read_feather('{name}').to_csv('{stem}.csv')"),
     (b"%%MatrixMarket", "a Matrix Market file, which has no names",
      "scanpy.read_10x_mtx('{folder}').write_h5ad('{stem}.h5ad') with barcodes and features beside"),
-    (b"\x80", "a pickle, which may run code and is never read",
-     "save its arrays where it was made: numpy.savez('{stem}.npz', X=vectors, genes=names)"),
+    (b"\x80", "a pickle, which may run code and is never read", _UNPICKLE),
+    (b"(dp", "a pickle, which may run code and is never read", _UNPICKLE),
     (b"#1.2", "a GCT table (text)", "rename it to {stem}.gct"),
     (b"#1.3", "a GCT table (text)", "rename it to {stem}.gct"),
     (b"RDX", "an R data file", "write.csv(as.matrix(x), '{stem}.csv') in R"),

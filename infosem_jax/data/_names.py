@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from infosem_jax._typing import Names
-from infosem_jax.data._species import SPECIES, guess_species, symbols_of
+from infosem_jax.data._species import guess_species, symbols_of, without_version
 
 AS_IT_IS = "as it is"
 WAYS = IN_OTHER_CASE, BY_IDENTIFIER, BY_ALIAS = (
@@ -59,7 +59,8 @@ def find_names(genes: Names, names: Names) -> dict[str, tuple[str, str]]:
     found = {name: (name, AS_IT_IS) for name in wanted if name in there}
     if len(found) == len(wanted):
         return found
-    table = symbols_of(guess_species(genes) or guess_species(names) or SPECIES[0])
+    species = guess_species(genes) or guess_species(names)
+    table = {} if species is None else symbols_of(species)
 
     def plain(name: str) -> str:
         return without_version(name).upper()
@@ -169,11 +170,6 @@ def check_names(genes: Names) -> None:
         )
 
 
-def without_version(name: str) -> str:
-    """Return an Ensembl identifier without its version; other names as they are."""
-    return re.sub(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$", r"\1", name)
-
-
 def describes_cells(name: str) -> bool:
     """Tell whether a column among genes is one that describes cells, such as ``n_counts``."""
     return bool(_OF_CELLS.fullmatch(name.strip().lower()))
@@ -191,9 +187,11 @@ _OF_CELLS = re.compile(
     r"(log1p_|log_|log10_)?(n|total|num|pct|percent|fraction)[_.]?"
     r"(counts?|genes?|umis?|features?|cells|reads|mito?|mt|ribo?|rb|hb)([_.]\w+)*"
     r"|(log1p_)?n_genes_by_counts|n(count|feature|umi|gene)s?(_\w+)?|pct_counts_\w+|mito(percent|ratio)"
+    r"|(mito|mt|ribo)[_.]?frac(tion)?|unnamed: \d+|pc_\d+|scdblfinder[._]\S*"
     r"|umi_count|library_size|size_factors?|(leiden|louvain)([_.]\S*)?|seurat_clusters|clusters?"
     r"|(snn|rna_snn)_res[._]\S*|doublet_scores?|predicted_doublets?|scrublet_scores?|s_score"
-    r"|g2m_score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
+    r"|batch|barcode|sample([_.]?id)?|donor([_.]?id)?|cell[_.]?type|age|sex"
+    r"|(s|g2m)[._]score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
 )
 _LOOSER = {
     (

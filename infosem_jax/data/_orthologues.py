@@ -9,8 +9,9 @@ from infosem_jax.data._tables import delimiter, open_text, pick, read_table
 def read_orthologues(path: Path, *, source: str = "mouse", target: str = "human") -> dict[str, str]:
     """Read which gene of one species answers to which of another: symbol -> symbol.
 
-    Reads tables with one column of symbols per species (``mouse_symbol``, ``mouse``, ...), tables
-    of just two columns, source first, and MGI's headerless human and mouse report. Of several
+    Reads tables with one column of symbols per species (``mouse_symbol``, ``mouse``, ...), those of
+    Ensembl BioMart, tables of just two columns, source first, and MGI's headerless human and mouse
+    report. Of several
     counterparts the one of the same spelling is taken, or else the first.
 
     Parameters
@@ -43,6 +44,8 @@ def read_orthologues(path: Path, *, source: str = "mouse", target: str = "human"
 def _read_pairs(path: Path, source: str, target: str) -> list[tuple[str, str]]:
     frame = read_table(path, "table of orthologues")
     columns = [_column(list(frame.columns), species) for species in (source, target)]
+    if columns.count(None) == 1 and "gene name" in frame:  # Ensembl calls the other by its species
+        columns = [column or "gene name" for column in columns]
     if columns == [None, None] and frame.shape[1] == 2:
         columns = list(frame.columns)
     if None in columns or columns[0] == columns[1]:
@@ -55,7 +58,14 @@ def _read_pairs(path: Path, source: str, target: str) -> list[tuple[str, str]]:
 
 def _column(columns: list[str], species: str) -> str | None:
     species = species.lower()
-    return pick(columns, f"{species}_symbol", species, f"{species}_gene", f"{species} symbol")
+    return pick(
+        columns,
+        f"{species}_symbol",
+        species,
+        f"{species}_gene",
+        f"{species} symbol",
+        f"{species} gene name",
+    )
 
 
 def _read_mgi(path: Path, source: str, target: str) -> list[tuple[str, str]] | None:

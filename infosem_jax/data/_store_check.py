@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 
 from infosem_jax._typing import Path
-from infosem_jax.data._anndata import matrix_place
+from infosem_jax.data._anndata import matrix_place, places
 from infosem_jax.data._files import STREAM_LIMITS, Limits, check_h5, reading
 from infosem_jax.data._kinds import describe_kind
 
@@ -46,9 +46,9 @@ def check_store(path: Path, layer: str | None = None, limits: Limits = STREAM_LI
     """
     file = marker(path)
     if not FilePath(path).is_dir():
+        check_h5(path, limits, parts=(*places(layer), "obs"))
         with reading(file, KIND), h5py.File(path, "r") as store:
-            key, var = matrix_place(store, layer)
-        check_h5(path, limits, parts=(key, var, "obs"))
+            matrix_place(store, layer)
         return
     with reading(file, KIND):
         _check_zarr(FilePath(path), limits)

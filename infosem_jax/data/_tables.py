@@ -6,6 +6,7 @@
 
 import csv
 import gzip
+import importlib.util
 import io
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -102,6 +103,25 @@ def read_matrix(path: Path, kind: str, limits: Limits = LIMITS) -> Matrix:
                 )
             values[values.columns[i]] = number
         return Matrix(values.to_numpy(), tuple(names), tuple(columns))
+
+
+def read_parquet(path: Path, kind: str) -> pd.DataFrame:
+    """Read a parquet table, which takes pyarrow.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If pyarrow is not installed, or the file cannot be read.
+    """
+    if importlib.util.find_spec("pyarrow") is None:
+        raise ValueError(
+            f"{path}: reading parquet needs pyarrow, which is not installed; install it, or save "
+            "the table as CSV (to_csv) where it was made."
+        )
+    with reading(path, kind):
+        return pd.read_parquet(path, engine="pyarrow")
 
 
 @contextmanager

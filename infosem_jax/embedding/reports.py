@@ -15,6 +15,7 @@ from infosem_jax.embedding.gene_sets import GeneSets, enrichment
 from infosem_jax.embedding.graph import StudyGraph, isolated
 from infosem_jax.embedding.metrics import SIX
 from infosem_jax.embedding.result import Embedded, export
+from infosem_jax.outputs.explorer import explore
 from infosem_jax.outputs.folder import to_json
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
 
@@ -195,7 +196,13 @@ def _page(
         ),
         Section("Studies", tables=[Table("Study", _STUDY, studies)]),
         Section("Measures", tables=[Table("Measure", ["Value"], measured)]),
-        Section("Clusters", tables=[_clusters(found)]),
+        Section(
+            "Clusters",
+            tables=[_clusters(found)],
+            explorer=explore(
+                cluster_table(found), search=["gene", "symbol"], label="Gene", file="genes.csv"
+            ).layout,
+        ),
     ]
     if enriched is not None:
         sections.append(_enriched(enriched))

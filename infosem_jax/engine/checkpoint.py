@@ -121,6 +121,12 @@ def check_writable(folder: _typing.Path, n_bytes: int) -> None:
         )
 
 
+def checkpoint_folder(out: _typing.Path) -> Path:
+    """Return the folder of checkpoints, which lies beside the results until they are complete."""
+    out = Path(out).absolute()
+    return out.with_name(f"{out.name}.checkpoint")
+
+
 def _read(path: _typing.Path) -> tuple[dict[str, Any], list[Any]]:
     try:
         return archive.read(path, "checkpoint")

@@ -3,16 +3,22 @@
 And the training of one fit alone, which small networks need.
 """
 
+import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Int
 
 from infosem_jax.engine import training
+from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.layout import Layout, choose, lay_out, place
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import finished, to_host
 from infosem_jax.engine.types import (
     Fits,
@@ -23,6 +29,7 @@ from infosem_jax.engine.types import (
     Rate,
     Resident,
     Schedule,
+    TrainState,
 )
 
 
@@ -55,6 +62,8 @@ def train(
     halve_after: int = 0,
     from_start: bool = False,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
+    number: int = 0,
 ) -> Trained:
     """Train fits side by side, and evaluate each on held-out samples every few epochs.
 
@@ -77,38 +86,61 @@ def train(
         Whether the parameters before training are evaluated too.
     on_chunk
         Told of progress after each evaluation.
+    saver, number
+        Saves training under this number, and goes on from what was saved.
+
+    Raises
+    ------
+    ValueError
+        If what was saved is of other data or settings.
+    Interrupted
+        If training was told to stop; it has been saved.
     """
     n = len(fits.keys)
     layout = choose(n, schedule.batch_size)
+    identity = partial(_identity, objective, schedule, fits, (shared, held_out), epochs)
     fits, shared, held_out = lay_out(fits, layout), place(shared, layout), place(held_out, layout)
     static = (objective, schedule, layout)
-    state = training.init(*static, fits, shared)
-    if from_start and held_out is not None:
-        state, _ = training.score(*static, state, fits, held_out, jnp.int32(-1))
-    losses = Losses(*np.empty((2, n, 0), np.float32))
-    stalled = np.zeros(len(fits.keys), int)
-    for done in range(0, epochs, schedule.chunk):
-        until = min(done + schedule.chunk, epochs)
-        span = jnp.int32(done), jnp.int32(until)
-        state, new = training.run_chunk(*static, state, fits, shared, *span)
-        new = Losses(*(to_host(part)[:n, : until - done] for part in new))
-        if held_out is not None:
-            state, loss = training.score(*static, state, fits, held_out, jnp.int32(until - 1))
-            new.held_out[:, -1] = to_host(loss)[:n]
-        losses = Losses(*(np.concatenate(pair, 1) for pair in zip(losses, new, strict=True)))
-        if on_chunk is not None:
-            text = f"loss {losses[held_out is not None][:, -1].mean():.4g}"
-            on_chunk(Progress(until, epochs, "epochs", text, losses))
-        if finished(state, schedule, until):
-            break
-        stalled = np.where(to_host(state.best_epoch) == until - 1, 0, stalled + 1)
-        if halve_after and (halved := stalled >= halve_after).any():
-            factor = np.where(halved, 0.5, 1.0).astype(np.float32)
-            rates = {k: rule._replace(rate=rule.rate * factor) for k, rule in fits.rates.items()}
-            fits, stalled = fits._replace(rates=rates), np.where(halved, 0, stalled)
+    stalled, began, resumed = np.zeros(len(fits.keys), int), time.perf_counter(), None
+    if saver is not None:
+        example = training.init.eval_shape(*static, fits, shared)
+        resumed = saver.open(number, _Now(example, fits.rates, stalled), identity)
+    if resumed is not None:
+        (now, losses), earlier = resumed
+        state, rates = place((now.state, now.rates), layout, fits=True)
+        now, began = _Now(state, rates, now.stalled), began - earlier
+    else:
+        state = training.init(*static, fits, shared)
+        if from_start and held_out is not None:
+            state, _ = training.score(*static, state, fits, held_out, jnp.int32(-1))
+        now = _Now(state, fits.rates, stalled)
+        losses = Losses(*np.empty((2, len(fits.keys), 0), np.float32))
+    done = losses.train.shape[1]
+    with nullcontext() if saver is None else saver.listening():
+        while done < epochs and not (done and finished(now.state, schedule, done)):
+            until = min(done + schedule.chunk, epochs)
+            fits = fits._replace(rates=now.rates)
+            span = jnp.int32(done), jnp.int32(until)
+            state, new = training.run_chunk(*static, now.state, fits, shared, *span)
+            new = Losses(*(to_host(part)[:, : until - done] for part in new))
+            if held_out is not None:
+                state, loss = training.score(*static, state, fits, held_out, jnp.int32(until - 1))
+                new.held_out[:, -1] = to_host(loss)
+            losses = Losses(*(np.concatenate(pair, 1) for pair in zip(losses, new, strict=True)))
+            now, done = _slowed(now._replace(state=state), until, halve_after), until
+            if on_chunk is not None:
+                told = Losses(*(part[:n] for part in losses))
+                text = f"loss {told[held_out is not None][:, -1].mean():.4g}"
+                on_chunk(Progress(until, epochs, "epochs", text, told))
+            if saver is not None:
+                last = done == epochs or finished(now.state, schedule, done)
+                seconds = time.perf_counter() - began
+                saver.update((now, losses), seconds, done, last=last)
+    state = now.state
     params, converged = state.params, to_host(state.diverged)[:n] < 0
     if held_out is not None:
         params, converged = state.best, np.isfinite(to_host(state.best_loss)[:n])
+    losses = Losses(*(part[:n] for part in losses))
     return Trained(jax.tree.map(lambda leaf: to_host(leaf)[:n], params), converged, losses)
 
 
@@ -169,3 +201,36 @@ def train_one(
             f"({', '.join(f'{name} {rate}' for name, rate in rates.items())})."
         )
     return jax.tree.map(lambda leaf: to_host(leaf)[0], state.params)
+
+
+class _Now(NamedTuple):
+    """What changes while fits train: states, learning rates, evaluations without a gain."""
+
+    state: TrainState
+    rates: dict[str, Rate]
+    stalled: Int[np.ndarray, " fits"]
+
+
+def _slowed(now: _Now, epoch: int, halve_after: int) -> _Now:
+    """Count evaluations without a gain, and halve the rates of fits that have so many."""
+    gained = to_host(now.state.best_epoch) == epoch - 1
+    stalled = np.where(gained, 0, now.stalled + 1)
+    if not halve_after or not (halved := stalled >= halve_after).any():
+        return now._replace(stalled=stalled)
+    factor = np.where(halved, 0.5, 1.0).astype(np.float32)
+    rates = {k: rule._replace(rate=rule.rate * factor) for k, rule in now.rates.items()}
+    return now._replace(rates=rates, stalled=np.where(halved, 0, stalled))
+
+
+def _identity(
+    objective: Objective, schedule: Schedule, fits: Fits, data: Any, epochs: int
+) -> dict[str, Any]:
+    """Return all that training depends on, to compare what was saved with what is to go on."""
+    return {
+        "epochs": epochs,
+        "schedule": asdict(schedule),
+        "rates": {name: np.asarray(rule.rate).tolist() for name, rule in fits.rates.items()},
+        "key": np.asarray(jax.random.key_data(fits.keys)).tolist(),
+        "model": fingerprint(objective),
+        "data": fingerprint((fits.own, data)),
+    }

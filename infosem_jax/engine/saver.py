@@ -1,7 +1,8 @@
 """Training saved now and then, and gone on from."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from infosem_jax import _typing
 from infosem_jax.engine.checkpoint import check_writable, load, read_record, save
-from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.interrupts import Interrupted, interrupts
 from infosem_jax.engine.training import to_host
 from infosem_jax.engine.types import Losses
 
@@ -29,7 +30,8 @@ class Saver:
     every
         Seconds between two checkpoints.
     stop
-        Asked after every chunk: whether to save and stop.
+        Asked after every chunk: whether to save and stop. If None, whether SIGTERM or Ctrl-C came
+        since training began, see `listening`.
     """
 
     def __init__(
@@ -39,13 +41,25 @@ class Saver:
         *,
         resume: bool = False,
         every: float = 60.0,
-        stop: Callable[[], bool] = lambda: False,
+        stop: Callable[[], bool] | None = None,
     ):
         self.folder = Path(folder)
         self._versions, self._resume, self._every, self._stop = versions, resume, every, stop
         self._path = self.folder
         self._identity: dict[str, Any] = {}
         self._saved = 0.0
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Let signals end the training in the block once it is saved, unless others listen."""
+        if self._stop is not None:
+            yield
+            return
+        with interrupts() as self._stop:
+            try:
+                yield
+            finally:
+                self._stop = None
 
     def open(
         self, group: int, state: Any, identity: Callable[[], dict[str, Any]]
@@ -83,7 +97,14 @@ class Saver:
         resumed = load(self._path, (state, Losses(losses, losses)), self._identity)
         return resumed, float(record["seconds"])
 
-    def update(self, state_and_losses: tuple[Any, Any], seconds: float, segments: int) -> None:
+    def update(
+        self,
+        state_and_losses: tuple[Any, Any],
+        seconds: float,
+        segments: int,
+        *,
+        last: bool = False,
+    ) -> None:
         """Save, if it is time to, or if training is to stop.
 
         Parameters
@@ -92,13 +113,16 @@ class Saver:
             Of all fits of the group.
         seconds, segments
             Time that training took so far, and segments trained.
+        last
+            Whether training ends with these, which is worth saving at any time.
 
         Raises
         ------
         Interrupted
             If training is to stop; it has been saved.
         """
-        stop, due = self._agree(self._stop(), time.monotonic() - self._saved >= self._every)
+        wish = self._stop is not None and self._stop()
+        stop, due = self._agree(wish, last or time.monotonic() - self._saved >= self._every)
         if not (stop or due):
             return
         state, losses = state_and_losses

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from infosem_jax._settings import check
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
 from infosem_jax.expression import baselines
 from infosem_jax.expression.baselines import Path, kernel_path, nearest_path, ridge_path
@@ -110,6 +111,8 @@ def fit_auto(
     *,
     seed: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
+    number: int = 0,
 ) -> FittedAuto:
     """Fit all parts, and learn from folds of the training and validation samples how to join them.
 
@@ -123,6 +126,8 @@ def fit_auto(
         Seeds folds and network.
     on_chunk
         Told of the progress of the network.
+    saver, number
+        Saves the training of the network under this number, and goes on from what was saved.
 
     Raises
     ------
@@ -147,6 +152,8 @@ def fit_auto(
                 seed=seed,
                 folds=folds,
                 on_chunk=_watch(left, on_chunk),
+                saver=saver,
+                number=number,
             )
             found.append(_members_by_folds(network, task, folds))
         except _LeftOutError as reason:

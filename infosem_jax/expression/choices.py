@@ -50,11 +50,19 @@ def make_problem(
     Raises
     ------
     ValueError
-        If genes or labels are missing, or the samples cannot be split so.
+        If genes or labels are missing, the samples cannot be split so, or values are counts or
+        other linear ones.
     """
     one_platform = isinstance(data, Profiles)
     data = data if isinstance(data, Profiles) else pair_samples(*data)
     source, truth = platforms(data)
+    for each in (source, truth):
+        if (units := describe_units(each.x)).countable:
+            raise ValueError(
+                f"{each.name}: expected logarithms, found what looks like {units} ({units.why}), "
+                "of which few genes outweigh all others; --log-counts (log_counts) takes log2(1 + "
+                "counts per million)."
+            )
     inputs, notes = config.inputs, list(dict.fromkeys((*source.notes, *truth.notes)))
     if isinstance(inputs, int):
         inputs = parse_inputs(f"{config.choose}:{inputs}")
@@ -69,11 +77,6 @@ def make_problem(
         notes.append(f"The data hold {len(measured)} of {len(landmarks)} landmark genes.")
     else:
         measured = source.genes if inputs == "all" else inputs
-    if (units := describe_units(truth.x)).countable:
-        notes.append(
-            f"Values of {truth.name} look like {units}: take logarithms first (--log-counts, "
-            "log_counts), as few genes outweigh all."
-        )
     problem = make_task(
         data,
         measured,

@@ -14,7 +14,9 @@ import numpy as np
 from jaxtyping import Float32
 
 from infosem_jax._settings import Method
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.expression import graph_model
 from infosem_jax.expression.auto import AutoConfig, FittedAuto, fit_auto, predict_auto
@@ -67,6 +69,7 @@ class Refitted(NamedTuple):
 Member: TypeAlias = Affine | Refitted | FittedGraph | FittedAuto
 
 
+@shown("method", "settings", "inputs", "targets", "levels", "members")
 class Fitted(NamedTuple):
     """A fitted method with all that it needs to be used on new samples.
 
@@ -117,6 +120,7 @@ def fit(
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
 ) -> Fitted:
     """Learn to infer genes from others, on the training and validation samples of some data.
 
@@ -135,6 +139,8 @@ def fit(
         Seeds the split, and, with those that follow it, the fits.
     on_chunk
         Told of progress, in fits.
+    saver
+        Saves the training of networks, and goes on from what was saved.
 
     Raises
     ------
@@ -143,6 +149,8 @@ def fit(
         split as asked.
     FloatingPointError
         If a network diverged.
+    Interrupted
+        If training was told to stop; it has been saved.
     """
     method = configured(config.method, config.settings)
     if not isinstance(data, Problem):
@@ -151,7 +159,9 @@ def fit(
     members = []
     for i in range(n):
         report = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, n)))
-        members.append(_fit_member(data.task, method, key + i, report))
+        members.append(
+            _fit_member(data.task, method, key + i, on_chunk=report, saver=saver, number=i)
+        )
         if on_chunk is not None:
             on_chunk(Progress(i + 1, n, "fits", f"{config.method}, seed {key + i}"))
     fill = data.task.x_train.mean(0, dtype=np.float64) * data.x_scaling.scale
@@ -294,13 +304,11 @@ _TYPES = (
 )
 
 
-def _fit_member(
-    task: Task, method: Method, seed: int, on_chunk: Callable[[Progress], None] | None
-) -> Member:
+def _fit_member(task: Task, method: Method, seed: int, **training: Any) -> Member:
     if isinstance(method.settings, AutoConfig):
-        return fit_auto(task, method.settings, seed=seed, on_chunk=on_chunk)
+        return fit_auto(task, method.settings, seed=seed, **training)
     if isinstance(method.settings, GraphConfig):
-        return fit_graph(task, method.settings, seed=seed, on_chunk=on_chunk)
+        return fit_graph(task, method.settings, seed=seed, **training)
     if method.affine:
         return _probe(task, method)
     return Refitted(

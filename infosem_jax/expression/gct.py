@@ -187,6 +187,9 @@ def write_gctx(path: Path, profiles: Profiles) -> None:
 
 def _fields(line: str, width: int, number: int) -> list[str]:
     fields = line.rstrip("\r\n").split("\t")
+    # Spreadsheets fill lines up with tabs.
+    while len(fields) > width and not fields[-1]:
+        fields.pop()
     if len(fields) != width:
         raise ValueError(
             f"expected {width} fields in line {number}, as the second line declares, found "
@@ -204,6 +207,8 @@ def _body(stream: io.TextIOWrapper, first: int, width: int, n_genes: int) -> pd.
         )  # fmt: skip
     except pd.errors.EmptyDataError:
         body = pd.DataFrame(index=[], columns=range(width))
+    while body.shape[1] > width and (body.iloc[:, -1] == "").all():
+        body = body.iloc[:, :-1]
     if body.shape != (n_genes, width):
         raise ValueError(
             f"its second line declares {n_genes} genes in lines of {width} fields, found "

@@ -11,6 +11,7 @@ from jax import lax, random
 from jaxtyping import Array, Float32, Int
 
 from infosem_jax.engine.early_stopping import Trained, train
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.expression import network
 from infosem_jax.expression.baselines import ridge_path
@@ -78,6 +79,8 @@ def fit_graph(
     seed: int = 0,
     folds: Int[np.ndarray, " samples"] | None = None,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
+    number: int = 0,
 ) -> FittedGraph:
     """Fit the network, or several that are averaged, until held-out samples gain no more.
 
@@ -97,6 +100,8 @@ def fit_graph(
         random where None.
     on_chunk
         Told of progress after each evaluation on held-out samples.
+    saver, number
+        Saves training under this number, and goes on from what was saved.
 
     Raises
     ------
@@ -124,7 +129,8 @@ def fit_graph(
     line, left = _left_over(x, y, seed) if config.skip == "ridge" else (None, y)
     wiring = network.wire(graph, left.std(0), config)
     objective = Objective(_compiled(config), network.shape_of(graph, feature.shape[1]))
-    trained = _train(config, objective, Pool(nodes, feature, left, wiring), parts, seed, on_chunk)
+    pool = Pool(nodes, feature, left, wiring)
+    trained = _train(config, objective, pool, parts, seed, on_chunk, saver, number)
     kept = np.flatnonzero(trained.converged)
     params = jax.tree.map(lambda leaf: leaf[kept], trained.params)
     calibration = _calibrate(config, params, wiring, nodes, feature, left, parts.valid[kept])
@@ -266,6 +272,8 @@ def _train(
     parts: Parts,
     seed: int,
     on_chunk: Callable[[Progress], None] | None,
+    saver: Saver | None,
+    number: int,
 ) -> Trained:
     n, size = parts.train.shape
     batch = min(config.batch_size, size)
@@ -288,6 +296,8 @@ def _train(
         epochs=config.epochs,
         halve_after=config.halve_after,
         on_chunk=on_chunk,
+        saver=saver,
+        number=number,
     )
     if not trained.converged.any():
         raise FloatingPointError(

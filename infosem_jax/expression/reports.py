@@ -9,6 +9,7 @@ import pandas as pd
 from infosem_jax.expression.fitting import Fitted
 from infosem_jax.expression.selection import Selection
 from infosem_jax.expression.task import Prediction, Problem, unscale
+from infosem_jax.outputs.explorer import explore
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 from infosem_jax.outputs.style import draw_pairs
 
@@ -88,6 +89,13 @@ def fit_page(
                     )
                 ],
                 [_genes("Best", best.head(10)), _genes("Worst", ordered.head(10))],
+                explorer=explore(
+                    best,
+                    search=["gene"],
+                    label="Gene",
+                    file="genes.csv",
+                    sliders={"recall": "Recall at least"},
+                ).layout,
             ),
             Section(
                 "Observed and inferred",

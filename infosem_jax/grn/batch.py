@@ -19,7 +19,7 @@ from infosem_jax import _typing
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import atomic_write
 from infosem_jax.data.stream import Stream
-from infosem_jax.engine.checkpoint import load, read_record, save
+from infosem_jax.engine.checkpoint import checkpoint_folder, load, read_record, save
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted, interrupts
 from infosem_jax.engine.saver import Saver
@@ -107,12 +107,6 @@ def is_finished(out: _typing.Path, config: Settings, *, seeds: int, key: int) ->
                 "choose another folder, or pass --overwrite instead of --resume."
             )
     return True
-
-
-def checkpoint_folder(out: _typing.Path) -> Path:
-    """Return the folder of checkpoints, which lies beside the results until they are complete."""
-    out = Path(out).absolute()
-    return out.with_name(f"{out.name}.checkpoint")
 
 
 def identity(
@@ -388,4 +382,4 @@ def _line(outcome: Outcome) -> dict[str, Any]:
 def _write_summary(table: pd.DataFrame, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / SUMMARY) as draft:
-        table.to_csv(draft, index=False)
+        table.drop(columns=[name for name in table if "seconds" in name]).to_csv(draft, index=False)

@@ -8,17 +8,16 @@ from jaxtyping import Float
 
 from infosem_jax._typing import Array
 from infosem_jax.grn.networks import Network, edges
-from infosem_jax.outputs.explorer import Explorer, explore, script
+from infosem_jax.outputs.explorer import SIZE, Explorer, explore, plain, script
 from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES
 
 if TYPE_CHECKING:
     from bokeh.models import UIElement
 
 # Pages stay below five megabytes, of which Bokeh's script takes two.
-MOST_EDGES = 15_000
+MOST_EDGES = 10_000
 OF_EACH_GENE = 5
 NEIGHBOURS = 14
-SIZE = 420  # pixels
 HIDDEN = ("prior",)
 
 
@@ -37,18 +36,15 @@ def explored(network: Network, prior_mean: Float[Array, "regulators genes"] | No
     DataFrame
         Columns of `edges` that the network has, and ``prior``; strongest first.
     """
-    table = edges(network)
+    table = edges(network, top=MOST_EDGES, each=OF_EACH_GENE).dropna(axis="columns", how="all")
     if prior_mean is not None:
         row = pd.Index(network.regulators).get_indexer(pd.Index(table["source"]))
         column = pd.Index(network.genes).get_indexer(pd.Index(table["target"]))
         table["prior"] = np.asarray(prior_mean)[row, column]
-    kept = np.arange(len(table)) < MOST_EDGES - OF_EACH_GENE * len(network.genes)
-    for end in ("source", "target"):
-        kept |= (table.groupby(end, sort=False).cumcount() < OF_EACH_GENE).to_numpy()
-    return table.loc[kept].dropna(axis="columns", how="all").reset_index(drop=True)
+    return table
 
 
-def explorer(table: pd.DataFrame) -> Explorer:
+def explorer(table: pd.DataFrame) -> "list[UIElement]":
     """Return the search, the table of edges from `explored`, and the figures that hang on it."""
     least = {
         "score": "Score at least",
@@ -66,7 +62,7 @@ def explorer(table: pd.DataFrame) -> Explorer:
     figures = [_neighbourhood(parts, str(table["source"].iloc[0]), genes)]
     if "prior" in table:
         figures.append(_prior_and_weight(parts))
-    return parts._replace(layout=[*parts.layout, *figures])
+    return [*parts.layout, *figures]
 
 
 def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement":
@@ -96,13 +92,13 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
         height=SIZE,
         sizing_mode="stretch_width",
         match_aspect=True,
-        x_range=Range1d(-1.9, 1.9),
-        y_range=Range1d(-1.3, 1.3),
+        x_range=Range1d(start=-1.9, end=1.9),
+        y_range=Range1d(start=-1.3, end=1.3),
         tools="pan,wheel_zoom,reset,save",
         toolbar_location="below",
         output_backend="svg",
     )
-    _plain(plot)
+    plain(plot)
     plot.axis.visible = plot.grid.visible = False
     ends: dict[str, Any] = {"x_start": "xs", "y_start": "ys", "x_end": "xe", "y_end": "ye"}
     empty = {name: [] for name in ("xs", "ys", "xe", "ye", "width", "alpha")}
@@ -176,17 +172,10 @@ def _prior_and_weight(parts: Explorer) -> "UIElement":
         toolbar_location="below",
         output_backend="svg",
     )
-    _plain(plot)
+    plain(plot)
     points = {"x": "prior", "y": "weight", "source": parts.source, "size": 6}
     seen = CDSView(filter=parts.shown)
     plot.scatter(**points, color=ACTIVATES, alpha=0.5, line_color=None, view=seen)
     told = [("Edge", "@source → @target"), ("Prior, weight", "@prior, @weight"), ("sd", "@sd")]
     plot.add_tools(HoverTool(tooltips=told))
     return plot
-
-
-def _plain(plot: Any) -> None:
-    """Leave the library's mark and lines out."""
-    plot.toolbar.logo = None
-    plot.outline_line_color = None
-    plot.title.text_color = INK

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Array, Path
 from infosem_jax.data._files import atomic_write
 from infosem_jax.data._names import check_names
@@ -20,6 +21,7 @@ COLUMNS = ("source", "target", "score", "weight", "sd", "sign_agreement", "proba
 LAYERS = tuple(name for name in COLUMNS[2:] if name != "weight")
 
 
+@shown("weight", "regulators", "genes", "score", "probability")
 class Network(NamedTuple):
     """Posterior summary of every candidate edge, over the seeds of a fit.
 
@@ -54,7 +56,7 @@ class Network(NamedTuple):
     score: Float[Array, "regulators genes"] | None = None
 
 
-def edges(network: Network, *, top: int | None = None) -> pd.DataFrame:
+def edges(network: Network, *, top: int | None = None, each: int = 0) -> pd.DataFrame:
     """List the candidate edges, strongest first.
 
     Parameters
@@ -63,6 +65,8 @@ def edges(network: Network, *, top: int | None = None) -> pd.DataFrame:
         The network.
     top
         How many edges to keep; None keeps every pair of a regulator and another gene.
+    each
+        How many edges of every regulator and of every target to keep in any case.
 
     Returns
     -------
@@ -78,21 +82,16 @@ def edges(network: Network, *, top: int | None = None) -> pd.DataFrame:
     """
     if top is not None and top < 1:
         raise ValueError(f"Expected a positive number of edges, found top={top}; None keeps all.")
-    row, column = np.nonzero(_candidates(network))
-    size = np.abs(np.asarray(network.weight)[row, column])
-    if network.score is not None:
-        size = np.where(np.isfinite(size), np.asarray(network.score)[row, column], np.nan)
-    if not np.isfinite(size).all():
-        what = "weights" if network.score is None else "weights or scores"
-        raise ValueError(
-            f"{network.name}: {(~np.isfinite(size)).sum()} {what} are not finite, so the fit "
-            "diverged; lower the learning rate or leave out the seed at fault."
-        )
-    if top is not None and top < len(size):
-        keep = size >= np.partition(size, -top)[-top]
-        row, column, size = row[keep], column[keep], size[keep]
+    kept = _candidates(network)
+    strength = _strengths(network, kept)
+    always = _first_of_each(strength, each)
+    if top is not None and top < kept.sum():
+        kept &= always | (strength >= np.partition(strength, -top, axis=None)[-top])
+    row, column = np.nonzero(kept)
     source, target = np.asarray(network.regulators), np.asarray(network.genes)
-    order = np.lexsort((_places(target)[column], _places(source)[row], -size))[:top]
+    order = np.lexsort((_places(target)[column], _places(source)[row], -strength[row, column]))
+    if top is not None:
+        order = order[(np.arange(len(order)) < top) | always[row, column][order]]
     row, column = row[order], column[order]
     columns: dict[str, Any] = {"source": source[row], "target": target[column]}
     for name in COLUMNS[2:]:
@@ -286,6 +285,34 @@ def from_anndata(adata: "anndata.AnnData", *, key: str = "infosem") -> Network:
 
 def _candidates(network: Network) -> np.ndarray:
     return np.asarray(network.regulators)[:, None] != np.asarray(network.genes)
+
+
+def _strengths(
+    network: Network, candidate: Bool[np.ndarray, "regulators genes"]
+) -> Float[np.ndarray, "regulators genes"]:
+    """Return what edges are ranked by; minus infinity where a pair is no candidate."""
+    size = np.abs(np.asarray(network.weight))
+    if network.score is not None:
+        size = np.where(np.isfinite(size), np.asarray(network.score), np.nan)
+    if not (np.isfinite(size) | ~candidate).all():
+        what = "weights" if network.score is None else "weights or scores"
+        raise ValueError(
+            f"{network.name}: {(~np.isfinite(size) & candidate).sum()} {what} are not finite, so "
+            "the fit diverged; lower the learning rate or leave out the seed at fault."
+        )
+    return np.where(candidate, size, -np.inf)
+
+
+def _first_of_each(
+    strength: Float[np.ndarray, "regulators genes"], n: int
+) -> Bool[np.ndarray, "regulators genes"]:
+    """Mark the n strongest edges of every regulator and of every target."""
+    marked = np.zeros(strength.shape, bool)
+    for axis in (0, 1):
+        n_of_each = min(n, strength.shape[axis])
+        first = np.argsort(-strength, axis=axis, kind="stable").take(range(n_of_each), axis)
+        np.put_along_axis(marked, first, True, axis)
+    return marked & np.isfinite(strength)
 
 
 def _places(names: np.ndarray) -> np.ndarray:

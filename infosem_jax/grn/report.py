@@ -141,7 +141,7 @@ def write_report(path: Path, report: Report) -> None:
         sections.append(_prior_and_posterior(pairs, report.network))
     if report.comparison is not None:
         picture = Picture(
-            plot.comparison(report.comparison),
+            plot.comparison(report.comparison).figure,
             "Agreement with the known network for each variant of the model: a point for each "
             "random start, a line for their mean. Differences smaller than the spread of the "
             "points are not differences.",
@@ -205,20 +205,20 @@ def _site(prior: Mapping[str, Any]) -> str:
 def _strongest(network: Network) -> Section:
     from infosem_jax.grn import plot
 
-    table = edges(network)
+    table = edges(network, top=TABLE_EDGES, each=1)
     order = "strongest" if network.score is None else "most probable"
     text = (
         f"The {min(TABLE_EDGES, len(table))} {order} edges. The sign is called unsure where less "
         f"than {SURE:.0%} of the posterior agrees with it."
     )
     picture = Picture(
-        plot.top_edges(network, TABLE_EDGES),
+        plot.top_edges(network, TABLE_EDGES).figure,
         "Each point is an edge from a regulator to its target; the bar is one standard deviation "
         "to each side. A bar that crosses zero leaves even the sign open.",
     )
     tables = [_edge_table(network, table.head(TABLE_EDGES), text=text)]
     first = table.drop_duplicates("source").head(TABLE_EDGES)
-    if first["source"].nunique() > table["source"].head(TABLE_EDGES).nunique():
+    if len(first) > table["source"].head(TABLE_EDGES).nunique():
         title = f"The {order} edge of each regulator"
         more = "A few busy regulators can fill a list of edges; here each has one."
         tables.append(_edge_table(network, first, title=title, text=more))
@@ -247,8 +247,8 @@ def _explore(network: Network, prior_mean: Float[Array, "regulators genes"] | No
     text = (
         f"Search a gene, sort and filter its edges, and look at what surrounds it. {len(table):,} "
         f"of {pairs:,} pairs are here: the first of all, of each regulator and of each target; "
-        "edges.csv beside this page holds the others. In the picture, blue arrows activate and "
-        "orange bars repress; the buttons below it save it as SVG."
+        "edges.csv beside this page lists more, network.h5ad all. In the picture, blue arrows "
+        "activate and orange bars repress; the buttons below it save it as SVG."
     )
     return Section("Explore the network", [text], explorer=explorer(table))
 
@@ -269,7 +269,7 @@ def _busiest(report: Report) -> Section:
 
     strong = min(STRONG_EDGES, len(report.network.regulators) * len(report.network.genes))
     picture = Picture(
-        plot.out_degree(report.network, top=STRONG_EDGES),
+        plot.out_degree(report.network, top=STRONG_EDGES).figure,
         f"How many of the {strong} strongest edges leave each regulator. Many targets can "
         "mean a master regulator, or a gene that follows a process shared by all of them, such "
         "as the cell cycle.",
@@ -295,7 +295,7 @@ def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None, network: N
             meaning = ": the data moved nearly everything"
         text = [f"Prior and posterior means correlate at {correlation:.2f}{meaning}."]
     picture = Picture(
-        plot.prior_posterior(*pairs, quantity=plot.unit(network)),
+        plot.prior_posterior(*pairs, quantity=plot.unit(network)).figure,
         "Every pair of a regulator and a gene, by the mean of its weight before and after the fit. "
         "Pairs on the dashed line stayed where the prior put them; spread around it was learnt "
         "from expression.",

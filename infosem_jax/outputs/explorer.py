@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Float
 
 if TYPE_CHECKING:
-    from bokeh.models import BooleanFilter, ColumnDataSource, CustomJS, TextInput, UIElement
+    from bokeh.models import BooleanFilter, ColumnDataSource, TextInput, UIElement
 
 HEIGHT, WIDTH = 360, 120  # of a table and of its columns, in pixels
+SIZE = 420  # of a figure
+MOST_CELLS = 3000
+AT_START = "at start"  # of what runs as soon as a page is shown
 
 
 class Explorer(NamedTuple):
@@ -27,8 +31,6 @@ class Explorer(NamedTuple):
         Which rows are shown; and which pass the sliders, whatever is sought.
     search
         The search field.
-    refresh
-        Finds anew which rows are shown.
     """
 
     layout: "list[UIElement]"
@@ -36,7 +38,6 @@ class Explorer(NamedTuple):
     shown: "BooleanFilter"
     passing: "BooleanFilter"
     search: "TextInput"
-    refresh: "CustomJS"
 
 
 def explore(
@@ -80,7 +81,11 @@ def explore(
     source = ColumnDataSource({str(name): _values(table[name]) for name in table.columns})
     shown, passing = BooleanFilter(), BooleanFilter()
     field = TextInput(title=f"{label}: type part of a name", sizing_mode="stretch_width")
-    ranged = {name: _slider(Slider, table[name], title) for name, title in (sliders or {}).items()}
+    ranged = {
+        name: _slider(Slider, table[name], title)
+        for name, title in (sliders or {}).items()
+        if np.isfinite(table[name]).any()
+    }
     count = Div(text=f"{len(table):,} rows are shown.")
     refresh = CustomJS(
         args={
@@ -93,6 +98,7 @@ def explore(
             "names": list(search),
         },
         code=script("filter.js"),
+        tags=[AT_START],
     )
     field.js_on_change("value_input", refresh)
     for slider in ranged.values():
@@ -112,7 +118,7 @@ def explore(
     saved = {"source": source, "filter": shown, "file": file, "columns": list(map(str, table))}
     button.js_on_click(CustomJS(args=saved, code=script("download.js")))
     layout = [field, *ranged.values(), count, grid, button]
-    return Explorer(layout, source, shown, passing, field, refresh)
+    return Explorer(layout, source, shown, passing, field)
 
 
 def script(name: str) -> str:
@@ -128,7 +134,69 @@ def library() -> str:
     return "\n".join(Resources(mode="inline", components=parts).js_raw)
 
 
-def embedded(parts: Explorer, place: str) -> str:
+def coloured_cells(
+    place: Float[np.ndarray, "cells 2"], values: pd.DataFrame, *, label: str
+) -> "list[UIElement]":
+    """Return cells in a plane, coloured by one of several values that the reader chooses.
+
+    Parameters
+    ----------
+    place
+        Of the cells, such as a UMAP; at most `MOST_CELLS`, evenly taken, are drawn.
+    values
+        A row for each cell; the first column is shown first.
+    label
+        What is chosen, such as "Activity of".
+    """
+    from bokeh.models import ColorBar, ColumnDataSource, CustomJS, LinearColorMapper, Select
+    from bokeh.palettes import RdBu11
+    from bokeh.plotting import figure
+
+    some = np.unique(np.linspace(0, len(place) - 1, MOST_CELLS).astype(int))
+    columns = {f"v{i}": values.iloc[some, i].to_numpy(np.float32) for i in range(values.shape[1])}
+    at = {"x": place[some, 0].astype(np.float32), "y": place[some, 1].astype(np.float32)}
+    source = ColumnDataSource({**at, "value": columns["v0"], **columns})
+    far = float(np.abs(columns["v0"]).max())
+    colours = LinearColorMapper(palette=RdBu11, low=-far, high=far)
+    options = [(f"v{i}", str(name)) for i, name in enumerate(values)]
+    chosen = Select(title=label, value="v0", options=options)  # pyright: ignore[reportArgumentType]
+    chosen.js_on_change(
+        "value",
+        CustomJS(args={"source": source, "colours": colours, "chosen": chosen}, code=_RECOLOUR),
+    )
+    plot = figure(
+        height=SIZE,
+        sizing_mode="stretch_width",
+        tools="pan,wheel_zoom,reset,save",
+        toolbar_location="below",
+    )
+    plain(plot)
+    plot.axis.visible = plot.grid.visible = False
+    colour: Any = {"field": "value", "transform": colours}
+    plot.scatter(
+        "x", "y", source=source, size=4, line_color="#b0b6bc", line_width=0.3, fill_color=colour
+    )
+    plot.add_layout(ColorBar(color_mapper=colours, width=10), "right")
+    return [chosen, plot]
+
+
+# Colours are even on both sides of 0.
+_RECOLOUR = """
+const values = source.data[chosen.value]
+const far = values.reduce((most, value) => Math.max(most, Math.abs(value)), 0)
+colours.low = -far
+colours.high = far
+source.data = {...source.data, value: values}
+"""
+
+
+def plain(plot: Any) -> None:
+    """Leave the library's mark and frame out of a figure."""
+    plot.toolbar.logo = None
+    plot.outline_line_color = None
+
+
+def embedded(parts: "Sequence[UIElement]", place: str) -> str:
     """Return what Bokeh draws at a place of a page, as JSON that can stand within HTML.
 
     Parameters
@@ -143,9 +211,11 @@ def embedded(parts: Explorer, place: str) -> str:
     from bokeh.events import DocumentReady
     from bokeh.layouts import column
 
-    layout, document = column(*parts.layout, sizing_mode="stretch_width"), Document()
+    layout, document = column(*parts, sizing_mode="stretch_width"), Document()
     document.add_root(layout)
-    document.js_on_event(DocumentReady, parts.refresh)
+    for model in layout.references():
+        if AT_START in model.tags:
+            document.js_on_event(DocumentReady, model)
     item = json_item(layout, target=place)  # pyright: ignore[reportArgumentType]
     # Bokeh counts models on and on within a process; the same page is to have the same text.
     text = json.dumps(_renumbered(item, {}), separators=(",", ":"), allow_nan=False)

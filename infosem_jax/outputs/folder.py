@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -45,6 +45,45 @@ def check_file(file: Where, ending: str, *, overwrite: bool) -> None:
         raise ValueError(f"{file}: the file exists; choose another, or pass --overwrite.")
     if not file.absolute().parent.is_dir():
         raise ValueError(f"{file}: the folder does not exist; create it first.")
+
+
+@contextmanager
+def locked(out: Where) -> Iterator[None]:
+    """Keep a place for results to this process while the block lasts.
+
+    A hidden file beside it is locked. Windows, and file systems that know no locks, let others in.
+
+    Raises
+    ------
+    ValueError
+        If another process has it.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    out = Path(out).absolute()
+    path = out.with_name(f".{out.name}.lock")
+    with ExitStack() as stack:
+        # What else hinders writing there, those who write will say.
+        with suppress(OSError):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            mine = False
+            while not mine:
+                file = stack.enter_context(path.open("a"))
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise ValueError(
+                        f"{out}: another process writes there; wait until it ends, or choose "
+                        "another place."
+                    ) from error
+                # The process before may have removed the file between the two calls above.
+                with suppress(FileNotFoundError):
+                    mine = os.path.samestat(os.fstat(file.fileno()), path.stat())
+            stack.callback(path.unlink, missing_ok=True)
+        yield
 
 
 @contextmanager

@@ -13,9 +13,8 @@ from infosem_jax._typing import Path
 from infosem_jax.data._files import atomic_write
 
 if TYPE_CHECKING:
+    from bokeh.models import UIElement
     from matplotlib.figure import Figure
-
-    from infosem_jax.outputs.explorer import Explorer
 
 
 class Table(NamedTuple):
@@ -70,7 +69,7 @@ class Section(NamedTuple):
     tone
         ``good``, ``bad`` or ``mixed`` where its parts are judgements.
     explorer
-        What readers search, sort and filter, where their browser runs scripts.
+        What readers search, sort and filter, where their browser runs scripts; of one section.
     """
 
     heading: str
@@ -81,7 +80,7 @@ class Section(NamedTuple):
     facts: Mapping[str, Any] | None = None
     parts: "Sequence[Section]" = ()
     tone: str = ""
-    explorer: "Explorer | None" = None
+    explorer: "Sequence[UIElement]" = ()
 
 
 class Page(NamedTuple):
@@ -132,7 +131,7 @@ def write_page(path: Path, page: Page) -> None:
     text = environment.get_template("page.html").render(
         page=page,
         svg=lambda figure: svg(figure, f"f{next(numbers)}"),
-        explorable=any(section.explorer is not None for section in page.sections),
+        explorable=any(section.explorer for section in page.sections),
         library=library,
         embedded=embedded,
         show=show,

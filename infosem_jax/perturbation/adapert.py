@@ -14,6 +14,7 @@ from scipy import sparse
 
 from infosem_jax._settings import Method
 from infosem_jax.engine.early_stopping import Trained, train
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
 from infosem_jax.perturbation.data import Responses, stack_rows, take
@@ -109,6 +110,8 @@ def fit_networks(
     *,
     seed: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
+    number: int = 0,
 ) -> list[FittedNetwork]:
     """Fit networks to tasks that share their knowledge, all in one program.
 
@@ -122,6 +125,8 @@ def fit_networks(
         Seeds the random numbers.
     on_chunk
         Told of progress after each evaluation.
+    saver, number
+        Saves training under this number, and goes on from what was saved.
 
     Raises
     ------
@@ -145,7 +150,7 @@ def fit_networks(
     ]
     fits = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
     objective = Objective(_compiled(config), len(genes), not rows.continuous)
-    trained = _train(config, objective, shared, fits, seed, on_chunk)
+    trained = _train(config, objective, shared, fits, seed, on_chunk, saver, number)
     fitted = []
     for i, task in enumerate(tasks):
         at = np.arange(i * config.members, (i + 1) * config.members)
@@ -339,6 +344,8 @@ def _train(
     fits: FitData,
     seed: int,
     on_chunk: Callable[[Progress], None] | None,
+    saver: Saver | None,
+    number: int,
 ) -> Trained:
     """Train all fits; their start is a candidate too, as the base may be all there is to learn."""
     n, size = fits.train.shape
@@ -363,6 +370,8 @@ def _train(
         epochs=config.epochs,
         from_start=True,
         on_chunk=on_chunk,
+        saver=saver,
+        number=number,
     )
 
 

@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
+from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.outputs import arrays
@@ -32,6 +34,7 @@ from infosem_jax.perturbation.task import Prediction, Task, flags, make_problem
 KIND = "infosem_jax perturbation model 4"
 
 
+@shown("method", "settings", "split", "train", "knowledge", "networks")
 class Fitted(NamedTuple):
     """A method with all that it needs to predict.
 
@@ -59,6 +62,7 @@ class Fitted(NamedTuple):
     networks: tuple[FittedNetwork, ...]
 
 
+@shown("truth", "predicted", "scores", "mean_scores", "notes")
 class HeldOutTest(NamedTuple):
     """How well the test perturbations were predicted, beside the mean response.
 
@@ -89,6 +93,7 @@ def fit(
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
+    saver: Saver | None = None,
 ) -> Fitted:
     """Fit a method to the responses of a screen; test perturbations are not looked at.
 
@@ -106,6 +111,8 @@ def fit(
         Seeds the random numbers and the split.
     on_chunk
         Told of progress, in fits.
+    saver
+        Saves the training of networks, and goes on from what was saved.
 
     Raises
     ------
@@ -113,6 +120,8 @@ def fit(
         On unknown methods, settings or splits, and a split of several folds.
     FloatingPointError
         If a network diverged.
+    Interrupted
+        If training was told to stop; it has been saved.
     """
     settings = configured(config.method, config.settings).settings
     if seeds < 1:
@@ -129,7 +138,9 @@ def fit(
     if settings is not None:
         for i in range(seeds):
             report = on_chunk and (lambda progress, i=i: on_chunk(progress.of_fit(i, seeds)))
-            networks += fit_networks([task], settings, seed=key + i, on_chunk=report)
+            networks += fit_networks(
+                [task], settings, seed=key + i, on_chunk=report, saver=saver, number=i
+            )
     return Fitted(
         config.method,
         {} if settings is None else asdict(settings),

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax._typing import Path
+from infosem_jax.outputs.explorer import explore
 from infosem_jax.outputs.folder import to_json, write_h5ad
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number, write_page
 from infosem_jax.outputs.style import draw_pairs
@@ -77,9 +78,7 @@ def write_fit(
     save(out / "model.npz", fitted)
     adata = to_anndata(test.predicted, truth, record={"record": json.dumps(record)})
     write_h5ad(out / "predictions.h5ad", adata)
-    scores = test.scores
-    table = pd.DataFrame({"name": scores.names, "n_de": scores.n_de, **scores.each})
-    table.to_csv(out / "scores.csv", index=False)
+    _score_table(test).to_csv(out / "scores.csv", index=False)
     means = {fitted.method: test.scores.metrics, "mean": test.mean_scores.metrics}
     (out / "metrics.json").write_text(to_json(means), encoding="utf-8")
     facts = {"Settings": {**record, **fitted.settings}, "Files": FILES, "Versions": versions}
@@ -173,6 +172,11 @@ def to_anndata(
     return adata
 
 
+def _score_table(test: HeldOutTest) -> pd.DataFrame:
+    scores = test.scores
+    return pd.DataFrame({"name": scores.names, "n_de": scores.n_de, **scores.each})
+
+
 def _fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str, Any]]) -> Page:
     """Show how well the test perturbations were predicted, beside the mean response."""
     from infosem_jax.perturbation import _figures
@@ -188,7 +192,16 @@ def _fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str
             "Test perturbations",
             [f"{name}: {text}" for name, text in READING.items() if name in scores.metrics],
             tables=[Table("Measure", [method, "mean response"], rows)],
-        )
+        ),
+        Section(
+            "Look one up",
+            explorer=explore(
+                _score_table(test),
+                search=["name"],
+                label="Gene" if truth.delta is None else "Perturbation",
+                file="scores.csv",
+            ).layout,
+        ),
     ]
     if truth.delta is not None:
         top = np.argsort(-np.square(truth.delta).sum(1), kind="stable")[:SHOWN]

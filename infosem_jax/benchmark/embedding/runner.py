@@ -102,6 +102,7 @@ def make_grid(
     quick: bool = False,
     orthologues: Mapping[str, Path] | None = None,
     graphs: GraphSettings = GRAPHS,
+    **reading: str | None,
 ) -> Grid:
     """Read the studies and gene sets of a folder, and choose methods by name.
 
@@ -119,6 +120,8 @@ def make_grid(
         Take the first two groups in a reduced form, small networks and one seed.
     graphs
         How graphs are made.
+    **reading
+        See `find_sources`.
 
     Raises
     ------
@@ -127,7 +130,7 @@ def make_grid(
     """
     chosen = choose("method", methods or USUAL, all_methods(quick=quick))
     choose("split", splits, {"all": None})
-    sources, notes = find_sources(data, datasets, orthologues)
+    sources, notes = find_sources(data, datasets, orthologues, reading)
     if quick:
         graphs = replace(graphs, genes=min(graphs.genes, QUICK_GENES))
         sources, reduced = reduce(sources)

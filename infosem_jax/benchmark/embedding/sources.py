@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from infosem_jax._typing import Orthologues, Path
+from infosem_jax.benchmark.folder import of_h5ad
 from infosem_jax.data.io import read_orthologues
 from infosem_jax.embedding.gene_sets import GeneSets, read_gene_sets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
@@ -56,7 +57,10 @@ class Prepared(NamedTuple):
 
 
 def find_sources(
-    folder: Path, wanted: Sequence[str] = (), orthologues: Mapping[str, Path] | None = None
+    folder: Path,
+    wanted: Sequence[str] = (),
+    orthologues: Mapping[str, Path] | None = None,
+    reading: Mapping[str, str | None] = {},
 ) -> tuple[list[Source], list[str]]:
     """Read groups of studies from a folder.
 
@@ -71,6 +75,8 @@ def find_sources(
     orthologues
         Tables of orthologues for species other than human; those of the folder that are named
         ``*ortholog*`` for mice where None.
+    reading
+        Layer and names of genes of h5ad files, see `read_study`.
 
     Returns
     -------
@@ -93,7 +99,8 @@ def find_sources(
 
     def load(text: str) -> Study:
         if text not in known:
-            known[text] = read_study(files[_resolve(text, files, folder)], name=text)
+            file = files[_resolve(text, files, folder)]
+            known[text] = read_study(file, name=text, **of_h5ad(file, reading))  # pyright: ignore[reportArgumentType]
         return known[text]
 
     if wanted:

@@ -101,6 +101,7 @@ def make_grid(
     inputs: Sequence[str] = (),
     pool: str = "auto",
     scaling: str = "standard",
+    **reading: str | None,
 ) -> Grid:
     """Read the data sets of a folder, and choose methods by name.
 
@@ -116,6 +117,8 @@ def make_grid(
         How many.
     quick
         Take the first two data sets in a reduced form, small networks, few inputs and one seed.
+    **reading
+        See `find_sources`.
 
     Raises
     ------
@@ -126,7 +129,7 @@ def make_grid(
     wanted = tuple(inputs) or (QUICK_INPUTS if quick else USUAL_INPUTS)
     for text in wanted:
         parse_inputs(text)
-    sources, notes = find_sources(data, datasets)
+    sources, notes = find_sources(data, datasets, reading)
     if quick:
         sources, reduced = reduce(sources)
         notes.append(reduced)

@@ -1,6 +1,6 @@
 """Data sets of the benchmark: files of a folder, alone, in pairs of platforms, or with a cohort."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Path
+from infosem_jax.benchmark.folder import of_h5ad
 from infosem_jax.expression.choices import draw_split, landmark_pool, usual_split
 from infosem_jax.expression.profiles import (
     Profiles,
@@ -62,7 +63,9 @@ class Source(NamedTuple):
         return platforms(self.profiles)[0]
 
 
-def find_sources(folder: Path, wanted: Sequence[str] = ()) -> tuple[list[Source], list[str]]:
+def find_sources(
+    folder: Path, wanted: Sequence[str] = (), reading: Mapping[str, str | None] = {}
+) -> tuple[list[Source], list[str]]:
     """Read the data sets of a folder.
 
     Counts become ``log2(1 + CPM)`` and other linear values ``log2(1 + x)``. Genes that are not
@@ -77,6 +80,8 @@ def find_sources(folder: Path, wanted: Sequence[str] = ()) -> tuple[list[Source]
         ``A`` for a file A.npz (or of another ending); ``A:B`` for inputs from A and targets from
         B, with the same samples; ``A@B`` or ``A:B@C:D`` to learn from one and test on the
         other. Every file alone where empty.
+    reading
+        Layer and names of genes of h5ad files, see `read_profiles`.
 
     Returns
     -------
@@ -99,7 +104,8 @@ def find_sources(folder: Path, wanted: Sequence[str] = ()) -> tuple[list[Source]
         if name not in files:
             raise ValueError(f"There is no data set {name!r} in {folder}; {hint(name, files)}")
         if name not in known:
-            profiles = read_profiles(files[name])._replace(name=name)
+            profiles = read_profiles(files[name], **of_h5ad(files[name], reading))
+            profiles = profiles._replace(name=name)
             if table is not None and identifier_kind(profiles.genes) != "symbol":
                 profiles = to_symbols(profiles, table)
             known[name] = _logarithms(profiles)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Names, Path
+from infosem_jax.benchmark.folder import of_h5ad
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.gene_text import embed_genes, read_gene_text
 from infosem_jax.data.io import (
@@ -58,12 +59,16 @@ class Reference(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """Content of these files: expression, edges by network, and vectors of the genes by name."""
+    """Content of these files: expression, edges by network, and vectors of the genes by name.
+
+    ``others`` holds the networks of other data sets, by network.
+    """
 
     reference: Reference
     data: Dataset
     networks: dict[str, pd.DataFrame]
     embeddings: Mapping[str, Embedding] = {}
+    others: Mapping[str, tuple[pd.DataFrame, ...]] = {}
 
 
 def find_references(
@@ -141,10 +146,17 @@ def find_references(
     return found, left_out
 
 
-def load(reference: Reference) -> Loaded:
+def load(reference: Reference, reading: Mapping[str, str | None] = {}) -> Loaded:
     """Read expression and networks; genes with the same value in every cell are left out.
 
     Counts are brought to ``log1p`` of counts per million first, the same for all methods.
+
+    Parameters
+    ----------
+    reference
+        The files.
+    reading
+        Layer and names of genes of h5ad files, see `read_expression`.
 
     Raises
     ------
@@ -153,11 +165,9 @@ def load(reference: Reference) -> Loaded:
     """
     networks = {name: read_network(path) for name, path in reference.networks.items()}
     regulators = sorted({gene for table in networks.values() for gene in table["source"]})
-    data = read_expression(
-        _expression(reference.folder) or reference.folder,
-        regulators=regulators,
-        name=reference.dataset,
-    )
+    file = _expression(reference.folder) or reference.folder
+    how = of_h5ad(file, reading)
+    data = read_expression(file, regulators=regulators, name=reference.dataset, **how)  # pyright: ignore[reportArgumentType]
     units = describe_units(data.x)
     if units.countable:
         _log.info("%s: these are %s; methods get log1p of counts per million", data.name, units)

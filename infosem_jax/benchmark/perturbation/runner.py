@@ -34,6 +34,7 @@ from infosem_jax.perturbation.panel import (
     panels_of_lines,
     place,
 )
+from infosem_jax.perturbation.readers import Columns
 from infosem_jax.perturbation.screen import Screen, predicted_changes, read_screen
 from infosem_jax.perturbation.splits import draw_splits, usual_split
 from infosem_jax.perturbation.task import Prediction, Problem, make_problem
@@ -146,6 +147,8 @@ def make_grid(
     text: Path | None = None,
     graph_top: int = 0,
     thresholds: Thresholds = USUAL,
+    layer: str | None = None,
+    names: str | None = None,
     **reading: Any,
 ) -> Grid:
     """Read the screens of a folder and what is known of their genes, and choose methods by name.
@@ -166,6 +169,8 @@ def make_grid(
         See `find_knowledge`.
     thresholds
         What counts as differentially expressed.
+    layer, names
+        Of cells: layer to read, and column of var that names genes.
     **reading
         Which cells and genes count, see `read_screen`.
 
@@ -175,17 +180,42 @@ def make_grid(
         If there is no such data set, method, graph or split.
     """
     chosen = choose("method", methods or NAMES, all_methods(quick=quick))
-    read = partial(read_screen, thresholds=thresholds, **reading)
+    columns = Columns(genes=names, layer=layer)
+    read = partial(read_screen, columns=columns, thresholds=thresholds, **reading)
     screens, notes = find_screens(data, datasets, read)
     if quick:
         screens = screens[:2]
         names = ", ".join(screen.responses.name for screen in screens)
         notes.append(f"A quick look, no benchmark: {names} only, small networks, one seed.")
     known = find_knowledge(data, graphs, text, screens, top=graph_top)
+    for name in methods:
+        _check_known(name, known)
     named = tuple(find_split(data, name) for name in splits) or ("auto",)
     return Grid(
         screens, known, chosen, named, 1 if quick else seeds, thresholds, quick, tuple(notes)
     )
+
+
+def _check_known(method: str, known: Mapping[str, Knowledge]) -> None:
+    """Refuse a method that was asked for by name and would know nothing of any gene."""
+    needs = _NEEDS.get(method, ())
+    there = {
+        "graph": any(each.has_edges.any() for each in known.values()),
+        "text": any(each.has_text.any() for each in known.values()),
+    }
+    if needs and not any(there[each] for each in needs):
+        raise ValueError(
+            f"--methods: {method} needs a {' or '.join(needs)} of genes, and none was found; give "
+            f"{' or '.join(f'--{each}' for each in needs)}, or leave the method out."
+        )
+
+
+# What methods know of genes beside responses; any of them will do.
+_NEEDS = {
+    **dict.fromkeys(("graph_neighbours", "ridge_graph", "txpert", "gears"), ("graph",)),
+    **dict.fromkeys(("text_neighbours", "ridge_text", "adapert_no_graph"), ("text",)),
+    **dict.fromkeys(("neighbours", "ridge", "adapert", "adapert_full"), ("graph", "text")),
+}
 
 
 def headline_tables(cells: Sequence[Cell]) -> list[Table]:

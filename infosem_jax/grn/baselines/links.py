@@ -136,8 +136,10 @@ def solve(
     _check_config(config)
     for problem in problems:
         of_pairs.check_labels(problem, _WHY_BOTH)
-    return of_pairs.solve_alike(
-        problems, partial(_alike, config=config), partial(_train, config=config, network=network)
+    return of_pairs.solve_in_groups(
+        problems,
+        partial(_train_together, config=config),
+        partial(_train, config=config, network=network),
     )
 
 
@@ -310,7 +312,7 @@ def _arrange(scores: Float[np.ndarray, "rows nodes"], problem: Problem) -> Score
     return scores[: len(problem.regulators), of_pairs.places(problem)[1]].astype(float)
 
 
-def _alike(a: Problem, b: Problem, config: LinkConfig) -> bool:
+def _train_together(a: Problem, b: Problem, config: LinkConfig) -> bool:
     """Tell whether two problems have the same features and stop for the same reason."""
     patience = [of_pairs.usable_patience(problem, config.patience) for problem in (a, b)]
     return patience[0] == patience[1] and of_pairs.same_data(a.data, b.data)

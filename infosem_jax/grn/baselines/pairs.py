@@ -134,18 +134,18 @@ class PairObjective(Protocol):
         return "network"
 
 
-def solve_alike(
+def solve_in_groups(
     problems: Sequence[Problem],
-    alike: Callable[[Problem, Problem], bool],
+    together: Callable[[Problem, Problem], bool],
     train: Callable[[list[Problem]], list[Scores]],
 ) -> Iterator[Scores]:
-    """Train those problems at once that are alike, and yield scores in the order of problems.
+    """Train those problems at once that may be, and yield scores in the order of problems.
 
     Parameters
     ----------
     problems
         The problems.
-    alike
+    together
         Whether two of them can be trained at once.
     train
         Trains several and returns their scores.
@@ -153,7 +153,7 @@ def solve_alike(
     solved: dict[int, Scores] = {}
     for i, first in enumerate(problems):
         if i not in solved:
-            group = [j for j in range(i, len(problems)) if alike(first, problems[j])]
+            group = [j for j in range(i, len(problems)) if together(first, problems[j])]
             scores = train([problems[j] for j in group])
             solved |= dict(zip(group, scores, strict=True))
         yield solved.pop(i)

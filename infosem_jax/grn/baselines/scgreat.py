@@ -160,9 +160,9 @@ def solve(
     _check_config(config)
     for problem in problems:
         _check_problem(problem, config)
-    return of_pairs.solve_alike(
+    return of_pairs.solve_in_groups(
         problems,
-        partial(_alike, config=config),
+        partial(_train_together, config=config),
         partial(_train, config=config, on_chunk=on_chunk),
     )
 
@@ -305,7 +305,7 @@ def _features(problem: Problem, config: ScGREATConfig) -> Features:
     return Features(expression, vectors)
 
 
-def _alike(a: Problem, b: Problem, config: ScGREATConfig) -> bool:
+def _train_together(a: Problem, b: Problem, config: ScGREATConfig) -> bool:
     """Tell whether two problems have the same features and stop for the same reason."""
     patience = [of_pairs.usable_patience(problem, config.patience) for problem in (a, b)]
     if patience[0] != patience[1] or not of_pairs.same_data(a.data, b.data):

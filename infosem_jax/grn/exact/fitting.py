@@ -12,6 +12,7 @@ import numpy as np
 from jax import random
 from jaxtyping import Float, Int
 
+from infosem_jax._shown import shown
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.engine.types import Progress
@@ -32,6 +33,7 @@ from infosem_jax.grn.priors.binding import coverage
 FEW, MOST = 2000, 4000
 
 
+@shown("weight", "regulators", "genes", "config", "coverage", "seconds")
 class Fit(NamedTuple):
     """A network with the posterior of every effect.
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
@@ -120,8 +121,7 @@ def without_folds(
     sums = {fold: _sums(x[folds == fold].astype(np.float64), rows) for fold in numbers}
     whole = add(sums.values())
     return {
-        fold: spectrum(Moments(*(a - b for a, b in zip(whole, own, strict=True))), rows)
-        for fold, own in sums.items()
+        fold: spectrum(jax.tree.map(np.subtract, whole, own), rows) for fold, own in sums.items()
     }
 
 

@@ -25,9 +25,11 @@ from infosem_jax.grn.priors.binding import (
 )
 from infosem_jax.grn.priors.embedded import shuffled
 from infosem_jax.grn.priors.gene_embedding import GeneEmbedding
+from infosem_jax.grn.priors.gene_texts import GeneTexts
 from infosem_jax.grn.priors.graph_prior import GraphPrior
 from infosem_jax.grn.priors.graph_smooth import GraphSmooth
 from infosem_jax.grn.priors.known_edges import KnownEdges
+from infosem_jax.grn.priors.known_elsewhere import KnownElsewhere
 from infosem_jax.grn.priors.learned_edges import LearnedEdges
 from infosem_jax.grn.priors.mixture import Mixture, learned
 from infosem_jax.grn.priors.relabelled import Relabelled
@@ -42,10 +44,12 @@ __all__ = [
     "GeneEmbedding",
     "GeneScales",
     "GeneSimilarity",
+    "GeneTexts",
     "GraphPrior",
     "GraphSmooth",
     "Horseshoe",
     "KnownEdges",
+    "KnownElsewhere",
     "Laplace",
     "LearnedEdges",
     "LearnedStrength",
