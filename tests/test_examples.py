@@ -138,7 +138,7 @@ def test_genes_of_one_programme_are_neighbours_across_studies(tmp_path):
     assert auroc > 0.9
     near = re.findall(r"G(\d+) [\d.]+", printed.split("of programme 5:")[1])
     assert sum(int(gene) % 6 == 5 for gene in near) >= 4
-    assert anndata.read_h5ad(tmp_path / "genes.h5ad").shape == (140, 8)
+    assert anndata.read_h5ad(tmp_path / "genes.h5ad").shape == (140, 16)
 
 
 @pytest.mark.slow

@@ -15,13 +15,20 @@ from infosem_jax.data.gene_sets import write_gmt
 from infosem_jax.grn import exact
 from infosem_jax.grn.activities import Activity, add_to_anndata, compare_activity
 from infosem_jax.grn.differences import Contrast, changes, rewired
-from infosem_jax.grn.group_pages import DRAWN, activities_on_plane, activity_page, contrast_page
+from infosem_jax.grn.group_pages import (
+    DRAWN,
+    ROWS,
+    activities_on_plane,
+    activity_page,
+    contrast_page,
+)
 from infosem_jax.grn.grouped import Grouped
 from infosem_jax.grn.networks import Network, edges, to_anndata, write_edges
 from infosem_jax.grn.regulon_sets import signed_sets
 from infosem_jax.grn.result import Fit, network
 from infosem_jax.grn.saved import save
 from infosem_jax.grn.states import as_fitted
+from infosem_jax.outputs.explorer import coloured_cells
 from infosem_jax.outputs.folder import write_h5ad
 from infosem_jax.outputs.page import write_page
 
@@ -106,7 +113,8 @@ def write_activity(
     at, axes = _plane(obsm, as_fitted(fitted, data).x)
     names = table["regulator"].head(DRAWN).tolist()
     picture = activities_on_plane(at, found, cells.groups, names, axes)
-    write_page(folder / "report.html", activity_page(table, picture, {"Run": record}))
+    coloured = coloured_cells(at, values[table["regulator"].head(ROWS)], label="Activity of")
+    write_page(folder / "report.html", activity_page(table, picture, coloured, {"Run": record}))
     return table
 
 

@@ -1,7 +1,7 @@
 """Pages of activities and of differences: what changed between groups of cells, to look at."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,11 +10,15 @@ from matplotlib.figure import Figure
 
 from infosem_jax.grn.activities import Activity
 from infosem_jax.grn.differences import SURE, Contrast, changes, rewired
+from infosem_jax.outputs.explorer import explore
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 from infosem_jax.outputs.style import COLOURS, axes_grid, draw_legend, draw_title
 
-# Rows of tables, and regulators that are drawn.
-ROWS, DRAWN = 40, 5
+if TYPE_CHECKING:
+    from bokeh.models import UIElement
+
+# Rows of tables, regulators that are drawn, and differences to search.
+ROWS, DRAWN, LISTED = 40, 5, 5000
 # Share of cells whose activities the colours span.
 SPAN = 0.98
 
@@ -62,7 +66,10 @@ def activities_on_plane(
 
 
 def activity_page(
-    table: pd.DataFrame, picture: Figure, facts: Mapping[str, Mapping[str, Any]]
+    table: pd.DataFrame,
+    picture: Figure,
+    cells: "Sequence[UIElement]",
+    facts: Mapping[str, Mapping[str, Any]],
 ) -> Page:
     """Return the page of activities.
 
@@ -72,6 +79,8 @@ def activity_page(
         Mean activities of groups, as `infosem_jax.grn.compare_activity` returns them.
     picture
         Cells on a plane.
+    cells
+        The same for readers to colour, see `infosem_jax.outputs.explorer.coloured_cells`.
     facts
         Lists of names and texts that close the page.
     """
@@ -91,7 +100,12 @@ def activity_page(
         ],
         [],
         [
-            Section("Cells", [], [Picture(picture, "Cells by group and activity", wide=True)]),
+            Section(
+                "Cells",
+                [],
+                [Picture(picture, "Cells by group and activity", wide=True)],
+                explorer=cells,
+            ),
             Section("Groups", [], tables=[means]),
         ],
         facts,
@@ -153,6 +167,12 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                     Table("regulator", ["target", "shared", "difference", "sd", "lfsr"], edges,
                           "The surest differences", words=1)
                 ],
+                explorer=explore(
+                    changes(found, top=LISTED),
+                    search=["source", "target"],
+                    label="Gene",
+                    file="differences.csv",
+                ).layout,
             ),
             Section(
                 "Regulators",

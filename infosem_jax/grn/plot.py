@@ -1,7 +1,7 @@
 """Figures of a network and its fit.
 
 Functions draw on axes of yours, ``ax``, or on a figure of their own that pyplot does not know of,
-and return the axes; a notebook shows the ``figure`` of them. `losses` returns a figure.
+and return the axes. `losses` returns a figure.
 
 Colours are those of Okabe and Ito, which people with colour blindness can tell apart; activation
 and repression also differ by the shape of an arrow's end. Gene names are drawn as they are.
