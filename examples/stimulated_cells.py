@@ -111,15 +111,15 @@ def simulated(out: Path) -> list[Path]:
     effect = np.where(rng.random((8, 80)) < 0.25, rng.normal(0, 0.7, (8, 80)), 0.0)
     groups = []
     for stimulated in (False, True):
-        a = rng.normal(size=(300, 8))
+        a = rng.normal(size=(500, 8))
         a[:, 0] += 2 * stimulated
         now = effect * np.where(np.arange(8) == 1, 1 - stimulated, 1)[:, None]
-        groups.append(np.hstack([a, a @ now + rng.normal(size=(300, 80))]))
+        groups.append(np.hstack([a, a @ now + rng.normal(size=(500, 80))]))
     names = pd.Index([*(f"R{i}" for i in range(8)), *(f"G{i:02d}" for i in range(80))])
     is_tf = pd.DataFrame({"is_tf": names.str.startswith("R")}, index=names)
     files = [out / "control.h5ad", out / "stimulated.h5ad"]
     for file, log in zip(files, groups, strict=True):
-        counts = rng.poisson(np.exp(1 + 0.5 * log)).astype(np.float32)
+        counts = rng.poisson(np.exp(2.5 + 0.5 * log)).astype(np.float32)
         cells = pd.DataFrame(index=[f"{file.stem}{i}" for i in range(len(log))])
         anndata.AnnData(counts, cells, is_tf).write_h5ad(file)
     return files
