@@ -66,9 +66,9 @@ def test_ulm_of_this_file_is_that_of_decoupler():
     genes = [f"g{i}" for i in range(30)]
     net = pd.DataFrame(
         [(f"r{i}", g, w[i, j]) for i in range(2) for j, g in enumerate(genes)],
-        columns=["source", "target", "weight"],
+        columns=pd.Index(["source", "target", "weight"]),
     )
-    found, _ = decoupler.mt.ulm(pd.DataFrame(x, columns=genes), net, tmin=1)
+    found, _ = decoupler.mt.ulm(pd.DataFrame(x, columns=pd.Index(genes)), net, tmin=1)
     np.testing.assert_allclose(found.to_numpy(), ulm(x, w), rtol=1e-4)
 
 
