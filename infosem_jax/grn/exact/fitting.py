@@ -267,20 +267,35 @@ def solve_for(
     key
         As in `fit`.
     """
+    basis, bound, what = posed(given, basis)
+    solved = solve(basis, jnp.asarray(wanted), bound, what, given.config, random.key(key))
+    if given.config.cells is not None:
+        solved.learned["cells"] = np.asarray(basis.cells)
+    return solved
+
+
+def posed(given: Task, basis: Spectrum) -> tuple[Spectrum, BoundPrior | None, Kind | None]:
+    """Count the cells as the settings say, and bind what a prior takes from them.
+
+    Parameters
+    ----------
+    given, basis
+        As in `solve_for`.
+
+    Returns
+    -------
+    The cells, the prior of the effects, and what it is.
+    """
     data, config = given.data, given.config
     cells = None if isinstance(config.cells, str) else config.cells
     if config.cells == "effective" and not isinstance(data, Stream):
         cells = effective_cells(data.x, given.rows, basis)
-    basis = worth(basis, cells)
-    bound, what = given.bound, given.kind
+    basis, bound, what = worth(basis, cells), given.bound, given.kind
     if given.effect is not None and what is not None and what.learns:
         roles = partial(means_of_roles, basis=basis, reported=given.reported, r2=config.r2)
         bound = bind(given.effect, replace(given.context, roles=roles))
         what = kind(bound.distribution)
-    solved = solve(basis, jnp.asarray(wanted), bound, what, config, random.key(key))
-    if cells is not None:
-        solved.learned["cells"] = np.asarray(cells)
-    return solved
+    return basis, bound, what
 
 
 def network(fitted: Fit) -> Network:
@@ -346,12 +361,18 @@ def decomposed(
     tell = _teller(on_chunk, data.name)
     if n_cells(data) < len(rows):
         tell(0, "decomposing the cells")
-        return spectrum_of_cells(in_memory(data) if isinstance(data, Stream) else data.x, rows)
+        x = in_memory(data) if isinstance(data, Stream) else data.x
+        return _counted(spectrum_of_cells(x, rows), data)
     source = data if isinstance(data, Stream) else data.x
     summed = moments(
         source, rows, on_block=lambda n, total: tell(0, f"summing up cells, {n / total:.0%}")
     )
-    return spectrum(summed, rows)
+    return _counted(spectrum(summed, rows), data)
+
+
+def _counted(basis: Spectrum, data: Dataset | Stream) -> Spectrum:
+    """Count cells as so many fewer as covariates took."""
+    return basis if isinstance(data, Stream) else worth(basis, len(data.cells) - data.lost)
 
 
 def _teller(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:

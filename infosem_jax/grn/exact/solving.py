@@ -104,7 +104,7 @@ def solve(
     prior = None if bound is None else bound.distribution
     what = kind or Kind(False, False)
     stated = None if prior is None or what.learns or what.mixture else normals(prior)
-    pattern = None if stated is None else _pattern(basis, stated)
+    pattern = None if stated is None else pattern_of(basis, stated)
     learns = prior if what.learns else None
     found, losses = _learn(key, basis, pattern, learns, config)
 
@@ -119,7 +119,7 @@ def solve(
         mean = scale * (told.mean / told.scale if learns is not None else jnp.zeros(shape))
         if pattern is not None:
             mean = scale * values["slope"] * pattern.mean
-        if _alike(told.scale):
+        if alike(told.scale):
             found = posterior(basis, scale, mean, config.noise, reported)
         else:
             scale = scale * told.scale / jnp.sqrt((told.scale**2).mean())
@@ -157,7 +157,8 @@ def _learn(
     return hyper.optimum(key, basis, pattern, prior, **settings, **search)
 
 
-def _pattern(basis: Spectrum, told: Normals) -> hyper.Pattern | None:
+def pattern_of(basis: Spectrum, told: Normals) -> hyper.Pattern | None:
+    """Return the prior means that a prior without parameters expects; None where all are zero."""
     pairs = jnp.arange(basis.n_rows)[:, None] != basis.own
     mean = hyper.standardised(told.mean / told.scale, pairs)
     return hyper.Pattern(mean, basis.vectors.T @ mean) if bool((mean != 0).any()) else None
@@ -210,5 +211,6 @@ def _averaged(each: list[Effects]) -> Effects:
     return mean._replace(sd=jnp.sqrt(within + between))
 
 
-def _alike(scale: Array) -> bool:
+def alike(scale: Array) -> bool:
+    """Tell whether one scale holds for all pairs."""
     return bool(jnp.allclose(scale, scale[0, 0], rtol=1e-5))
