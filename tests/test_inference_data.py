@@ -66,7 +66,7 @@ def test_log_likelihood_has_the_noise_of_cells_integrated_out(fitted, data):
 
 def test_fits_without_draws_are_refused(data):
     with pytest.raises(TypeError, match="one of the exact engine; draw from its posterior"):
-        grn.to_arviz(grn.fit(data, config=grn.exact.Config(r2=0.3)))  # pyright: ignore
+        grn.to_arviz(grn.fit(data, config=grn.exact.Config(r2=0.3)))
 
 
 def test_chains_keep_their_order(data):

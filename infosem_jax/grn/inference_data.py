@@ -8,6 +8,7 @@ from jax import random
 from jaxtyping import Array
 
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn import exact
 from infosem_jax.grn.config import OF_DRAWS
 from infosem_jax.grn.evidence import under_draws
 from infosem_jax.grn.posterior import draw_edges, mechanism, sorted_genes
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def to_arviz(
-    fitted: Fit, data: Dataset | None = None, *, draws: int = 200, key: int = 0
+    fitted: Fit | exact.Fit, data: Dataset | None = None, *, draws: int = 200, key: int = 0
 ) -> "InferenceData":
     """Return posterior draws of the edges as ArviZ's InferenceData, a chain for each sound seed.
 
