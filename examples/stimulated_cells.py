@@ -29,7 +29,7 @@ SETTINGS = exact.Config(rows="regulators", normalisation="auto")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Activities and differences of two files.")
     parser.add_argument("files", type=Path, nargs="*", help="two h5ad files; simulated without")
     parser.add_argument("--regulators", type=Path, help="candidate regulators, one a line")
     parser.add_argument("--out", type=Path, help="folder for the results (default: temporary)")
@@ -100,7 +100,7 @@ def embedded(stored: anndata.AnnData, cells: grouped.Grouped) -> tuple[np.ndarra
     components = PCA(20, random_state=0).fit_transform(normalise(cells.data, "auto").x)
     if find_spec("umap") is None:
         return components[:, :2], ("PC 1", "PC 2")
-    import umap
+    import umap  # pyright: ignore[reportMissingImports]  (an extra)
 
     return umap.UMAP(random_state=0).fit_transform(components), ("UMAP 1", "UMAP 2")
 
@@ -120,7 +120,7 @@ def simulated(out: Path) -> list[Path]:
     files = [out / "control.h5ad", out / "stimulated.h5ad"]
     for file, log in zip(files, groups, strict=True):
         counts = rng.poisson(np.exp(2.5 + 0.5 * log)).astype(np.float32)
-        cells = pd.DataFrame(index=[f"{file.stem}{i}" for i in range(len(log))])
+        cells = pd.DataFrame(index=pd.Index([f"{file.stem}{i}" for i in range(len(log))]))
         anndata.AnnData(counts, cells, is_tf).write_h5ad(file)
     return files
 

@@ -1,5 +1,7 @@
 """Differences of effects: calibration, shuffled labels, replicates, shrinkage and the command."""
 
+from typing import Any
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -123,13 +125,14 @@ def test_a_regulator_that_loses_its_effects_is_told():
 def test_what_cannot_be_compared_is_refused():
     data, groups, _, _ = simulated(0, cells=100, donors=2)
     three = ["c", *groups[1:]]
-    for labels, settings, message in (
+    refused: list[tuple[Any, dict[str, Any], str]] = [
         (three, {}, "Expected two groups of cells to compare, found a, b, c"),
         (groups, {"between": ("a", "x")}, "Expected two groups"),
         (groups[1:], {}, "a group for each of 200 cells, found 199"),
         (groups, {"replicates": ["d"] * 200}, "at least two replicates in each group"),
         (["a"] * 5 + ["b"] * 195, {}, "a: expected at least 10 cells, found 5"),
-    ):
+    ]
+    for labels, settings, message in refused:
         with pytest.raises(ValueError, match=message):
             grn.contrast(data, labels, **settings)
 
