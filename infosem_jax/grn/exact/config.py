@@ -47,6 +47,9 @@ class Config:
         Rounds of expectation maximisation for scale mixtures.
     block
         Targets at a time where scales differ between pairs.
+    sums
+        Folder that sums over cells are kept in, from which other networks of the same cells (by a
+        checksum of their values) read them; None keeps none.
     """
 
     rows: Literal["auto", "all", "regulators"] = "auto"
@@ -64,6 +67,7 @@ class Config:
     draws: int = 200
     sweeps: int = 5
     block: int = 16
+    sums: str | None = None
 
     def __post_init__(self):
         if self.rows not in ("auto", "all", "regulators"):

@@ -90,6 +90,11 @@ def normals(distribution: Partial) -> Normals:
     )
 
 
+def alike(scale: Float[Array, "rows genes"]) -> bool:
+    """Tell whether one scale holds for all pairs."""
+    return bool(jnp.allclose(scale, scale[0, 0], rtol=1e-5))
+
+
 def local_scales(
     distribution: Partial, size: Float[Array, "rows genes"]
 ) -> Float[Array, "rows genes"]:

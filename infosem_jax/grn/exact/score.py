@@ -8,7 +8,8 @@ as deviation ``z = (x - median) / sd(x)`` from those of other pairs.
 A mixture of two groups (Efron 2008) says which deviations stand out: those of other pairs are
 ``Normal(0, 1)``, those of edges are off by `SHIFT` standard deviations, up (a share ``activating``)
 or down. The share ``edges`` of these pairs is found by expectation maximisation; ``activating``
-shows in those that are off by `STRONG`, before anything is known of either direction.
+shows in those that are off by `STRONG`, before anything is known of either direction, taken for
+a share of at least `LEAST`.
 
 What a prior says of a pair, ``c_ij`` with mean square 1, multiplies the odds of an edge by
 ``exp(strength c_ij)``. Pairs that stand out are the examples that the strength is learned from:
@@ -40,7 +41,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from infosem_jax.grn.exact.hyper import standardised
 from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
-from infosem_jax.grn.exact.priors import Normals
+from infosem_jax.grn.exact.priors import Normals, alike
 
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 2.0
@@ -48,7 +49,8 @@ STRENGTH_SCALE = 2.0
 SHIFT, STRONG = 2.0, 4.0
 # Standard deviations and least shares of the groups that show how strong a prior is, and whether
 # it says anything: chosen on simulated data and on the transcription factors of BEELINE's mHSC-E.
-CLEAR, FAINT = (SHIFT, 0.02), (1.0, 0.1)
+LEAST = 0.02
+CLEAR, FAINT = (SHIFT, LEAST), (1.0, 0.1)
 SWEEPS = 100
 # Groups are fitted to counts of pairs in bins, so many in a unit and so many on either side.
 FINENESS, BINS = 16, 256
@@ -154,7 +156,7 @@ def score(
             borne = strength(found, mean, pairs, sign=sign)
             learned |= {"strength": borne.value, "trust": borne.trust}
             up, down = borne.value * mean, (-1 if sign else 1) * borne.value * mean
-        if not bool(jnp.allclose(told.scale, told.scale[0, 0], rtol=1e-5)):
+        if not alike(told.scale):
             wide = jnp.log(told.scale)
             wide = standardised(wide - _mean(wide, pairs), pairs)
             borne = strength(found, wide, pairs)
@@ -228,8 +230,9 @@ def groups(
     def sweep(_, edges):
         return jnp.clip(sum(found(edges)) / counts.sum(), 1e-6, 0.5)
 
-    edges = lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(0.02))
-    up, down = found(edges)
+    edges = lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(LEAST))
+    # Few cells may show no edge for sure, and still more that lean one way than the other.
+    up, down = found(jnp.maximum(edges, LEAST))
     return edges, (up + 1) / (up + down + 2)
 
 
