@@ -71,6 +71,7 @@ EFFECTS = {
     ),
     "sum": lambda s: priors.GeneSimilarity(s.embedding) + priors.SignedEdges(s.network),
     "weakened": lambda s: 0.5 * priors.GeneSimilarity(s.embedding),
+    "smooth": lambda s: priors.GraphSmooth(s.network),
     "learned": lambda s: priors.learned_strength(priors.GeneSimilarity(s.embedding)),
     "laplace": lambda s: priors.Laplace(),
     "horseshoe": lambda s: priors.Horseshoe(),
@@ -110,9 +111,10 @@ def test_refuses_priors_without_closed_form(simulation, prior):
         exact.fit(simulation.data, prior, config=QUICK)
 
 
-def test_refuses_graphs_that_tie_effects_together(simulation):
+@pytest.mark.parametrize("over", ["regulators", "both"])
+def test_refuses_graphs_that_tie_effects_of_one_target_together(simulation, over):
     with pytest.raises(ValueError, match="svi engine"):
-        exact.fit(simulation.data, priors.GraphSmooth(simulation.network), config=QUICK)
+        exact.fit(simulation.data, priors.GraphSmooth(simulation.network, over=over), config=QUICK)
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,12 @@ from infosem_jax.grn.exact.posterior import (
     worth,
 )
 from infosem_jax.grn.exact.priors import Kind, Normals, alike, directed, kind, prior_odds
-from infosem_jax.grn.exact.roles import means_of_roles
+from infosem_jax.grn.exact.roles import effects_alone, means_of_roles
 from infosem_jax.grn.exact.solving import Solved, solve
 from infosem_jax.grn.exact.statistics import in_memory, kept, moments
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import BoundPrior, GeneContext, Prior, bind
-from infosem_jax.grn.priors.binding import coverage
+from infosem_jax.grn.priors.binding import Learned, coverage
 
 log = logging.getLogger("infosem_jax")
 
@@ -114,6 +114,8 @@ class Task(NamedTuple):
         The priors.
     bound, kind
         The prior of the effects, bound to the genes, and what it is; None where there is none.
+    asks
+        Whether its mean asks what the cells say.
     """
 
     data: Dataset | Stream
@@ -125,6 +127,7 @@ class Task(NamedTuple):
     edge: Prior | None
     bound: BoundPrior | None
     kind: Kind | None
+    asks: bool = False
 
 
 def fit(
@@ -274,12 +277,12 @@ def solve_for(
     if config.cells == "effective" and not isinstance(data, Stream):
         cells = effective_cells(data.x, given.rows, basis)
     basis = worth(basis, cells)
-    bound, what = given.bound, given.kind
-    if given.effect is not None and what is not None and what.learns:
-        roles = partial(means_of_roles, basis=basis, reported=given.reported, r2=config.r2)
-        bound = bind(given.effect, replace(given.context, roles=roles))
-        what = kind(bound.distribution)
-    solved = solve(basis, jnp.asarray(wanted), bound, what, config, random.key(key))
+    bound = given.bound
+    if given.asks:
+        settings = {"basis": basis, "reported": given.reported, "r2": config.r2}
+        learned = Learned(partial(means_of_roles, **settings), partial(effects_alone, **settings))
+        bound = bind(given.effect, replace(given.context, learned=learned))
+    solved = solve(basis, jnp.asarray(wanted), bound, given.kind, config, random.key(key))
     if cells is not None:
         solved.learned["cells"] = np.asarray(cells)
     return solved
@@ -377,7 +380,14 @@ def _bound(
     at = {gene: i for i, gene in enumerate(data.genes)}
     place = {name: i for i, name in enumerate(names)}
     context = GeneContext(data.genes, names, n_cells(data))
-    bound = None if effect is None else bind(effect, context)
+    asked = []
+
+    def nothing_yet(*question) -> np.ndarray:
+        asked.append(question)
+        return np.zeros(context.shape)
+
+    unknown = replace(context, learned=Learned(nothing_yet, nothing_yet))
+    bound = None if effect is None else bind(effect, unknown)
     if edge is not None:
         bind(edge, replace(context, site="logit"))
     return Task(
@@ -390,6 +400,7 @@ def _bound(
         edge,
         bound,
         None if bound is None else kind(bound.distribution),
+        bool(asked),
     )
 
 
