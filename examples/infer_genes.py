@@ -43,7 +43,7 @@ def run(out: Path) -> None:
     panel = ex.make_task(compendium, chosen.genes, parts, targets=candidates.task.targets)
 
     # 2. Learn the other genes. The fit can be kept, without pickle.
-    fitted = ex.fit(panel, config=ex.Config(method="ridge"))
+    fitted = ex.fit(panel, config=ex.Config(method="auto_fast"))
     ex.save(out / "model.npz", fitted)
 
     # 3. How far can each gene be trusted? Test samples, which the fit has not seen, tell.

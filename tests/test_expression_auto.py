@@ -68,7 +68,7 @@ def test_parts_count_where_they_help():
     folds = np.arange(200) % 5
     joined = join(errors.astype(np.float32), folds)
     np.testing.assert_allclose(joined.weights.sum(0), 1, rtol=1e-5)
-    assert joined.weights[0, :20].min() > 0.8 and joined.weights[1, 20:].min() > 0.8
+    assert joined.weights[0, :20].min() > 0.6 and joined.weights[1, 20:].min() > 0.6
     # Errors of a fold are those of weights that have not seen it.
     seen = folds != 0
     others = join(errors[:, seen].astype(np.float32), folds[seen]).weights

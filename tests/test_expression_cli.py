@@ -296,3 +296,35 @@ def test_select_orders_genes_and_says_what_they_are_worth(files):
 def call(*words):
     command = ["expression", *map(str, words)]
     return CliRunner().invoke(app, command, env={"JAX_NUM_CPU_DEVICES": "1"})
+
+
+def test_panels_of_counts_are_divided_by_their_own_mean(files):
+    rng = np.random.default_rng(0)
+    state = rng.normal(size=(80, 2))
+    rate = np.exp(1 + state @ rng.normal(size=(2, 24)))
+    counts = rng.poisson(rate * rng.uniform(0.5, 2, 80)[:, None]).astype(np.float32)
+    cells = make_profiles(counts, GENES, [f"c{i}" for i in range(80)])
+    write(files / "cells.npz", take_samples(cells, range(60)))
+    new = take_samples(cells, range(60, 80))
+    few = new._replace(x=new.x[:, :8], genes=GENES[:8])
+    write(files / "deep.npz", few._replace(x=5 * few.x))
+    write(files / "few.npz", few)
+    panel = ("--inputs", files / "inputs.txt", "--method", "auto_fast", "--panel-counts")
+    done = call("fit", files / "cells.npz", *panel, "--out", files / "fitted")
+    assert not done.exit_code, done.output
+    found = []
+    for name in ("few", "deep"):
+        out = files / f"{name}.h5ad"
+        done = call("predict", files / "fitted", files / f"{name}.npz", "--panel-counts",
+                    "--out", out)  # fmt: skip
+        assert not done.exit_code, done.output
+        found.append(anndata.read_h5ad(out))
+    # Neither depth nor genes outside the panel matter.
+    np.testing.assert_allclose(found[0].X, found[1].X, rtol=1e-4)
+    assert list(found[0].var_names) == list(GENES[8:])
+    truth = np.log2(1 + 1e4 * new.x / new.x.sum(1, keepdims=True))[:, 8:]
+    each = [np.corrcoef(a, b)[0, 1] for a, b in zip(truth.T, found[0].X.T, strict=True)]
+    assert np.mean(each) > 0.5
+    refused = call("fit", files / "cells.npz", "--inputs", "5", "--panel-counts", "--out",
+                   files / "x")  # fmt: skip
+    assert "--panel-counts: expected one file of counts" in " ".join(refused.output.split())

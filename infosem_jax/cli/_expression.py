@@ -45,6 +45,24 @@ Scaling = Annotated[
 LogCounts = Annotated[
     bool, typer.Option("--log-counts", help="Turn counts into log2(1 + counts per million).")
 ]
+Label = Annotated[
+    list[str] | None,
+    typer.Option(help="Label of samples that is known too, such as tissue; again for more."),
+]
+Budget = Annotated[
+    float,
+    typer.Option(
+        min=0, help="Minutes for a fit of auto; a network that takes longer is left out. 0: no end."
+    ),
+]
+PanelCounts = Annotated[
+    bool,
+    typer.Option(
+        "--panel-counts",
+        help="Counts of cells or spots: those of the panel are divided by their own mean, as new "
+        "cells have no others.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that exists.")]
 Key = Annotated[int, typer.Option(help="Seeds the random numbers and the split.")]
 
@@ -114,3 +132,21 @@ def read_inputs(
             "Connectivity Map), or name your genes by a file."
         )
     return text, read_landmarks(table)
+
+
+def as_panel(data: Any, measured: Any) -> "tuple[Profiles, Profiles]":
+    """Split counts into what a panel would measure, and the rest.
+
+    Raises
+    ------
+    ValueError
+        If counts are of two platforms, or the panel is not given by names.
+    """
+    from infosem_jax.expression import Profiles, panel_pair
+
+    if not isinstance(data, Profiles) or not isinstance(measured, tuple):
+        raise ValueError(
+            "--panel-counts: expected one file of counts, and --inputs FILE with the genes of the "
+            "panel; infosem expression select chooses some."
+        )
+    return panel_pair(data, measured)

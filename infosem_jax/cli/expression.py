@@ -44,18 +44,10 @@ def fit(
         str, typer.Option(help="How genes are inferred: auto, graph, ridge, knn, kernel, mlp, ...")
     ] = "auto",
     truth: options.Truth = None,
-    label: Annotated[
-        list[str] | None,
-        typer.Option(help="Label of samples that is known too, such as tissue; again for more."),
-    ] = None,
+    label: options.Label = None,
     seeds: Annotated[int, typer.Option(min=1, help="Fits whose predictions are averaged.")] = 1,
     key: options.Key = 0,
-    budget: Annotated[
-        float,
-        typer.Option(
-            min=0, help="Minutes for a fit of auto; parts that take longer are left out. 0: all."
-        ),
-    ] = 0.0,
+    budget: options.Budget = 0.0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with a table of the method's settings.")
     ] = None,
@@ -70,6 +62,7 @@ def fit(
     layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
+    panel_counts: options.PanelCounts = False,
     resume: Resume = False,
     save_every: SaveEvery = None,
     overwrite: options.Overwrite = False,
@@ -96,6 +89,8 @@ def fit(
                 train, truth, names, layer, orientation, gene_table, log_counts
             )
             measured, landmarks = options.read_inputs(inputs, train, gene_table)
+            if panel_counts:
+                data = options.as_panel(data, measured)
             how = expression.Config(
                 method=method,
                 settings=settings,
@@ -163,6 +158,7 @@ def predict(
     layer: Layer = None,
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
+    panel_counts: options.PanelCounts = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that exists.")
     ] = False,
@@ -184,6 +180,8 @@ def predict(
             raise ValueError(f"{model}: expected a folder of infosem expression fit.")
         fitted = expression.load(model / "model.npz")
         samples = options.read(new, names, layer, orientation, gene_table, log_counts)
+        if panel_counts:
+            samples = expression.panel_counts(samples, fitted.inputs)
         for note in samples.notes:
             typer.echo(note, err=True)
         trust = pd.read_csv(model / "genes.csv", converters={"gene": str})

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection
 
 from infosem_jax._typing import Names
-from infosem_jax.data._species import guess_species, symbols_of
+from infosem_jax.data._species import guess_species, symbols_of, without_version
 
 AS_IT_IS = "as it is"
 WAYS = IN_OTHER_CASE, BY_IDENTIFIER, BY_ALIAS = (
@@ -168,11 +168,6 @@ def check_names(genes: Names) -> None:
             f"({', '.join(map(repr, formulas[:3]))}); rename genes that start with one of = + - @ "
             "or white space."
         )
-
-
-def without_version(name: str) -> str:
-    """Return an Ensembl identifier without its version; other names as they are."""
-    return re.sub(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$", r"\1", name)
 
 
 def describes_cells(name: str) -> bool:

@@ -6,6 +6,7 @@ The tables ship with the package; ``tables/SOURCES.md`` tells where they are fro
 # pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportReturnType=false
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
+import re
 from functools import cache
 from pathlib import Path as FilePath
 
@@ -73,10 +74,39 @@ def guess_species(names: Names) -> str | None:
 
     Symbols of mouse in upper case look like those of human.
     """
-    names = [name.partition(".")[0] if name.startswith("ENS") else name for name in names]
+    names = [without_version(name) for name in names]
     shares = {species: sum(name in _known(species) for name in names) for species in SPECIES}
     best = max(SPECIES, key=lambda species: shares[species])
     return best if shares[best] >= LEAST * max(len(names), 1) else None
+
+
+def human_symbols(genes: Names) -> dict[str, str]:
+    """Return the human symbol of each gene, or of its orthologue, in upper case.
+
+    Genes are known by symbol in any case, alias or Ensembl identifier; others are called as they
+    are. Nothing is returned where names are of neither species.
+    """
+    species = guess_species(genes)
+    if species is None:
+        return {}
+    others, found = symbols_of(species), {}
+    for gene in genes:
+        name = without_version(gene).upper()
+        name = others.get(name, name)
+        found[gene] = name if species == "human" else _orthologues().get(name, name)
+    return found
+
+
+def without_version(name: str) -> str:
+    """Return an Ensembl identifier without its version; other names as they are."""
+    return re.sub(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$", r"\1", name)
+
+
+@cache
+def _orthologues() -> dict[str, str]:
+    table = gene_table("mouse")
+    pairs = zip(table["symbol"], table["orthologue"], strict=True)
+    return {name.upper(): other.upper() for name, other in pairs if other}
 
 
 @cache

@@ -9,8 +9,7 @@ import numpy as np
 
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._embeddings import Embedding, embedding, read_embedding, write_embedding
-from infosem_jax.data._names import without_version
-from infosem_jax.data._species import gene_table, guess_species, human_texts, symbols_of
+from infosem_jax.data._species import human_symbols, human_texts
 from infosem_jax.data.gene_text import MINILM, embed_text
 
 TFIDF_DIMENSIONS = 128
@@ -51,7 +50,7 @@ def text_vectors(genes: Names, *, encoder: str = "auto", cache: Path | None = No
         text=[". ".join(filter(None, row)) for row in table.itertuples(index=False)]
     )
     texts = dict(zip(table["symbol"].str.upper(), table["text"], strict=True))
-    named = {gene: symbol for gene, symbol in _human_symbols(genes).items() if symbol in texts}
+    named = {gene: symbol for gene, symbol in human_symbols(genes).items() if symbol in texts}
     if not named:
         raise ValueError(
             f"The {len(genes)} genes ({', '.join(list(genes)[:3])}, ...) are not known by symbols "
@@ -78,20 +77,3 @@ def text_vectors(genes: Names, *, encoder: str = "auto", cache: Path | None = No
         write_embedding(file, kept, origin=encoder)
     assert kept is not None
     return embedding(tuple(named), kept.vectors[[at[symbol] for symbol in named.values()]])
-
-
-def _human_symbols(genes: Names) -> dict[str, str]:
-    """Return the human symbol of each gene, in upper case."""
-    species = guess_species(genes)
-    if species is None:
-        return {}
-    table, others = gene_table(species), symbols_of(species)
-    human = {name.upper(): name.upper() for name in gene_table("human")["symbol"]}
-    if species != "human":
-        orthologues = zip(table["symbol"], table["orthologue"], strict=True)
-        human |= {name.upper(): other.upper() for name, other in orthologues if other}
-    found = {}
-    for gene in genes:
-        name = without_version(gene).upper()
-        found[gene] = human.get(others.get(name, name), human.get(name, ""))
-    return found

@@ -32,7 +32,7 @@ from infosem_jax.expression.task import (
     make_task,
     unscale,
 )
-from infosem_jax.expression.units import log_counts
+from infosem_jax.expression.units import log_counts, panel_counts, panel_pair
 
 __all__ = [
     "METHODS",
@@ -61,6 +61,8 @@ __all__ = [
     "make_task",
     "ordered_split",
     "pair_samples",
+    "panel_counts",
+    "panel_pair",
     "predict",
     "random_split",
     "read_gene_table",

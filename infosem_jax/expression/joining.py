@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 # Samples that the weights of all genes count for, beside those of a gene itself.
-PRIOR_SAMPLES = 50
-# Errors, in typical ones of a gene, above which they count by their size and not by their square.
-LARGE = 0.5
+PRIOR_SAMPLES = 200
+# Errors, in root mean squares of a gene's, from which they count by their size, not their square.
+LARGE = 2.0
 # Rounds of weighted squares that lead there.
 ROUNDS = 10
 # Share of the mean square that keeps equal predictions apart.
@@ -37,10 +37,10 @@ def join(
     """Find the weights that make the error of the joined prediction least.
 
     With the errors ``e`` of the parts, the weights ``w`` of a gene minimise the pseudo-Huber loss
-    ``sum_s sqrt((w . e_s)^2 + d^2)`` over the simplex, d half of the mean absolute error. Near
-    absolute errors let genes that are silent in most samples be inferred silent, which squares do
-    not. Few samples make weights noisy, so those of ``n`` samples are averaged with the weights
-    that are best for all genes together, which count for 50 samples.
+    ``sum_s sqrt((w . e_s)^2 + d^2)`` over the simplex, d twice the root mean square of the joined
+    error: least squares, but for the few samples that all parts infer badly. Few samples make
+    weights noisy, so those of ``n`` samples are averaged with the weights that are best for all
+    genes together, which count for 200 samples.
 
     Parameters
     ----------
@@ -138,8 +138,8 @@ def _least(
     errors, weights = errors / typical, np.full((genes, parts), 1 / parts)
     for _ in range(ROUNDS):
         joined = np.einsum("gk,ksg->sg", weights.astype(errors.dtype), errors)
-        large = LARGE * np.maximum(np.abs(joined).mean(0), 1e-6)
-        divided = errors / np.sqrt(joined**2 + large**2)
+        square = np.square(joined)
+        divided = errors / np.sqrt(square + LARGE**2 * np.maximum(square.mean(0), 1e-12))
         products = np.matmul(divided.transpose(2, 0, 1), errors.transpose(2, 1, 0)).astype(float)
         if together:
             products = products.mean(0, keepdims=True)

@@ -31,6 +31,11 @@ METHODS: dict[str, Method] = {
         AutoConfig(),
         {"graph": _QUICK},
     ),
+    "auto_fast": Method(
+        infer_auto,
+        "The same as auto without the network: seconds in place of minutes.",
+        AutoConfig(network=False),
+    ),
     "graph": _graph("Five graph networks averaged, genes as nodes, with learned edge weights."),
     "graph_single": _graph("One such network.", members=1),
     "graph_small": _graph(

@@ -1,12 +1,13 @@
 """Units of expression: what values look like, and whether two sets of them can be meant alike."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float, Num
 
 from infosem_jax.data import units
-from infosem_jax.expression.profiles import Profiles
+from infosem_jax.expression.profiles import Profiles, align_genes
 
 RULE = units.RULE + (
     " Two sets agree if they are of one kind, and if for logarithms and differences the spread "
@@ -81,16 +82,77 @@ def log_counts(profiles: Profiles) -> Profiles:
     ValueError
         On values that are no counts and not linear, and on samples without counts.
     """
+    total = _totals(profiles)
+    if (total == 0).any():
+        empty = profiles.samples[int((total == 0).argmax())]
+        raise ValueError(f"{profiles.name}: sample {empty} has no counts; leave it out.")
+    return _log(profiles, total, 1e6, "log2 CPM")
+
+
+def panel_pair(profiles: Profiles, panel: Sequence[str]) -> tuple[Profiles, Profiles]:
+    """Split counts of all genes into what a panel would measure, and what it leaves.
+
+    Parameters
+    ----------
+    profiles
+        Counts of cells, spots or samples.
+    panel
+        Names of the genes that are measured.
+
+    Returns
+    -------
+    Inputs as of `panel_counts`; and ``log2(1 + counts per ten thousand)`` of the other genes, by
+    the total of all.
+
+    Raises
+    ------
+    ValueError
+        As of `panel_counts`, and if no gene is left to infer.
+    """
+    inputs = panel_counts(profiles, panel)
+    rest = ~np.isin(profiles.genes, panel)
+    if not rest.any():
+        raise ValueError(f"{profiles.name}: expected genes beside the panel, found none.")
+    targets = _log(profiles, _totals(profiles), 1e4, "log2 CP10k")
+    genes = tuple(gene for gene, kept in zip(profiles.genes, rest, strict=True) if kept)
+    return inputs, targets._replace(x=targets.x[:, rest], genes=genes)
+
+
+def panel_counts(profiles: Profiles, panel: Sequence[str]) -> Profiles:
+    """Turn counts of a panel's genes into ``log2(1 + x / m)``, m their mean in the cell.
+
+    So only genes of the panel decide what counts are divided by, whether others were measured with
+    them or not. Cells without any count of the panel are 0 throughout.
+
+    Parameters
+    ----------
+    profiles
+        Counts.
+    panel
+        Names of the genes that are measured.
+
+    Raises
+    ------
+    ValueError
+        On values that are no counts and not linear, and if the data lack genes of the panel.
+    """
+    x = align_genes(profiles, tuple(panel)).x
+    own = profiles._replace(x=x, genes=tuple(panel), name=f"{profiles.name} panel")
+    return _log(own, _totals(own), float(len(own.genes)), "log2 of counts by their mean")
+
+
+def _totals(profiles: Profiles) -> Float[np.ndarray, "samples 1"]:
     found = units.describe_units(profiles.x)
     if (not found.countable and found.most > 0) or found.least < 0:
         raise ValueError(
             f"{profiles.name}: expected counts or linear values, found what looks like {found} "
             f"({found.why}); leave them as they are."
         )
-    x = profiles.x.astype(np.float64)
-    total = x.sum(1, keepdims=True)
-    if (total == 0).any():
-        empty = profiles.samples[int((total == 0).argmax())]
-        raise ValueError(f"{profiles.name}: sample {empty} has no counts; leave it out.")
-    cpm = np.log2(1 + 1e6 * x / total)
-    return profiles._replace(x=cpm.astype(np.float32), unit="log2 CPM")
+    return profiles.x.sum(1, keepdims=True, dtype=np.float64)
+
+
+def _log(
+    profiles: Profiles, total: Float[np.ndarray, "samples 1"], per: float, unit: str
+) -> Profiles:
+    x = np.log2(1 + per * profiles.x / np.where(total > 0, total, 1.0))
+    return profiles._replace(x=x.astype(np.float32), unit=unit)

@@ -13,7 +13,8 @@ import pandas as pd
 from jaxtyping import Int
 
 from infosem_jax.data._anndata import INDEX, gene_names
-from infosem_jax.data._names import near_misses, without_version
+from infosem_jax.data._names import near_misses
+from infosem_jax.data._species import without_version
 
 PERTURBATION = (
     *("perturbation", "condition", "gene_target", "target_gene", "target", "gene", "guide_target"),

@@ -29,6 +29,7 @@ from infosem_jax.grn.priors.gene_texts import GeneTexts
 from infosem_jax.grn.priors.graph_prior import GraphPrior
 from infosem_jax.grn.priors.graph_smooth import GraphSmooth
 from infosem_jax.grn.priors.known_edges import KnownEdges
+from infosem_jax.grn.priors.known_elsewhere import KnownElsewhere
 from infosem_jax.grn.priors.learned_edges import LearnedEdges
 from infosem_jax.grn.priors.mixture import Mixture, learned
 from infosem_jax.grn.priors.relabelled import Relabelled
@@ -48,6 +49,7 @@ __all__ = [
     "GraphSmooth",
     "Horseshoe",
     "KnownEdges",
+    "KnownElsewhere",
     "Laplace",
     "LearnedEdges",
     "LearnedStrength",

@@ -50,6 +50,10 @@ def _read_embeddings(files: Path) -> tuple[Embedding, ...]:
     return tuple(read_embedding(file) for file in str(files).split(","))
 
 
+def _read_networks(files: Path) -> tuple[pd.DataFrame, ...]:
+    return tuple(read_network(file) for file in str(files).split(","))
+
+
 def _mixture(
     embeddings: tuple[Embedding, ...],
     slope: float = 0.05,
@@ -140,6 +144,12 @@ REGISTRY: dict[str, Entry] = {
         ("logit",),
         read_network,
         "Labelled pairs teach which genes regulate and are regulated, and by whom.",
+    ),
+    "known-elsewhere": Entry(
+        priors.KnownElsewhere,
+        ("logit",),
+        _read_networks,
+        "Edges are expected where networks of other cell types have them, and to popular targets.",
     ),
     "graph": Entry(
         priors.GraphPrior,
