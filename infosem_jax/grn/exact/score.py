@@ -45,6 +45,8 @@ from infosem_jax.grn.exact.priors import Normals, alike
 
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 2.0
+# Log-odds that a prior says anything of edges, before the expression is looked at.
+DOUBT = -1.0
 # Standard deviations by which edges stand out, and by which those do that show the sign.
 SHIFT, STRONG = 2.0, 4.0
 # Standard deviations and least shares of the groups that show how strong a prior is, and whether
@@ -274,7 +276,7 @@ def strength(
         + jnp.log(2.0)
         + norm.logcdf(shrunk / left)
     )
-    trust = jax.nn.sigmoid(log_bayes_factor)
+    trust = jax.nn.sigmoid(DOUBT + log_bayes_factor)
     return Strength(value * trust, trust)
 
 
