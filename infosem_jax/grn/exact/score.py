@@ -53,6 +53,8 @@ SHIFT, STRONG = 2.0, 4.0
 # it says anything: chosen on simulated data and on the transcription factors of BEELINE's mHSC-E.
 LEAST = 0.02
 CLEAR, FAINT = (SHIFT, LEAST), (1.0, 0.1)
+# Pairs that are taken to have been seen to go up, and as many down, before any is.
+BALANCE = 10.0
 SWEEPS = 100
 # Groups are fitted to counts of pairs in bins, so many in a unit and so many on either side.
 FINENESS, BINS = 16, 256
@@ -235,7 +237,7 @@ def groups(
     edges = lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(LEAST))
     # Few cells may show no edge for sure, and still more that lean one way than the other.
     up, down = found(jnp.maximum(edges, LEAST))
-    return edges, (up + 1) / (up + down + 2)
+    return edges, (up + BALANCE) / (up + down + 2 * BALANCE)
 
 
 @partial(jax.jit, static_argnames="sign")
