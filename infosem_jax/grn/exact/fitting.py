@@ -236,7 +236,7 @@ def solution(
     solved = solve_for(given, basis, given.reported, key)
     tell(2, "scoring edges")
     told = None if solved.told is None else Normals(*(part[reported] for part in solved.told))
-    settings = {"cells": config.score_cells, "sign": directed(given.effect)}
+    settings = {"shrinkage": config.shrinkage, "sign": directed(given.effect)}
     ranked = score.score(basis, reported, base, told, **settings)
     tell(3, "done")
     learned = {**solved.learned, **ranked.learned}

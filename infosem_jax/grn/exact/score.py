@@ -2,8 +2,8 @@
 
 Rankings of edges want far more shrinkage than estimates of effects do, since effects of one
 regulator are easily given to another that goes with it. So the data speak through the partial
-correlation ``x_ij`` of the closed-form posterior in which all cells count as few independent ones,
-as deviation ``z = (x - median) / sd(x)`` from those of other pairs.
+correlation ``x_ij`` of the closed-form posterior under a covariance that is mostly the identity, as
+deviation ``z = (x - median) / sd(x)`` from those of other pairs.
 
 A mixture of two groups (Efron 2008) says which deviations stand out: those of other pairs are
 ``Normal(0, 1)``, those of edges are off by `SHIFT` standard deviations, up (a share ``activating``)
@@ -45,6 +45,8 @@ from infosem_jax.grn.exact.priors import Normals, alike
 
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 2.0
+# What strengths come up to at most.
+MOST = 3.0
 # Log-odds that a prior says anything of edges, before the expression is looked at.
 DOUBT = -1.0
 # Standard deviations by which edges stand out, and by which those do that show the sign.
@@ -122,7 +124,7 @@ def score(
     base: Float[Array, "regulators genes"] | None,
     told: Normals | None,
     *,
-    cells: float,
+    shrinkage: float,
     sign: bool,
 ) -> Scored:
     """Score every edge by its log-odds.
@@ -138,12 +140,12 @@ def score(
         of pairs that stand out.
     told
         What the prior of the effects says; None for nothing.
-    cells
+    shrinkage
         See `evidence`.
     sign
         Whether the sign of prior means is that of effects (or tells edges from other pairs).
     """
-    found = evidence(basis, reported, cells=cells)
+    found = evidence(basis, reported, shrinkage=shrinkage)
     pairs = candidates(basis, reported)
     learned = {
         "reliability": found.reliability,
@@ -172,7 +174,7 @@ def score(
 
 @jax.jit
 def evidence(
-    basis: Spectrum, reported: Int[Array, " regulators"], *, cells: Float[Array, ""] | float
+    basis: Spectrum, reported: Int[Array, " regulators"], *, shrinkage: Float[Array, ""] | float
 ) -> Evidence:
     """Sum up what the expression says of the effects of the reported regulators.
 
@@ -182,12 +184,12 @@ def evidence(
         Moments of all cells.
     reported
         Which rows are candidate regulators.
-    cells
-        Number of independent cells that all cells count as, where effects are held to half of a
-        target's variance: their scale is ``sqrt(cells / (n rows))``.
+    shrinkage
+        Share of the identity in the covariance that partial correlations are taken from; the prior
+        variance of effects is ``(1 - shrinkage) / (shrinkage n)``.
     """
     n = basis.cells
-    variance = cells / (n * basis.n_rows)
+    variance = (1 - shrinkage) / (shrinkage * n)
     found = posterior(basis, jnp.sqrt(variance), rows=reported)
     residual = 2 * found.rate - NOISE
     weight, unit = found.mean, found.unit_variance
@@ -268,6 +270,8 @@ def strength(
     value = jnp.maximum(raw, 0) * STRENGTH_SCALE**2 / (error + STRENGTH_SCALE**2)
     if sign:
         value *= found.reliability / SHIFT
+    # The step overshoots where a prior is strong.
+    value /= 1 + value / MOST
     raw, error = _newton_step(found, told, pairs, FAINT, sign)
     wide = error + STRENGTH_SCALE**2
     shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(error / wide) * STRENGTH_SCALE
