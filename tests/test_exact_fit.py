@@ -225,9 +225,10 @@ def test_groups_are_those_that_were_planted():
 def test_a_strength_is_learned_from_pairs_that_stand_out_and_not_from_those_of_other_genes(sign):
     found, told, pairs, _ = planted(sign)
     borne = score.strength(found, told, pairs, sign=sign)
-    tempered = float(found.reliability) / score.SHIFT if sign else 1.0
-    value = float(borne.value) / (1 - float(borne.value) / score.MOST)
-    assert 0.3 < value / tempered < 0.8 and float(borne.trust) > 0.99
+    value = float(borne.value)
+    if sign:
+        value *= score.SHIFT / float(found.reliability) / (1 - value / score.MOST)
+    assert 0.3 < value < 0.8 and float(borne.trust) > 0.99
     rng = np.random.default_rng(1)
     dealt = [score.strength(found, told[rng.permutation(100)], pairs, sign=sign) for _ in range(10)]
     assert np.mean([float(each.trust) for each in dealt]) < 0.5

@@ -45,7 +45,7 @@ from infosem_jax.grn.exact.priors import Normals, alike
 
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 2.0
-# What strengths come up to at most.
+# What strengths of prior means with a sign come up to at most.
 MOST = 3.0
 # Log-odds that a prior says anything of edges, before the expression is looked at.
 DOUBT = -1.0
@@ -157,8 +157,9 @@ def score(
     if told is not None:
         mean = standardised(told.mean / told.scale, pairs)
         if bool((mean != 0).any()):
-            # Logarithmic where a prior is sure, so that few pairs do not decide on the rest.
-            mean = standardised(jnp.arcsinh(mean), pairs)
+            if sign:
+                # Logarithmic where a prior is sure, so that few pairs do not decide on the rest.
+                mean = standardised(jnp.arcsinh(mean), pairs)
             borne = strength(found, mean, pairs, sign=sign)
             learned |= {"strength": borne.value, "trust": borne.trust}
             up, down = borne.value * mean, (-1 if sign else 1) * borne.value * mean
@@ -269,9 +270,9 @@ def strength(
     raw, error = _newton_step(found, told, pairs, CLEAR, sign)
     value = jnp.maximum(raw, 0) * STRENGTH_SCALE**2 / (error + STRENGTH_SCALE**2)
     if sign:
+        # The step overshoots where a prior is strong.
         value *= found.reliability / SHIFT
-    # The step overshoots where a prior is strong.
-    value /= 1 + value / MOST
+        value /= 1 + value / MOST
     raw, error = _newton_step(found, told, pairs, FAINT, sign)
     wide = error + STRENGTH_SCALE**2
     shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(error / wide) * STRENGTH_SCALE
