@@ -6,8 +6,10 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Callable
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -155,7 +157,8 @@ def report(figures: list[Figure], json_file: Path | None) -> None:
     figures
         What was measured. Numbers that are not finite are written as null.
     json_file
-        File for a list of ``{name, value, unit, better, target, hardware, versions}``, or None.
+        File for a list of ``{name, value, unit, better, target, hardware, versions, command,
+        date}``, or None.
     """
     print_table(
         ("figure", "value", "unit", "better", "target"),
@@ -172,7 +175,9 @@ def report(figures: list[Figure], json_file: Path | None) -> None:
     )
     if json_file is None:
         return
-    shared = {"hardware": hardware(), "versions": versions()}
+    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    when = {"command": command, "date": date.today().isoformat()}
+    shared = {"hardware": hardware(), "versions": versions(), **when}
     records = [
         {**f._asdict(), "value": f.value if math.isfinite(f.value) else None, **shared}
         for f in figures

@@ -46,8 +46,9 @@ def fitted(tmp_path_factory):
     (folder / "small.toml").write_text("[musegnn]\ndim = 4\nheads = [2, 1]\npairs = 5\n")
     studies = [folder / "s0.h5ad", folder / "s1.h5ad"]
     result = infosem(
-        "embed", "fit", *studies, "--out", folder / "run", "--epochs", 12, "--config",
-        folder / "small.toml", "--sets", folder / "h.all.gmt", "--plane", "pca",
+        "embed", "fit", *studies, "--out", folder / "run", "--epochs", 12, "--method",
+        "musegnn", "--config", folder / "small.toml", "--sets", folder / "h.all.gmt",
+        "--plane", "pca",
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return folder

@@ -212,6 +212,17 @@ def test_studies_say_what_is_wrong_with_them():
         make_study(x, genes[:29], name="a")
 
 
+def test_of_linear_values_logarithms_are_taken(caplog):
+    x, depth = counts(40, 30)
+    linear = (1e4 * x / depth[:, None]).astype(np.float32)
+    genes = [f"G{i}" for i in range(30)]
+    with caplog.at_level("INFO", "infosem_jax"):
+        found = make_study(linear, genes, name="a")
+    np.testing.assert_allclose(found.x, make_study(np.log1p(linear), genes, name="a").x)
+    assert caplog.text.count("of which log(1 + x) is taken") == 1
+    np.testing.assert_array_equal(make_study(x, genes, name="a").x, x)
+
+
 def test_silent_and_repeated_genes_are_left_out():
     x, _ = counts(40, 30)
     x[:, 3] = 0

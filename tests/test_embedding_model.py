@@ -13,6 +13,7 @@ from infosem_jax import graphs as gene_graphs
 from infosem_jax import nn
 from infosem_jax.embedding import (
     METHODS,
+    Components,
     Config,
     GraphSettings,
     MuSeGNNConfig,
@@ -29,6 +30,7 @@ from infosem_jax.embedding import (
     study_graph,
 )
 from infosem_jax.embedding.methods import CONTROLS, methods
+from infosem_jax.embedding.vectors import unit_vectors
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
 
@@ -227,10 +229,10 @@ def test_layers_are_shared_by_label_alone():
 def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     studies = [graph(20), graph(24, 40, first=8, seed=1)]
     told = []
-    both = fit(studies, config=Config(settings=SMALL), seeds=2, key=3, on_chunk=told.append)
+    both = fit(studies, config=Config("musegnn", SMALL), seeds=2, key=3, on_chunk=told.append)
     assert both.losses.shape == (2, 15) and (both.losses[:, -1] < both.losses[:, 0]).all()
     # As many, so that both share a compilation.
-    other = fit(studies, config=Config(settings=SMALL), seeds=2, key=4)
+    other = fit(studies, config=Config("musegnn", SMALL), seeds=2, key=4)
     np.testing.assert_allclose(both.vectors[1], other.vectors[0], atol=1e-4)
     assert both.vectors.shape == (2, 44, 8) and both.genes.gene[20:] == studies[1].genes
     assert not np.allclose(both.vectors[0], both.vectors[1])
@@ -239,14 +241,26 @@ def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     assert f"{both.losses[:, -1].mean():.4f}" in told[-1].text
 
 
+def test_components_stand_beside_what_was_learned():
+    studies = [graph(20), graph(24, 40, first=8, seed=1)]
+    both = fit(studies, config=Config("auto", SMALL), seeds=2, key=3)
+    learned = fit(studies, config=Config("musegnn", SMALL), seeds=2, key=3)
+    aligned = np.concatenate(baselines.pca_aligned(studies, Components(8)))
+    assert both.vectors.shape == (2, 44, 16)
+    np.testing.assert_array_equal(both.losses, learned.losses)
+    for found, own in zip(both.vectors, learned.vectors, strict=True):
+        cosine, *parts = (z @ z.T for z in map(unit_vectors, (found, own, aligned)))
+        np.testing.assert_allclose(cosine, np.mean(parts, 0), atol=1e-5)
+
+
 def test_training_that_was_stopped_goes_on_to_the_same_embedding(tmp_path):
     studies = [graph(20), graph(24, 40, first=8, seed=1)]
-    options = {"config": Config(settings=SMALL), "seeds": 2}
+    options = {"config": Config("musegnn", SMALL), "seeds": 2}
     with pytest.raises(Interrupted):
         fit(studies, saver=Saver(tmp_path, {}, stop=lambda: True), **options)
     saved = Saver(tmp_path, {}, resume=True)
     with pytest.raises(ValueError, match=r"differs in settings\.temperature"):
-        other = Config(settings=replace(SMALL, temperature=0.1))
+        other = Config("musegnn", replace(SMALL, temperature=0.1))
         fit(studies, saver=saved, config=other, seeds=2)
     epochs = []
     resumed = fit(studies, saver=saved, on_chunk=lambda p: epochs.append(p.done), **options)
@@ -266,7 +280,7 @@ def test_genes_that_studies_share_come_together():
 
 @pytest.mark.slow
 def test_odd_studies_are_embedded_as_said():
-    alone = fit([graph(20)], config=Config(settings=SMALL))
+    alone = fit([graph(20)], config=Config("musegnn", SMALL))
     assert np.isfinite(alone.losses).all()
     join = jax.jit(partial(losses.join, i=jnp.int32(0), samples=6, temperature=0.1))
     z = random.normal(random.key(0), (2, 20, 4))
@@ -379,7 +393,7 @@ def test_real_slices_are_joined_and_their_graphs_told_better_than_by_components(
     apart = replace(config, similarity=0.0, contrast=0.0)
     found, alone, components = (
         evaluate(predict(fit(graphs, config=own)), graphs)
-        for own in (Config(settings=config), Config(settings=apart), Config("pca"))
+        for own in (Config("musegnn", config), Config("musegnn", apart), Config("pca"))
     )
     assert found["auc"] > components["auc"] + 0.1
     assert found["common_ratio"] > components["common_ratio"]

@@ -138,7 +138,20 @@ def test_genes_of_one_programme_are_neighbours_across_studies(tmp_path):
     assert auroc > 0.9
     near = re.findall(r"G(\d+) [\d.]+", printed.split("of programme 5:")[1])
     assert sum(int(gene) % 6 == 5 for gene in near) >= 4
-    assert anndata.read_h5ad(tmp_path / "genes.h5ad").shape == (140, 8)
+    assert anndata.read_h5ad(tmp_path / "genes.h5ad").shape == (140, 16)
+
+
+@pytest.mark.slow
+def test_two_conditions_are_told_apart(tmp_path):
+    printed = run("examples/stimulated_cells.py", "--out", tmp_path)
+
+    changed = re.findall(r"^ *(R\d)", printed, re.MULTILINE)
+    assert changed[0] == "R0"
+    surest = re.findall(r"^ *(R\d) +[RG]\d+", printed.split("surest:")[1], re.MULTILINE)
+    assert surest.count("R1") > 8
+    cells = anndata.read_h5ad(tmp_path / "activity/cells.h5ad")
+    assert list(cells.obsm["infosem_activity"]) == [f"R{i}" for i in range(8)]
+    assert (tmp_path / "network/report.html").exists() and (tmp_path / "activity.png").exists()
 
 
 @pytest.mark.slow
@@ -149,6 +162,7 @@ def test_step_benchmark_writes_its_record_and_the_gradients_agree(tmp_path):
     speed, difference = json.loads(record.read_text())
     for entry in (speed, difference):
         keys = ["name", "value", "unit", "better", "target", "hardware", "versions"]
+        keys += ["command", "date"]
         assert list(entry) == keys
         assert set(entry["hardware"]) == {"cpu", "cores", "memory_gib", "device"}
         packages = {"python", "jax", "numpyro", "flax", "optax", "infosem_jax"}

@@ -656,6 +656,9 @@ TABLES = {
     "string web": ("#node1\tnode2\tcombined_score", "{tf}\t{gene}\t{w}"),
     "string": ("protein1 protein2 combined_score", "9606.{tf} 9606.{gene} {w}"),
     "semicolons": ("tf;target;weight", "{tf};{gene};{w}"),
+    "hTFtarget": ("TF gene\tTarget gene\tscore", "{tf}\t{gene}\t{w}"),
+    "names": ("TF_name,target_name,Edge Weight", "{tf},{gene},{w}"),
+    "letters beside": ("tf,confidence,target,probability", "{tf},A,{gene},{w}"),
 }  # fmt: skip
 SCORES = [("A", "C", 2.5), ("B", "C", 0.5), ("B", "A", 3.0)]
 
@@ -709,8 +712,12 @@ def test_trrust_without_a_header_gives_signs(tmp_path):
         "gene,gene_symbol,is_tf\nENSG1,A,1\nENSG2,B,0\nENSG3,C,1\n",
         ",Ensembl ID,HGNC symbol,DBD,Is TF?\n1,ENSG1,A,x,Yes\n2,ENSG2,B,y,No\n3,ENSG3,C,z,Yes\n",
         ",0\n0,A\n1,C\n",
+        "gene,TF\nA,1\nB,0\nC,1\n",
+        "Symbol\tTF?\nA\tYes\nB\tNo\nC\tYes\n",
+        "gene_name,regulator\nA,True\nB,False\nC,True\n",
+        '"x"\n"A"\n"C"\n',
     ],
 )
-def test_flags_of_regulators_are_heeded(tmp_path, text):
+def test_flags_and_headers_of_regulators_are_heeded(tmp_path, text):
     (tmp_path / "tfs.csv").write_text(text)
     assert read_regulators(tmp_path / "tfs.csv") == ("A", "C")

@@ -61,8 +61,8 @@ def job(request, inputs, tmp_path_factory) -> Job:
                        "--method", "graph", "--config", inputs / "graph.toml"],
         "perturbation": [inputs / "screen.h5ad", "--graph", f"g={inputs / 'edges.csv'}",
                          "--split", "unseen", "--seeds", 2, "--config", inputs / "adapert.toml"],
-        "embed": [inputs / "s0.h5ad", inputs / "s1.h5ad", "--config", inputs / "musegnn.toml",
-                  "--plane", "pca"],
+        "embed": [inputs / "s0.h5ad", inputs / "s1.h5ad", "--method", "musegnn",
+                  "--config", inputs / "musegnn.toml", "--plane", "pca"],
     }[request.param]  # fmt: skip
     words = [request.param, "fit", *map(str, words), "--save-every", "0"]
     out = tmp_path_factory.mktemp("whole") / "out"

@@ -12,7 +12,16 @@ from numpyro import handlers
 
 import infosem_jax
 from infosem_jax.data.simulate import SimulationConfig, simulate
-from infosem_jax.grn import Config, converged, fit, knockout, knockouts
+from infosem_jax.grn import (
+    Config,
+    converged,
+    edges,
+    exact,
+    fit,
+    knockout,
+    knockouts,
+    total_effects,
+)
 from infosem_jax.grn.model import Batch, model
 from infosem_jax.grn.posterior import decode, flat_graph, parameters
 from infosem_jax.grn.priors import KnownEdges, Normal
@@ -35,22 +44,80 @@ def problem(kind: str, **settings):
 
 
 @pytest.mark.parametrize("kind", ["all", "regulators"])
-@pytest.mark.parametrize("to", [None, 1.5])
+@pytest.mark.parametrize("to", ["silenced", 1.5])
 @pytest.mark.parametrize("slope", [1.0, -0.5])
 def test_shifts_of_a_linear_model_are_those_of_the_closed_form(kind, to, slope):
     fitted, data, T = problem(kind, slope=slope)
-    to = to and abs(slope) * to
+    to = to if to == "silenced" else abs(slope) * to
     found = knockouts(fitted, ["d", "b"], data, to=to)
     x = data.x.astype(float)
     for place, gene in enumerate(("d", "b")):
         i = SORTED.index(gene)
         u = x[:, GENES.index(gene)] / slope
-        level = x[:, GENES.index(gene)].min() if to is None else to
+        level = x[:, GENES.index(gene)].min() if to == "silenced" else to
         expected = {name: T[i, j] / T[i, i] for j, name in enumerate(SORTED)}
         shift = slope * (level / slope - u.mean()) * np.array([expected[name] for name in GENES])
         np.testing.assert_allclose(found.shift[place], shift, atol=4e-3)
         assert found.level[place] == pytest.approx(level, abs=2e-3)
     assert found.genes == GENES and found.silenced == ("d", "b")
+
+
+@pytest.mark.parametrize("kind", ["all", "regulators"])
+def test_genes_held_together_move_others_as_in_the_closed_form(kind):
+    fitted, data, T = problem(kind)
+    for to, level in (("silenced", data.x.min(0)), ("halved", (data.x.min(0) + data.x.mean(0)) / 2),
+                      ("overexpressed", data.x.max(0))):  # fmt: skip
+        found = knockouts(fitted, ["d", "b"], data, to=to, together=True)
+        held = [SORTED.index(gene) for gene in ("d", "b")]
+        columns = [GENES.index(gene) for gene in ("d", "b")]
+        step = (level - data.x.mean(0))[columns]
+        shift = step @ np.linalg.solve(T[np.ix_(held, held)], T[held])
+        expected = shift[[SORTED.index(gene) for gene in GENES]]
+        np.testing.assert_allclose(found.shift[0], expected, atol=8e-3)
+        np.testing.assert_allclose(found.shift[0][columns], step, atol=4e-3)
+        assert found.silenced == ("d+b",)
+    table = knockout(fitted, ["d", "b"], data).set_index("gene")["shift"]
+    both = knockouts(fitted, ["d", "b"], data, together=True)
+    np.testing.assert_allclose(table[list(GENES)], both.shift[0], atol=1e-6)
+
+
+def test_cells_of_a_cluster_move_by_their_own_distance():
+    fitted, data, T = problem("regulators")
+    few = np.argsort(data.x[:, GENES.index("b")])[-10:]
+    names = [data.cells[i] for i in few]
+    found = knockouts(fitted, ["b"], data, among=names).shift[0]
+    column, i = data.x[:, GENES.index("b")], SORTED.index("b")
+    step = column.min() - column[few].mean()
+    expected = step * T[i] / T[i, i]
+    np.testing.assert_allclose(found, expected[[SORTED.index(g) for g in GENES]], atol=4e-3)
+
+
+@pytest.mark.parametrize("kind", ["all", "regulators"])
+def test_total_effects_sum_over_all_paths(kind):
+    fitted, _, T = problem(kind, seeds=2)
+    found = total_effects(fitted)
+    rows = [SORTED.index(gene) for gene in found.regulators]
+    expected = T[rows] / np.diag(T)[rows][:, None]
+    expected[np.arange(len(rows)), rows] = 0
+    place = [SORTED.index(gene) for gene in found.genes]
+    np.testing.assert_allclose(found.weight, expected[:, place], atol=1e-5)
+    assert set(edges(found).columns) >= {"source", "target", "weight", "sd"}
+    with pytest.raises(ValueError, match="at least 2"):
+        total_effects(fitted, draws=1)
+
+
+def test_total_effects_of_an_exact_fit_hold_those_of_a_cascade():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(4000, 2))
+    b = 0.6 * a[:, :1] + 0.8 * rng.normal(size=(4000, 1))
+    targets = np.hstack([0.5 * a[:, :1] + 0.5 * b, 0.5 * a[:, 1:], b]) + rng.normal(size=(4000, 3))
+    x = np.hstack([a, targets])
+    data = dataset_of(x / x.std(0), ("p", "q", "r", "s", "t"), ("p", "q"))
+    fitted = fit(data, config=exact.Config(rows="regulators"))
+    found = total_effects(fitted)
+    direct = np.array([[0.5 + 0.5 * 0.6, 0, 0.6], [0, 0.5, 0]]) / targets.std(0)
+    error = np.abs(found.weight[:, 2:] - direct)
+    assert (error < 4 * found.sd[:, 2:]).all() and error.max() < 0.1
 
 
 def test_a_level_out_of_reach_is_held_at_the_nearest():
@@ -176,7 +243,9 @@ def test_the_table_is_sorted_and_public():
         ([], {}, "at least one gene to silence"),
         (["b"], {"draws": 0}, "at least 1 draw"),
         (["b"], {"cells": 0}, "1 to 1000 cells"),
-        (["b"], {"to": np.nan}, "to: expected a finite level, found nan"),
+        (["b"], {"to": np.nan}, "to: expected a finite level or one of silenced.* found nan"),
+        (["b"], {"to": "gone"}, "overexpressed, found gone"),
+        (["b"], {"among": ["nobody"]}, "among: expected names of cells"),
     ],
 )
 def test_what_cannot_be_silenced_is_refused(genes, settings, message):

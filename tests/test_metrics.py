@@ -131,6 +131,29 @@ def test_means_tell_regulators_from_pairs():
     assert swapped["auprc_ratio_per_regulator"] > 1.3 > swapped["auprc_ratio_per_regulator_chance"]
 
 
+def test_degrees_are_worth_nothing_where_they_are_matched():
+    rng = np.random.default_rng(1)
+    candidate = ~np.eye(30, 80, dtype=bool)
+    regulator, target = rng.normal(size=(30, 1)), rng.normal(size=80)
+    mechanism = rng.normal(size=(30, 80))
+    truth = rng.uniform(size=(30, 80)) < 1 / (1 + np.exp(2 - regulator - target - mechanism))
+
+    def matched(score):
+        found = score_matrix(np.broadcast_to(score, truth.shape), truth, candidate)
+        return found["auroc"], found["auroc_degree_matched"]
+
+    for score in (regulator, target):
+        plain, alone = matched(score)
+        assert plain > 0.6 and alone == pytest.approx(0.5, abs=0.02)
+    plain, alone = matched(regulator + target)
+    assert plain > 0.7 and alone == pytest.approx(0.5, abs=0.03)
+    assert matched(mechanism)[1] > 0.65
+    assert matched(truth + 0.0)[1] == 1.0
+    one = np.zeros_like(truth)
+    one[3, 7] = True
+    assert np.isnan(score_matrix(mechanism, one, candidate)["auroc_degree_matched"])
+
+
 def test_means_count_unscored_pairs_as_no_edge():
     candidate, truth = np.ones((2, 20), bool), np.zeros((2, 20), bool)
     truth[0, :15] = True

@@ -246,7 +246,7 @@ def test_losses_have_a_line_for_each_seed():
 
 def test_top_edges_are_labelled_in_order():
     table = edges(network(), top=4)
-    (ax,) = plot.top_edges(network(), 4).axes
+    ax = plot.top_edges(network(), 4)
     labels = [label.get_text() for label in ax.get_yticklabels()]
     assert labels == (table["source"] + " → " + table["target"]).tolist()
     assert ax.yaxis_inverted()
@@ -256,7 +256,7 @@ def test_top_edges_are_labelled_in_order():
 
 def test_out_degree_counts_targets_of_either_sign():
     table = edges(network(), top=8)
-    (ax,) = plot.out_degree(network(), top=8).axes
+    ax = plot.out_degree(network(), top=8)
     names = [label.get_text() for label in ax.get_yticklabels()]
     widths = np.array([bar.get_width() for bar in ax.patches]).reshape(2, -1)
     assert dict(zip(names, widths.sum(0), strict=True)) == table["source"].value_counts().to_dict()
@@ -266,7 +266,7 @@ def test_out_degree_counts_targets_of_either_sign():
 def test_neighbourhood_draws_arrows_for_activation_and_bars_for_repression():
     table = edges(network())
     near = table.loc[(table["source"] == "B") | (table["target"] == "B")].head(5)
-    (ax,) = plot.neighbourhood(network(), "B", 5).axes
+    ax = plot.neighbourhood(network(), "B", 5)
     shown = {text.get_text() for text in ax.texts}
     assert shown == set(near["source"]) | set(near["target"])
     colours = [mpl.colors.to_hex(arrow.get_edgecolor()) for arrow in ax.patches]
@@ -278,16 +278,31 @@ def test_neighbourhood_draws_arrows_for_activation_and_bars_for_repression():
 def test_prior_posterior_counts_every_pair():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(20, 30))
-    ax = plot.prior_posterior(x, x + 1).axes[0]
+    ax = plot.prior_posterior(x, x + 1)
     assert ax.collections[0].get_array().sum() == 600
     assert ax.get_xlabel().startswith("Prior") and "no unit" in ax.get_xlabel()
 
 
 def test_comparison_shows_every_seed_and_the_mean():
-    (ax,) = plot.comparison(comparison()).axes
+    ax = plot.comparison(comparison())
     assert [label.get_text() for label in ax.get_yticklabels()] == ["none", "text"]
     points, means = ax.lines[::2], ax.lines[1::2]
     assert [list(line.get_xdata()) for line in points] == [[0.2, 0.25], [0.3, 0.4]]
     assert [line.get_xdata()[0] for line in means] == pytest.approx([0.225, 0.35])
     with pytest.raises(ValueError, match="found 0 rows"):
         plot.comparison(comparison().head(0))
+
+
+def test_figures_are_drawn_on_axes_that_are_given():
+    from matplotlib.figure import Figure
+
+    x = np.zeros((2, 2))
+    for draw, value in {
+        plot.top_edges: (network(),),
+        plot.out_degree: (network(),),
+        plot.neighbourhood: (network(), "B"),
+        plot.prior_posterior: (x, x),
+        plot.comparison: (comparison(),),
+    }.items():
+        ax = Figure().subplots()
+        assert draw(*value, ax=ax) is ax and ax.has_data()

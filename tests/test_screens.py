@@ -98,7 +98,8 @@ def test_separators_are_told_by_the_names_between_them(tmp_path, separator):
     "control",
     ["NT", "NT1", "non-targeting_00023", "neg_ctrl_3", "control_2", "Non-Targeting", "NTC-4",
      "NegCtrl0_NegCtrl0__NegCtrl0_NegCtrl0", "ctrl+ctrl", "safe_targeting_7", "scrambled", "AAVS1",
-     "negative control", "Unperturbed", "NO-TARGET_12", "sgNT_2", "NTg3", "INTERGENIC_301"],
+     "negative control", "Unperturbed", "NT_1|NT_2", "ONE_SITE", "no-guide-control",
+     "NO-TARGET_12", "sgNT_2", "NTg3", "INTERGENIC_301"],
 )  # fmt: skip
 def test_controls_have_many_names(tmp_path, control):
     write(tmp_path / "s.h5ad", {"what": named(lambda i, gene: gene, control)})
@@ -117,23 +118,26 @@ def test_several_controls_may_be_asked_for_and_the_others_are_left_out(tmp_path)
     assert "left out: NT_1, NT_2, control" in " ".join(found.notes)
     both = (*PERTURBED, "buffer", "water")
     check(tmp_path / "s.h5ad", Columns(control="NT"), perturbed=both, controls=10)
-    with pytest.raises(ValueError, match=r"no cell is a control.*perturbation.*buffer"):
+    labels[:30] = ["NegCtrl0_NegCtrl0__NegCtrl0_NegCtrl0"] * 15 + ["NegCtrl1_NegCtrl1"] * 15
+    write(tmp_path / "s.h5ad", {"perturbation": labels})
+    check(tmp_path / "s.h5ad", Columns(control="NegCtrl0"), controls=15)
+    with pytest.raises(ValueError, match=r"no cell is a control.*perturbation.*NegCtrl0"):
         read_screen(tmp_path / "s.h5ad", columns=Columns(control="absent"))
 
 
 @pytest.mark.parametrize("kind", ["category", "string", "object"])
 def test_cells_without_one_guide_are_left_out(tmp_path, kind):
     labels = np.array(named(lambda i, gene: gene), object)
-    labels[:14] = [
+    labels[:16] = [
         *("unassigned", "multiple", "ambiguous", "*", "", "nan", "None", "Doublet", "Negative"),
-        *("multiplet", "no_guide", "Unknown", np.nan, None),
+        *("multiplet", "no_guide", "Unknown", np.nan, None, "2+ guides", ">1 sgRNAs"),
     ]
     column = {"category": pd.Categorical, "string": lambda x: pd.array(x, dtype="string")}
     values = column.get(kind, lambda x: [str(each) for each in x])(labels)
     with anndata.settings.override(allow_write_nullable_strings=True):
         write(tmp_path / "s.h5ad", {"perturbation": values})
-    found = check(tmp_path / "s.h5ad", controls=CONTROLS - 14)
-    assert "14 cells without a named perturbation were left out" in found.notes
+    found = check(tmp_path / "s.h5ad", controls=CONTROLS - 16)
+    assert "16 cells without a named perturbation were left out" in found.notes
 
 
 @pytest.mark.parametrize("column", ["gene_target", "target_gene", "gene", "guide_target", "my own"])

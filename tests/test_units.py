@@ -55,7 +55,12 @@ def test_units_are_told(name):
 
 
 def test_values_that_are_none_are_refused():
-    for value, text in ((np.nan, "NaN or infinite"), (np.inf, "NaN"), (-666, "-666, which marks")):
+    for value, text in (
+        (np.nan, "NaN or infinite"),
+        (np.inf, "NaN"),
+        (-666, "-666, which marks"),
+        (-999, "-999, which marks"),
+    ):
         x = np.log1p(CP10K)
         x[3, 4] = value
         with pytest.raises(ValueError, match=f"1 values are {text}"):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
 from infosem_jax.calibration.findings import (
     Finding,
@@ -43,6 +44,7 @@ from infosem_jax.grn.states import as_fitted
 MOST_GENES, MOST_CELLS = 150, 400
 
 
+@shown("findings", "held_out", "losses")
 class Check(NamedTuple):
     """What a check found.
 

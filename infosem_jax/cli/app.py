@@ -6,17 +6,21 @@ from typing import Annotated
 import typer
 
 from infosem_jax.cli._common import LOGGER
+from infosem_jax.cli.activity import activity
 from infosem_jax.cli.benchmark import benchmark_app
 from infosem_jax.cli.check import check
 from infosem_jax.cli.compare import compare
+from infosem_jax.cli.contrast import contrast
 from infosem_jax.cli.data import data_app, embed_text
 from infosem_jax.cli.demo import demo
 from infosem_jax.cli.embedding import embed_app
 from infosem_jax.cli.evaluate import evaluate
 from infosem_jax.cli.expression import expression_app
 from infosem_jax.cli.fit import fit
+from infosem_jax.cli.knockout import knockout
 from infosem_jax.cli.perturbation import perturbation_app
 from infosem_jax.cli.perturbation_evaluate import evaluate_perturbation
+from infosem_jax.cli.regulons import regulons
 
 app = typer.Typer(
     name="infosem",
@@ -24,7 +28,18 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-for command in (demo, fit, evaluate, compare, check, embed_text):
+for command in (
+    demo,
+    fit,
+    evaluate,
+    compare,
+    check,
+    activity,
+    contrast,
+    knockout,
+    regulons,
+    embed_text,
+):
     app.command()(command)
 app.command("evaluate-perturbation")(evaluate_perturbation)
 app.add_typer(benchmark_app, name="benchmark")

@@ -40,7 +40,7 @@ def fit(
         list[Path], typer.Argument(help="Expression: h5ad, npz, or folders with expression.npz.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
-    method: Annotated[str, typer.Option(help="Method: musegnn, pca, gae, wsmae, ...")] = "musegnn",
+    method: Annotated[str, typer.Option(help="Method: auto, musegnn, pca, gae, ...")] = "auto",
     orthologues: Annotated[
         list[str] | None,
         typer.Option(help="SPECIES=FILE: orthologues to the target species; again for more."),

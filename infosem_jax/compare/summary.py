@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
+from infosem_jax._shown import shown
 from infosem_jax.compare.measures import PRIOR_ONLY, SHUFFLED, Outcome
 from infosem_jax.grn.paired import HEADLINE, paired
 from infosem_jax.scores import draws_interval
@@ -31,6 +32,7 @@ PARTS = ("whole", "halves", "control")
 CONTROL, REFERENCE, READ_OUT = "own control", "reference", "its prior alone"
 
 
+@shown("summary", "paired", "changes", "reference")
 class Comparison(NamedTuple):
     """What is known of several priors.
 

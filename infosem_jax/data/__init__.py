@@ -3,6 +3,7 @@
 from infosem_jax.data import simulate
 from infosem_jax.data.catalog import CATALOG, Entry, fetch
 from infosem_jax.data.dataset import NORMALISATIONS, Dataset, Normalisation, dataset, normalise
+from infosem_jax.data.gene_sets import read_gene_sets, write_gmt
 from infosem_jax.data.gene_text import embed_genes, embed_text, read_gene_text
 from infosem_jax.data.io import (
     Embedding,
@@ -18,6 +19,7 @@ from infosem_jax.data.io import (
     read_signed_edges,
     write_embedding,
 )
+from infosem_jax.data.joined import join
 from infosem_jax.data.passes import held_out_cells, plan, prefetch
 from infosem_jax.data.sparse_simulation import write_sparse_simulation
 from infosem_jax.data.stream import (
@@ -46,6 +48,7 @@ __all__ = [
     "embed_text",
     "fetch",
     "held_out_cells",
+    "join",
     "normalise",
     "open_stream",
     "plan",
@@ -54,6 +57,7 @@ __all__ = [
     "read_candidates",
     "read_embedding",
     "read_expression",
+    "read_gene_sets",
     "read_gene_text",
     "read_groups",
     "read_network",
@@ -63,5 +67,6 @@ __all__ = [
     "simulate",
     "text_vectors",
     "write_embedding",
+    "write_gmt",
     "write_sparse_simulation",
 ]

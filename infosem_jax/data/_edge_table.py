@@ -20,10 +20,11 @@ from infosem_jax.data._tables import delimiter, open_text, pick, read_table
 # A column ``source`` beside one of the regulators names the database that an edge is from.
 REGULATOR = (
     *("tf", "regulator", "regulatorygene", "regulatory_gene", "source_genesymbol", "source"),
-    *("from", "gene1"),
+    *("tf_name", "tf_gene", "tf_symbol", "transcription_factor", "source_gene", "from", "gene1"),
 )
 TARGET = (
-    *("target_genesymbol", "target", "targetgene", "target_gene", "gene2", "to", "gene"),
+    *("target_genesymbol", "target", "targetgene", "target_gene", "target_name", "target_symbol"),
+    *("gene2", "to", "gene"),
 )  # fmt: skip
 UNDIRECTED = (
     *(("entity1", "entity2"), ("protein1", "protein2"), ("node1", "node2"), ("gene1", "gene2")),
@@ -31,7 +32,8 @@ UNDIRECTED = (
 )
 WEIGHT = (
     *("weight", "edgeweight", "importance", "score", "coef_mean", "tf2g_importance"),
-    *("combined_confidences", "combined_score", "confidence", "coef_abs", "-logp"),
+    *("combined_confidences", "combined_score", "confidence", "coef_abs", "-logp", "edge_weight"),
+    *("probability", "prob", "strength", "importance_score"),
 )
 SIGN = ("sign", "mode", "mor", "type", "regulation", "effect", "interaction")
 
@@ -89,7 +91,7 @@ def read_edge_table(
     """
     file = FilePath(path)
     frame = read_table(file, kind, header=_missing_header(file, kind))
-    frame.columns = [str(name).lstrip("#") for name in frame.columns]
+    frame.columns = [str(name).lstrip("#").replace(" ", "_") for name in frame.columns]
     source, target = pick(frame.columns, *REGULATOR), pick(frame.columns, *TARGET)
     directed = source is not None and target is not None and (source, target) not in UNDIRECTED
     if not directed:
@@ -102,16 +104,23 @@ def read_edge_table(
             f"{file}: expected a header with source,target or TF,Target or Gene1,Gene2, found "
             f"{found}; add one of them as the first line."
         )
-    if weight is not None and weight.lower() not in frame:
+    given = weight and weight.lower().replace(" ", "_")
+    if given is not None and given not in frame:
         raise ValueError(f"{file}: it has no column {weight!r}; choose from {found}.")
     ends = frame[[source, target]].set_axis(["source", "target"], axis=1)
     others = frame.drop(columns=[source, target, "source", "target"], errors="ignore")
     return EdgeTable(
         pd.concat([_without_taxon(file, ends), others], axis=1),
-        pick(others.columns, *(WEIGHT if weight is None else (weight.lower(),))),
+        pick(_numeric(others), *WEIGHT) if given is None else given,
         pick(others.columns, *SIGN),
         directed,
     )
+
+
+def _numeric(frame: pd.DataFrame) -> list[str]:
+    """Return the columns that may hold weights; confidence may be a letter, as of DoRothEA."""
+    some = frame.head(100).apply(pd.to_numeric, errors="coerce")
+    return [str(name) for name in frame if frame.empty or some[name].notna().any()]
 
 
 def edge_signs(table: pd.DataFrame, what: str) -> Float[np.ndarray, " pairs"]:

@@ -13,6 +13,7 @@ import pandas as pd
 import scipy.sparse
 from jaxtyping import Bool, Float32, Num
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Names, Orthologues, Path
 from infosem_jax.data._files import atomic_write, check_h5, load_npz, read_element, reading
 from infosem_jax.data._tables import (
@@ -30,6 +31,7 @@ _T = TypeVar("_T")
 _log = logging.getLogger("infosem_jax")
 
 
+@shown("vectors")
 class Embedding(NamedTuple):
     """One vector for each gene.
 

@@ -187,9 +187,11 @@ _OF_CELLS = re.compile(
     r"(log1p_|log_|log10_)?(n|total|num|pct|percent|fraction)[_.]?"
     r"(counts?|genes?|umis?|features?|cells|reads|mito?|mt|ribo?|rb|hb)([_.]\w+)*"
     r"|(log1p_)?n_genes_by_counts|n(count|feature|umi|gene)s?(_\w+)?|pct_counts_\w+|mito(percent|ratio)"
+    r"|(mito|mt|ribo)[_.]?frac(tion)?|unnamed: \d+|pc_\d+|scdblfinder[._]\S*"
     r"|umi_count|library_size|size_factors?|(leiden|louvain)([_.]\S*)?|seurat_clusters|clusters?"
     r"|(snn|rna_snn)_res[._]\S*|doublet_scores?|predicted_doublets?|scrublet_scores?|s_score"
-    r"|g2m_score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
+    r"|batch|barcode|sample([_.]?id)?|donor([_.]?id)?|cell[_.]?type|age|sex"
+    r"|(s|g2m)[._]score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
 )
 _LOOSER = {
     (

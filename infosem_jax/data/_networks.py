@@ -18,6 +18,10 @@ from infosem_jax.data._species import SPECIES, regulators_of
 from infosem_jax.data._tables import delimiter, open_text, pick, read_table
 
 _REGULATOR = ("regulator", "tf", "symbol", "hgncsymbol", "genesymbol", "genename", "gene")
+# Of whether a gene counts; and what R calls a column without a name.
+_FLAG, _YES = ("istf", "tf", "regulator"), ("1", "1.0", "true", "yes", "y", "t")
+_SAYS = (*_YES, "0", "0.0", "false", "no", "n", "f", "")
+_NAMELESS = ("x", "v1")
 
 _log = logging.getLogger("infosem_jax")
 
@@ -46,19 +50,27 @@ def read_regulators(path: Path) -> tuple[str, ...]:
         lines = [line for line in stream if line.strip() and not line.lstrip().startswith("#")]
         rows = list(csv.reader(lines, delimiter=delimiter(lines[0]))) if lines else []
         header = [re.sub(r"\W|_", "", cell).lower() for cell in rows[0]] if rows else []
-        column = pick(header, *_REGULATOR)
+        flag = next((i for i, name in enumerate(header) if name in _FLAG and _says(rows, i)), None)
+        column = pick([name for i, name in enumerate(header) if i != flag], *_REGULATOR)
+        if column is None and header in [[name] for name in _NAMELESS] and len(rows) > 1:
+            column = header[0]
         # What R and pandas save beside a list is a row number.
         index = header.index(column) if column else int(len(header) > 1 and not header[0])
         body = rows[column is not None or (len(header) > 1 and not header[0]) :]
-        if column and "istf" in header:
-            flag = header.index("istf")
-            yes = ("1", "1.0", "true", "yes", "y", "t")
-            body = [row for row in body if len(row) > flag and row[flag].strip().lower() in yes]
+        if flag is not None:
+            body = [row for row in body if len(row) > flag and row[flag].strip().lower() in _YES]
         cells = [row[index].strip() for row in body if len(row) > index]
         found = tuple(dict.fromkeys(cell for cell in cells if cell))
         if not found:
             raise ValueError("it lists no regulator; expected one gene symbol per line.")
         return found
+
+
+def _says(rows: list[list[str]], at: int) -> bool:
+    """Tell whether a column says yes or no of each row, and so names no gene."""
+    return len(rows) > 1 and all(
+        row[at].strip().lower() in _SAYS for row in rows[1:] if len(row) > at
+    )
 
 
 def read_network(path: Path, *, weight: str | None = None) -> pd.DataFrame:

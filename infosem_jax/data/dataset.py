@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Bool, Float32
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Names
 from infosem_jax.data._names import describes_cells, match_regulators
 from infosem_jax.data.units import MISSING, Units, describe_units
@@ -20,6 +21,7 @@ MIN_CELLS = 10
 _log = logging.getLogger("infosem_jax")
 
 
+@shown("x", "genes", "regulators", "normalisation", "notes")
 class Dataset(NamedTuple):
     """Expression of one population of cells, with the names that the network will carry.
 
@@ -90,6 +92,16 @@ def dataset(
     ValueError
         On shapes that do not agree, values that are not finite or are negative, fewer than ten
         cells or two genes that are left, and if few of the regulators are among the genes.
+
+    Examples
+    --------
+    >>> x = np.random.default_rng(0).gamma(2.0, size=(50, 3))
+    >>> dataset(x, ["TP53", "MYC", "ACTB"], ["MYC", "TP53"], name="a trial")
+    Dataset a trial
+      x              50 cells × 3 genes
+      genes          3: TP53, MYC, ACTB
+      regulators     2: TP53, MYC
+      normalisation  none
     """
     x = np.asarray(x)
     if x.ndim != 2:
@@ -297,8 +309,8 @@ def _check_values(x: np.ndarray, genes: tuple[str, ...], name: str) -> None:
     if not (np.issubdtype(x.dtype, np.number) and np.isrealobj(x)):
         raise ValueError(f"{name}: expected real numbers, found values of type {x.dtype}.")
     columns = np.asarray(genes, str)
-    missing = ("-666, which marks missing ones", x == MISSING)
-    for what, bad in (("NaN or infinite", ~np.isfinite(x)), missing, ("negative", x < 0)):
+    missing = [(f"{mark:.0f}, which marks missing ones", x == mark) for mark in MISSING]
+    for what, bad in (("NaN or infinite", ~np.isfinite(x)), *missing, ("negative", x < 0)):
         if bad.any():
             cell, gene = np.argwhere(bad)[0]
             remedy = (

@@ -9,6 +9,7 @@ import pandas as pd
 import scipy.sparse as sp
 from jaxtyping import Bool, Float
 
+from infosem_jax._shown import shown
 from infosem_jax.data.dataset import MIN_CELLS, Dataset, dataset
 from infosem_jax.data.io import Embedding
 
@@ -104,6 +105,7 @@ class SimulationConfig:
                 raise ValueError(f"{field}: expected {bounds}, got {value}.")
 
 
+@shown("data", "network", "embedding", "known")
 class Simulation(NamedTuple):
     """Simulated data and the truth behind them.
 

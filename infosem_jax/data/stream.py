@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 from jaxtyping import Bool, Float32, Int
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Array, Names, Path
 from infosem_jax.data._anndata import hinted, refuse_negative
 from infosem_jax.data._names import describes_cells, match_regulators
@@ -39,6 +40,7 @@ from infosem_jax.data.dataset import (
 from infosem_jax.data.units import describe_units
 
 
+@shown("path", "n_cells", "genes", "regulators", "normalisation", "notes")
 class Stream(NamedTuple):
     """Expression that stays in its file, with what is needed to normalise any part of it.
 

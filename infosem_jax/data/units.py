@@ -13,8 +13,8 @@ BASES = {"e": math.e, "2": 2.0, "10": 10.0}
 
 # A logarithm to base 2 above this would be of a billion.
 MOST_LOG = 30.0
-# What the Connectivity Map writes for a missing value.
-MISSING = -666.0
+# What the Connectivity Map, and others, write for a missing value.
+MISSING = (-666.0, -999.0, -9999.0)
 
 RULE = (
     "Values are differences if a twentieth is below -0.05; binary if all are 0 or 1, and counts if "
@@ -244,11 +244,13 @@ def check_missing(values: Num[np.ndarray, "..."], what: str = "values") -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         raise ValueError(f"{bad.sum()} {what} are NaN or infinite; remove or impute them.")
-    missing = int((values == MISSING).sum())
-    if missing:
-        raise ValueError(
-            f"{missing} {what} are {MISSING:.0f}, which marks missing ones; remove or impute them."
-        )
+    if values.min(initial=0.0) > max(MISSING):
+        return
+    for mark in MISSING:
+        if missing := int((values == mark).sum()):
+            raise ValueError(
+                f"{missing} {what} are {mark:.0f}, which marks missing ones; remove or impute them."
+            )
 
 
 _SCALES = (None, *BASES.values())

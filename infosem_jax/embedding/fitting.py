@@ -8,8 +8,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from infosem_jax._settings import choose
+from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
-from infosem_jax.embedding import model
+from infosem_jax.embedding import joining, model
 from infosem_jax.embedding.baselines import Components, Settings
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
 from infosem_jax.embedding.methods import METHODS
@@ -40,7 +41,7 @@ class Config:
         Species whose symbols name genes, where studies are of several.
     """
 
-    method: str = "musegnn"
+    method: str = "auto"
     settings: Any = None
     graph: GraphSettings = field(default_factory=GraphSettings)
     target: str = "human"
@@ -56,6 +57,7 @@ class Config:
             )
 
 
+@shown("vectors", "genes", "config", "losses")
 class Fitted(NamedTuple):
     """Embeddings of several seeds; those of different seeds are turned against each other.
 
@@ -155,10 +157,12 @@ def fit(
         expression = [each for each in data if isinstance(each, Study)]
         graphs = study_graphs(expression, orthologues, config=config)
     numbers = range(key, key + seeds)
-    if METHODS[config.method].function is model.embed:
+    if METHODS[config.method].function in (model.embed, joining.embed):
         vectors, losses = model.train(
             graphs, config.settings, seeds=numbers, on_chunk=on_chunk, saver=saver
         )
+        if METHODS[config.method].function is joining.embed:
+            vectors = [joining.beside_components(graphs, own) for own in vectors]
     else:
         method, vectors = METHODS[config.method]._replace(settings=config.settings), []
         for done, number in enumerate(numbers, 1):

@@ -3,58 +3,19 @@
 Gene sets take no part in graphs or training.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby, islice
-from pathlib import Path as FilePath
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy import stats
 
-from infosem_jax._typing import Path
-from infosem_jax.data._tables import open_text, read_table
+from infosem_jax.data.gene_sets import LEAST, MOST, GeneSets, over_represented
+from infosem_jax.data.gene_sets import read_gene_sets as read_gene_sets
 from infosem_jax.embedding.vectors import unit_vectors
 from infosem_jax.scores import auroc
 
-LEAST, MOST = 5, 200
 PRECISION_AT = 10
-FDR, TOP = 0.05, 3
-
-GeneSets = Mapping[str, frozenset[str]]
-
-
-def read_gene_sets(path: Path) -> dict[str, frozenset[str]]:
-    """Read gene sets: a GMT file, or a table with ``go_id`` and ``gene_symbols`` (split by ``|``).
-
-    Parameters
-    ----------
-    path
-        The file, plain or gzipped.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it holds no gene set.
-    """
-    if ".gmt" in FilePath(path).name:
-        with open_text(path, "gene sets") as stream:
-            lines = [line.rstrip("\n").split("\t") for line in stream if line.strip()]
-        found = {cells[0]: frozenset(filter(None, cells[2:])) for cells in lines}
-    else:
-        table = read_table(path, "gene sets")
-        if not {"go_id", "gene_symbols"} <= set(table):
-            raise ValueError(
-                f"{path}: expected a GMT file or columns go_id and gene_symbols, found "
-                f"{', '.join(table)}."
-            )
-        pairs = zip(table["go_id"], table["gene_symbols"], strict=True)
-        found = {name: frozenset(filter(None, re.split(r"\|", genes))) for name, genes in pairs}
-    if not any(found.values()):
-        raise ValueError(f"{path}: holds no gene set.")
-    return found
+TOP = 3
 
 
 def function_recovery(
@@ -134,18 +95,7 @@ def enrichment(
     -------
     Cluster, name of the set, its genes there, its genes in all, and the corrected p-value.
     """
-    at = {gene: i for i, gene in enumerate(genes)}
-    tests: list[tuple[int, str, int, int, float]] = []
-    for name, own in sets.items():
-        members = np.array([at[g] for g in own if g in at], int)
-        if LEAST <= len(members) <= MOST:
-            for c in np.unique(cluster[members]):
-                hits, size = int((cluster[members] == c).sum()), int((cluster == c).sum())
-                p = stats.hypergeom.sf(hits - 1, len(genes), len(members), size)
-                tests.append((int(c), name, hits, len(members), float(p)))
-    if not tests:
-        return []
-    corrected = stats.false_discovery_control([p for *_, p in tests])
-    found = [(*test[:4], float(q)) for test, q in zip(tests, corrected, strict=True) if q <= FDR]
-    found.sort(key=lambda row: (row[0], row[4], row[1]))
+    of = {int(c): [g for g, own in zip(genes, cluster, strict=True) if own == c]
+          for c in np.unique(cluster)}  # fmt: skip
+    found = over_represented(genes, of, sets)
     return [row for _, own in groupby(found, lambda row: row[0]) for row in islice(own, TOP)]

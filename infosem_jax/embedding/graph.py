@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 
 from infosem_jax._settings import check
+from infosem_jax._shown import shown
 from infosem_jax.embedding import coexpression
 from infosem_jax.embedding.coexpression import KINDS
 from infosem_jax.embedding.genes import choose_genes, features
@@ -57,6 +58,7 @@ class GraphSettings:
         )
 
 
+@shown("features", "adjacency", "genes", "label", "species", "edges")
 class StudyGraph(NamedTuple):
     """What methods are given of a study.
 

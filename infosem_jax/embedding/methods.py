@@ -8,7 +8,7 @@ from functools import partial
 
 from infosem_jax import _settings
 from infosem_jax._settings import Method
-from infosem_jax.embedding import baselines, model
+from infosem_jax.embedding import baselines, joining, model
 
 _SMALL = {"epochs": 40, "dim": 8}
 _NETWORKS = {
@@ -19,6 +19,12 @@ _NETWORKS = {
     "wsmae": "Masked autoencoders with shared layers that predict edges.",
 }
 METHODS: dict[str, Method] = {
+    "auto": Method(
+        joining.embed,
+        "MuSe-GNN and aligned components side by side.",
+        model.DEFAULT,
+        _SMALL | {"heads": (2, 1)},
+    ),
     "musegnn": Method(
         model.embed,
         "MuSe-GNN: graph transformers with shared layers, joined.",

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32, Int
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
 from infosem_jax.data._files import atomic_write
 from infosem_jax.data.io import Embedding
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FORMATS = ("npz", "csv", "h5ad")
 
 
+@shown("gene", "studies", "labels", "species")
 class Genes(NamedTuple):
     """Which gene of which study each row of an embedding is.
 
@@ -41,6 +43,7 @@ class Genes(NamedTuple):
     species: tuple[str, ...]
 
 
+@shown("vectors", "genes", "method")
 class Embedded(NamedTuple):
     """Genes of several studies with their vectors: a row for each gene of each study.
 

@@ -12,15 +12,18 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Float32
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.data._files import check_h5, read_element, reading
 from infosem_jax.data._sources import read_source
+from infosem_jax.data.units import describe_units
 
 MIN_CELLS, MIN_GENES = 20, 20
 
 _log = logging.getLogger("infosem_jax")
 
 
+@shown("x", "genes", "tissue", "species", "technique")
 class Study(NamedTuple):
     """Expression that one study measured in one tissue with one technique.
 
@@ -75,7 +78,7 @@ def make_study(
     Parameters
     ----------
     x
-        Counts or normalised expression, [cells, genes].
+        Counts or normalised expression, of which linear values become log(1 + x), [cells, genes].
     genes
         Their symbols.
     name, tissue, species, technique, places
@@ -102,6 +105,10 @@ def make_study(
             f"{name}: expected finite values of at least 0 (counts or logarithms of 1 + "
             "expression), found others; give values before centring and scaling."
         )
+    units = describe_units(x)
+    if units.countable and units.kind != "counts":
+        _log.info("%s: %s (%s), of which log(1 + x) is taken", name, units, units.why)
+        x = np.log1p(x)
     names = np.char.strip(np.asarray(genes, str))
     total = x.sum(0)
     # Stable, so that of equals the first is kept; then back in the order of the file.

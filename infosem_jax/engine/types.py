@@ -236,6 +236,11 @@ class Progress(NamedTuple):
     text: str = ""
     losses: Losses | None = None
 
+    def __str__(self) -> str:
+        """Write a line, so that ``on_chunk=print`` shows progress."""
+        done = f"{self.done:,.0f} of {self.total:,.0f} {self.unit}"
+        return f"{done}; {self.text}" if self.text else done
+
     def of_fit(self, i: int, n: int) -> "Progress":
         """Count one fit, the ``i``-th of ``n``, in fits."""
         text = f"{self.unit} {self.done:.0f}, {self.text}"

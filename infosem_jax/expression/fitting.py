@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from infosem_jax._settings import Method
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
@@ -68,6 +69,7 @@ class Refitted(NamedTuple):
 Member: TypeAlias = Affine | Refitted | FittedGraph | FittedAuto
 
 
+@shown("method", "settings", "inputs", "targets", "levels", "members")
 class Fitted(NamedTuple):
     """A fitted method with all that it needs to be used on new samples.
 

@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float32, Num
 
+from infosem_jax._shown import shown
 from infosem_jax.data.units import check_missing
 
 _log = logging.getLogger("infosem_jax")
 
 
+@shown("x", "genes", "samples", "labels", "unit", "notes")
 class Profiles(NamedTuple):
     """Bulk expression with names.
 

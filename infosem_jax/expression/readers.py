@@ -5,7 +5,6 @@
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
@@ -19,8 +18,6 @@ from infosem_jax.data._sources import Orientation, read_source
 from infosem_jax.data._tables import open_text, pick, read_table
 from infosem_jax.expression.gct import Annotated, read_gct, read_gctx
 from infosem_jax.expression.profiles import Profiles, make_profiles, pair_samples, to_symbols
-
-_log = logging.getLogger("infosem_jax")
 
 
 def read_profiles(
@@ -247,8 +244,6 @@ def _usable(
         for why, own in parts.items()
         if own
     )
-    for note in notes:
-        _log.info(note)
     found = make_profiles(
         x[:, kept], [str(genes[i]) for i in kept], samples, labels, name=name, unit=unit
     )

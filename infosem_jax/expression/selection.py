@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float, Int
 
+from infosem_jax._shown import shown
 from infosem_jax.expression.baselines import POWERS, kernel_path
 from infosem_jax.expression.metrics import gene_pearson
 from infosem_jax.expression.task import Task
@@ -28,6 +29,7 @@ _NOTHING = 1e-5
 Selector: TypeAlias = Callable[[Task, int, int], Int[np.ndarray, " n"]]
 
 
+@shown("how", "genes", "accuracy")
 class Selection(NamedTuple):
     """Input genes in the order in which to measure them, and what the first n are worth.
 

@@ -6,7 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from infosem_jax._shown import shown
 
+
+@shown("how", "train", "valid", "test")
 class Split(NamedTuple):
     """Places of the samples of each part; no sample is in two.
 

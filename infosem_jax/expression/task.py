@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Int
 
+from infosem_jax._shown import shown
 from infosem_jax.expression.profiles import Profiles, align_genes, present
 from infosem_jax.expression.splits import Split, check_split
 from infosem_jax.expression.units import Units, check_units, describe_units
@@ -33,6 +34,7 @@ class Scaling(NamedTuple):
     scale: Float32[np.ndarray, " genes"]
 
 
+@shown("x_train", "x_valid", "x_test", "y_train", "inputs", "targets")
 class Task(NamedTuple):
     """Everything that a method sees, in scaled units; the truth of the test samples is not here.
 
@@ -67,6 +69,7 @@ class Task(NamedTuple):
     groups: Int[np.ndarray, " samples"] | None = None
 
 
+@shown("mean", "sd")
 class Prediction(NamedTuple):
     """Inferred expression, in the scaled units of the task; see `unscale`.
 
@@ -82,6 +85,7 @@ class Prediction(NamedTuple):
     sd: Float32[np.ndarray, "samples targets"] | None = None
 
 
+@shown("task", "samples", "platforms", "levels", "imputed", "notes")
 class Problem(NamedTuple):
     """A task with all that only its runner may know.
 

@@ -1,10 +1,12 @@
 """InfoSEM: gene regulatory networks by a structural equation model with informative priors."""
 
 from infosem_jax.grn import exact, priors, sem
+from infosem_jax.grn.activities import Activity, activity, add_to_anndata, compare_activity
 from infosem_jax.grn.config import Config, converged, deepsem
+from infosem_jax.grn.differences import Contrast, changes, contrast, rewired
 from infosem_jax.grn.fitting import fit, fit_many
 from infosem_jax.grn.inference_data import to_arviz
-from infosem_jax.grn.intervene import Knockouts, knockout, knockouts
+from infosem_jax.grn.intervene import Knockouts, knockout, knockouts, total_effects
 from infosem_jax.grn.metrics import evaluate, score_matrix
 from infosem_jax.grn.networks import (
     Network,
@@ -19,12 +21,15 @@ from infosem_jax.grn.prediction import predict
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors.binding import GeneContext, Priors, bind, coverage
 from infosem_jax.grn.priors.registry import REGISTRY, variant
+from infosem_jax.grn.regulon_sets import enrich, false_sign_rate, regulons, signed_sets
 from infosem_jax.grn.result import Fit, loss_table, network
 from infosem_jax.grn.saved import load, save
 
 __all__ = [
     "REGISTRY",
+    "Activity",
     "Config",
+    "Contrast",
     "Fit",
     "GeneContext",
     "Job",
@@ -32,13 +37,20 @@ __all__ = [
     "Network",
     "Priors",
     "Raw",
+    "activity",
+    "add_to_anndata",
     "bind",
+    "changes",
+    "compare_activity",
+    "contrast",
     "converged",
     "coverage",
     "deepsem",
     "edges",
+    "enrich",
     "evaluate",
     "exact",
+    "false_sign_rate",
     "fit",
     "fit_many",
     "from_anndata",
@@ -50,12 +62,16 @@ __all__ = [
     "predict",
     "priors",
     "raw",
+    "regulons",
+    "rewired",
     "save",
     "score_matrix",
     "sem",
+    "signed_sets",
     "to_anndata",
     "to_arviz",
     "to_decoupler",
+    "total_effects",
     "variant",
     "write_edges",
 ]

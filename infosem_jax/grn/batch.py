@@ -382,4 +382,4 @@ def _line(outcome: Outcome) -> dict[str, Any]:
 def _write_summary(table: pd.DataFrame, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     with atomic_write(out / SUMMARY) as draft:
-        table.to_csv(draft, index=False)
+        table.drop(columns=[name for name in table if "seconds" in name]).to_csv(draft, index=False)

@@ -109,6 +109,15 @@ def fit(
         If data, settings or priors do not fit together.
     FloatingPointError
         If every seed diverged.
+
+    Examples
+    --------
+    >>> from infosem_jax import data, grn
+    >>> sizes = data.simulate.SimulationConfig(genes=20, regulators=4, cells=60)
+    >>> truth = data.simulate.simulate(sizes, seed=0)
+    >>> fitted = grn.fit(truth.data, edge=grn.priors.KnownEdges(truth.known))
+    >>> list(grn.edges(grn.network(fitted), top=3))
+    ['source', 'target', 'score', 'weight', 'sd', 'sign_agreement', 'probability']
     """
     grid = fit_many(
         {data.name: data},

@@ -1,10 +1,13 @@
 """Knock-outs and over-expression in a fitted model: which genes move, how far, and how surely.
 
-Gene i is cut off from what acts on it and held at a state c: ``u_i = c``, every other equation of
-``u = u W + z`` stays as it is, and so does the noise z. The states then move by
-``(c - u_i) T[i] / T[i, i]``, ``T = (I - W)^-1``, so that the rows of T of the genes in question are
-all that has to be solved for. It is what ``numpyro.handlers.do`` on the sites ``effect`` (the
-column of gene i at zero) and ``z`` (such that ``u_i = c``) gives.
+Genes S are cut off from what acts on them and held at states c: ``u_S = c``, every other equation
+of ``u = u W + z`` stays as it is, and so does the noise z. The states then move by
+``(c - u_S) T[S, S]^-1 T[S]``, ``T = (I - W)^-1``, so that the rows of T of the genes in question
+are all that has to be solved for. It is what ``numpyro.handlers.do`` on the sites ``effect`` (the
+columns of S at zero) and ``z`` (such that ``u_S = c``) gives.
+
+``T[i, j] / T[i, i]`` is the total effect of gene i on gene j, over all paths: the change of j where
+i is held one unit higher.
 """
 
 from collections.abc import Callable
@@ -18,9 +21,11 @@ import pandas as pd
 from jax import lax, random
 from jaxtyping import Array, Float, Int
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
+from infosem_jax.grn.networks import Network
 from infosem_jax.grn.posterior import (
     decode,
     mechanism,
@@ -30,20 +35,27 @@ from infosem_jax.grn.result import Fit
 from infosem_jax.grn.sem import propagate
 from infosem_jax.grn.states import as_fitted, inferred_states
 
+# How much of the lowest, the mean and the highest value of a gene each level is.
+LEVELS: dict[str, tuple[float, float, float]] = {
+    "silenced": (1.0, 0.0, 0.0),
+    "halved": (0.5, 0.5, 0.0),
+    "overexpressed": (0.0, 0.0, 1.0),
+}
 # Where the decoder is searched for a state; finer than any table of it.
 STATES = 4096
 MOST_CELLS = 1000
 
 
+@shown("shift", "silenced", "genes")
 class Knockouts(NamedTuple):
-    """What is predicted to happen when each of several genes, one at a time, is held at a level.
+    """What is predicted to happen when genes, one at a time or together, are held at a level.
 
     Attributes
     ----------
     silenced, genes
-        Names of the genes held and of the genes that respond.
+        Names of the genes held, those held together joined by ``+``, and of those that respond.
     level
-        Expression at which each is held, in the units of `shift`, mean over draws, [silenced].
+        Expression at which each is held, in the units of `shift`, mean over draws, [held].
     shift
         Change of mean expression over cells, on the scale of the fit (z-scores unless the
         normalisation says otherwise), mean over draws, [silenced, genes].
@@ -56,37 +68,38 @@ class Knockouts(NamedTuple):
 
     silenced: tuple[str, ...]
     genes: tuple[str, ...]
-    level: Float[np.ndarray, " silenced"]
+    level: Float[np.ndarray, " held"]
     shift: Float[np.ndarray, "silenced genes"]
     sd: Float[np.ndarray, "silenced genes"]
     probability: Float[np.ndarray, "silenced genes"]
 
 
 def knockout(
-    fitted: Fit | exact.Fit, gene: str, data: Dataset | None = None, **settings: Any
+    fitted: Fit | exact.Fit, gene: str | Names, data: Dataset | None = None, **settings: Any
 ) -> pd.DataFrame:
-    """Predict how every gene shifts when one is silenced, largest shift first.
+    """Predict how every gene shifts when one is silenced, or several together, largest shift first.
 
     Parameters
     ----------
     fitted
         A fit.
     gene
-        The gene to silence.
+        The gene to silence, or several.
     data, settings
         As in `knockouts`.
 
     Returns
     -------
     DataFrame
-        Columns ``gene, shift, sd, probability``, see `Knockouts`; the silenced gene is among them.
+        Columns ``gene, shift, sd, probability``, see `Knockouts`; silenced genes are among them.
 
     Raises
     ------
     ValueError
         As `knockouts`.
     """
-    found = knockouts(fitted, [gene], data, **settings)
+    genes = [gene] if isinstance(gene, str) else list(gene)
+    found = knockouts(fitted, genes, data, together=True, **settings)
     columns = {name: getattr(found, name)[0] for name in ("shift", "sd", "probability")}
     table = pd.DataFrame({"gene": found.genes, **columns})
     return table.sort_values("shift", key=np.abs, ascending=False, kind="stable", ignore_index=True)
@@ -97,12 +110,14 @@ def knockouts(
     genes: Names,
     data: Dataset | None = None,
     *,
-    to: float | None = None,
+    to: str | float = "silenced",
+    together: bool = False,
+    among: Names | None = None,
     draws: int = 16,
     cells: int = 256,
     key: int = 0,
 ) -> Knockouts:
-    """Predict how every gene shifts when each of several genes is held at a level, one at a time.
+    """Predict how every gene shifts when each of several genes is held at a level.
 
     Cells are compared with themselves: what is inferred or drawn about a cell apart from the gene
     stays. Shifts are means over cells, since the decoder bends. Read them as an order and as signs:
@@ -122,9 +137,15 @@ def knockouts(
         The data of the fit, as read or as normalised for it: the cells that are intervened on.
         Without them, cells are drawn from the model.
     to
-        Level to hold the genes at, on the scale of the fit; None silences them: the lowest value
-        measured (or drawn, without data) of each. The gene is put in the state, within the range of
-        those of the cells, that decodes to the nearest level; `Knockouts.level` tells which it is.
+        Level to hold the genes at, on the scale of the fit; or ``silenced``, the lowest value
+        measured (or drawn, without data) of each, ``halved``, halfway there from its mean, or
+        ``overexpressed``, the highest. The gene is put in the state, within the range of those of
+        the cells, that decodes to the nearest level; `Knockouts.level` tells which it is.
+    together
+        Hold all genes at once, instead of one at a time.
+    among
+        Names of the cells that are intervened on, such as those of a cluster; None for all. What is
+        lowest, highest and the scale are those of all cells.
     draws
         Draws from the posterior of each seed; one where the guide is a point.
     cells
@@ -144,39 +165,93 @@ def knockouts(
         raise ValueError(
             f"Expected at least 1 draw and 1 to {MOST_CELLS} cells, found {draws} and {cells}."
         )
-    if to is not None and not np.isfinite(to):
-        raise ValueError(f"to: expected a finite level, found {to}.")
+    if not (to in LEVELS if isinstance(to, str) else np.isfinite(to)):
+        raise ValueError(f"to: expected a finite level or one of {', '.join(LEVELS)}, found {to}.")
+    if among is not None and data is None:
+        raise ValueError("among: expected the data, which the cells are of, found none.")
     cell_key, edge_key = random.split(random.key(key))
-    if isinstance(fitted, exact.Fit):
-        x = None if data is None else _sheet(fitted, data, cells)
-        drawn = random.normal(cell_key, (cells, len(names))) if x is None else jnp.asarray(x[0])
-        lowest = drawn.min(0) if x is None else x[1]
-        wanted = jnp.asarray(lowest[at] if to is None else np.full(len(at), to))
-        mean = drawn.mean(0)[at]
-        level, shift = _linear(fitted, edge_key, chosen, wanted.astype(mean.dtype), mean, draws)
-        return _summary(chosen, fitted.genes, level, shift)
+    sets = np.arange(len(at))[None] if together else np.arange(len(at))[:, None]
+    held = ("+".join(chosen),) if together else chosen
+    weights = jnp.asarray(LEVELS[to] if isinstance(to, str) else (0.0, 0.0, 0.0))
+    rule = (weights, jnp.asarray(0.0 if isinstance(to, str) else to, jnp.float32))
     if data is None:
+        x, bounds = None, None
         # The same noise in every draw, so that draws differ by the mechanism only.
-        x, lowest, noise = None, None, random.normal(cell_key, (cells, len(names)))
+        noise = random.normal(cell_key, (cells, len(names)))
     else:
-        x, lowest = _sheet(fitted, data, cells)
-        x, lowest, noise = jnp.asarray(x), lowest[at], None
-    wanted = lowest if to is None else np.full(len(at), to, np.float32)
-    given = (x, noise, wanted, jnp.asarray(at))
+        x, bounds = map(jnp.asarray, _sheet(fitted, data, cells, among))
+        noise = None
+    if isinstance(fitted, exact.Fit):
+        drawn = noise if x is None else x
+        level = _levels(_bounds(drawn) if bounds is None else bounds, rule)[at]
+        step = (level - drawn.mean(0)[at])[sets]
+        shift = _linear(fitted, edge_key, chosen, sets, step, draws)
+        return _summary(held, fitted.genes, np.asarray(level)[None], shift)
+    given = (x, bounds, noise, jnp.asarray(at), jnp.asarray(sets), rule)
     level, shift = over_draws(_levels_and_shifts, fitted, given, draws=draws, key=edge_key)
     place = np.searchsorted(np.asarray(names), np.asarray(fitted.genes))
-    return _summary(chosen, fitted.genes, level, shift[:, :, place])
+    return _summary(held, fitted.genes, level, shift[:, :, place])
+
+
+def total_effects(fitted: Fit | exact.Fit, *, draws: int = 64, key: int = 0) -> Network:
+    """Return the total effect of each regulator on each gene, over all paths, as a network.
+
+    ``T[i, j] / T[i, i]`` with ``T = (I - W)^-1``: by how much gene j changes where regulator i is
+    cut off from what acts on it and held one unit higher. Its table, files and AnnData object are
+    those of any network (`edges`, `write_edges`, `to_anndata`); it has no probabilities of edges.
+
+    Parameters
+    ----------
+    fitted
+        A fit; of the svi engine the effects are those on states, before the decoder.
+    draws
+        Draws from the posterior of each seed.
+    key
+        Seeds the random numbers.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two draws.
+    """
+    if draws < 2:
+        raise ValueError(f"draws: expected at least 2, found {draws}.")
+    names, sets = tuple(sorted(fitted.genes)), np.arange(len(fitted.regulators))[:, None]
+    if isinstance(fitted, exact.Fit):
+        step = jnp.ones(sets.shape)
+        T = _linear(fitted, random.key(key), fitted.regulators, sets, step, draws)
+    else:
+        at = jnp.asarray(_places(fitted, names, fitted.regulators))
+        T = over_draws(_responses, fitted, at, draws=draws, key=random.key(key))
+        T = T[:, :, np.searchsorted(np.asarray(names), np.asarray(fitted.genes))]
+    own = np.asarray(fitted.regulators)[:, None] == np.asarray(fitted.genes)
+    found = _summary(fitted.regulators, fitted.genes, np.zeros((1, 1)), np.where(own, 0.0, T))
+    return Network(
+        fitted.regulators, fitted.genes, found.shift, found.sd, found.probability, name=fitted.name
+    )
 
 
 def _linear(
     fitted: exact.Fit,
     key: Array,
     chosen: tuple[str, ...],
-    wanted: Float[Array, " silenced"],
-    mean: Float[Array, " silenced"],
+    sets: Int[np.ndarray, "sets size"],
+    step: Float[Array, "sets size"],
     draws: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return levels and shifts for draws of the effects of the candidate regulators."""
+) -> Float[np.ndarray, "draws sets genes"]:
+    """Return shifts for draws of the effects of the candidate regulators.
+
+    Parameters
+    ----------
+    fitted, key, draws
+        As in `knockouts`.
+    chosen
+        Genes that are held.
+    sets
+        Which of them are held together.
+    step
+        How far each is moved.
+    """
     rows = np.array([fitted.genes.index(name) for name in fitted.regulators])
     order = np.argsort(rows)  # `propagate` takes rows in the order of genes where all act
     rows = jnp.asarray(rows[order])
@@ -186,11 +261,30 @@ def _linear(
     def one(key: Array) -> Array:
         W = weight + sd * random.normal(key, weight.shape)
         response = propagate(jax.nn.one_hot(source, weight.shape[1]), W, rows, None)
-        own = jnp.take_along_axis(response, source[:, None], 1)
-        return (wanted - mean)[:, None] * response / own
+        return lax.map(lambda own: _moved(response[own[0]], source[own[0]], own[1]), (sets, step))
 
-    shift = np.asarray(lax.map(one, random.split(key, draws)))
-    return np.broadcast_to(wanted, (draws, len(chosen))), shift
+    return np.asarray(lax.map(one, random.split(key, draws)))
+
+
+def _moved(
+    response: Float[Array, "size genes"], held: Int[Array, " size"], step: Float[Array, "... size"]
+) -> Float[Array, "... genes"]:
+    """Return how genes move with those that are held: ``step T[S, S]^-1 T[S]``."""
+    if len(response) == 1:
+        return step * (response[0] / response[0, held[0]])
+    return step @ jnp.linalg.solve(response[:, held], response)
+
+
+def _bounds(x: Float[Array, "cells genes"]) -> Float[Array, "3 genes"]:
+    """Return the lowest, mean and highest values."""
+    return jnp.stack([x.min(0), x.mean(0), x.max(0)])
+
+
+def _levels(
+    bounds: Float[Array, "3 genes"], rule: tuple[Float[Array, " 3"], Float[Array, ""]]
+) -> Float[Array, " genes"]:
+    """Return the levels to hold genes at: shares of their bounds, and a constant."""
+    return rule[0] @ bounds + rule[1]
 
 
 def _summary(silenced, genes, level: np.ndarray, shift: np.ndarray) -> Knockouts:
@@ -204,39 +298,48 @@ def _summary(silenced, genes, level: np.ndarray, shift: np.ndarray) -> Knockouts
 
 
 def _levels_and_shifts(
-    fitted: Fit, key: Array, given: tuple[Any, Any, Any, Int[Array, " silenced"]]
-) -> tuple[Float[Array, " silenced"], Float[Array, "silenced genes"]]:
+    fitted: Fit, key: Array, given: tuple[Any, ...]
+) -> tuple[Float[Array, " held"], Float[Array, "sets genes"]]:
     """Return levels and shifts for one draw of the mechanism."""
-    x, noise, wanted, at = given
+    x, bounds, noise, at, sets, rule = given
     drawn = mechanism(fitted, key)
     if x is None:
         z = drawn.location + drawn.scale * noise
         u = propagate(z, drawn.W, drawn.rows, drawn.remainder)
     else:
         u = inferred_states(fitted, x, key)
-    one_hot = jax.nn.one_hot(at, u.shape[1], dtype=u.dtype)
+    expression = partial(decode, fitted)
+    before = expression(u)
+    levels = _levels(_bounds(before) if bounds is None else bounds, rule)[at]
+    return _shifts(expression, u, before, _responses(fitted, key, at), at, sets, levels)
+
+
+def _responses(fitted: Fit, key: Array, at: Int[Array, " held"]) -> Float[Array, "held genes"]:
+    """Return total effects ``T[i, j] / T[i, i]`` on states, for one draw of the mechanism."""
+    drawn = mechanism(fitted, key)
+    one_hot = jax.nn.one_hot(at, len(fitted.genes), dtype=drawn.W.dtype)
     response = propagate(one_hot, drawn.W, drawn.rows, drawn.remainder)
-    return _shifts(partial(decode, fitted), u, response, at, wanted)
+    return response / jnp.take_along_axis(response, at[:, None], 1)
 
 
 def _shifts(
     expression: Callable[[Array], Array],
     u: Float[Array, "cells genes"],
-    response: Float[Array, "silenced genes"],
-    at: Int[Array, " silenced"],
-    wanted: Float[Array, " silenced"] | None,
-) -> tuple[Float[Array, " silenced"], Float[Array, "silenced genes"]]:
-    before = expression(u)
+    before: Float[Array, "cells genes"],
+    response: Float[Array, "held genes"],
+    at: Int[Array, " held"],
+    sets: Int[Array, "sets size"],
+    levels: Float[Array, " held"],
+) -> tuple[Float[Array, " held"], Float[Array, "sets genes"]]:
     states = jnp.linspace(u.min(), u.max(), STATES)
     decoded = expression(states[:, None])[:, 0]
+    nearest = lax.map(lambda level: jnp.abs(decoded - level).argmin(), levels)
 
-    def one(gene: Array, level: Array, row: Array) -> tuple[Array, Array]:
-        nearest = jnp.abs(decoded - level).argmin()
-        step = (states[nearest] - u[:, gene])[:, None] * (row / row[gene])
-        return decoded[nearest], (expression(u + step) - before).mean(0)
+    def one(own: Array) -> Array:
+        step = states[nearest[own]] - u[:, at[own]]
+        return (expression(u + _moved(response[own], at[own], step)) - before).mean(0)
 
-    levels = before[:, at].min(0) if wanted is None else wanted
-    return lax.map(lambda parts: one(*parts), (at, levels, response))
+    return decoded[nearest], lax.map(one, sets)
 
 
 def _places(fitted: Fit | exact.Fit, names: tuple[str, ...], chosen: tuple[str, ...]) -> np.ndarray:
@@ -259,9 +362,23 @@ def _places(fitted: Fit | exact.Fit, names: tuple[str, ...], chosen: tuple[str, 
     return np.searchsorted(np.asarray(names), np.asarray(chosen))
 
 
-def _sheet(fitted: Fit | exact.Fit, data: Dataset, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return some cells on the scale of the fit, genes sorted by name, and the lowest values."""
+def _sheet(
+    fitted: Fit | exact.Fit, data: Dataset, cells: int, among: Names | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return some cells on the scale of the fit, genes sorted by name, and levels to hold them at.
+
+    Levels are the lowest value of all cells, the mean of those chosen, and the highest of all.
+    """
     x = as_fitted(fitted, data).x[:, np.argsort(np.asarray(data.genes))]
     order = np.argsort(np.asarray(data.cells))
+    if among is not None:
+        inside = np.isin(np.asarray(data.cells)[order], list(among))
+        if not inside.any():
+            raise ValueError(
+                f"among: expected names of cells of {data.name}, such as {data.cells[0]}, found "
+                "none of them."
+            )
+        order = order[inside]
+    mean = x[order].mean(0)
     order = order[np.linspace(0, len(order) - 1, min(cells, len(order))).round().astype(int)]
-    return x[order], x.min(0)
+    return x[order], np.stack([x.min(0), mean, x.max(0)])

@@ -20,9 +20,12 @@ import pandas as pd
 from jaxtyping import Bool, Float, Int
 
 from infosem_jax.grn.networks import Network, edges
+from infosem_jax.scores import auroc
 
 MIN_POSITIVES = 10
 MIN_NEGATIVES = 10
+# Draws of two true edges, see `degree_matched`.
+COUPLES = 20_000
 
 UNIVERSE = (
     "Candidates are all pairs of a regulator with at least one known edge and a gene of the known "
@@ -69,6 +72,14 @@ def evaluate(
     ValueError
         If columns are missing, weights are not finite, a pair occurs twice, the reference has no
         edge, or no scored pair is a candidate.
+
+    Examples
+    --------
+    >>> pairs = [("A", "C", 0.9), ("A", "D", -0.2), ("B", "C", 0.1), ("B", "D", 0.4)]
+    >>> predicted = pd.DataFrame(pairs, columns=["source", "target", "weight"])
+    >>> truth = pd.DataFrame([("A", "C"), ("B", "D")], columns=["source", "target"])
+    >>> evaluate(predicted, truth)["auroc"]
+    1.0
     """
     table = edges(predicted) if isinstance(predicted, Network) else predicted
     positive = _known_edges(truth)
@@ -122,7 +133,8 @@ def score_matrix(
         no regulator has enough edges; ``auprc_ratio_per_regulator_se``, its standard error over
         regulators, and ``auprc_ratio_per_regulator_chance``, what an order at random gives on
         average, which is above 1 since few edges can come early by luck;
-        ``auprc_ratio_regulator_mean``, ``auprc_ratio_target_mean``; the counts ``candidates,
+        ``auprc_ratio_regulator_mean``, ``auprc_ratio_target_mean``;
+        ``auroc_degree_matched``, see `degree_matched`; the counts ``candidates,
         positives, regulators_scored, unscored_pairs``; and ``base_rate``.
 
     Raises
@@ -156,12 +168,48 @@ def score_matrix(
         "auprc_ratio_per_regulator_se": _standard_error(rows["auprc_ratio"]),
         "auprc_ratio_per_regulator_chance": _mean(_chance(by_regulator[enough], row_size[enough])),
         **means,
+        "auroc_degree_matched": degree_matched(rank, truth, candidate, seed),
         "candidates": n,
         "positives": positives,
         "base_rate": positives / n,
         "regulators_scored": int(enough.sum()),
         "unscored_pairs": int(np.isnan(scores[candidate]).sum()),
     }
+
+
+def degree_matched(
+    rank: Int[np.ndarray, "regulators genes"],
+    truth: Bool[np.ndarray, "regulators genes"],
+    candidate: Bool[np.ndarray, "regulators genes"],
+    seed: int = 0,
+) -> float:
+    """Return the AUROC among true edges and as many other pairs of the same regulators and targets.
+
+    Two true edges whose exchange of targets gives two pairs that are none make two positives and
+    two negatives, so that every regulator and every target is as often in one as in the other: what
+    a score says of whole regulators or of whole targets is worth 0.5. Couples are drawn by the
+    seed; NaN where there are none.
+
+    Parameters
+    ----------
+    rank
+        Place of each candidate, see :func:`rank_candidates`.
+    truth, candidate, seed
+        As in :func:`score_matrix`.
+    """
+    row, column = np.nonzero(truth & candidate)
+    one, two = np.random.default_rng(seed).integers(len(row), size=(2, COUPLES))
+    other = candidate & ~truth
+    at = other[row[one], column[two]] & other[row[two], column[one]]
+    one, two = one[at], two[at]
+    places = [
+        (row[one], column[one]),
+        (row[two], column[two]),
+        (row[one], column[two]),
+        (row[two], column[one]),
+    ]
+    score = -np.concatenate([rank[place] for place in places]).astype(float)
+    return float(auroc(score, np.arange(len(score)) < len(score) // 2))
 
 
 def rank_candidates(

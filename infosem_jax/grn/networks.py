@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Bool, Float
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Array, Path
 from infosem_jax.data._files import atomic_write
 from infosem_jax.data._names import check_names
@@ -20,6 +21,7 @@ COLUMNS = ("source", "target", "score", "weight", "sd", "sign_agreement", "proba
 LAYERS = tuple(name for name in COLUMNS[2:] if name != "weight")
 
 
+@shown("weight", "regulators", "genes", "score", "probability")
 class Network(NamedTuple):
     """Posterior summary of every candidate edge, over the seeds of a fit.
 

@@ -29,6 +29,7 @@ METRICS = (
     "auprc_ratio",
     "auprc_ratio_regulator_mean",
     "auprc_ratio_target_mean",
+    "auroc_degree_matched",
     "auprc",
     "auroc",
     "epr",

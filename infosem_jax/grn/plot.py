@@ -1,4 +1,7 @@
-"""Figures of a network and its fit. Each function returns a Figure that nothing else knows of.
+"""Figures of a network and its fit.
+
+Functions draw on axes of yours, ``ax``, or on a figure of their own that pyplot does not know of,
+and return the axes. `losses` returns a figure.
 
 Colours are those of Okabe and Ito, which people with colour blindness can tell apart; activation
 and repression also differ by the shape of an arrow's end. Gene names are drawn as they are.
@@ -45,23 +48,24 @@ def losses(table: pd.DataFrame) -> Figure:
     _check(table, ("seed", "epoch", "loss", "held_out"))
     kinds = {"loss": ("Training loss", ACTIVATES), "held_out": ("Held-out loss", SECOND)}
     shown = [kind for kind in kinds if np.isfinite(table[kind]).sum()] or ["loss"]
-    figure, axes = _figure(WIDTH, 0.6 + 2.2 * len(shown), rows=len(shown))
-    for ax, kind in zip(axes, shown, strict=True):
+    height = 0.6 + 2.2 * len(shown)
+    figure, axes = axes_grid(WIDTH, height, len(shown), 1, lines=False, sharex=True)
+    for ax, kind in zip(axes[:, 0], shown, strict=True):
         label, colour = kinds[kind]
         for _, run in table.dropna(subset=[kind]).groupby("seed"):
             ax.plot(run["epoch"], run[kind], color=colour, alpha=0.75, lw=1.4)
         ax.set_ylabel(label)
         ax.grid(axis="y", color=GREY, alpha=0.25, lw=0.6)
     seeds = table["seed"].nunique()
-    axes[-1].set_xlabel(f"Epoch (one line for each of {seeds} seeds)" if seeds > 1 else "Epoch")
-    axes[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes[-1, 0].set_xlabel(f"Epoch (one line for each of {seeds} seeds)" if seeds > 1 else "Epoch")
+    axes[-1, 0].xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-def top_edges(network: Network, n: int = 25) -> Figure:
+def top_edges(network: Network, n: int = 25, *, ax: Axes | None = None) -> Axes:
     """Draw the weights of the strongest edges with bars of one standard deviation."""
     table = edges(network, top=n)
-    figure, (ax,) = _figure(WIDTH, 0.9 + 0.22 * len(table))
+    ax = ax or _axes(0.9 + 0.22 * len(table))
     place = np.arange(len(table))
     for colour, sign in ((ACTIVATES, table["weight"] > 0), (REPRESSES, table["weight"] <= 0)):
         rows = table.loc[sign]
@@ -73,11 +77,11 @@ def top_edges(network: Network, n: int = 25) -> Figure:
     ax.set_yticks(place, labels, parse_math=False)
     ax.set_ylim(len(table) - 0.3, -0.7)
     ax.set_xlabel(f"{unit(network)} ± 1 sd")
-    _sign_legend(figure, "o")
-    return figure
+    _sign_legend(ax, "o")
+    return ax
 
 
-def out_degree(network: Network, *, top: int = 1000, n: int = 20) -> Figure:
+def out_degree(network: Network, *, top: int = 1000, n: int = 20, ax: Axes | None = None) -> Axes:
     """Draw how many of the strongest edges leave each of the best-connected regulators.
 
     Parameters
@@ -88,12 +92,14 @@ def out_degree(network: Network, *, top: int = 1000, n: int = 20) -> Figure:
         How many of the strongest edges to count.
     n
         How many regulators to show.
+    ax
+        Where to draw.
     """
     table = edges(network, top=top)
     counts = pd.crosstab(table["source"], np.where(table["weight"] > 0, "up", "down"))
     counts = counts.reindex(columns=["up", "down"], fill_value=0)
     shown = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index[:n]]
-    figure, (ax,) = _figure(WIDTH, 0.9 + 0.22 * len(shown))
+    ax = ax or _axes(0.9 + 0.22 * len(shown))
     place = np.arange(len(shown))
     ax.barh(place, shown["up"], color=ACTIVATES, height=0.7)
     ax.barh(place, shown["down"], left=shown["up"], color=REPRESSES, height=0.7)
@@ -101,11 +107,11 @@ def out_degree(network: Network, *, top: int = 1000, n: int = 20) -> Figure:
     ax.set_ylim(len(shown) - 0.3, -0.7)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel(f"Targets among the {len(table)} strongest edges")
-    _sign_legend(figure, "s")
-    return figure
+    _sign_legend(ax, "s")
+    return ax
 
 
-def neighbourhood(network: Network, regulator: str, n: int = 15) -> Figure:
+def neighbourhood(network: Network, regulator: str, n: int = 15, *, ax: Axes | None = None) -> Axes:
     """Draw the strongest edges from and to one regulator, with the regulator in the centre.
 
     Arrows end in a point for activation and in a bar for repression, and are wider for a larger
@@ -119,6 +125,8 @@ def neighbourhood(network: Network, regulator: str, n: int = 15) -> Figure:
         Name of the gene in the centre.
     n
         How many edges to draw, the strongest.
+    ax
+        Where to draw.
 
     Raises
     ------
@@ -136,7 +144,7 @@ def neighbourhood(network: Network, regulator: str, n: int = 15) -> Figure:
     others = list(dict.fromkeys([*table["source"], *table["target"]]))
     others.remove(regulator)
     at = nx.circular_layout(nx.empty_graph(others)) | {regulator: np.zeros(2)}
-    figure, (ax,) = _figure(WIDTH, 4.1)
+    ax = ax or _axes(4.1)
     largest = table["weight"].abs().max() or 1.0
     for source, target, weight in table[["source", "target", "weight"]].itertuples(index=False):
         width = 0.8 + 3.2 * abs(weight) / largest
@@ -149,8 +157,8 @@ def neighbourhood(network: Network, regulator: str, n: int = 15) -> Figure:
     ax.text(0, 0, regulator, parse_math=False, **middle)
     ax.set(xlim=(-1.6, 1.6), ylim=(-1.2, 1.2), aspect="equal")
     ax.set_axis_off()
-    _sign_legend(figure, "")
-    return figure
+    _sign_legend(ax, "")
+    return ax
 
 
 def prior_posterior(
@@ -158,7 +166,8 @@ def prior_posterior(
     posterior_mean: Float[Array, "*pairs"],
     *,
     quantity: str = WEIGHT,
-) -> Figure:
+    ax: Axes | None = None,
+) -> Axes:
     """Draw how many pairs have which prior and posterior mean; the dashed line is no change.
 
     Parameters
@@ -167,9 +176,11 @@ def prior_posterior(
         Means of the same pairs before and after the fit, of any shape.
     quantity
         Name and unit of what they are means of.
+    ax
+        Where to draw.
     """
     x, y = np.ravel(np.asarray(prior_mean)), np.ravel(np.asarray(posterior_mean))
-    figure, (ax,) = _figure(WIDTH, 3.9)
+    ax = ax or _axes(3.9)
     bins = ax.hexbin(
         x, y, gridsize=45, bins="log", mincnt=1, cmap="viridis", linewidths=0.1, edgecolors="face"
     )
@@ -178,20 +189,22 @@ def prior_posterior(
         ax.plot(span, span, color=GREY, lw=1.2, ls="--")
     ax.set_xlabel(f"Prior: {quantity[0].lower()}{quantity[1:]}")
     ax.set_ylabel(f"Posterior: {quantity[0].lower()}{quantity[1:]}")
-    bar = figure.colorbar(bins, ax=ax, aspect=30)
+    bar = ax.figure.colorbar(bins, ax=ax, aspect=30)
     bar.set_label("Regulator-target pairs", color=INK)
     bar.ax.tick_params(which="both", colors=INK)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-    return figure
+    return ax
 
 
-def comparison(table: pd.DataFrame) -> Figure:
+def comparison(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Draw the score of every seed of every variant, with the mean over seeds as a line.
 
     Parameters
     ----------
     table
         Columns ``variant, seed, auprc``; variants are shown in the order of their first row.
+    ax
+        Where to draw.
 
     Raises
     ------
@@ -200,7 +213,7 @@ def comparison(table: pd.DataFrame) -> Figure:
     """
     _check(table, ("variant", "seed", "auprc"))
     variants = list(table["variant"].unique())
-    figure, (ax,) = _figure(WIDTH, 0.8 + 0.45 * len(variants))
+    ax = ax or _axes(0.8 + 0.45 * len(variants))
     for place, variant in enumerate(variants):
         scores = table.loc[table["variant"] == variant, "auprc"]
         spread = np.linspace(-0.15, 0.15, len(scores)) if len(scores) > 1 else np.zeros(1)
@@ -210,23 +223,23 @@ def comparison(table: pd.DataFrame) -> Figure:
     ax.set_ylim(len(variants) - 0.4, -0.6)
     ax.set_xlabel("AUPRC (points: seeds, lines: means)")
     ax.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
-    return figure
+    return ax
 
 
-def _figure(width: float, height: float, rows: int = 1) -> tuple[Figure, np.ndarray]:
-    """Make a figure of plain axes; sizes are in inches."""
-    figure, axes = axes_grid(width, height, rows, 1, lines=False, sharex=True)
-    return figure, axes[:, 0]
+def _axes(height: float) -> Axes:
+    """Make plain axes of their own figure; sizes are in inches."""
+    return axes_grid(WIDTH, height, 1, 1, lines=False)[1][0, 0]
 
 
-def _sign_legend(figure: Figure, marker: str) -> None:
+def _sign_legend(ax: Axes, marker: str) -> None:
     line = {"ls": "none" if marker else "-", "marker": marker, "lw": 2}
-    figure.legend(
+    ax.legend(
         handles=[
             Line2D([], [], color=ACTIVATES, label="activates", **line),
             Line2D([], [], color=REPRESSES, label="represses", **line),
         ],
-        loc="outside upper right",
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
         ncols=2,
         frameon=False,
         labelcolor=INK,

@@ -11,6 +11,7 @@ from jax import lax
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Int
 
+from infosem_jax._shown import shown
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.engine import training
 from infosem_jax.grn import exact
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 QUADRATURE = 20
 
 
+@shown("weight", "regulators", "genes", "config", "coverage", "seconds")
 class Fit(NamedTuple):
     """A fitted model: what the network is made of, and the parameters behind it.
 

@@ -31,7 +31,7 @@ FILES = {
     "fit.npz": "the fit itself, for infosem check, knock-outs and infosem_jax.grn.load",
     "losses.csv": "training and held-out loss of each seed and epoch",
     "config.toml": "all settings; infosem fit --config reads it",
-    "versions.json": "versions of the software, and the device",
+    "versions.json": "versions of the software, the device, and the seconds that it took",
     "report.html": "this page",
 }
 EXACT_FILES = FILES | {
@@ -153,10 +153,12 @@ def write_run(
     write_h5ad(folder / "network.h5ad", to_anndata(result, record=run_record))
     losses.to_csv(folder / "losses.csv", index=False)
     (folder / "config.toml").write_text(tomli_w.dumps(config), encoding="utf-8")
-    (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")
+    # In no other file, so that all others of a run that was resumed are those of one that was not.
+    timed = {**versions, "seconds": round(fitted.seconds, 1)}
+    (folder / "versions.json").write_text(json.dumps(timed, indent=2) + "\n", encoding="utf-8")
     files = dict(EXACT_FILES if is_exact else FILES)
     if fit_bytes(fitted) <= MOST_FIT_BYTES:
-        save(folder / "fit.npz", fitted)
+        save(folder / "fit.npz", fitted._replace(seconds=0.0))
     else:
         del files["fit.npz"]
     if comparison is not None:
@@ -172,7 +174,6 @@ def write_run(
             "genes that act" if is_exact else "genes with a row in W": _rows(fitted),
             "normalisation": fitted.config.normalisation,
             **({"engine": "exact"} if is_exact else {"seeds": len(fitted.diverged)}),
-            "seconds": round(fitted.seconds),
         },
         priors=[
             {

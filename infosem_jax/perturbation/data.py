@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int8
 
+from infosem_jax._shown import shown
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, rank_sum, signs
 
 CONTROL: tuple[str, ...] = ()
@@ -13,6 +14,7 @@ LEAST_CELLS = 10
 MOST_CONTROLS = 2000
 
 
+@shown("x", "genes", "perturbed", "notes")
 class Cells(NamedTuple):
     """Cells of a perturbation screen.
 
@@ -41,6 +43,7 @@ class Cells(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+@shown("sign", "perturbed", "line", "genes", "delta", "notes")
 class Responses(NamedTuple):
     """What perturbations did; a row is a perturbation in a cell line.
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
@@ -32,6 +33,7 @@ from infosem_jax.perturbation.task import Prediction, Task, flags, make_problem
 KIND = "infosem_jax perturbation model 3"
 
 
+@shown("method", "settings", "split", "train", "knowledge", "networks")
 class Fitted(NamedTuple):
     """A method with all that it needs to predict.
 
@@ -59,6 +61,7 @@ class Fitted(NamedTuple):
     networks: tuple[FittedNetwork, ...]
 
 
+@shown("truth", "predicted", "scores", "mean_scores", "notes")
 class HeldOutTest(NamedTuple):
     """How well the test perturbations were predicted, beside the mean response.
 

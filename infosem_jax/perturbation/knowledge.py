@@ -14,6 +14,7 @@ import pandas as pd
 from jaxtyping import Bool, Float32, Int
 from scipy import sparse
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
 from infosem_jax.data._edge_table import edge_weights, read_edge_table
 from infosem_jax.data._embeddings import Embedding, read_embedding
@@ -24,6 +25,7 @@ from infosem_jax.data.gene_text import embed_genes, read_gene_text
 FAR = 127
 
 
+@shown("nodes", "graphs", "text")
 class Knowledge(NamedTuple):
     """Graphs and texts of genes.
 

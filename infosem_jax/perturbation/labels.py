@@ -27,17 +27,18 @@ GENOME = 20_000
 
 # Compared in lower case and without blanks and signs, and without what numbers a guide.
 _CONTROL = re.compile(
-    r"(sg)?(control|ctrl|ctl|nt|ntc|neg|safe|nontarget(ing|ed)?|notarget(ing)?|unperturbed"
+    r"(sg|grna)?(control|ctrl|ctl|nt|ntc|neg|safe|nontarget(ing|ed)?|notarget(ing)?|unperturbed"
     r"|untargeted|(neg(ative)?|nontargeting|safe|safetargeting|safeharbor|empty|scramble)"
     r"(control|ctrl|ctl)|safeharbor|safetargeting|scrambled?|intergenic|wildtype|vehicle|dmso|mock"
-    r"|aavs1|rosa26|lacz|luciferase|e?gfp|nongenesite|(one)?nongenesite|nosite)"
+    r"|aavs1|rosa26|lacz|luciferase|e?gfp|nongenesite|(one)?nongenesite|nosite|onesite"
+    r"|noguidecontrol|cuttingcontrol|untreated|emptyvector)"
     r"(human|mouse)?(control|ctrl|guide|grna|sgrna|gene|sg|g)?s?\d*"
 )
 _NO_NUMBER = ("wt", "none-targeting", "luc", "rluc")
 _MISSING = re.compile(
     "|nan|none|na|null|unknown|unmapped|undetermined|ambiguous|negative|doublets?|multi(plets?|ple)?"
     "|(multi(ple)?|no|nosingle)(s?g|gene|guide|(sg)?rna|grna)s?|(un|not?)(assign(ed|able|ment)"
-    "|called|call|detected)"
+    r"|called|call|detected)|(\d+|morethan(1|one)|several|two)(genes|guides|(s?g)?rnas)"
 )
 # What follows a gene in the name of a guide: its number, plasmid, promoter, sequence or method.
 _SUFFIX = re.compile(
@@ -84,8 +85,9 @@ class Reading(NamedTuple):
 
 def is_control(name: str) -> bool:
     """Tell whether a label is a usual name of controls, also numbered (``NT1``, ``neg_ctrl_3``)."""
-    return _is_one_control(name) or all(
-        _is_one_control(part) for part in re.split(r"[+|;,&_]+", name)
+    return all(
+        _is_one_control(guide) or all(map(_is_one_control, re.split("_+", guide)))
+        for guide in re.split(r"[+|;,&]|__", name)
     )
 
 
@@ -259,7 +261,12 @@ def _wanted(names: Sequence[str], controls: Sequence[str]) -> set[str]:
     for control in controls:
         exact = {name for name in names if name.lower() == control.lower()}
         begin = re.compile(re.escape(control) + r"[-_. ]?(sg|g)?\d+", re.IGNORECASE)
-        found |= exact or {name for name in names if begin.fullmatch(name)}
+        alone = {control.lower(), ""}
+        found |= exact or {
+            name
+            for name in names
+            if begin.fullmatch(name) or set(re.split(r"[_+|;,]", name.lower())) <= alone
+        }
     return found
 
 

@@ -15,6 +15,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import rankdata
 from sklearn.metrics import average_precision_score
 
+from infosem_jax._shown import shown
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
 from infosem_jax.perturbation.guards import check_prediction
@@ -28,6 +29,7 @@ AT = (50, 100)
 NINETY = 1.6448536
 
 
+@shown("metrics", "names")
 class Scores(NamedTuple):
     """Measures of a prediction.
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from infosem_jax._shown import shown
 from infosem_jax._typing import Path
 from infosem_jax.data._names import count_matches
 from infosem_jax.perturbation.data import Cells, Responses, controls_of, summarise
@@ -19,6 +20,7 @@ from infosem_jax.perturbation.task import Prediction
 MOST_MADE = 1000
 
 
+@shown("responses", "controls", "published")
 class Screen(NamedTuple):
     """A perturbation screen.
 

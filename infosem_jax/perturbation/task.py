@@ -5,11 +5,13 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from jaxtyping import Bool, Float32, Int
 
+from infosem_jax._shown import shown
 from infosem_jax.perturbation.data import Responses, take
 from infosem_jax.perturbation.knowledge import Knowledge, reach
 from infosem_jax.perturbation.splits import Split
 
 
+@shown("train", "valid", "perturbed", "knowledge")
 class Task(NamedTuple):
     """Everything that a method sees; responses to the test perturbations are not here.
 
@@ -44,6 +46,7 @@ class Task(NamedTuple):
 Asked: TypeAlias = Task | Responses
 
 
+@shown("change", "sd")
 class Prediction(NamedTuple):
     """Predicted responses to the test perturbations.
 

@@ -20,6 +20,8 @@ from infosem_jax.outputs.page import Table, interval, number, seconds
 from infosem_jax.scores import verdict
 
 CONTROL = "Control:"
+# A degree-matched AUROC this near to 0.5 is not told from it.
+NEAR_CHANCE = 0.02
 METRIC_NAMES = {HEADLINE: "per regulator", "auprc": "pooled"}
 
 Column: TypeAlias = tuple[str, Callable[[Any], str]]
@@ -101,6 +103,7 @@ def _leaderboard(rows: pd.DataFrame) -> Table:
         ("Pooled", lambda r: number(r["auprc_ratio"], 2)),
         ("by regulator", lambda r: number(r["auprc_ratio_regulator_mean"], 2)),
         ("by target", lambda r: number(r["auprc_ratio_target_mean"], 2)),
+        ("AUROC, matched", lambda r: _matched(r["auroc_degree_matched"])),
         ("AUPRC", lambda r: _interval(r, "auprc", 3)),
         ("AUROC", lambda r: number(r["auroc"], 3)),
         ("EPR", lambda r: number(r["epr"], 2)),
@@ -111,6 +114,11 @@ def _leaderboard(rows: pd.DataFrame) -> Table:
     rate = number(float(rows["base_rate"].mean()), 4)
     text = f"{rows['of_data_sets'].max()} data sets; share of true edges {rate}."
     return Table("Method", *_cells(rows, columns), text=text)
+
+
+def _matched(value: float) -> str:
+    """Show the degree-matched AUROC, and say where it is near chance."""
+    return number(value, 3) + " (near chance)" * bool(abs(value - 0.5) < NEAR_CHANCE)
 
 
 def _versus(rows: pd.DataFrame, order: Sequence[str]) -> Table:

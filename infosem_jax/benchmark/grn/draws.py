@@ -8,19 +8,24 @@ import pandas as pd
 
 from infosem_jax._settings import choose
 from infosem_jax.benchmark.grn.references import Loaded
+from infosem_jax.benchmark.grn.transfer import TRANSFER, Given, transfer
 from infosem_jax.grn.splits import KINDS, Split, Universe, candidates, read_split, split
 
 PUBLISHED = "published:"
 
 
 class Test(NamedTuple):
-    """Pairs that methods are tested on: a network, split in one way."""
+    """Pairs that methods are tested on: a network, split in one way.
+
+    ``given`` is what methods learn from where that is of other data sets.
+    """
 
     network: str
     name: str
     seed: int
     universe: Universe
     split: Split
+    given: Given | None = None
 
 
 def check_splits(splits: Sequence[str], loaded: Iterable[Loaded]) -> None:
@@ -29,7 +34,7 @@ def check_splits(splits: Sequence[str], loaded: Iterable[Loaded]) -> None:
     Parameters
     ----------
     splits
-        Kinds of split, or ``published:<name>`` for those that come with data.
+        Kinds of split, ``transfer``, or ``published:<name>`` for those that come with data.
     loaded
         Data sets.
 
@@ -39,7 +44,8 @@ def check_splits(splits: Sequence[str], loaded: Iterable[Loaded]) -> None:
         If there is none, one of another kind, or a published one that no data set comes with.
     """
     published = {name for each in loaded for name in each.reference.published}
-    choose("split", splits, dict.fromkeys([*KINDS, *(PUBLISHED + n for n in sorted(published))]))
+    named = [PUBLISHED + name for name in sorted(published)]
+    choose("split", splits, dict.fromkeys([*KINDS, TRANSFER, *named]))
 
 
 def draw_tests(loaded: Loaded, splits: Sequence[str], seeds: int) -> tuple[list[Test], list[str]]:
@@ -64,6 +70,9 @@ def draw_tests(loaded: Loaded, splits: Sequence[str], seeds: int) -> tuple[list[
     for network, table in loaded.networks.items():
         for name, seed in product(splits, range(seeds)):
             try:
+                if name == TRANSFER:
+                    tests.append(Test(network, name, seed, *transfer(loaded, network, seed)))
+                    continue
                 if name.startswith(PUBLISHED):
                     drawn = _published(loaded, table, name)
                 else:

@@ -29,6 +29,7 @@ from infosem_jax.grn.priors import (
     GeneEmbedding,
     GeneSimilarity,
     GraphPrior,
+    KnownElsewhere,
     LearnedEdges,
     MeanAbsolute,
     Normal,
@@ -160,6 +161,16 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
             needs=("text",),
         ),
     }
+    for name, control in (("exact_elsewhere", False), ("exact_elsewhere_shuffled", True)):
+        what = "Control: the same with other networks' targets permuted." if control else ""
+        found[name] = Method(
+            partial(_solve_elsewhere, control=control),
+            "labels",
+            knows_names=True,
+            random=control,
+            about=what or "The exact engine, expecting edges where other data sets have them.",
+            elsewhere=True,
+        )
     for name, vectors in (("text", text), ("biobert", biobert)):
         found[f"{name}_cosine"] = Method(
             partial(map, partial(_cosine, vectors=vectors)),
@@ -321,6 +332,18 @@ def _solve_exactly(
 ) -> Iterator[Scores]:
     for problem in problems:
         fitted = exact.fit(_with_regulators(problem), build(problem))
+        yield fitted.score[_places(fitted, problem)].astype(np.float64)
+
+
+def _solve_elsewhere(problems: Sequence[Problem], *, control: bool) -> Iterator[Scores]:
+    for problem in problems:
+        others = problem.others
+        if control:
+            rng = np.random.default_rng(problem.seed)
+            names = np.unique(np.concatenate([table["target"].to_numpy(str) for table in others]))
+            to = pd.Series(rng.permutation(names), names)
+            others = tuple(table.assign(target=np.asarray(to[table["target"]])) for table in others)
+        fitted = exact.fit(_with_regulators(problem), edge=KnownElsewhere(others))
         yield fitted.score[_places(fitted, problem)].astype(np.float64)
 
 

@@ -60,7 +60,8 @@ RULES = {
     "Splits": (
         "all: every pair is tested and no label is used. seen: unseen pairs of seen genes. "
         "unseen_target, unseen_regulator: the targets, or the regulators, of tested pairs occur in "
-        "no training pair in that role. unseen_both: neither does. Ratios of different splits have "
+        "no training pair in that role. unseen_both: neither does. transfer: labels are those of "
+        "other data sets only, by name or orthologue. Ratios of different splits have "
         "different ceilings (1 over the share of true edges)."
     ),
     "Per regulator": (
@@ -73,6 +74,11 @@ RULES = {
         "known edges. The columns for regulators and for targets replace each score by the mean "
         "of its regulator, or target: what remains knows nothing about pairs. Where these reach "
         "the pooled score, that score is no sign of knowing who regulates whom."
+    ),
+    "Matched": (
+        "AUROC among true edges and as many other pairs of the same regulators and targets, each "
+        "as often: what a method knows of whole regulators or whole targets is worth 0.5, and a "
+        "method within 0.02 of it is near chance."
     ),
     "Averages": (
         "Scores are averaged over seeds first and over data sets then, so that every data set "

@@ -113,7 +113,7 @@ def check(method: Method, loaded: Loaded) -> Leak | None:
 
 def small_case(method: Method, loaded: Loaded) -> Case:
     """Make the four forms of a small problem, in the same way as those of the benchmark."""
-    network = next(iter(loaded.networks.values()))
+    name, network = next(iter(loaded.networks.items()))
     data = cut(loaded.data, network, regulators=REGULATORS, genes=GENES, cells=CELLS)
     universe = candidates(data, network)
     drawn = _first_split(universe) if method.uses == "labels" else split(universe, "all")
@@ -125,7 +125,8 @@ def small_case(method: Method, loaded: Loaded) -> Case:
     def make(data: Dataset, truth: np.ndarray, embeddings: Mapping[str, Embedding]) -> Problem:
         of = universe._replace(truth=truth)
         if method.uses == "labels":
-            return labelled(data, of, drawn, 0, embeddings)
+            others = tuple(loaded.others.get(name, ())) if method.elsewhere else ()
+            return labelled(data, of, drawn, 0, embeddings)._replace(others=others)
         return unlabelled(data, [of], 0, embeddings)
 
     problem = make(data, universe.truth, embeddings)

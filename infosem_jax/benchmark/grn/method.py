@@ -29,6 +29,9 @@ class Method(NamedTuple):
         What it was set to; a run goes on only with the same.
     needs
         Embeddings that it cannot do without; it is left out where data have none of that name.
+    elsewhere
+        Whether it needs the networks of other data sets; it is left out where there are none, and
+        runs in the split ``transfer`` only.
     tested
         Whether it is known to know no more than it is given, so that a run need not look again.
     """
@@ -40,6 +43,7 @@ class Method(NamedTuple):
     about: str = ""
     settings: Mapping[str, str | int | float | bool] = {}
     needs: tuple[str, ...] = ()
+    elsewhere: bool = False
     tested: bool = False
 
     @property

@@ -59,12 +59,16 @@ class Reference(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """Content of these files: expression, edges by network, and vectors of the genes by name."""
+    """Content of these files: expression, edges by network, and vectors of the genes by name.
+
+    ``others`` holds the networks of other data sets, by network.
+    """
 
     reference: Reference
     data: Dataset
     networks: dict[str, pd.DataFrame]
     embeddings: Mapping[str, Embedding] = {}
+    others: Mapping[str, tuple[pd.DataFrame, ...]] = {}
 
 
 def find_references(

@@ -13,6 +13,7 @@ from pathlib import Path as FilePath
 from typing import Literal, NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from infosem_jax._settings import choose
 from infosem_jax._typing import Path
@@ -30,6 +31,7 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
+from infosem_jax.benchmark.grn.transfer import TRANSFER, add_others
 from infosem_jax.benchmark.runner import Job, OnChunk, Plan, Result, check_grid
 from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
@@ -56,7 +58,7 @@ class Grid(NamedTuple):
     methods
         Methods by name.
     splits
-        Kinds of split, or ``published:<name>`` for those that come with data.
+        Kinds of split, ``transfer``, or ``published:<name>`` for those that come with data.
     seeds
         How many; each decides a split, and all that is random in a method.
     quick
@@ -88,6 +90,7 @@ class Grid(NamedTuple):
                     # Which regulators there are depends on the networks that are asked for.
                     "expression": fingerprint(each.data._replace(regulators=())),
                     "embeddings": fingerprint(dict(sorted(each.embeddings.items()))),
+                    "others": fingerprint({n: list(map(_hash, o)) for n, o in each.others.items()}),
                     **{
                         f"network {name}": fingerprint({c: table[c].tolist() for c in table})
                         for name, table in each.networks.items()
@@ -128,7 +131,8 @@ def make_grid(
     methods
         Names of methods; all where empty.
     splits
-        See :class:`Grid`; all kinds where empty.
+        See :class:`Grid`; where empty, all kinds, and ``transfer`` where networks of other data
+        sets are there.
     seeds
         How many.
     quick
@@ -157,6 +161,8 @@ def make_grid(
     files = [(name, FilePath(path)) for name, path in embeddings]
     loaded, covered = add_embeddings(loaded, files or find_embeddings(data), asked=bool(embeddings))
     notes += covered
+    if not splits or TRANSFER in splits:
+        loaded = add_others(loaded, data)
     for name, method in chosen.items():
         lacking = {each for own in loaded for each in _missing_embeddings(method, own)}
         if methods and lacking:
@@ -164,8 +170,9 @@ def make_grid(
                 f"--methods: {name} needs the embedding {', '.join(sorted(lacking))}, which is not "
                 "there for every data set; give it with --embedding, or leave the method out."
             )
+    usual = (*KINDS, *([TRANSFER] if any(each.others for each in loaded) else []))
     return Grid(
-        loaded, chosen, tuple(splits) or KINDS, 1 if quick else seeds, quick, check_leaks,
+        loaded, chosen, tuple(splits) or usual, 1 if quick else seeds, quick, check_leaks,
         tuple(notes),
     )  # fmt: skip
 
@@ -237,7 +244,7 @@ def _jobs(grid: Grid) -> Iterator[Job]:
                     f"{', '.join(missing)}."
                 )
                 continue
-            asked = [t for t in tests if method.uses == "expression" or t.split.train.any()]
+            asked = [t for t in tests if _is_for(method, t)]
             places = {_at(loaded, test, name): test for test in asked}
             yield Job(list(places), partial(_solve, loaded, method, places), notes)
             notes = []
@@ -251,10 +258,7 @@ def _solve(
     release_programs()
     if method.uses == "labels":
         groups = [[at] for at in places]
-        problems = [
-            labelled(loaded.data, test.universe, test.split, test.seed, loaded.embeddings)
-            for test in (tests[at] for at in places)
-        ]
+        problems = [_problem(loaded, tests[at]) for at in places]
     else:
         seeds = sorted({at.seed for at in places}) if method.random else [0]
         groups = [[at for at in places if at.seed == s or not method.random] for s in seeds]
@@ -277,6 +281,19 @@ def _solve(
         share = total / sum(len(cells) for _, cells in solved)
         for at, cells in solved:
             yield at, [cell._replace(seconds=share) for cell in cells]
+
+
+def _hash(table: pd.DataFrame) -> int:
+    return int(pd.util.hash_pandas_object(table, index=False).sum())
+
+
+def _problem(loaded: Loaded, test: Test) -> Problem:
+    if test.given is None:
+        return labelled(loaded.data, test.universe, test.split, test.seed, loaded.embeddings)
+    regulators, genes, labels, validation, others = test.given
+    return Problem(
+        loaded.data, regulators, genes, labels, validation, test.seed, loaded.embeddings, others
+    )
 
 
 def _cells(
@@ -323,6 +340,13 @@ def _results(
             i = len(problems) if alike else i + 1
 
 
+def _is_for(method: Method, test: Test) -> bool:
+    """Tell whether there is something that the method may learn from."""
+    if method.elsewhere or method.uses == "expression":
+        return test.given is not None or not method.elsewhere
+    return test.given is not None or bool(test.split.train.any())
+
+
 def _at(loaded: Loaded, test: Test, method: str) -> At:
     reference = loaded.reference
     return At(reference.dataset, test.network, reference.genes, method, test.name, test.seed)
@@ -332,8 +356,9 @@ def _size(grid: Grid, loaded: Loaded) -> int:
     """Count the cells of a data set, if all of its splits can be drawn."""
     each = len(loaded.networks) * grid.seeds
     trained = sum(name != "all" for name in grid.splits)
+    counts = {"labels": trained, "expression": len(grid.splits)}
     return each * sum(
-        trained if method.uses == "labels" else len(grid.splits)
+        int(TRANSFER in grid.splits) if method.elsewhere else counts[method.uses]
         for method in grid.methods.values()
         if not _missing_embeddings(method, loaded)
     )

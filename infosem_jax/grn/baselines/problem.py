@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import pandas as pd
 from jaxtyping import Float
 
 from infosem_jax.data.dataset import Dataset
@@ -28,6 +29,8 @@ class Problem(NamedTuple):
         Of all that is random.
     embeddings
         What is known about genes beside expression, by name.
+    others
+        Networks of other data sets, columns source and target, where these may be learned from.
     """
 
     data: Dataset
@@ -37,6 +40,7 @@ class Problem(NamedTuple):
     validation: Float[np.ndarray, "regulators genes"]
     seed: int = 0
     embeddings: Mapping[str, Embedding] = {}
+    others: tuple[pd.DataFrame, ...] = ()
 
 
 # Larger scores mean more likely edges, [regulators, genes]; NaN where there is no score.

@@ -14,6 +14,7 @@ from jax import random
 from jaxtyping import Float, Int
 
 from infosem_jax import _typing
+from infosem_jax._shown import shown
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.engine.fingerprint import fingerprint
@@ -44,6 +45,7 @@ log = logging.getLogger("infosem_jax")
 FEW, MOST = 2000, 4000
 
 
+@shown("weight", "regulators", "genes", "config", "coverage", "seconds")
 class Fit(NamedTuple):
     """A network with the posterior of every effect.
 

@@ -90,9 +90,11 @@ class KnownElsewhere(Arithmetic):
         others = self._aligned(context.genes)
         told = elsewhere(others, context.rows, context.genes)
         a, b = self._trust(others, context)
-        share = self.edges or np.clip(np.mean([each.density for each in others]), 0.001, 0.999)
+        share = self.edges or float(np.mean([each.density for each in others]))
         shift = a * told.popularity + b * told.own
-        loc = log_odds(share) + positive(self, "strength") * shift / (shift.std() or 1.0)
+        loc = log_odds(np.clip(share, 0.001, 0.999)) + positive(self, "strength") * shift / (
+            shift.std() or 1.0
+        )
         prior = dist.Normal(jnp.asarray(loc, jnp.float32), positive(self, "scale"))
         return fixed(prior, context)
 
@@ -111,7 +113,7 @@ class KnownElsewhere(Arithmetic):
             "trust in own edges": round(b, 3),
         }
 
-    def _trust(self, others: "Sequence[_Network]", context: GeneContext) -> tuple[float, float]:
+    def _trust(self, others: "Sequence[Aligned]", context: GeneContext) -> tuple[float, float]:
         """Learn what popularity and own edges elsewhere count."""
         if self.known is not None:
             present, absent = pair_labels(self.known, context)
@@ -127,10 +129,10 @@ class KnownElsewhere(Arithmetic):
                 examples.append((told, each.edges, each.named & places))
         return _learned(examples) if examples else TRUST
 
-    def _aligned(self, genes: Names) -> "list[_Network]":
+    def _aligned(self, genes: Names) -> "list[Aligned]":
         if not self.networks:
             raise ValueError("KnownElsewhere: expected at least one network, found none.")
-        found = [_align(table, genes) for table in self.networks]
+        found = [align(table, genes) for table in self.networks]
         found = [each for each in found if each.regulators]
         if not found:
             table = self.networks[0]
@@ -142,11 +144,19 @@ class KnownElsewhere(Arithmetic):
         return found
 
 
-class _Network(NamedTuple):
-    """A network on the genes of the data: its regulators, which need not be among them.
+class Aligned(NamedTuple):
+    """A network on the genes of the data.
 
-    ``edges`` [regulators, genes], ``named`` [genes] whether it names them, ``density`` its share of
-    edges among the pairs of what it names.
+    Attributes
+    ----------
+    regulators
+        Its regulators by the names of the data; they need not be among their genes.
+    edges
+        Which pairs are edges, [regulators, genes].
+    named
+        Which genes it names.
+    density
+        Share of edges among the pairs of its regulators and the genes that it names.
     """
 
     regulators: tuple[str, ...]
@@ -155,7 +165,7 @@ class _Network(NamedTuple):
     density: float
 
 
-def elsewhere(others: Sequence[_Network], rows: Names, genes: Names) -> Elsewhere:
+def elsewhere(others: Sequence[Aligned], rows: Names, genes: Names) -> Elsewhere:
     """Sum up what aligned networks say of the pairs of some rows with all genes.
 
     Parameters
@@ -176,7 +186,7 @@ def elsewhere(others: Sequence[_Network], rows: Names, genes: Names) -> Elsewher
         count = each.edges.sum(0) - edges
         factors = len(each.regulators) - has[:, None]
         mean = np.clip(each.density, 1e-3, 1 - 1e-3)
-        rate = log_odds((count + AVERAGE * mean) / (factors + AVERAGE))
+        rate = np.asarray(log_odds((count + AVERAGE * mean) / (factors + AVERAGE)))
         named = each.named
         rate = np.where(named, rate - rate[:, named].mean(1, keepdims=True), 0.0)
         share = np.clip(edges[:, named].mean(1, keepdims=True), 0.01, 0.99)
@@ -188,7 +198,21 @@ def elsewhere(others: Sequence[_Network], rows: Names, genes: Names) -> Elsewher
     return Elsewhere(popularity / np.maximum(known, 1), own / np.maximum(of_own, 1)[:, None])
 
 
-def _align(table: pd.DataFrame, genes: Names) -> _Network:
+def align(table: pd.DataFrame, genes: Names) -> Aligned:
+    """Bring a network to the genes of the data: by orthologue, symbol, alias and identifier.
+
+    Parameters
+    ----------
+    table
+        Columns source and target; rows labelled 0 are no edges.
+    genes
+        Genes of the data.
+
+    Raises
+    ------
+    ValueError
+        If columns are missing.
+    """
     missing = {"source", "target"} - set(table.columns)
     if missing:
         raise ValueError(
@@ -196,10 +220,10 @@ def _align(table: pd.DataFrame, genes: Names) -> _Network:
         )
     present = np.asarray(table["label"]) > 0 if "label" in table else np.ones(len(table), bool)
     ends = [pd.factorize(table[column].astype(str)) for column in ("source", "target")]
-    names = sorted(set().union(*(known for _, known in ends)))
+    names = sorted({str(name) for _, known in ends for name in known})
     human = human_symbols(list(genes))
     theirs = human_symbols(names) if human else {}
-    at = {human.get(gene, gene): i for i, gene in reversed([*enumerate(genes)])}
+    at = {str(human.get(gene, gene)): i for i, gene in reversed([*enumerate(genes)])}
     place = {name: at.get(theirs.get(name, name), -1) for name in names}
     # Regulators are called as the data call them, where these have them.
     called = {name: genes[i] if i >= 0 else theirs.get(name, name) for name, i in place.items()}
@@ -214,7 +238,7 @@ def _align(table: pd.DataFrame, genes: Names) -> _Network:
     edges = np.zeros((len(regulators), len(genes)), bool)
     edges[pd.Index(regulators).get_indexer(pd.Index(regulator[kept])), column[kept]] = True
     density = float(edges[:, named].mean()) if regulators else 0.0
-    return _Network(regulators, edges, named, density)
+    return Aligned(regulators, edges, named, density)
 
 
 def _learned(

@@ -1,0 +1,124 @@
+"""The command ``infosem knockout``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from infosem_jax.cli import _inputs
+from infosem_jax.cli._common import (
+    check_folder,
+    plain_errors,
+    print_table,
+    record_of,
+    words,
+    write_record,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHOWN = 15
+
+
+def knockout(
+    run: Annotated[Path, typer.Argument(help="Folder that infosem fit or activity wrote.")],
+    genes: Annotated[str, typer.Argument(help="Genes to hold, together: A or A,B,...")],
+    out: _inputs.Out,
+    expression: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="The expression that was fitted, again for more files. Default: cells are drawn "
+            "from the model."
+        ),
+    ] = None,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="silenced (the lowest level measured), halved (halfway there from the mean), "
+            "overexpressed (the highest), or a level on the scale of the fit."
+        ),
+    ] = "silenced",
+    groupby: Annotated[
+        str | None, typer.Option(help="Column of obs of h5ad files, such as a cluster.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Its value: only these cells are intervened on.")
+    ] = None,
+    upstream: Annotated[
+        bool,
+        typer.Option(
+            "--upstream",
+            help="Also list which regulators, held one unit higher, would move these genes.",
+        ),
+    ] = False,
+    draws: Annotated[int, typer.Option(min=2, help="Draws from the posterior.")] = 64,
+    key: _inputs.Key = 0,
+    layer: _inputs.Layer = None,
+    var_names: _inputs.VarNames = None,
+    overwrite: _inputs.Overwrite = False,
+) -> None:
+    """Predict how every gene shifts when some are silenced, halved or over-expressed.
+
+    Total effects of all regulators, over all paths of the network, are written as a network.
+    """
+    given = dict(locals())
+    with plain_errors():
+        from infosem_jax import grn
+        from infosem_jax.grn import group_folders, grouped
+        from infosem_jax.outputs.folder import software_versions, whole_folder
+
+        check_folder(out, group_folders.KNOCKOUT_FILES, overwrite=overwrite)
+        if (groupby is None) != (group is None) or (groupby and not expression):
+            raise ValueError("Expected --groupby, --group and --expression together.")
+        if not (run / "fit.npz").is_file():
+            raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
+        fitted = grn.load(run / "fit.npz")
+        cells = expression and grouped.read_grouped(
+            expression, groupby=groupby, layer=layer, names=var_names
+        )
+        among = None
+        if cells and group is not None:
+            among = [name for name, own in zip(cells.data.cells, cells.groups, strict=True)
+                     if own == group]  # fmt: skip
+            if not among:
+                known = ", ".join(sorted(set(cells.groups))[:10])
+                raise ValueError(f"--group: expected one of {known}, found {group}.")
+        chosen = words(genes)
+        table = grn.knockout(
+            fitted,
+            chosen,
+            cells.data if cells else None,
+            to=_level(to),
+            among=among,
+            draws=draws,
+            key=key,
+        )
+        total = grn.total_effects(fitted, draws=draws, key=key)
+        above = group_folders.upstream(total, chosen) if upstream else None
+        record = record_of("infosem knockout", given)
+        with whole_folder(out) as folder:
+            group_folders.write_knockout(folder, table, total, above)
+            write_record(folder, {"run": record}, software_versions())
+        shown = table.loc[~table["gene"].isin(chosen)].head(SHOWN)
+        _print(shown, f"Shifts with {'+'.join(chosen)} {to}")
+        if above is not None:
+            _print(above.head(SHOWN), "Total effects on " + ", ".join(chosen))
+        typer.echo(f"Wrote {out}: open {out / 'shifts.csv'}.")
+
+
+def _level(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _print(table: "pd.DataFrame", title: str) -> None:
+    numbers = ("shift", "weight", "sd", "probability", "sign_agreement")
+    rows = [
+        [f"{row[name]:+.3f}" if name in numbers[:2] else f"{row[name]:.3f}"
+         if name in numbers else row[name] for name in table]
+        for row in table.to_dict("records")
+    ]  # fmt: skip
+    print_table([name.replace("_", " ") for name in table], rows, title)

@@ -1,0 +1,67 @@
+"""Several data sets as one, so that they are normalised and fitted together."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from infosem_jax.data.dataset import Dataset
+
+
+def join(datasets: Mapping[str, Dataset], *, name: str = "joined") -> Dataset:
+    """Put the cells of data sets together, over the genes that all have.
+
+    Cells keep their names where these differ, and else get that of their data set before it. Counts
+    of whole cells are kept, so that genes that are left out do not change what a count is worth.
+
+    Parameters
+    ----------
+    datasets
+        Data sets as read, by name.
+    name
+        What they are called together.
+
+    Raises
+    ------
+    ValueError
+        If there is none, one is normalised already, or they share fewer than two genes or no
+        regulator.
+    """
+    parts = list(datasets.values())
+    if not parts:
+        raise ValueError("Expected at least one data set to join, found none.")
+    for title, data in datasets.items():
+        if data.normalisation != "none":
+            raise ValueError(
+                f"{title}: expected values as read, so that all are brought to one scale; found "
+                f"{data.normalisation}."
+            )
+    if len(parts) == 1:
+        return parts[0]
+    shared = set(parts[0].genes).intersection(*(data.genes for data in parts[1:]))
+    genes = tuple(gene for gene in parts[0].genes if gene in shared)
+    acting = set(parts[0].regulators).intersection(*(data.regulators for data in parts[1:]))
+    regulators = tuple(gene for gene in genes if gene in acting)
+    if len(genes) < 2 or not regulators:
+        raise ValueError(
+            f"{', '.join(datasets)}: expected genes and regulators in common, found {len(genes)} "
+            f"genes and {len(regulators)} regulators; are the names of one kind and species?"
+        )
+    columns = [[data.genes.index(gene) for gene in genes] for data in parts]
+    cells = [cell for data in parts for cell in data.cells]
+    if len(set(cells)) < len(cells):
+        cells = [f"{title}:{cell}" for title, data in datasets.items() for cell in data.cells]
+    totals = [data.x.sum(1) if data.totals is None else data.totals for data in parts]
+    every = len(set().union(*(data.genes for data in parts)))
+    left = f"left out {every - len(genes)} genes that not all data sets have"
+    return Dataset(
+        x=np.concatenate([data.x[:, at] for data, at in zip(parts, columns, strict=True)]),
+        observed=np.concatenate(
+            [data.observed[:, at] for data, at in zip(parts, columns, strict=True)]
+        ),
+        genes=genes,
+        cells=tuple(cells),
+        regulators=regulators,
+        name=name,
+        totals=np.concatenate(totals),
+        notes=(left,) if every > len(genes) else (),
+    )

@@ -1,0 +1,187 @@
+"""Pages of activities and of differences: what changed between groups of cells, to look at."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+
+from infosem_jax.grn.activities import Activity
+from infosem_jax.grn.differences import SURE, Contrast, changes, rewired
+from infosem_jax.outputs.explorer import explore
+from infosem_jax.outputs.page import Page, Picture, Section, Table, number
+from infosem_jax.outputs.style import COLOURS, axes_grid, draw_legend, draw_title
+
+if TYPE_CHECKING:
+    from bokeh.models import UIElement
+
+# Rows of tables, regulators that are drawn, and differences to search.
+ROWS, DRAWN, LISTED = 40, 5, 5000
+# Share of cells whose activities the colours span.
+SPAN = 0.98
+
+
+def activities_on_plane(
+    at: Float[np.ndarray, "cells 2"],
+    found: Activity,
+    groups: np.ndarray,
+    names: list[str],
+    axes: tuple[str, str],
+) -> Figure:
+    """Draw cells on a plane, by group and by the activity of some regulators.
+
+    Parameters
+    ----------
+    at
+        Coordinates of the cells.
+    found, groups
+        Activities, and the group of each cell.
+    names
+        Regulators, at most five.
+    axes
+        What the coordinates are.
+    """
+    figure, grid = axes_grid(9.0, 6.0, 2, 3, lines=False)
+    first, *others = grid.ravel()
+    handles = {}
+    for i, group in enumerate(dict.fromkeys(groups.tolist())):
+        style = {"s": 4, "c": COLOURS[i % len(COLOURS)], "linewidths": 0, "rasterized": True}
+        handles[group] = first.scatter(*at[groups == group].T, **style)
+    draw_title(first, "group")
+    draw_legend(figure, handles, markerscale=3)
+    for ax, name in zip(others, names, strict=False):
+        values = found.mean[:, found.regulators.index(name)]
+        most = max(float(np.quantile(np.abs(values), SPAN)), 1e-6)
+        style = {"s": 4, "cmap": "PuOr_r", "vmin": -most, "vmax": most, "rasterized": True}
+        points = ax.scatter(*at.T, c=values, linewidths=0, **style)
+        draw_title(ax, name)
+        figure.colorbar(points, ax=ax)
+    for ax in (first, *others):
+        ax.set(xticks=[], yticks=[], xlabel=axes[0], ylabel=axes[1])
+    for ax in others[len(names) :]:
+        ax.set_visible(False)
+    return figure
+
+
+def activity_page(
+    table: pd.DataFrame,
+    picture: Figure,
+    cells: "Sequence[UIElement]",
+    facts: Mapping[str, Mapping[str, Any]],
+) -> Page:
+    """Return the page of activities.
+
+    Parameters
+    ----------
+    table
+        Mean activities of groups, as `infosem_jax.grn.compare_activity` returns them.
+    picture
+        Cells on a plane.
+    cells
+        The same for readers to colour, see `infosem_jax.outputs.explorer.coloured_cells`.
+    facts
+        Lists of names and texts that close the page.
+    """
+    groups = [name for name in table if name not in ("regulator", "sd", "range")]
+    rows = [
+        (row["regulator"], [number(row[name], 2, sign=True) for name in (*groups, "sd")])
+        for row in table.head(ROWS).to_dict("records")
+    ]
+    means = Table("regulator", [*groups, "sd of a cell"], rows, "Mean activity of each group")
+    return Page(
+        "Activities of regulators",
+        "Which regulators are active in which cells?",
+        [
+            "An activity is read from the targets of a regulator, in standard deviations of its "
+            "expression; edges count by weight, sign and how sure they are.",
+            "The sd is that of one cell: near 1, the targets say nothing.",
+        ],
+        [],
+        [
+            Section(
+                "Cells",
+                [],
+                [Picture(picture, "Cells by group and activity", wide=True)],
+                explorer=cells,
+            ),
+            Section("Groups", [], tables=[means]),
+        ],
+        facts,
+    )
+
+
+def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Page:
+    """Return the page of a contrast.
+
+    Parameters
+    ----------
+    found
+        The contrast.
+    facts
+        Lists of names and texts that close the page.
+    """
+    first, second = found.groups
+    edges = [
+        (
+            row["source"],
+            [
+                row["target"],
+                *(number(row[name], 3, sign=True) for name in ("shared", "difference")),
+                number(row["sd"]),
+                f"{row['lfsr']:.2g}",
+            ],
+        )
+        for row in changes(found, top=ROWS).to_dict("records")
+    ]
+    regulators = [
+        (
+            row["regulator"],
+            [
+                number(row["strength"], 2, sign=True),
+                number(row["sd"], 2),
+                f"{row['lfsr']:.2g}",
+                str(row["changed"]),
+            ],
+        )
+        for row in rewired(found).head(ROWS).to_dict("records")
+    ]
+    sure = int((found.lfsr <= SURE).sum())
+    counts = ", ".join(map(str, found.learned["shuffled"])) or "not tried"
+    return Page(
+        f"{second} against {first}",
+        "Which effects of regulators differ between two groups of cells?",
+        [
+            f"{sure:,} of {found.lfsr.size:,} effects differ with a local false sign rate of at "
+            f"most {SURE:.0%}; after labels were shuffled: {counts}.",
+            "Differences of mean expression are taken out. Groups of cells that differ in the "
+            "shares of cell types differ in effects as well: compare within a type.",
+        ],
+        [],
+        [
+            Section(
+                "Effects",
+                [],
+                tables=[
+                    Table("regulator", ["target", "shared", "difference", "sd", "lfsr"], edges,
+                          "The surest differences", words=1)
+                ],
+                explorer=explore(
+                    changes(found, top=LISTED),
+                    search=["source", "target"],
+                    label="Gene",
+                    file="differences.csv",
+                ).layout,
+            ),
+            Section(
+                "Regulators",
+                ["Strength: how the effects change together; -2 where they are gone."],
+                tables=[
+                    Table("regulator", ["strength", "sd", "lfsr", "effects that differ"],
+                          regulators, "Regulators whose effects grow or shrink")
+                ],
+            ),
+        ],
+        facts,
+    )  # fmt: skip

@@ -1,0 +1,111 @@
+"""Regulons: the cut, gene sets, what they are over-represented for, and the commands."""
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+from infosem_jax import grn
+from infosem_jax.cli.app import app
+from infosem_jax.data import dataset, read_gene_sets, write_gmt
+from infosem_jax.grn import exact
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    rng = np.random.default_rng(0)
+    targets = np.where(rng.random((4, 150)) < 0.05, rng.choice([-1, 1], (4, 150)), 0.0)
+    a = rng.normal(size=(300, 4))
+    x = np.hstack([a, a @ targets + rng.normal(0, 0.7, (300, 150))])
+    names = [*(f"R{i}" for i in range(4)), *(f"G{i:03d}" for i in range(150))]
+    data = dataset(x - x.min() + 0.1, names, names[:4])
+    fitted = grn.fit(data, config=exact.Config(rows="regulators"))
+    folder = tmp_path_factory.mktemp("run")
+    grn.save(folder / "fit.npz", fitted)
+    adata = anndata.AnnData(data.x)
+    adata.obs_names, adata.var_names = data.cells, list(data.genes)
+    adata.obs["cluster"] = np.where(np.arange(300) < 100, "one", "two")
+    adata.write_h5ad(folder / "cells.h5ad")
+    return folder, fitted, data, np.hstack([np.zeros((4, 4)), targets])
+
+
+def test_the_cut_keeps_edges_that_exist_with_their_sign(run):
+    _, fitted, data, truth = run
+    net, rate = grn.network(fitted), grn.false_sign_rate(fitted, data)
+    table = grn.regulons(fitted, data, least=3)
+    found = np.zeros(truth.shape)
+    at = {name: i for i, name in enumerate(net.genes)}
+    of = {name: i for i, name in enumerate(net.regulators)}
+    for row in table.to_dict("records"):
+        i, j = of[row["source"]], at[row["target"]]
+        assert row["lfsr"] == pytest.approx(rate[i, j]) and row["lfsr"] <= 0.05
+        assert row["weight"] == pytest.approx(net.weight[i, j]) and row["source"] != row["target"]
+        found[i, j] = np.sign(row["weight"])
+    assert (found[truth != 0] == truth[truth != 0]).mean() > 0.8
+    assert (found != truth)[found != 0].mean() < 0.1
+    assert table["source"].value_counts().min() >= 3
+    alone = grn.false_sign_rate(fitted)
+    assert (rate <= alone).all() and (rate < alone).any()
+    expected = np.where(rate < 1, 1 - net.probability * net.sign_agreement, 1)
+    np.testing.assert_allclose(alone[rate < 1], expected[rate < 1], rtol=1e-6)
+    assert len(grn.regulons(fitted, lfsr=1.0, least=1)) == len(grn.edges(net))
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        grn.regulons(fitted, lfsr=0.0)
+
+
+def test_gene_sets_of_regulons_are_found_and_written(run, tmp_path):
+    _, fitted, data, _ = run
+    table = grn.regulons(fitted, data)
+    sets = grn.signed_sets(table)
+    assert sum(map(len, sets.values())) == len(table)
+    write_gmt(tmp_path / "regulons.gmt", sets)
+    again = read_gene_sets(tmp_path / "regulons.gmt")
+    assert again == {name: frozenset(genes) for name, genes in sets.items()}
+    largest = max(sets, key=lambda name: len(sets[name]))
+    known = {"mine": frozenset(sets[largest]), "none": frozenset(["x", "y", "z", "u", "v"])}
+    found = grn.enrich(table, fitted.genes, known)
+    assert len(sets[largest]) >= 5
+    assert (found["regulon"][0], found["set"][0]) == (largest, "mine")
+    assert found["hits"][0] == found["size"][0] == len(sets[largest])
+    assert set(found["set"]) == {"mine"} and found["p_adjusted"].max() <= 0.05
+
+
+def test_the_command_writes_regulons_for_other_software(run, tmp_path):
+    folder, fitted, *_ = run
+    write_gmt(tmp_path / "sets.gmt", {"some": list(fitted.genes[:30])})
+    command = ["regulons", str(folder), "--out", str(tmp_path / "out")]
+    more = ["--sets", str(tmp_path / "sets.gmt"), "--expression", str(folder / "cells.h5ad")]
+    result = CliRunner().invoke(app, [*command, *more])
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(tmp_path / "out" / "regulons.csv")
+    assert list(table)[:3] == ["source", "target", "weight"]
+    stored = anndata.read_h5ad(tmp_path / "out" / "regulons.h5ad")
+    assert len(stored.uns["infosem_regulons"]) == len(table)
+    assert (tmp_path / "out" / "enrichment.csv").exists()
+    missing = CliRunner().invoke(app, ["regulons", str(tmp_path), "--out", str(tmp_path / "no")])
+    assert missing.exit_code == 2 and "fit.npz" in missing.output
+
+
+def test_the_command_knocks_out_genes_in_a_cluster(run, tmp_path):
+    folder, fitted, *_ = run
+    a, b = fitted.regulators[:2]
+    command = ["knockout", str(folder), f"{a},{b}", "--to", "halved", "--upstream"]
+    cluster = ["--expression", str(folder / "cells.h5ad"), "--groupby", "cluster"]
+    result = CliRunner().invoke(
+        app, [*command, *cluster, "--group", "one", "--out", str(tmp_path / "out")]
+    )
+    assert result.exit_code == 0, result.output
+    shifts = pd.read_csv(tmp_path / "out" / "shifts.csv").set_index("gene")
+    assert len(shifts) == len(fitted.genes) and (shifts.loc[[a, b], "shift"] < 0).all()
+    total = pd.read_csv(tmp_path / "out" / "total_effects.csv")
+    assert len(total) == len(grn.edges(grn.network(fitted)))
+    above = pd.read_csv(tmp_path / "out" / "upstream.csv")
+    assert set(above["target"]) == {a, b}
+    for wrong, message in (
+        (["--groupby", "cluster"], "together"),
+        ([*cluster, "--group", "three"], "expected one of one, two"),
+        (["--to", "gone"], "overexpressed, found gone"),
+    ):
+        refused = CliRunner().invoke(app, [*command, *wrong, "--out", str(tmp_path / "no")])
+        assert refused.exit_code == 2 and message in refused.output, refused.output
