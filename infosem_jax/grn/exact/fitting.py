@@ -282,7 +282,7 @@ def solve_for(
         cells = effective_cells(data.x, given.rows, basis)
     basis = worth(basis, cells)
     bound = given.bound
-    if given.asks:
+    if given.asks and given.effect is not None:
         settings = {"basis": basis, "reported": given.reported, "r2": config.r2}
         learned = Learned(partial(means_of_roles, **settings), partial(effects_alone, **settings))
         bound = bind(given.effect, replace(given.context, learned=learned))
