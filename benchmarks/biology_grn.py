@@ -29,6 +29,7 @@ Each figure is a mean over seeds (or genes) with its standard error, both in the
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from _record import Figure, data_folder, parser, report
@@ -271,7 +272,7 @@ def on_thp1(folder: Path) -> list[Figure]:
     """Predict the mean changes that knock-outs bring in THP-1 cells."""
     import anndata
 
-    cells = anndata.read_h5ad(folder / "papalexi2021_thp1_panel.h5ad")
+    cells: Any = anndata.read_h5ad(folder / "papalexi2021_thp1_panel.h5ad")
     good = (cells.obs["guide_frac"].astype(float) >= 0.5) & (cells.obs["n_umi_panel"] >= 30)
     cells = cells[good.to_numpy()]
     target = cells.obs["target"].astype(str).to_numpy()
@@ -289,7 +290,8 @@ def on_thp1(folder: Path) -> list[Figure]:
     for score, values in shifts(fitted, silenced, data, tuple(tested)).items():
         pairs = list(zip(values, truth, others, strict=True))
         signed = [correlation(v[o], t[o]) for v, t, o in pairs]
-        size = [stats.spearmanr(np.abs(v[o]), np.abs(t[o])).statistic for v, t, o in pairs]
+        ranks = [(stats.rankdata(np.abs(v[o])), stats.rankdata(np.abs(t[o]))) for v, t, o in pairs]
+        size = [correlation(*pair) for pair in ranks]
         figures += summary(f"knockout: THP-1, {score}, correlation", signed, "")
         figures += summary(f"knockout: THP-1, |{score}|, rank correlation of sizes", size, "")
     return figures

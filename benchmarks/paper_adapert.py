@@ -4,10 +4,10 @@
 
 runs, on signed tables of three cell lines with their published splits, on a THP-1 screen with each
 perturbation left out in turn, and on a K562 screen with combinations, the network and its
-ablations: no graph, the full graph, fixed contexts of 1 and 2 hops, a shuffled graph; each source
-of edges alone; losses on and off; and the baselines. ``--part`` chooses some of it. ``--network
-NAME=EDGES`` adds the network that ``infosem fit`` wrote as a source of edges; it must have been
-fitted to control cells, or it knows the responses that are to be predicted.
+ablations: no graph, the full graph, contexts of 1 hop and of the selector, a shuffled graph; each
+source of edges alone; losses on and off; and the baselines. ``--part`` chooses some of it.
+``--network NAME=EDGES`` adds the network that ``infosem fit`` wrote as a source of edges; it must
+have been fitted to control cells, or it knows the responses that are to be predicted.
 
 Claims, each a paired difference over seeds with its 95 % interval: the network is above neighbours
 in graph and text, and above each of its ablations. The continuous screens of the paper are not part
@@ -44,7 +44,7 @@ OTHERS = {"reactome": "reactome_pairs", "signor": "signor_pairs", "collectri": "
 MAIN = "adapert"
 RIVAL = "neighbours"
 ABLATIONS = (
-    "adapert_no_graph", "adapert_full", "adapert_hops1", "adapert_hops2", "adapert_shuffled",
+    "adapert_no_graph", "adapert_full", "adapert_hops1", "adapert_adaptive", "adapert_shuffled",
 )  # fmt: skip
 LOSSES = ("adapert_no_alignment", "adapert_mean_base", "adapert_learned_cut")
 # The loss on genes that do not change is one of values, which tables of signs lack.
@@ -139,7 +139,7 @@ def plan(part: str, arguments) -> "tuple[list[Screen], dict[str, Knowledge], tup
     if part not in PARTS:
         sys.exit(f"--part: expected of {', '.join(PARTS)}, found {part!r}.")
     simple = tuple(name for name in BASELINES if name != "additive")
-    networks = (MAIN, *ABLATIONS, "txpert", "gears")
+    networks = (MAIN, *ABLATIONS, "txpert_untuned", "gears_untuned")
     data = data_folder(*DATA)
     if part == "papalexi":
         path = data / "sc" / "papalexi2021_thp1_panel.h5ad"
@@ -182,7 +182,7 @@ def all_methods(quick: bool) -> "dict[str, Method]":
         "adapert_no_alignment": with_config(main, change_align=0.0),
         "adapert_no_calm": with_config(main, change_non=0.0),
         "adapert_mean_base": with_config(main, base="mean"),
-        "adapert_learned_cut": with_config(main, threshold="learned", cut=0.5),
+        "adapert_learned_cut": with_config(known["adapert_adaptive"], threshold="learned", cut=0.5),
     }
 
 
@@ -196,7 +196,7 @@ def selection(arguments) -> list[Figure]:
     from infosem_jax.perturbation.task import make_problem
 
     figures, rows = [], []
-    config = replace(METHODS[MAIN].settings, **(QUICK if arguments.quick else {}))
+    config = replace(METHODS["adapert_adaptive"].settings, **(QUICK if arguments.quick else {}))
     screens, knowledge, _, _ = plan("signed", arguments)
     known = next(iter(knowledge.values()))
     for screen in screens:
@@ -231,8 +231,8 @@ def claims(cells: "list[Cell]"):
                 "neighbours_genes",
                 *ABLATIONS,
                 *LOSSES,
-                "txpert",
-                "gears",
+                "txpert_untuned",
+                "gears_untuned",
                 "ridge",
                 "additive",
             ):

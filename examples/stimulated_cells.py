@@ -29,7 +29,7 @@ SETTINGS = exact.Config(rows="regulators", normalisation="auto")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Activities and differences of two files.")
     parser.add_argument("files", type=Path, nargs="*", help="two h5ad files; simulated without")
     parser.add_argument("--regulators", type=Path, help="candidate regulators, one a line")
     parser.add_argument("--out", type=Path, help="folder for the results (default: temporary)")
@@ -100,7 +100,7 @@ def embedded(stored: anndata.AnnData, cells: grouped.Grouped) -> tuple[np.ndarra
     components = PCA(20, random_state=0).fit_transform(normalise(cells.data, "auto").x)
     if find_spec("umap") is None:
         return components[:, :2], ("PC 1", "PC 2")
-    import umap
+    import umap  # pyright: ignore[reportMissingImports]  (an extra)
 
     return umap.UMAP(random_state=0).fit_transform(components), ("UMAP 1", "UMAP 2")
 
@@ -111,16 +111,16 @@ def simulated(out: Path) -> list[Path]:
     effect = np.where(rng.random((8, 80)) < 0.25, rng.normal(0, 0.7, (8, 80)), 0.0)
     groups = []
     for stimulated in (False, True):
-        a = rng.normal(size=(300, 8))
+        a = rng.normal(size=(500, 8))
         a[:, 0] += 2 * stimulated
         now = effect * np.where(np.arange(8) == 1, 1 - stimulated, 1)[:, None]
-        groups.append(np.hstack([a, a @ now + rng.normal(size=(300, 80))]))
+        groups.append(np.hstack([a, a @ now + rng.normal(size=(500, 80))]))
     names = pd.Index([*(f"R{i}" for i in range(8)), *(f"G{i:02d}" for i in range(80))])
     is_tf = pd.DataFrame({"is_tf": names.str.startswith("R")}, index=names)
     files = [out / "control.h5ad", out / "stimulated.h5ad"]
     for file, log in zip(files, groups, strict=True):
-        counts = rng.poisson(np.exp(1 + 0.5 * log)).astype(np.float32)
-        cells = pd.DataFrame(index=[f"{file.stem}{i}" for i in range(len(log))])
+        counts = rng.poisson(np.exp(2.5 + 0.5 * log)).astype(np.float32)
+        cells = pd.DataFrame(index=pd.Index([f"{file.stem}{i}" for i in range(len(log))]))
         anndata.AnnData(counts, cells, is_tf).write_h5ad(file)
     return files
 

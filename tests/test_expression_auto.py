@@ -19,7 +19,7 @@ from infosem_jax.expression import (
     random_split,
     save,
 )
-from infosem_jax.expression.auto import AutoConfig, fit_auto, predict_auto
+from infosem_jax.expression.auto import AutoConfig, FittedAuto, fit_auto, predict_auto
 from infosem_jax.expression.baselines import kernel_path, ridge_path
 from infosem_jax.expression.joining import inner_folds, join, simplex_weights
 from infosem_jax.expression.methods import configured
@@ -123,6 +123,7 @@ def test_joined_fits_come_back_and_average_seeds(tmp_path):
     assert config.method == "auto"
     fitted = fit(own, config=config, seeds=2, on_chunk=told.append)
     member = fitted.members[0]
+    assert isinstance(member, FittedAuto)
     assert member.parts == ("least_squares", "ridge", "knn", "kernel", "graph")
     assert told[-1].done == told[-1].total == 2 and not fitted.notes
     save(tmp_path / "model.npz", fitted)

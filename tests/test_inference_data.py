@@ -64,6 +64,11 @@ def test_log_likelihood_has_the_noise_of_cells_integrated_out(fitted, data):
     assert loo.n_data_points == len(data.cells)
 
 
+def test_fits_without_draws_are_refused(data):
+    with pytest.raises(TypeError, match="one of the exact engine; draw from its posterior"):
+        grn.to_arviz(grn.fit(data, config=grn.exact.Config(r2=0.3)))  # pyright: ignore
+
+
 def test_chains_keep_their_order(data):
     settings = replace(LINEAR, guide="nuts", nuts_warmup=20, nuts_draws=15, epochs=1)
     chains = grn.fit(data, PRIOR, config=settings, seeds=2)

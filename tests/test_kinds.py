@@ -38,6 +38,10 @@ def loom(file):
     file["matrix"], file["row_attrs/Gene"], file["col_attrs/CellID"] = X.T, [1], [2]
 
 
+def seurat(file):
+    file["assays/RNA/counts/data"], file["cell.names"] = [1], [1]
+
+
 def zipped(*names):
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -75,6 +79,10 @@ KINDS = {
     "vectors.pkl.gz": (gzip.compress(b"\x80\x04}q\x00."), "pickle"),
     "vectors.pt": (zipped("archive/data.pkl"), "torch.*never read"),
     "counts.rds": (gzip.compress(b"X\n\0\0\0\3\0\4"), r"R data.*write\.csv"),
+    "vectors.npy": (b"\x93NUMPY\1\0" + bytes(99), r"without names.*numpy\.savez"),
+    "counts.mat": (b"MATLAB 5.0 MAT-file" + bytes(200), r"MATLAB.*scipy\.io\.loadmat"),
+    "cells.db": (b"SQLite format 3\0" + bytes(99), "SQLite database"),
+    "cells.h5seurat": (h5(seurat), r"Seurat.*SeuratDisk::Convert"),
     "utf16.csv": ("gene,a,b\nx,1,2\n".encode("utf-16"), r"UTF-16.*iconv"),
     "table.csv.bz2": (b"BZh91AY" + bytes(30), "bunzip2"),
     "page.csv": (b"<!DOCTYPE html>\n<html><body>404</body></html>\n", "web page"),

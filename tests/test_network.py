@@ -152,6 +152,12 @@ def test_ranked_edges_have_the_form_of_beeline(tmp_path):
     assert len(lines) == 13
 
 
+@pytest.mark.parametrize("name", ["A\x00B", "A\ud800", "A\nB", "A\x7f"])
+def test_names_that_no_file_can_hold_are_refused(name):
+    with pytest.raises(ValueError, match="1 gene names hold characters that no table can"):
+        check_names(["A", name])
+
+
 @pytest.mark.parametrize("name", ["=1+1", "+A", "-A", "@SUM(A1)", "\t=A"])
 def test_names_that_spreadsheets_would_run_are_refused(name, tmp_path):
     net = network(genes=(name, *GENES[1:]))

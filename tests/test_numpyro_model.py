@@ -16,13 +16,15 @@ from numpyro import handlers
 from numpyro.contrib.module import random_flax_module
 from numpyro.infer import MCMC, NUTS, Predictive
 from numpyro.infer.inspect import get_model_relations
+from numpyro.infer.util import log_density
 
 from infosem_jax import grn
-from infosem_jax.data import simulate
+from infosem_jax.data import normalise, simulate
 
 SIZES = simulate.SimulationConfig(genes=12, regulators=4, cells=60)
 CONFIG = grn.converged(hidden=8, guide="normal", epochs=4, rate_edges=1e-2, rate_networks=1e-2)
 LINEAR = replace(CONFIG, decoder="identity", latent_prior="standard", absorbed="location")
+REGRESSION = grn.exact.Config(rows="regulators")
 PRIOR = grn.priors.Normal(0.2)
 
 
@@ -135,6 +137,57 @@ def test_nuts_of_numpyro_agrees_with_guide_nuts():
     spread = theirs.std(0)[off]
     assert np.abs((ours.mean(0) - theirs.mean(0))[off] / spread).max() < 0.3
     np.testing.assert_allclose(ours.std(0)[off], spread, rtol=0.2)
+
+
+@pytest.fixture(scope="module")
+def collapsed(data):
+    similar = grn.priors.GeneSimilarity(simulate.simulate(SIZES, seed=0).embedding)
+    return similar, grn.raw(data, similar, config=REGRESSION)
+
+
+def test_the_density_of_the_exact_engine_is_the_evidence(data):
+    raw = grn.raw(data, config=REGRESSION)
+    fitted = grn.fit(data, config=replace(REGRESSION, r2=0.3))
+    density, _ = log_density(raw.model, raw.args, {}, {"r2": jnp.asarray(0.3)})
+    assert float(density) == pytest.approx(fitted.log_evidence.sum(), rel=1e-5)
+
+
+def test_effects_and_cells_are_drawn_from_the_exact_posterior(data, collapsed):
+    prior, raw = collapsed
+    fitted = grn.fit(data, prior, config=REGRESSION)
+    params = raw.svi.run(random.key(0), 60, *raw.args, progress_bar=False).params
+    assert float(params["r2_auto_loc"]) == pytest.approx(float(fitted.learned["r2"]), abs=0.02)
+    draw = Predictive(raw.guide, params=params, num_samples=400)
+    effect = np.asarray(draw(random.key(1))["effect"])
+    row = [fitted.regulators.index(name) for name in raw.rows]
+    gene = [fitted.genes.index(name) for name in raw.genes]
+    weight, sd = (part[np.ix_(row, gene)] for part in (fitted.weight, fitted.sd))
+    off = sd > 0
+    # Means of 400 draws, four standard errors; another r2 by 0.02 moves weights by less.
+    assert np.abs((effect.mean(0) - weight)[off] / sd[off]).max() < 4 / 400**0.5 + 0.05
+    np.testing.assert_allclose((effect.std(0)[off] / sd[off]).mean(), 1, atol=0.03)
+
+    predictive = Predictive(raw.model, guide=raw.guide, params=params, num_samples=3)
+    one, other = (np.asarray(predictive(random.key(i))["x"]) for i in (1, 2))
+    cells = [data.cells.index(cell) for cell in raw.cells]
+    x = normalise(data).x[np.ix_(cells, gene)]
+    assert one.shape == (3, *x.shape) and np.abs(one - other).max() > 0.1
+    assert 0.1 < np.corrcoef(one[0].ravel(), x.ravel())[0, 1] < 0.95
+    before = Predictive(raw.model, num_samples=3)(random.key(3))
+    assert set(before) >= {"r2", "slope", "variance", "effect", "x"}
+
+
+@pytest.mark.parametrize(
+    ("priors", "message"),
+    [
+        ((dist.Laplace(0.0, 0.1),), "one scale for all pairs.*found a scale mixture"),
+        ((grn.priors.GeneScales(),), "one scale for all pairs.*scales that differ"),
+        ((None, dist.Normal(0.0, 1.0)), "no edge prior, which has a part in the scores"),
+    ],
+)
+def test_what_is_not_integrated_out_is_refused(data, priors, message):
+    with pytest.raises(ValueError, match=message):
+        grn.raw(data, *priors, config=REGRESSION)
 
 
 def test_any_optax_transformation_trains(data):

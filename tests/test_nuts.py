@@ -267,6 +267,7 @@ def test_the_order_of_genes_and_cells_does_not_matter(fitted):
             {"nuts_unknowns": 90, "decoder": "network"},
             "found 96: 2 rows x 3 genes, and the noise of 30 cells. Take fewer",
         ),
+        ({"nuts_draws": 3}, "nuts_draws of at least 4, which diagnostics take, found 3"),
         ({"held_out": 0.1}, "held_out = 0, found 0.1"),
         ({"weight_z": 0.01}, "weight_z = 1, as in a posterior, found 0.01"),
     ],

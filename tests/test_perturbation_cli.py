@@ -177,6 +177,10 @@ def test_a_grid_is_resumed_and_methods_see_no_truth(files, tmp_path):
     assert by["mean", 0].metrics["pearson_reference"] == pytest.approx(0, abs=1e-6)
     assert by["mean", 0].metrics["wr2_calibrated"] == pytest.approx(0, abs=1e-6)
     assert by["replicate", 0].metrics["pearson_delta"] > 0.8
+    for name, better in (("mse", -1), ("fidelity", 1), ("virtual_cell", 1)):
+        mean, near, half = (by[m, 0].metrics[name] for m in ("mean", "neighbours", "replicate"))
+        assert better * (near - mean) > 0.1 and better * (half - mean) > 0.1
+    assert "Mean of the six, placed" in (out / "table.md").read_text()
     again = run_grid(
         own._replace(methods=own.methods | {"spy": Method(spy, "A spy.")}), out, resume=True
     )

@@ -13,18 +13,18 @@ from infosem_jax import graphs, perturbation
 from infosem_jax.nn import GATv2
 from infosem_jax.perturbation import AdaPertConfig, Config, Screen, Split, make_problem
 from infosem_jax.perturbation.adapert import (
-    ADDED,
     QUICK,
-    default_shares,
     fit_networks,
     predict_network,
     predict_tasks,
+    usual_shares,
 )
 from infosem_jax.perturbation.baselines import METHODS as BASELINES
 from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.counting import gene_similarity
-from infosem_jax.perturbation.data import take
+from infosem_jax.perturbation.data import Responses, take
 from infosem_jax.perturbation.explanation import agreement, contexts
+from infosem_jax.perturbation.joining import ADDED, HeldOut, additive_share, choose_shares
 from infosem_jax.perturbation.methods import configured, shuffled_graph
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.objective import ordered_pairs
@@ -38,8 +38,8 @@ from infosem_jax.perturbation.similarity import (
 from infosem_jax.scores import auroc
 
 SMALL = AdaPertConfig(
-    features=8, heads=2, layers=1, latent=4, hidden=16, epochs=30, members=1, rate=1e-2,
-    held_out=0.2, patience=30, dropout=0.0, components=3,
+    context="adaptive", features=8, heads=2, layers=1, latent=4, hidden=16, epochs=30, members=1,
+    rate=1e-2, held_out=0.2, patience=30, dropout=0.0, components=3,
 )  # fmt: skip
 SETTINGS = asdict(SMALL)
 
@@ -181,17 +181,71 @@ def test_pairs_in_order_are_those_of_the_auroc():
 
 
 @pytest.mark.parametrize("kind", ["values", "signed"])
-def test_the_share_added_is_chosen_on_held_out_perturbations(kind):
+def test_shares_of_parts_alone_are_the_parts(kind):
     own = problem(kind)
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
-    assert set(fitted.added[:1]) <= set(np.float32(ADDED))
-    assert kind == "signed" or fitted.added[1] == 1
-    nothing = fitted._replace(added=np.zeros(2, np.float32), calibration=1.0)
-    found = predict_network(nothing, own.task)
-    right = BASELINES["neighbours_genes"].predict([own.task], 0)[0]
-    np.testing.assert_allclose(found.change, right.change, rtol=1e-3, atol=1e-3)
-    assert default_shares(SMALL, True).tolist() == pytest.approx([0.2, 1.0])
-    assert default_shares(replace(SMALL, base="mean"), False).tolist() == [1, 1]
+    assert set(np.unique(fitted.shares.added[0])) <= set(np.float32(ADDED))
+    assert kind == "signed" or (fitted.shares.added[1] == 1).all()
+    for plain, name in ((0, "neighbours_genes"), (1, "neighbours")):
+        shares = fitted.shares._replace(
+            added=np.zeros_like(fitted.shares.added), plain=np.full_like(fitted.shares.plain, plain)
+        )
+        found = predict_network(fitted._replace(shares=shares, calibration=1.0), own.task)
+        right = BASELINES[name].predict([own.task], 0)[0]
+        np.testing.assert_allclose(found.change, right.change, rtol=1e-3, atol=1e-3)
+    usual = usual_shares(SMALL, True, 12)
+    assert usual.added[:, 0].tolist() == pytest.approx([0.2, 1.0]) and not usual.plain.any()
+    assert (usual_shares(replace(SMALL, base="mean"), False, 12).added == 1).all()
+
+
+@pytest.mark.parametrize("kind", ["values", "signed"])
+def test_shares_leave_the_usual_only_where_held_out_perturbations_are_sure(kind):
+    rng = np.random.default_rng(0)
+    n, genes = 60, 36
+    # Genes that few, some and many perturbations change: a group of each.
+    rate = np.repeat([0.2, 0.5, 0.8], 12)
+    sign = (rng.random((n, genes)) < rate) * rng.choice([-1, 1], (n, genes))
+    truth = Responses(
+        "made", (("p",),) * n, ("line",) * n, tuple(f"g{i}" for i in range(genes)),
+        sign.astype(np.int8), np.ones(sign.shape, bool),
+        delta=sign.astype(np.float32) if kind == "values" else None,
+    )  # fmt: skip
+    answer = sign if kind == "values" else np.abs(sign)
+    both = np.stack([answer, answer]).astype(float)
+    noise = rng.normal(size=(2, n, genes))
+    usual = usual_shares(SMALL, kind == "values", genes)
+
+    def chosen(base, network):
+        held = HeldOut(truth, np.stack([base, base]), network)
+        return choose_shares([held], usual, truth, 1.0).added[0]
+
+    # Where the network is noise it is left out; where it is the truth it counts; else the usual.
+    other = rng.normal(size=noise.shape)
+    assert (chosen(both + 0.5 * noise, 9 * other) == 0).all()
+    assert (chosen(0.5 * noise, both) > 0.2).all()
+    assert (chosen(noise, 0 * noise) == np.float32(0.2)).all()
+
+
+def test_combinations_contain_the_sum_of_their_singles():
+    values = made.values()
+    several = values._replace(
+        perturbed=(("p00", "p10"), ("p01", "p20")), line=values.line[:2], sign=values.sign[:2],
+        known=values.known[:2], control=values.control[:2],
+        delta=values.delta[[0, 1]] + values.delta[[5, 10]],
+    )  # fmt: skip
+    assert additive_share(several, 0 * several.delta, values) == pytest.approx(1)
+    half = several._replace(delta=several.delta / 2)
+    assert additive_share(half, 0 * half.delta, values) == pytest.approx(0.5)
+    assert additive_share(several, several.delta, values) == 0
+    # None to tell of: the sum alone.
+    assert additive_share(take(values, np.arange(0)), values.delta[:0], values) == 1
+    task = problem().task
+    asked = task._replace(perturbed=(("p00", "p10"), ("p00", "p04")))
+    asked = asked._replace(line=asked.line[:2], control=asked.control[:2])
+    found = predict_tasks([asked], 0, replace(SMALL, epochs=2, context="none"))[0]
+    right = BASELINES["additive"].predict([asked], 0)[0]
+    np.testing.assert_allclose(found.change[0], right.change[0], atol=1e-5)
+    assert np.abs(found.change[1] - right.change[1]).max() > 0.1  # p04 was not seen alone
 
 
 @pytest.mark.parametrize("kind", ["values", "signed"])
@@ -251,7 +305,7 @@ def test_predictions_do_not_depend_on_other_perturbations():
 @pytest.mark.parametrize("kind", ["values", "signed"])
 def test_fits_come_back_from_their_file(kind, tmp_path):
     """Graph attention of values, and of signs the decoder with weights per gene."""
-    name = "adapert" if kind == "values" else "gears"
+    name = "adapert" if kind == "values" else "gears_untuned"
     small = SETTINGS if kind == "values" else QUICK | {"context": "none"}
     told = []
     config = Config(name, "published", small | {"epochs": 2})

@@ -33,6 +33,7 @@ def run(tmp_path_factory):
 def test_the_cut_keeps_edges_that_exist_with_their_sign(run):
     _, fitted, data, truth = run
     net, rate = grn.network(fitted), grn.false_sign_rate(fitted, data)
+    assert net.probability is not None
     table = grn.regulons(fitted, data, least=3)
     found = np.zeros(truth.shape)
     at = {name: i for i, name in enumerate(net.genes)}

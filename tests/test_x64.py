@@ -1,4 +1,4 @@
-"""Every fit works where a user has JAX compute in double precision."""
+"""Every fit works where a user has JAX compute in double precision, or look for leaks."""
 
 import os
 import subprocess
@@ -12,6 +12,7 @@ FITS = {
 from infosem_jax import grn
 from infosem_jax.data.simulate import SimulationConfig, simulate
 data = simulate(SimulationConfig(genes=12, regulators=4), seed=0).data
+grn.fit(data)
 grn.fit(data, config=grn.Config(epochs=2))
 """,
     "expression": """
@@ -52,10 +53,20 @@ embedding.fit(embedding.study_graphs(studies, config=config), config=config)
     [name if name == "grn" else pytest.param(name, marks=pytest.mark.slow) for name in FITS],
 )
 def test_fits_work_in_double_precision(system):
+    run(system, "JAX_ENABLE_X64")
+
+
+@pytest.mark.slow
+def test_networks_leak_no_tracers():
+    run("grn", "JAX_CHECK_TRACER_LEAKS")
+
+
+def run(system: str, flag: str) -> None:
+    """Run fits in a process of their own where JAX has a flag set."""
     paths = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     done = subprocess.run(
         [sys.executable, "-c", FITS[system]],
-        env=os.environ | {"JAX_ENABLE_X64": "1", "PYTHONPATH": os.pathsep.join(paths)},
+        env=os.environ | {flag: "1", "PYTHONPATH": os.pathsep.join(paths)},
         capture_output=True,
         text=True,
         check=False,

@@ -34,6 +34,7 @@ from infosem_jax.data.io import read_expression, read_groups, read_regulators
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.held_out import HeldOut, random_folds, state_folds
 from infosem_jax.grn.exact.held_out import held_out as predict_held_out
+from infosem_jax.grn.inputs import without
 from infosem_jax.grn.priors.binding import Prior, Priors
 from infosem_jax.grn.priors.registry import from_record
 from infosem_jax.grn.result import Fit, loss_table
@@ -254,7 +255,12 @@ def _expression(fitted: Fit | exact.Fit, record: dict[str, Any], path: Path | No
             options = {"orientation": record.get("orientation", "auto")}
             options |= {"variant": record.get("variant") or None, "layer": layer, "names": names}
             read = [read_expression(place, regulators=regulators, **options)]
-        seen += [data for data in read if set(data.genes) == genes]
+        covariates = record.get("covariates") or None
+        seen += [
+            without(covariates, data, place, fitted.config)
+            for data in read
+            if set(data.genes) == genes
+        ]
     named = [data for data in seen if data.name == fitted.name] or seen
     if len(named) != 1:
         raise ValueError(

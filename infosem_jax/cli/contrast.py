@@ -78,13 +78,15 @@ def contrast(
             names=var_names,
         )
         if groupby is None and not pair:
-            pair = tuple(dict.fromkeys(cells.groups.tolist()))
+            pair = tuple(map(str, dict.fromkeys(cells.groups.tolist())))
+            if len(pair) != 2:
+                raise ValueError(f"Expected two files, or --groupby, found {len(pair)} files.")
         note(f"{len(cells.data.cells)} cells, {len(cells.data.genes)} genes, "
              f"{len(cells.data.regulators)} candidate regulators.")  # fmt: skip
         found = grn.contrast(
             cells.data,
             cells.groups,
-            between=pair or None,
+            between=(pair[0], pair[1]) if pair else None,
             replicates=cells.replicates,
             config=settings,
             shuffles=shuffles,

@@ -53,6 +53,13 @@ def fit(
     variant: Annotated[
         str | None, typer.Option(help="Matrix to read of an npz file that has several.")
     ] = None,
+    covariates: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of obs of an h5ad file to regress out, such as batch,donor: categories "
+            "and numbers."
+        ),
+    ] = None,
     ignore_case: _inputs.IgnoreCase = False,
     orthologues: _inputs.OrthologueTable = None,
     name: Annotated[
@@ -103,6 +110,7 @@ def fit(
             "names": var_names,
             "orientation": orientation,
             "variant": variant,
+            "covariates": covariates,
         }
         _inputs.check_reading(expression, name, reading)
         datasets = read_datasets(expression, settings, name=name, **reading)

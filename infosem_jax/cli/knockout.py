@@ -74,9 +74,10 @@ def knockout(
         if not (run / "fit.npz").is_file():
             raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
         fitted = grn.load(run / "fit.npz")
-        cells = expression and grouped.read_grouped(
-            expression, groupby=groupby, layer=layer, names=var_names
-        )
+        cells = None
+        if expression:
+            of_files: dict[str, Any] = {"layer": layer, "names": var_names}
+            cells = grouped.read_grouped(expression, groupby=groupby, **of_files)
         among = None
         if cells and group is not None:
             among = [name for name, own in zip(cells.data.cells, cells.groups, strict=True)

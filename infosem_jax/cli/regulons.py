@@ -63,7 +63,7 @@ def regulons(
             record = record_of("infosem regulons", given)
             write_record(folder, {"run": record}, software_versions())
         counts = table["source"].value_counts()
-        rows = [(name, str(n)) for name, n in counts.head(SHOWN).items()]
+        rows = [(str(name), str(n)) for name, n in counts.head(SHOWN).items()]
         print_table(("regulator", "targets"), rows, f"{len(counts)} regulons")
         if enriched is not None:
             rows = [

@@ -2,6 +2,7 @@
 
 from infosem_jax.data import simulate
 from infosem_jax.data.catalog import CATALOG, Entry, fetch
+from infosem_jax.data.covariates import regress_out
 from infosem_jax.data.dataset import NORMALISATIONS, Dataset, Normalisation, dataset, normalise
 from infosem_jax.data.gene_sets import read_gene_sets, write_gmt
 from infosem_jax.data.gene_text import embed_genes, embed_text, read_gene_text
@@ -64,6 +65,7 @@ __all__ = [
     "read_orthologues",
     "read_regulators",
     "read_signed_edges",
+    "regress_out",
     "simulate",
     "text_vectors",
     "write_embedding",

@@ -21,6 +21,11 @@ _BYTES = (
      "scanpy.read_10x_mtx('{folder}').write_h5ad('{stem}.h5ad') with barcodes and features beside"),
     (b"\x80", "a pickle, which may run code and is never read", _UNPICKLE),
     (b"(dp", "a pickle, which may run code and is never read", _UNPICKLE),
+    (b"\x93NUMPY", "an array of numpy without names",
+     "numpy.savez('{stem}.npz', X=numpy.load('{name}'), genes=names)"),
+    (b"MATLAB", "a MATLAB file", "numpy.savez('{stem}.npz', X=scipy.io.loadmat('{name}')['x'],"
+     " genes=names)"),
+    (b"SQLite format 3", "a SQLite database", "pandas.read_sql(...).to_csv('{stem}.csv')"),
     (b"#1.2", "a GCT table (text)", "rename it to {stem}.gct"),
     (b"#1.3", "a GCT table (text)", "rename it to {stem}.gct"),
     (b"RDX", "an R data file", "write.csv(as.matrix(x), '{stem}.csv') in R"),
@@ -53,6 +58,7 @@ _HDF5 = (
      "anndata.io.read_loom('{name}').write_h5ad('{stem}.h5ad') (needs loompy)"),
     (("matrix/barcodes",), "a 10x file", "scanpy.read_10x_h5('{name}').write_h5ad('{stem}.h5ad')"),
     (("mod",), "a MuData file", "mudata.read('{name}')['rna'].write_h5ad('{stem}.h5ad')"),
+    (("assays", "cell.names"), "a Seurat file", "SeuratDisk::Convert('{name}', 'h5ad') in R"),
     (("obs", "var"), "an AnnData file", "rename it to {stem}.h5ad"),
     (("0/DATA/0/matrix",), "a GCTX file", "rename it to {stem}.gctx"),
 )  # fmt: skip

@@ -15,6 +15,7 @@ WAYS = IN_OTHER_CASE, BY_IDENTIFIER, BY_ALIAS = (
     "by alias",
 )
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+_UNWRITABLE = re.compile("(?!^)[\t\r\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 
 
 def match_regulators(genes: Names, regulators: Names) -> tuple[tuple[str, ...], list[str]]:
@@ -150,7 +151,7 @@ def near_misses(genes: Names, names: Names, what: str = "Regulators") -> str:
 
 
 def check_names(genes: Names) -> None:
-    """Refuse gene names that a spreadsheet would run as formulas.
+    """Refuse gene names that a spreadsheet would run as formulas, or that no file can hold.
 
     Names are identifiers that other tools match, so tables hold them as they are or not at all;
     call this before a long fit. Spreadsheets also turn symbols such as ``MARCH1`` to dates: import
@@ -159,8 +160,15 @@ def check_names(genes: Names) -> None:
     Raises
     ------
     ValueError
-        If a name starts with ``=``, ``+``, ``-``, ``@``, a tab or a line break.
+        If a name starts with ``=``, ``+``, ``-``, ``@``, a tab or a line break, or has a control
+        character or half a character in it.
     """
+    unwritable = [name for name in genes if _UNWRITABLE.search(name)]
+    if unwritable:
+        raise ValueError(
+            f"{len(unwritable)} gene names hold characters that no table can "
+            f"({', '.join(map(ascii, unwritable[:3]))}); rename these genes."
+        )
     formulas = [name for name in genes if name.startswith(FORMULA_STARTS)]
     if formulas:
         raise ValueError(

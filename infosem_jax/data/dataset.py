@@ -43,6 +43,8 @@ class Dataset(NamedTuple):
         Counts of each cell over all genes of the file, where it tells; else None, [cells].
     notes
         What was left out or changed on the way here, a sentence each.
+    covariates, lost
+        What was taken out by `infosem_jax.data.regress_out`, and how many cells it counts for.
     """
 
     x: Float32[np.ndarray, "cells genes"]
@@ -54,6 +56,8 @@ class Dataset(NamedTuple):
     normalisation: str = "none"
     totals: Float32[np.ndarray, " cells"] | None = None
     notes: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+    lost: int = 0
 
 
 def dataset(

@@ -180,7 +180,8 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
         raise ValueError(
             f"Expected a group for each of {len(found.cells)} cells, found {len(groups)}."
         )
-    means = pd.DataFrame(found.mean, columns=list(found.regulators)).groupby(np.asarray(groups))
+    names = pd.Index(found.regulators)
+    means = pd.DataFrame(found.mean, columns=names).groupby(np.asarray(groups))
     table = means.mean().T
     table.insert(0, "range", table.max(1) - table.min(1))
     table.insert(0, "sd", found.sd)
@@ -213,7 +214,7 @@ def add_to_anndata(found: Activity, adata: Any, *, key: str = "infosem_activity"
             f"{len(missing)} of {len(found.cells)} cells are not in the AnnData, such as "
             f"{min(missing)}; give the data that were fitted."
         )
-    table = pd.DataFrame(found.mean, found.cells, list(found.regulators))
+    table = pd.DataFrame(found.mean, pd.Index(found.cells), pd.Index(found.regulators))
     adata.obsm[key] = table.reindex(adata.obs_names)
     adata.uns[f"{key}_sd"] = dict(zip(found.regulators, map(float, found.sd), strict=True))
 

@@ -154,7 +154,7 @@ def contrast(
         If there are not two groups, or too few cells or replicates in one.
     """
     data, names, samples = _chosen(data, groups, between, replicates)
-    ready = scaled(data, config)
+    ready: Any = scaled(data, config)
     rows = _rows(ready, config)
     reported = jnp.asarray(np.searchsorted(rows, _own(ready)))
     x = np.empty_like(ready.x)

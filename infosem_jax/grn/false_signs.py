@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import betainc, ndtr, ndtri, polygamma, psi
 
-# Widths of the components are powers of it, and zeros count as so many estimates more.
+# Widths of the components are powers of it; zeros count as so many estimates more, of few less.
 RATIO, ZEROS = 2.0, 10.0
 SWEEPS, MOST = 200, 100_000
 # Estimates that are treated at a time.
@@ -123,7 +123,7 @@ def _prior(x: np.ndarray, s: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     log = -0.5 * (np.log(variance) + x[:, None] ** 2 / variance)
     likelihood = np.exp(log - log.max(1, keepdims=True))
     shares, extra = np.full(len(widths), 0.1 / (len(widths) - 1)), np.zeros(len(widths))
-    shares[0], extra[0] = 0.9, ZEROS
+    shares[0], extra[0] = 0.9, min(ZEROS, 1 + len(x) / 100)
     for _ in range(SWEEPS):
         weighted = likelihood * shares
         shares = (weighted / weighted.sum(1, keepdims=True)).sum(0) + extra

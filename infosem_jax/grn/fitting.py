@@ -10,8 +10,10 @@ from typing import Any, NamedTuple, TypeAlias, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jax import random
 
+from infosem_jax.data.covariates import regress_out
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
 from infosem_jax.engine import training
@@ -42,6 +44,7 @@ def fit(
     edge: Prior | None = ...,
     *,
     config: exact.Config = ...,
+    covariates: pd.DataFrame | None = ...,
     seeds: int = ...,
     key: int = ...,
     on_chunk: Callable[[Progress], None] | None = ...,
@@ -54,6 +57,7 @@ def fit(
     edge: Prior | None = ...,
     *,
     config: Config,
+    covariates: pd.DataFrame | None = ...,
     seeds: int = ...,
     key: int = ...,
     on_chunk: Callable[[Progress], None] | None = ...,
@@ -65,6 +69,7 @@ def fit(
     edge: Prior | None = None,
     *,
     config: Config | exact.Config = exact.Config(),
+    covariates: pd.DataFrame | None = None,
     seeds: int = 1,
     key: int = 0,
     on_chunk: Callable[[Progress], None] | None = None,
@@ -93,6 +98,9 @@ def fit(
         Prior of the logits; None is a model without a gate.
     config
         Settings of the exact engine, or of the svi engine.
+    covariates
+        What is known of the cells and has no part in the network, such as their batch, with the
+        names of the cells as index; see `infosem_jax.data.regress_out`, which takes it out.
     seeds
         Number of svi fits that differ by their random numbers only; the exact engine has none.
     key
@@ -119,6 +127,13 @@ def fit(
     >>> list(grn.edges(grn.network(fitted), top=3))
     ['source', 'target', 'score', 'weight', 'sd', 'sign_agreement', 'probability']
     """
+    if covariates is not None:
+        if isinstance(data, Stream):
+            raise ValueError(
+                f"{data.name}: expected cells in memory with covariates, found a stream; read a "
+                "sample of it."
+            )
+        data = regress_out(data, covariates, config.normalisation, clip=config.clip)
     grid = fit_many(
         {data.name: data},
         {"": Priors(effect, edge)},

@@ -97,7 +97,9 @@ def write_activity(
     check_names(data.genes)
     table = compare_activity(found, cells.groups)
     table.to_csv(folder / "regulators.csv", index=False)
-    values = pd.DataFrame(found.mean, pd.Index(found.cells, name="cell"), list(found.regulators))
+    values = pd.DataFrame(
+        found.mean, pd.Index(found.cells, name="cell"), pd.Index(found.regulators)
+    )
     values.to_csv(folder / "activity.csv", float_format="%.4g")
     write_edges(folder / "edges.csv", network(fitted), top=MOST_EDGES)
     save(folder / "fit.npz", fitted)
@@ -105,7 +107,7 @@ def write_activity(
     obs = obs.assign(group=cells.groups)
     if data.totals is not None:  # so that counts are worth the same when they are read again
         obs = obs.assign(total_counts=data.totals)
-    var = pd.DataFrame({"regulator": np.isin(data.genes, data.regulators)}, list(data.genes))
+    var = pd.DataFrame({"regulator": np.isin(data.genes, data.regulators)}, pd.Index(data.genes))
     adata = anndata.AnnData(csr_array(data.x), obs, var)
     adata.obsm.update(obsm)
     add_to_anndata(found, adata)
@@ -113,7 +115,9 @@ def write_activity(
     at, axes = _plane(obsm, as_fitted(fitted, data).x)
     names = table["regulator"].head(DRAWN).tolist()
     picture = activities_on_plane(at, found, cells.groups, names, axes)
-    coloured = coloured_cells(at, values[table["regulator"].head(ROWS)], label="Activity of")
+    coloured = coloured_cells(
+        at, values.loc[:, table["regulator"].head(ROWS).tolist()], label="Activity of"
+    )
     write_page(folder / "report.html", activity_page(table, picture, coloured, {"Run": record}))
     return table
 
@@ -187,10 +191,10 @@ def _kept(paths: Sequence[Path], data: Dataset) -> tuple[pd.DataFrame, dict[str,
     """Return obs and the embeddings that all files have, of h5ad files."""
     import anndata
 
-    plain = pd.DataFrame(index=list(data.cells))
+    plain = pd.DataFrame(index=pd.Index(data.cells))
     if any(FilePath(path).suffix != ".h5ad" for path in paths):
         return plain, {}
-    files = [anndata.read_h5ad(path, backed="r") for path in paths]
+    files: list[Any] = [anndata.read_h5ad(path, backed="r") for path in paths]
     obs = pd.concat([file.obs for file in files], join="inner")
     # Cells of one name in two files were renamed, in the same order.
     together = len(obs) == len(data.cells)

@@ -44,6 +44,8 @@ def to_arviz(
     ------
     ImportError
         If ArviZ is not installed.
+    TypeError
+        If it is a fit of the exact engine, which has no draws.
     ValueError
         If every seed diverged, or the data have other genes.
     """
@@ -51,6 +53,11 @@ def to_arviz(
         import arviz
     except ImportError as error:
         raise ImportError("to_arviz needs ArviZ: pip install 'infosem_jax[arviz]'.") from error
+    if not isinstance(fitted, Fit):
+        raise TypeError(
+            "Expected a fit of the svi engine, found one of the exact engine; draw from its "
+            "posterior by NumPyro, see infosem_jax.grn.raw, and call arviz.from_numpyro."
+        )
     sound = np.flatnonzero(fitted.diverged < 0)
     if not len(sound):
         raise ValueError(f"{fitted.name}: every seed diverged; there are no draws.")

@@ -6,8 +6,11 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeAlias, TypeVar
 
+import pandas as pd
+
 from infosem_jax._settings import hint
 from infosem_jax._typing import Path
+from infosem_jax.data.covariates import regress_out
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import (
     Orientation,
@@ -37,6 +40,7 @@ def read_datasets(
     names: str | None = None,
     orientation: Orientation = "auto",
     variant: str | None = None,
+    covariates: str | None = None,
     name: str | None = None,
 ) -> dict[str, Dataset | Stream]:
     """Read data sets, by name, and tell apart those of like names by the folders they are in.
@@ -55,19 +59,27 @@ def read_datasets(
         Leave the cells on disk.
     layer, names, orientation, variant
         As in `infosem_jax.data.read_expression`.
+    covariates
+        Columns of obs, joined by commas, that are taken out, see `infosem_jax.data.regress_out`.
     name
         What the data set is called, if there is one only.
 
     Raises
     ------
     ValueError
-        If a file cannot be read, or two data sets have the same name.
+        If a file cannot be read, two data sets have the same name, or covariates cannot be taken
+        out.
     """
+    if stream and covariates is not None:
+        raise ValueError("Expected cells in memory with covariates, found --stream; leave it out.")
     candidates = None if regulators is None else read_regulators(regulators)
     found: list[tuple[str, Any]] = []
     for path in paths:
         if groupby is not None:
             groups = read_groups(path, groupby, layer=layer, names=names, regulators=candidates)
+            groups = {
+                group: without(covariates, data, path, config) for group, data in groups.items()
+            }
             alone = len(paths) == 1
             found += [(group if alone else data.name, data) for group, data in groups.items()]
             continue
@@ -82,6 +94,7 @@ def read_datasets(
             data = open_stream(path, **options, **scale)
         else:
             data = read_expression(path, **options, orientation=orientation, variant=variant)
+            data = without(covariates, data, path, config)
         found.append((data.name, data))
     titles = [title for title, _ in found]
     if len(set(titles)) < len(titles) and groupby is None:
@@ -115,18 +128,51 @@ def read_states(
     ValueError
         If a file is no h5ad file, or has no such column.
     """
+    return {
+        name: _obs(path, [column]).loc[list(data.cells), column].astype(str).tolist()
+        for path, (name, data) in zip(paths, datasets.items(), strict=True)
+    }
+
+
+def without(
+    covariates: str | None, data: Dataset, path: Path, config: Config | exact.Config
+) -> Dataset:
+    """Take columns of obs out of the expression of a file's cells.
+
+    Parameters
+    ----------
+    covariates
+        The columns, joined by commas; None leaves the data as they are.
+    data
+        The cells, or some of them.
+    path
+        The h5ad file.
+    config
+        Settings, which say how expression is brought to scale.
+
+    Raises
+    ------
+    ValueError
+        If the file is no h5ad file or has no such column, or as `infosem_jax.data.regress_out`.
+    """
+    if covariates is None:
+        return data
+    columns = [column.strip() for column in covariates.split(",")]
+    return regress_out(data, _obs(path, columns), config.normalisation, clip=config.clip)
+
+
+def _obs(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read columns of the obs of an h5ad file."""
     import anndata
 
-    found = {}
-    for path, (name, data) in zip(paths, datasets.items(), strict=True):
-        if FilePath(path).suffix != ".h5ad":
-            raise ValueError(f"{path}: expected an .h5ad file, whose obs has states of cells.")
-        obs: Any = anndata.read_h5ad(path, backed="r").obs
+    if FilePath(path).suffix != ".h5ad":
+        raise ValueError(f"{path}: expected an .h5ad file, whose obs describes the cells.")
+    obs: Any = anndata.read_h5ad(path, backed="r").obs
+    for column in columns:
         if column not in obs:
-            known = ", ".join(map(str, obs.columns)) or "none"
-            raise ValueError(f"{path}: has no column {column!r} in obs; its columns are {known}.")
-        found[name] = obs.loc[list(data.cells), column].astype(str).tolist()
-    return found
+            found = hint(column, map(str, obs.columns)) if len(obs.columns) else "it has none."
+            raise ValueError(f"{path}: has no column {column!r} in obs; {found}")
+    return obs[columns]
 
 
 def read_engine(path: Path | None, asked: str | None) -> Engine:

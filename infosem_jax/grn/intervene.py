@@ -182,7 +182,7 @@ def knockouts(
         x, bounds = map(jnp.asarray, _sheet(fitted, data, cells, among))
         noise = None
     if isinstance(fitted, exact.Fit):
-        drawn = noise if x is None else x
+        drawn: Any = noise if x is None else x
         level = _levels(_bounds(drawn) if bounds is None else bounds, rule)[at]
         step = (level - drawn.mean(0)[at])[sets]
         shift = _linear(fitted, edge_key, chosen, sets, step, draws)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax.scipy.linalg import solve_triangular
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, Num
 
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.sem import Remainder, absorb
@@ -25,11 +25,11 @@ class Scatter(NamedTuple):
     root
         Any matrix with ``root^T root = x^T x``, [any, genes].
     cells
-        Number of cells.
+        Number of cells that they count as.
     """
 
     root: Float[Array, "any genes"]
-    cells: Int[Array, ""] | int
+    cells: Num[Array, ""] | int
 
 
 def is_linear(config: Config) -> bool:
@@ -52,7 +52,7 @@ def structure(
     return absorb(jnp.eye(W.shape[1], dtype=W.dtype), W, rows, remainder)
 
 
-def scatter(x: Float[Array, "cells genes"], cells: Int[Array, ""] | int) -> Scatter:
+def scatter(x: Float[Array, "cells genes"], cells: Num[Array, ""] | int) -> Scatter:
     """Compress cells to their scatter; rows of zeros do not count.
 
     Parameters
@@ -60,7 +60,7 @@ def scatter(x: Float[Array, "cells genes"], cells: Int[Array, ""] | int) -> Scat
     x
         Expression, [cells, genes]; zero in the rows of padding.
     cells
-        Number of real cells.
+        Number of real cells, or that they count as.
     """
     return Scatter(jnp.linalg.qr(x, mode="r"), cells)
 

@@ -1,4 +1,4 @@
-"""What a fit of the svi engine runs, for those who know NumPyro: `raw`."""
+"""What a fit runs, for those who know NumPyro: `raw`."""
 
 from collections.abc import Callable, Hashable
 from functools import partial
@@ -8,14 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float
-from numpyro.infer import SVI
+from jaxtyping import Array
+from numpyro.infer import SVI, Trace_ELBO
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.engine.training import step_rule
+from infosem_jax.grn import exact, prepare
 from infosem_jax.grn import model as declared
-from infosem_jax.grn import prepare
 from infosem_jax.grn.config import Config
+from infosem_jax.grn.exact import generative
+from infosem_jax.grn.exact.fitting import scaled as exact_scaled
+from infosem_jax.grn.exact.fitting import task as exact_task
 from infosem_jax.grn.objective import InfoSEM, rates, weights
 from infosem_jax.grn.posterior import parameters
 from infosem_jax.grn.priors.binding import Prior, Priors
@@ -31,14 +34,17 @@ class Raw(NamedTuple):
     model
         ``model(x=None, *, cells=None)`` declares the sites ``effect``, ``logit`` (with an edge
         prior), ``z`` and ``x``, and what the priors declare. Without ``x`` it draws expression, of
-        as many cells as the data have or as ``cells`` says.
+        as many cells as the data have or as ``cells`` says. Of the exact engine it is
+        ``model(basis=None)`` with the sites ``r2`` and ``slope``, and ``variance``, ``effect`` and
+        ``x`` without moments of cells to condition on, see `infosem_jax.grn.exact.generative`.
     guide
-        ``guide(x=None, *, cells=None)`` declares the posterior, given ``x`` or the data.
+        ``guide(x=None, *, cells=None)`` declares the posterior, given ``x`` or the data; of the
+        exact engine ``guide(basis=None)``.
     svi
         The two with the objective and the optimisers of the settings; all parameters are trained
         together, without the phases of a fit, and annealing is over.
     args, kwargs
-        The data: normalised expression, [cells, genes].
+        The data: normalised expression, [cells, genes]; of the exact engine its moments.
     genes, rows
         Names of the columns of expression and effects, and of the rows of effects. They are sorted,
         as fits do not depend on the order of the data; so is ``args``.
@@ -51,7 +57,7 @@ class Raw(NamedTuple):
     model: Callable[..., None]
     guide: Callable[..., None]
     svi: SVI
-    args: tuple[Float[Array, "cells genes"]]
+    args: tuple[Any]
     kwargs: dict[str, Any]
     genes: tuple[str, ...]
     rows: tuple[str, ...]
@@ -64,7 +70,7 @@ def raw(
     effect: Prior | None = None,
     edge: Prior | None = None,
     *,
-    config: Config = Config(),
+    config: Config | exact.Config = Config(),
     params: dict[str, Any] | None = None,
 ) -> Raw:
     """Return what a fit runs, ready for SVI, MCMC, `Predictive`, handlers and `render_model`.
@@ -81,7 +87,8 @@ def raw(
     effect, edge
         Priors of the effects and of the logits, as in `infosem_jax.grn.fit`.
     config
-        Settings. With guide ``nuts``, ``guide`` is the point estimate that chains start from.
+        Settings, of either engine. With guide ``nuts``, ``guide`` is the point estimate that chains
+        start from.
     params
         Parameters that were trained with the same settings; see `Fit.raw`.
 
@@ -94,6 +101,8 @@ def raw(
         raise TypeError(
             f"Expected a Dataset, found {type(data).__name__}; read files with read_expression."
         )
+    if isinstance(config, exact.Config):
+        return _raw_exact(data, effect, edge, config, params or {})
     (group,) = prepare.groups({data.name: data}, {"": Priors(effect, edge)}, {"": config})
     (member,) = group.members
     objective = InfoSEM(member.config)
@@ -101,7 +110,7 @@ def raw(
         objective = InfoSEM(objective.trained)
     x, observed = map(jnp.asarray, prepare.sheet(data, member.config))
     model, guide = (
-        partial(_call, function, x, observed, member, objective.config)
+        partial(_call, function, x, observed, member, objective.config, prepare.share(data))
         for function in (declared.model, declared.guide)
     )
     return Raw(
@@ -132,12 +141,35 @@ def of_fit(fitted: Fit, data: Dataset, effect: Prior | None, edge: Prior | None,
     return raw(scaled, effect, edge, config=fitted.config, params=params)
 
 
+def _raw_exact(
+    data: Dataset,
+    effect: Prior | None,
+    edge: Prior | None,
+    config: exact.Config,
+    params: dict[str, Any],
+) -> Raw:
+    scaled: Any = exact_scaled(data, config)
+    x, observed = prepare.sheet(scaled, config)
+    genes, cells, regulators = (
+        tuple(sorted(names)) for names in (data.genes, data.cells, data.regulators)
+    )
+    ordered = scaled._replace(
+        x=x, observed=observed, genes=genes, cells=cells, regulators=regulators
+    )
+    task = exact_task(ordered, effect, edge, config)
+    given = generative.given(task)
+    model, guide = (partial(function, given) for function in (generative.model, generative.guide))
+    svi = SVI(model, guide, optax.adam(config.rate), Trace_ELBO())
+    return Raw(model, guide, svi, (given.basis,), {}, genes, task.context.rows, cells, params)
+
+
 def _call(
     function: Callable[..., None],
     data: Array,
     scored: Array,
     member: prepare.Member,
     config: Config,
+    share: np.ndarray,
     x: Array | None = None,
     *,
     cells: int | None = None,
@@ -153,7 +185,7 @@ def _call(
         data = jnp.zeros((cells, data.shape[1]))
     x = data if x is None else x
     masked = config.observe == "nonzero" and x.shape == scored.shape
-    batch = declared.Batch(x, scored if masked else None, jnp.ones(len(x), bool), float(len(x)))
+    batch = declared.Batch(x, scored if masked else None, jnp.ones(len(x), bool), share * len(x))
     graph = jax.tree.map(jnp.asarray, member.graph)
     options = {"drawn": drawn} if function is declared.model else {}
     function(batch, graph, weights(member.config), config=config, **options)

@@ -84,6 +84,11 @@ def check(config: Config, *, n_rows: int, n_genes: int, n_cells: int, gated: boo
             f"{f', and the noise of {n_cells} cells' if noise else ''}. Take fewer genes, rows or "
             "cells, raise the limit, or use guide lowrank or normal."
         )
+    if config.nuts_draws < 4:
+        raise ValueError(
+            f"guide nuts: expected nuts_draws of at least 4, which diagnostics take, found "
+            f"{config.nuts_draws}."
+        )
     if config.held_out:
         raise ValueError(f"guide nuts: expected held_out = 0, found {config.held_out}.")
     if config.weight_z != 1:
@@ -152,7 +157,8 @@ def sample(
         data = objective.view(shared, fit.own)
         x, observed = data.batch(jnp.arange(data.n_rows))
         real = jnp.arange(data.n_rows) < data.n_cells
-        batch = Batch(x, observed, real, jnp.asarray(data.n_cells, x.dtype))
+        total = jnp.asarray(data.n_cells, x.dtype) * data.own.share
+        batch = Batch(x, observed, real, total)
         known = objective.constrain(params, data.graph)
         # Data sets that are fitted with one key must not share the random numbers of their chains:
         # errors that are meant to average out over data sets would not.
@@ -237,8 +243,10 @@ def _start(key: Array, params: training.Params, batch: Batch, graph: Graph, conf
 def _energy(batch: Batch, config: Config) -> Any:
     """Return minus the log density of unknowns given parameters, graph and weights."""
     if linear.is_linear(config):
-        x = jnp.where(batch.real[:, None], batch.x, 0.0)
-        cells = linear.scatter(x, batch.real.sum())
+        # Cells count for less than one where covariates were taken out.
+        share = jnp.sqrt(batch.total / batch.real.sum())
+        x = jnp.where(batch.real[:, None], share * batch.x, 0.0)
+        cells = linear.scatter(x, batch.total)
         return partial(_energy_of_edges, cells, config)
     return partial(_energy_of_all, batch, config)
 

@@ -37,6 +37,8 @@ class FitIndex(NamedTuple):
         Number of real cells, and of those kept out of training.
     weights
         Weights of the sites in the objective.
+    share
+        What a cell counts for, less than 1 where covariates were taken out.
     """
 
     dataset: Int[Array | np.ndarray, "*fits"]
@@ -44,6 +46,7 @@ class FitIndex(NamedTuple):
     n_cells: Int[Array | np.ndarray, "*fits"]
     n_held_out: Int[Array | np.ndarray, "*fits"]
     weights: Weights
+    share: Float[Array | np.ndarray | np.float32, "*fits"] = np.float32(1)
 
 
 class FitData(NamedTuple):
@@ -139,7 +142,7 @@ class InfoSEM:
         x, observed = data.batch(cells.index)
         if config.observe == "all":
             observed = None
-        batch = Batch(x, observed, cells.real, cells.total.astype(x.dtype))
+        batch = Batch(x, observed, cells.real, cells.total.astype(x.dtype) * data.own.share)
         anneal = jnp.minimum(1.0, (epoch + 1.0) / max(config.anneal_epochs, 1))
         weights = jax.tree.map(lambda weight: weight * anneal, data.own.weights)
         params = self.constrain(params, data.graph)

@@ -216,6 +216,7 @@ def fit_data(group: Group) -> tuple[FitData, list[FitIndex]]:
                 n_cells=np.array(len(data.cells), np.int32),
                 n_held_out=np.array(held_out, np.int32),
                 weights=weights(config),
+                share=share(data),
             )
         )
     n_rows = max(len(x) for x, _ in sheets.values())
@@ -229,6 +230,11 @@ def fit_data(group: Group) -> tuple[FitData, list[FitIndex]]:
 
     masked = group.objective.config.observe == "nonzero"
     return FitData(stacked(0), stacked(1) if masked else None, graphs), indices
+
+
+def share(data: Dataset) -> np.ndarray:
+    """Return what each cell counts for, as covariates took some of them out."""
+    return np.asarray(1 - data.lost / len(data.cells), np.float32)
 
 
 def stack_graphs(group: Group) -> tuple[Graph, list[int]]:
@@ -328,7 +334,7 @@ def _by_steps(alike: list[tuple[Member, Schedule]]) -> list[list[tuple[Member, S
     return runs
 
 
-def sheet(data: Dataset, config: Config) -> tuple[np.ndarray, np.ndarray]:
+def sheet(data: Dataset, config: Config | exact.Config) -> tuple[np.ndarray, np.ndarray]:
     """Return expression at scale and which entries were measured, genes and cells by name."""
     if data.normalisation == "none":
         data = normalise(data, config.normalisation, clip=config.clip)

@@ -127,4 +127,4 @@ def enrich(table: pd.DataFrame, genes: tuple[str, ...], sets: GeneSets) -> pd.Da
         discovery rate of 5 % over all regulons and sets.
     """
     found = over_represented(genes, signed_sets(table), sets)
-    return pd.DataFrame(found, columns=["regulon", "set", "hits", "size", "p_adjusted"])
+    return pd.DataFrame(found, columns=pd.Index(["regulon", "set", "hits", "size", "p_adjusted"]))

@@ -173,6 +173,7 @@ def write_run(
             "candidate regulators": len(data.regulators),
             "genes that act" if is_exact else "genes with a row in W": _rows(fitted),
             "normalisation": fitted.config.normalisation,
+            **_covariates(data),
             **({"engine": "exact"} if is_exact else {"seeds": len(fitted.diverged)}),
         },
         priors=[
@@ -197,6 +198,12 @@ def write_run(
     )
     write_report(folder / "report.html", report)
     return result
+
+
+def _covariates(data: Dataset | Stream) -> dict[str, str]:
+    """Say what was taken out of the data."""
+    taken = [] if isinstance(data, Stream) else data.covariates
+    return {"covariates": ", ".join(taken)} if taken else {}
 
 
 def _rows(fitted: Fit | exact.Fit) -> str | int:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-from jaxtyping import Float32, Int
+from jaxtyping import Int
 from scipy import sparse
 
 from infosem_jax._settings import Method
@@ -18,6 +18,13 @@ from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
 from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
 from infosem_jax.perturbation.data import Responses, stack_rows, take
+from infosem_jax.perturbation.joining import (
+    HeldOut,
+    Shares,
+    add_singles,
+    additive_share,
+    choose_shares,
+)
 from infosem_jax.perturbation.knowledge import Knowledge, reach
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.network import Network, NodeInputs, Output, PerturbationInputs
@@ -26,7 +33,6 @@ from infosem_jax.perturbation.objective import (
     FitData,
     Objective,
     TrainingData,
-    ordered_pairs,
 )
 from infosem_jax.perturbation.prepare import (
     ControlEncoding,
@@ -51,8 +57,6 @@ QUICK = {
     "features": 8, "layers": 1, "latent": 4, "hidden": 16, "epochs": 6, "most": 32, "members": 1,
     "rate": 5e-3,
 }  # fmt: skip
-# Shares of the network's outputs that are tried on top of the neighbours' response.
-ADDED = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 
 
 class FittedNetwork(NamedTuple):
@@ -82,8 +86,8 @@ class FittedNetwork(NamedTuple):
         Factor on deviations that makes them right in held-out perturbations.
     losses
         Of each member and epoch; those of held-out rows NaN where they were not evaluated.
-    added
-        Shares of the network's two outputs that are added to the neighbours' response.
+    shares
+        How its outputs are joined with the neighbours' response.
     """
 
     config: AdaPertConfig
@@ -97,7 +101,7 @@ class FittedNetwork(NamedTuple):
     rows: Int[np.ndarray, "members rows"]
     calibration: float
     losses: Losses
-    added: Float32[np.ndarray, " 2"]
+    shares: Shares
 
 
 def fit_networks(
@@ -168,7 +172,7 @@ def fit_networks(
             rows=np.array([[place[int(row)] for row in fits.train[j]] for j in at]),
             calibration=1.0,
             losses=Losses(*(part[at] for part in trained.losses)),
-            added=default_shares(config, rows.continuous),
+            shares=usual_shares(config, rows.continuous, len(genes)),
         )
         fitted.append(_tune(network))
     return fitted
@@ -187,9 +191,9 @@ def predict_network(network: FittedNetwork, asked: Asked) -> Prediction:
     """
     _check_control(network, asked)
     # Perturbations for early stopping are neighbours as well.
-    base = _base(network, np.arange(len(network.train.perturbed)), asked)
+    bases = _bases(network, np.arange(len(network.train.perturbed)), asked)
     outputs = np.stack([_outputs(network, i, asked) for i in range(len(network.rows))], axis=1)
-    total = base[:, None] + network.added[:, None, None, None] * outputs
+    total = network.shares.join(bases, outputs)
     edges, text = reach(network.knowledge, asked.perturbed)
     informed = (edges if network.config.context != "none" else False) | (text & network.config.text)
     if not network.train.continuous:
@@ -200,6 +204,7 @@ def predict_network(network: FittedNetwork, asked: Asked) -> Prediction:
         return Prediction(change, de, up, sd, np.asarray(informed))
     mean, log_sd = total
     change = (mean.mean(0) * network.scale).astype(np.float32)
+    change = add_singles(change, network.shares.additive, network.train, asked)
     variance = mean.var(0)
     if network.config.likelihood:
         variance = variance + np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD)).mean(0)
@@ -231,11 +236,23 @@ def predict_tasks(
     return [found[i] for i in range(len(tasks))]
 
 
-def default_shares(config: AdaPertConfig, continuous: bool) -> Float32[np.ndarray, " 2"]:
-    """Return the shares that are added where none is chosen; deviations are added in full."""
-    if config.base == "mean":
-        return np.ones(2, np.float32)
-    return np.array([config.added, 1.0 if continuous else config.added], np.float32)
+def usual_shares(config: AdaPertConfig, continuous: bool, genes: int) -> Shares:
+    """Return the shares where held-out perturbations do not tell otherwise.
+
+    Parameters
+    ----------
+    config
+        Settings; on top of the mean response the network counts in full.
+    continuous
+        Whether there are values; their deviations are added in full.
+    genes
+        How many genes respond.
+    """
+    alone = config.base == "mean"
+    own = 1.0 if alone else config.added, 1.0 if alone or continuous else config.added
+    plain = 0.0 if alone or continuous else config.plain
+    every = np.ones((2, genes), np.float32)
+    return Shares(every * np.array(own, np.float32)[:, None], every * np.float32(plain), 0.0)
 
 
 def apply_member(network: FittedNetwork, member: int, perturbations: PerturbationInputs) -> Output:
@@ -274,18 +291,20 @@ def _variant(about: str, **changes: Any) -> Method:
 
 
 METHODS: dict[str, Method] = {
-    "adapert": _variant("The network with a context chosen for each perturbation."),
+    "adapert": _variant("The network with all nodes within 2 hops as context."),
+    "adapert_adaptive": _variant(
+        "The same with a context chosen for each perturbation, as published.", context="adaptive"
+    ),
     "adapert_no_graph": _variant("The same with texts alone.", context="none"),
     "adapert_full": _variant("The same with all nodes as context.", context="full"),
-    "adapert_hops1": _variant("The same with all neighbours as context.", context="hops", hops=1),
-    "adapert_hops2": _variant("The same with all nodes within 2 hops.", context="hops", hops=2),
-    "txpert": _variant(
+    "adapert_hops1": _variant("The same with all neighbours as context.", hops=1),
+    "txpert_untuned": _variant(
         "TxPert's type: the perturbed gene's node after messages over the whole graph, added to "
         "the control; no selector, no text.",
         context="node", combine="add", text=False, tied=False, base="mean", change_align=0.0,
         change_non=0.0,
     ),
-    "gears": _variant(
+    "gears_untuned": _variant(
         "GEARS's type: one layer over the graph for perturbations, genes averaged with those of "
         "correlated responses, weights per gene, and its loss.",
         context="node", layers=1, text=False, tied=False, base="mean", decoder="genewise",
@@ -356,15 +375,19 @@ def _train(
     )
 
 
-def _base(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked) -> np.ndarray:
-    """Return what the network's outputs are added to, from some training rows, [2, n, genes]."""
+def _bases(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked) -> np.ndarray:
+    """Return what the network's outputs are added to, from some training rows, [2, 2, n, genes].
+
+    Neighbours' responses with similar genes counted, and gene by gene.
+    """
     mean = mean_outputs(take(network.train, rows), network.scale)
     if network.config.base == "mean":
-        return np.repeat(mean, len(asked.perturbed), axis=1)
+        return np.stack([np.repeat(mean, len(asked.perturbed), axis=1)] * 2)
     weight = neighbour_weights(network.knowledge, asked, network.train, network.config)
-    return neighbour_outputs(
-        weight, network.train, rows, mean, network.scale, network.gene_similarity
-    )
+    given = weight, network.train, rows, mean, network.scale
+    counted = neighbour_outputs(*given, network.gene_similarity)
+    alone = counted if network.gene_similarity is None else neighbour_outputs(*given, None)
+    return np.stack([counted, alone])
 
 
 def _outputs(network: FittedNetwork, member: int, asked: Asked) -> np.ndarray:
@@ -374,56 +397,37 @@ def _outputs(network: FittedNetwork, member: int, asked: Asked) -> np.ndarray:
 
 
 def _tune(network: FittedNetwork) -> FittedNetwork:
-    """Choose what is added, and the factor on deviations, in rows that members did not learn from.
-
-    Among `ADDED`, the share with the best order of perturbations per gene, for each of the two
-    questions of tables of signs; of values, the share with the least squared error.
-    """
+    """Choose shares, and the factor on deviations, in rows that members did not learn from."""
     known, config = network.train, network.config
+    shares = network.shares
+    rows = np.flatnonzero([len(genes) > 1 for genes in known.perturbed])
+    if config.base == "neighbours" and known.delta is not None:
+        shares = shares._replace(additive=_additive_share(network, take(known, rows)))
     held = []
     for member, rows in enumerate(network.rows):
         out = take(known, np.setdiff1d(np.arange(len(known.perturbed)), rows))
         if out.perturbed:
-            base = _base(network, rows, out)
-            held.append((out, base, _outputs(network, member, out)))
-    if not held:
-        return network
-    added = network.added.copy()
-    if config.base == "neighbours" and known.continuous:
-        errors = [
-            sum(
-                float(np.square(out.delta / network.scale - base[0] - share * outputs[0]).sum())
-                for out, base, outputs in held
-            )
-            for share in ADDED
-        ]
-        added[0] = ADDED[int(np.argmin(errors))]
-    elif config.base == "neighbours":
-        for k in (0, 1):
-            added[k] = ADDED[int(np.argmax([_held_out_auroc(held, k, share) for share in ADDED]))]
-    network = network._replace(added=added)
-    if not known.continuous or not config.likelihood:
+            held.append(HeldOut(out, _bases(network, rows, out), _outputs(network, member, out)))
+    if config.base == "neighbours" and held:
+        shares = choose_shares(held, shares, known, network.scale)
+    network = network._replace(shares=shares)
+    if not held or not known.continuous or not config.likelihood:
         return network
     ratios = []
-    for out, base, outputs in held:
-        mean, log_sd = base + added[:, None, None] * outputs
+    for out, bases, outputs in held:
+        mean, log_sd = shares.join(bases, outputs)
         variance = np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD))
         ratios.append(np.square(out.delta / network.scale - mean).mean() / variance.mean())
     return network._replace(calibration=float(np.sqrt(np.mean(ratios))))
 
 
-def _held_out_auroc(
-    held: list[tuple[Responses, np.ndarray, np.ndarray]], k: int, share: float
-) -> float:
-    """Return the mean AUROC of a gene; perturbations are compared within a member only."""
-    right, pairs = 0.0, 0.0
-    for out, base, outputs in held:
-        de = out.sign != 0
-        yes, known = (out.sign > 0, de) if k else (de, out.known)
-        score = base[k] + share * outputs[k]
-        found = ordered_pairs(*map(jnp.asarray, (score, yes, known)))
-        right, pairs = right + np.asarray(found[0]), pairs + np.asarray(found[1])
-    return float((right / np.maximum(pairs, 1))[pairs > 0].mean()) if np.any(pairs > 0) else 0.0
+def _additive_share(network: FittedNetwork, several: Responses) -> float:
+    """Return the share of summed single responses that suits the training combinations."""
+    if not several.perturbed:
+        return 1.0
+    every = np.arange(len(network.train.perturbed))
+    response = _bases(network, every, several)[0, 0] * network.scale
+    return additive_share(several, response, network.train)
 
 
 def _check_control(network: FittedNetwork, asked: Asked) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
+from jaxtyping import Bool, Float32
 
 from infosem_jax._settings import Method
 from infosem_jax.perturbation.counting import (
@@ -80,20 +81,10 @@ def additive(task: Task) -> Prediction:
 
     Those that were not seen alone count nothing; where none was, it is the mean response.
     """
-    single = {
-        (line, genes[0]): i
-        for i, (line, genes) in enumerate(zip(task.train.line, task.train.perturbed, strict=True))
-        if len(genes) == 1
-    }
     if task.train.delta is None:
         raise ValueError("additive needs values of responses, found a table of signs.")
-    change = mean_response(task).change.copy()
-    informed = np.zeros(len(change), bool)
-    for i, (line, genes) in enumerate(zip(task.line, task.perturbed, strict=True)):
-        own = [single[line, gene] for gene in genes if (line, gene) in single]
-        informed[i] = len(own) == len(genes)
-        if own:
-            change[i] = task.train.delta[own].sum(0)
+    sums, informed = single_sums(task.train, task.perturbed, task.line, least=1)
+    change = np.where(np.isfinite(sums), sums, mean_response(task).change)
     return from_change(change, task, informed=informed)
 
 
@@ -131,6 +122,44 @@ def ridge(
             best, best_error = dual, error
     found = cross @ best + offset
     return _from_outcomes(task, found)._replace(informed=informed)
+
+
+def single_sums(
+    train: Responses,
+    perturbed: Sequence[tuple[str, ...]],
+    line: Sequence[str],
+    *,
+    least: int = 2,
+) -> tuple[Float32[np.ndarray, "n genes"], Bool[np.ndarray, " n"]]:
+    """Return the sums of responses to single perturbations, NaN where none was seen.
+
+    Parameters
+    ----------
+    train
+        Responses to learn from, with values.
+    perturbed, line
+        Genes and cell line of each perturbation.
+    least
+        How many genes it must have to count as complete.
+
+    Returns
+    -------
+    Sums over those genes that were perturbed alone in the cell line, and of which perturbations all
+    were.
+    """
+    single = {
+        (own, genes[0]): i
+        for i, (own, genes) in enumerate(zip(train.line, train.perturbed, strict=True))
+        if len(genes) == 1
+    }
+    sums = np.full((len(perturbed), len(train.genes)), np.nan, np.float32)
+    complete = np.zeros(len(perturbed), bool)
+    for i, (where, genes) in enumerate(zip(line, perturbed, strict=True)):
+        rows = [single[where, gene] for gene in genes if (where, gene) in single]
+        complete[i] = len(rows) == len(genes) >= least
+        if rows and train.delta is not None:
+            sums[i] = train.delta[rows].sum(0)
+    return sums, complete
 
 
 def _averaged(task: Task, weight: np.ndarray, near=None) -> Prediction:

@@ -38,9 +38,10 @@ class AdaPertConfig:
     top
         Edges into each node at most; 0 keeps all. The paper finds 10 best.
     context
-        Nodes that a prediction uses. ``adaptive``: nodes that the selector chooses among those
-        within ``hops``. ``hops``: all of these. ``node``: the perturbed genes' own nodes, after
-        messages over the whole graph. ``full``: all nodes. ``none``: nothing, so no graph.
+        Nodes that a prediction uses. ``hops``: all within ``hops``. ``adaptive``, as published:
+        those that the selector chooses of them, which gained nothing on held-out perturbations.
+        ``node``: the perturbed genes' own nodes, after messages over the whole graph. ``full``: all
+        nodes. ``none``: nothing, so no graph.
     hops, most
         How far candidates are, and how many there are at most, nearest first; the paper has up
         to 4 hops.
@@ -67,8 +68,10 @@ class AdaPertConfig:
         What the network adds to. It learns what the ``mean`` response of training perturbations
         leaves; with ``neighbours`` a share of it is then added to the response of the most similar
         perturbations (an addition). Learning what these leave lost on held-out perturbations.
-    added
-        This share, where no perturbations are held out to choose it by, see `adapert.ADDED` (open).
+    added, plain
+        This share, and that of neighbours counted gene by gene in tables of signs (the others count
+        similar genes too), where held-out perturbations do not tell otherwise, see `joining` (an
+        addition).
     decoder
         ``joint`` for all genes, or ``genewise``, GEARS's: a gene's vector, averaged with those of
         genes of correlated responses in training, plus the perturbation's, through weights of the
@@ -104,7 +107,7 @@ class AdaPertConfig:
     heads: int = 2
     layers: int = 2
     top: int = 10
-    context: Literal["adaptive", "hops", "node", "full", "none"] = "adaptive"
+    context: Literal["adaptive", "hops", "node", "full", "none"] = "hops"
     hops: int = 2
     most: int = 256
     pooling: Literal["attention", "sum"] = "attention"
@@ -117,6 +120,7 @@ class AdaPertConfig:
     tied: bool = True
     base: Literal["mean", "neighbours"] = "neighbours"
     added: float = 0.2
+    plain: float = 0.5
     decoder: Literal["joint", "genewise"] = "joint"
     focus: float = 2.0
     direction: float = 0.0
@@ -137,17 +141,28 @@ class AdaPertConfig:
 
     def __post_init__(self):
         counts = ("features", "heads", "layers", "hops", "most", "latent", "hidden", "components")
-        sizes = ("top", "change_non", "change_align", "weight_decay", "rate", "patience", "added")
+        sizes = (
+            "top",
+            "change_non",
+            "change_align",
+            "weight_decay",
+            "rate",
+            "patience",
+            "added",
+            "plain",
+        )
         shares = ("dropout", "held_out", "cut")
         check(
             self,
             least={
                 1: (*counts, "batch_size", "epochs", "members", "focus"),
-                0: (*sizes, *shares, "direction"),
+                0: (*sizes, *shares, "direction", "plain"),
             },
             above={0: ["start", "temperature"]},
             below={1: (*shares, "start")},
         )
+        if self.plain > 1:
+            raise ValueError(f"plain: expected a share of at most 1, found {self.plain}.")
         if self.features % self.heads:
             raise ValueError(
                 f"features: expected a multiple of heads, found {self.features} and {self.heads}."
@@ -158,6 +173,6 @@ DEFAULT = Config()
 ADAPERT = AdaPertConfig()
 # Sizes as published; what is not known of the paper stays at its default.
 PAPER = AdaPertConfig(
-    features=128, layers=4, hops=4, most=2048, latent=64, hidden=512, tied=False, batch_size=64,
-    rate=1e-3, weight_decay=0.0, epochs=200, members=1,
+    context="adaptive", features=128, layers=4, hops=4, most=2048, latent=64, hidden=512,
+    tied=False, batch_size=64, rate=1e-3, weight_decay=0.0, epochs=200, members=1,
 )  # fmt: skip

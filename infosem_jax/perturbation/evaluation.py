@@ -25,8 +25,8 @@ from infosem_jax.perturbation.labels import GENES, choose, is_control, sentences
 from infosem_jax.perturbation.metrics import Scores
 from infosem_jax.perturbation.panel import SPLITS, Bounds, Panel, bounds, make_panel, place, score
 from infosem_jax.perturbation.profiles import (
-    Cells,
     Profiles,
+    Values,
     mean_log,
     profiles_of_cells,
     profiles_of_means,
@@ -155,11 +155,12 @@ def evaluate_predictions(
     unit, x, target, note = _unit(observed, np.flatnonzero(code), total)
     notes += note
     x = x[:, at]
-    controls = Cells(sparse.csr_array(x[np.flatnonzero(is_free)]), unit, target)
+    controls = Values(sparse.csr_array(x[np.flatnonzero(is_free)]), unit, target)
     group = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
-    cells = Cells(sparse.csr_array(x[np.concatenate(rows)]), unit, target)
+    cells = Values(sparse.csr_array(x[np.concatenate(rows)]), unit, target)
     theirs = sparse.csr_array(other.x[:, there])
-    own = [np.flatnonzero([each == p for each in asked]) for p in perturbed]
+    places = _places(asked)
+    own = [places[genes] for genes in perturbed]
     notes += _check_units(theirs[np.concatenate(own)], controls, other.base)
     tell("testing observed cells")
     panel = make_panel(cells, group, controls, perturbed, genes)
@@ -310,9 +311,8 @@ def _observed(
 ) -> tuple[list[tuple[str, ...]], list[np.ndarray], list[str]]:
     """Return the perturbations to score and the rows of their observed cells."""
     genes = [known[name] for name in names]
-    every = sorted({p for p in genes if p})
-    rows = {p: np.flatnonzero(used & np.array([each == p for each in genes])[code]) for p in every}
-    seen = [p for p in every if len(rows[p])]
+    rows = _places([genes[i] if yes else None for i, yes in zip(code, used, strict=True)])
+    seen = sorted(p for p in rows if p)
     predicted = set(asked)
     scored = [p for p in seen if p in predicted and len(rows[p]) >= least]
     few = sum(p in predicted and len(rows[p]) < least for p in seen)
@@ -320,15 +320,23 @@ def _observed(
     notes = []
     if left_out:
         notes.append(f"{left_out} perturbations of the truth are not predicted, and not scored")
-    notes += [f"{few} perturbations with fewer than {least} observed cells are left out"] * (
-        few > 0
-    )
+    if few:
+        notes.append(f"{few} perturbations with fewer than {least} observed cells are left out")
     if not scored:
         raise ValueError(
             f"Expected predicted perturbations with at least {least} observed cells, found none; "
             "lower least_cells."
         )
     return scored, [rows[p] for p in scored], notes
+
+
+def _places(perturbed: Sequence[tuple[str, ...] | None]) -> dict[tuple[str, ...], np.ndarray]:
+    """Return the rows of each perturbation."""
+    found: dict[tuple[str, ...], list[int]] = {}
+    for i, genes in enumerate(perturbed):
+        if genes is not None:
+            found.setdefault(genes, []).append(i)
+    return {genes: np.array(rows) for genes, rows in found.items()}
 
 
 def _unit(
@@ -355,7 +363,7 @@ def _unit(
     return "log", x, 1.0, [f"units: counts, brought to {total:.4g} per cell and log(1 + x)"]
 
 
-def _check_units(theirs: sparse.csr_array, controls: Cells, base: str | None) -> list[str]:
+def _check_units(theirs: sparse.csr_array, controls: Values, base: str | None) -> list[str]:
     """Refuse predictions that are nearer to the controls in another unit."""
     if base in ("2", "10"):
         raise ValueError(f"The predictions: expected natural logarithms, found base {base}.")

@@ -16,7 +16,7 @@ METHODS: dict[str, Method] = {**adapert.METHODS, **baselines.METHODS}
 # Predict the same of all perturbations: what any method must beat.
 CONTROLS = frozenset(name for name, method in METHODS.items() if method.control)
 # What a comparison takes by default.
-USUAL = ("adapert", "txpert", "gears", *baselines.METHODS)
+USUAL = ("adapert", "txpert_untuned", "gears_untuned", *baselines.METHODS)
 
 methods = partial(_settings.every, METHODS)
 configured = partial(_settings.configured, METHODS)

@@ -37,13 +37,14 @@ def neighbour_outputs(
     scale
         What changes are divided by.
     similarity
-        Similarity of genes, see `counting.gene_similarity`; None counts no similar genes.
+        Similarity of genes, see `counting.gene_similarity`; None counts each gene alone.
     """
     used, weight = take(train, rows), weight[:, rows]
     if used.delta is not None:
         change = (weight @ used.delta / scale + mean[0]) / (weight.sum(1, keepdims=True) + 1)
         return np.stack([change, np.broadcast_to(mean[1], change.shape)])
     rate = 1 / (1 + np.exp(-mean))
-    parts = zip(count(used, similarity), rate, SHARES, strict=True)
+    shares = ((0.0, 0.0), (0.0, 0.0)) if similarity is None else SHARES
+    parts = zip(count(used, similarity), rate, shares, strict=True)
     p = np.stack([np.clip(posterior(weight, *part), 1e-4, 1 - 1e-4) for part in parts])
     return np.log(p) - np.log1p(-p)

@@ -1,18 +1,19 @@
 """Predictions scored on observed cells, between the mean response and a replicate."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Float32, Int
+from scipy import sparse
 
 from infosem_jax.perturbation import virtual_cell
-from infosem_jax.perturbation.data import Responses
+from infosem_jax.perturbation.data import Cells, Responses
 from infosem_jax.perturbation.de import Changes, signs
 from infosem_jax.perturbation.metrics import LOWER, Scores, calibrate, evaluate
 from infosem_jax.perturbation.profiles import (
-    Cells,
     Profiles,
+    Values,
     halves,
     mean_response,
     profiles_of_cells,
@@ -44,9 +45,9 @@ class Panel(NamedTuple):
         Profiles of the cells.
     """
 
-    cells: Cells
+    cells: Values
     group: Int[np.ndarray, " cells"]
-    controls: Cells
+    controls: Values
     perturbed: tuple[tuple[str, ...], ...]
     genes: tuple[str, ...]
     own: Bool[np.ndarray, "n genes"]
@@ -78,9 +79,9 @@ class Bounds(NamedTuple):
 
 
 def make_panel(
-    cells: Cells,
+    cells: Values,
     group: Int[np.ndarray, " cells"],
-    controls: Cells,
+    controls: Values,
     perturbed: Sequence[tuple[str, ...]],
     genes: Sequence[str],
 ) -> Panel:
@@ -97,9 +98,40 @@ def make_panel(
     genes
         Names of genes.
     """
-    own = np.array([[gene in set(p) for gene in genes] for p in perturbed], bool)
+    own = np.array([np.isin(genes, p) for p in perturbed])
     truth = profiles_of_cells(cells, group, controls)
     return Panel(cells, group, controls, tuple(perturbed), tuple(genes), own, truth)
+
+
+def panels_of_lines(
+    cells: Cells, controls: Mapping[str, Float32[np.ndarray, "controls genes"]], truth: Responses
+) -> list[tuple[Int[np.ndarray, " rows"], Panel]]:
+    """Bring the cells of a screen to a panel for each cell line, and say which rows it is of.
+
+    Parameters
+    ----------
+    cells
+        Cells of the screen, logarithms.
+    controls
+        Control cells of each line, logarithms.
+    truth
+        Responses of the perturbations to score.
+    """
+    places: dict[tuple[str, tuple[str, ...]], list[int]] = {}
+    for i, at in enumerate(zip(cells.line, cells.perturbed, strict=True)):
+        places.setdefault(at, []).append(i)
+    found = []
+    for line in sorted(set(truth.line)):
+        rows = np.flatnonzero([own == line for own in truth.line])
+        perturbed = [truth.perturbed[i] for i in rows]
+        own = [places[line, genes] for genes in perturbed]
+        group = np.repeat(np.arange(len(own)), [len(each) for each in own])
+        values, others = (
+            Values(sparse.csr_array(x), "log", 1.0)
+            for x in (cells.x[np.concatenate(own)], controls[line])
+        )
+        found.append((rows, make_panel(values, group, others, perturbed, truth.genes)))
+    return found
 
 
 def score(panel: Panel, predicted: Profiles) -> Scores:
@@ -150,7 +182,8 @@ def place(metrics: dict[str, float], between: Bounds) -> dict[str, float]:
     """Place scores between the mean response, 0, and the replicate, 1.
 
     ``virtual_cell`` is the mean of the six placed measures of that setting, the squared error cut
-    to 0 to 1 and the error of fold changes at -6; NaN where one of the six is not defined.
+    to 0 to 1 and the error of fold changes at -6. Those that are not defined are left out of it: by
+    the truth alone, so that they are the same for all predictions.
 
     Parameters
     ----------
@@ -160,9 +193,10 @@ def place(metrics: dict[str, float], between: Bounds) -> dict[str, float]:
         The bounds.
     """
     placed = calibrate(metrics, between.mean.metrics, between.replicate)
-    six = [np.clip(placed[name], *CLAMPS.get(name, (-np.inf, np.inf)))
-           for name in virtual_cell.NAMES]  # fmt: skip
-    return placed | {"virtual_cell": float(np.mean(six))}
+    bound = {name: CLAMPS.get(name, (-np.inf, np.inf)) for name in virtual_cell.NAMES}
+    six = np.array([np.clip(placed[name], *ends) for name, ends in bound.items()])
+    defined = six[np.isfinite(six)]
+    return placed | {"virtual_cell": float(defined.mean()) if len(defined) else np.nan}
 
 
 def lower_is_better(name: str) -> bool:

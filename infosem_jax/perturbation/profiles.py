@@ -25,8 +25,8 @@ SMALL = 1e-9
 _GENES_AT_ONCE = 2000
 
 
-class Cells(NamedTuple):
-    """Cells in one of the units.
+class Values(NamedTuple):
+    """Values of cells in one of the units.
 
     Attributes
     ----------
@@ -42,7 +42,7 @@ class Cells(NamedTuple):
     unit: Unit
     target: float
 
-    def __getitem__(self, rows: Int[np.ndarray, " rows"]) -> "Cells":
+    def __getitem__(self, rows: Int[np.ndarray, " rows"]) -> "Values":
         """Return some cells."""
         return self._replace(x=self.x[rows])
 
@@ -82,7 +82,9 @@ class Profiles(NamedTuple):
     fdr: Float[np.ndarray, "n genes"]
 
 
-def profiles_of_cells(cells: Cells, group: Int[np.ndarray, " cells"], controls: Cells) -> Profiles:
+def profiles_of_cells(
+    cells: Values, group: Int[np.ndarray, " cells"], controls: Values
+) -> Profiles:
     """Bring the cells of each perturbation to profiles, and test them against controls.
 
     Parameters
@@ -112,7 +114,7 @@ def profiles_of_cells(cells: Cells, group: Int[np.ndarray, " cells"], controls: 
 
 
 def profiles_of_means(
-    mean: Float[np.ndarray, "n genes"], n_cells: Int[np.ndarray, " n"], controls: Cells, seed: int
+    mean: Float[np.ndarray, "n genes"], n_cells: Int[np.ndarray, " n"], controls: Values, seed: int
 ) -> Profiles:
     """Take predicted mean expression as profiles, and test cells that are made to have it.
 
@@ -167,7 +169,7 @@ def profiles_of_means(
 
 
 def mean_response(
-    cells: Cells, group: Int[np.ndarray, " cells"], own: Bool[np.ndarray, "n genes"]
+    cells: Values, group: Int[np.ndarray, " cells"], own: Bool[np.ndarray, "n genes"]
 ) -> Float[np.ndarray, " genes"]:
     """Return the mean over perturbations of mean expression; of a gene, over those of others.
 
@@ -183,12 +185,12 @@ def mean_response(
     return (mean * kept).sum(0) / kept.sum(0)
 
 
-def scaled(cells: Cells, ratio: Float[np.ndarray, " genes"]) -> Cells:
+def scaled(cells: Values, ratio: Float[np.ndarray, " genes"]) -> Values:
     """Multiply the counts of each gene."""
     return cells._replace(x=sparse.csr_array(cells.x.multiply(ratio[None])))
 
 
-def log_profile(cells: Cells) -> Float[np.ndarray, " genes"]:
+def log_profile(cells: Values) -> Float[np.ndarray, " genes"]:
     """Return the profile of some cells together."""
     if cells.unit == "log":
         return mean_log(cells)
@@ -196,7 +198,7 @@ def log_profile(cells: Cells) -> Float[np.ndarray, " genes"]:
     return np.log1p(TOTAL * total / max(total.sum(), SMALL))
 
 
-def mean_log(cells: Cells) -> Float[np.ndarray, " genes"]:
+def mean_log(cells: Values) -> Float[np.ndarray, " genes"]:
     """Return the mean of ``log(1 + x)``, of counts brought to the target of these cells."""
     if cells.unit == "log":
         return cells.x.mean(0, dtype=np.float64)
@@ -205,7 +207,7 @@ def mean_log(cells: Cells) -> Float[np.ndarray, " genes"]:
     return brought.mean(0, dtype=np.float64)
 
 
-def profile_noise(cells: Cells) -> float:
+def profile_noise(cells: Values) -> float:
     """Return ``(n - 1) / n sum_gi (v_ig - mean_i v_ig)²``, v_i the profile without cell i.
 
     0 of fewer than two cells.
@@ -230,7 +232,7 @@ def profile_noise(cells: Cells) -> float:
 
 
 def _tests(
-    cells: Cells, group: np.ndarray, controls: Cells
+    cells: Values, group: np.ndarray, controls: Values
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return the genes that are tested, fold changes, p-values and adjusted ones."""
     linear, other = (_linear(each) for each in (cells, controls))
@@ -249,7 +251,7 @@ def _tests(
     return tested, lfc, p, fdr
 
 
-def _linear(cells: Cells) -> sparse.csr_array:
+def _linear(cells: Values) -> sparse.csr_array:
     if cells.unit == "counts":
         return _of_total(cells.x, MILLION)
     return sparse.csr_array(cells.x.astype(np.float64).expm1())

@@ -34,12 +34,15 @@ class Screen(NamedTuple):
         Published part of each perturbation, "" where there is none.
     thresholds
         What counts as differentially expressed.
+    cells
+        All cells; None of tables.
     """
 
     responses: Responses
     controls: dict[str, np.ndarray]
     published: tuple[str, ...]
     thresholds: Thresholds = USUAL
+    cells: Cells | None = None
 
     @property
     def genes(self) -> list[str]:
@@ -108,7 +111,7 @@ def screen_of_cells(
     """
     found = summarise(cells, thresholds=thresholds, least_cells=least_cells)
     controls = {line: controls_of(cells, line) for line in sorted(set(found.line))}
-    return Screen(found, controls, ("",) * len(found.perturbed), thresholds)
+    return Screen(found, controls, ("",) * len(found.perturbed), thresholds, cells)
 
 
 def read_knowledge(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -104,8 +104,8 @@ def find_sources(
         if name not in files:
             raise ValueError(f"There is no data set {name!r} in {folder}; {hint(name, files)}")
         if name not in known:
-            profiles = read_profiles(files[name], **of_h5ad(files[name], reading))
-            profiles = profiles._replace(name=name)
+            how: Any = of_h5ad(files[name], reading)
+            profiles = read_profiles(files[name], **how)._replace(name=name)
             if table is not None and identifier_kind(profiles.genes) != "symbol":
                 profiles = to_symbols(profiles, table)
             known[name] = _logarithms(profiles)

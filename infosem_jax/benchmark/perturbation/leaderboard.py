@@ -13,6 +13,7 @@ from infosem_jax.outputs.page import Page, Picture, Section, Table, number, seco
 from infosem_jax.outputs.style import draw_pairs
 from infosem_jax.perturbation.methods import CONTROLS
 from infosem_jax.perturbation.reports import CHANGES
+from infosem_jax.perturbation.virtual_cell import NAMES
 
 RULES = {
     "Truth": (
@@ -43,6 +44,13 @@ RULES = {
         "controls, adjusted by Benjamini and Hochberg. Cells of a prediction are observed control "
         "cells whose values are set to zero, or drawn from other control cells, until the mean is "
         "as predicted; as many as were observed. No method brings control cells of its own."
+    ),
+    "Virtual Cell setting of 2026": (
+        "Its six measures on cells as they are here, logarithms: discrimination by cosine without "
+        "all perturbed genes, direction fidelity, reach, Jaccard, error of fold changes and "
+        "squared error of profiles (the last two: lower is better). In brackets between the mean "
+        "response of all test perturbations, 0, and five replicates of half the cells with their "
+        "own controls, 1. infosem evaluate-perturbation does this for anyone's predictions."
     ),
     "Tables of signs": (
         "AUROC of each gene over the test perturbations for which it is known, then the mean over "
@@ -119,6 +127,7 @@ def _of_group(group: Group, methods: Mapping[str, list[Cell]], rows: pd.DataFram
             tables=[_contests(every, metric, main[metric]) for metric in columns],
             folded=True,
         ),
+        *_virtual_cell(group, by, order),
         Section(
             f"{group.title}: all measures",
             tables=[_all(rows, order)],
@@ -159,6 +168,27 @@ def _shown(
         ],
         folded=True,
     )
+
+
+def _virtual_cell(
+    group: Group, by: Mapping[str, Mapping[Any, Any]], order: Sequence[str]
+) -> list[Section]:
+    """List the six measures of the Virtual Cell setting of 2026, where there are cells."""
+    if "virtual_cell" not in by[order[0]]:
+        return []
+    rows = [
+        (
+            name,
+            [
+                *(f"{number(by[name][m])} ({number(by[name][f'{m}_calibrated'])})" for m in NAMES),
+                number(by[name]["virtual_cell"]),
+            ],
+        )
+        for name in order
+    ]
+    title = f"{group.title}: the Virtual Cell setting of 2026"
+    table = Table("Method", [*NAMES.values(), "Mean of the six, placed"], rows)
+    return [Section(title, tables=[table])]
 
 
 def _contests(cells: Sequence[Cell], metric: str, label: str) -> Table:

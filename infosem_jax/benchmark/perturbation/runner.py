@@ -26,10 +26,20 @@ from infosem_jax.perturbation.methods import METHODS
 from infosem_jax.perturbation.methods import USUAL as NAMES
 from infosem_jax.perturbation.methods import methods as all_methods
 from infosem_jax.perturbation.metrics import calibrate, evaluate
+from infosem_jax.perturbation.panel import (
+    Bounds,
+    Panel,
+    bounds,
+    log_change,
+    panels_of_lines,
+    place,
+)
 from infosem_jax.perturbation.readers import Columns
 from infosem_jax.perturbation.screen import Screen, predicted_changes, read_screen
 from infosem_jax.perturbation.splits import draw_splits, usual_split
 from infosem_jax.perturbation.task import Prediction, Problem, make_problem
+from infosem_jax.perturbation.virtual_cell import NAMES as SIX
+from infosem_jax.perturbation.virtual_cell import measure
 
 # The upper bound that scores are calibrated to; a cell like any method's.
 REPLICATE = "replicate"
@@ -114,12 +124,15 @@ class _Prepared(NamedTuple):
         Metrics of the mean response and of the replicate, for calibration.
     replicate
         The cell of the latter; none without halves of cells.
+    panels
+        Rows, observed cells and bounds of each cell line, in the order of labels; none of tables.
     """
 
     problems: list[Problem]
     truth: Responses
     bounds: tuple[dict[str, float], dict[str, float]]
     replicate: list[Cell]
+    panels: list[tuple[np.ndarray, Panel, Bounds]]
 
 
 def make_grid(
@@ -245,9 +258,14 @@ def _prepare(at: At, screen: Screen, knowledge: Knowledge, how: str, grid: Grid)
     """Draw the folds, and measure the mean response and the replicate on them."""
     splits = draw_splits(screen.responses, how, at.seed, screen.published)
     problems = [make_problem(screen.responses, split, knowledge) for split in splits]
-    own = _Prepared(problems, _join([problem.truth for problem in problems]), ({}, {}), [])
+    own = _Prepared(problems, _join([problem.truth for problem in problems]), ({}, {}), [], [])
     if not own.truth.continuous:
         return own
+    if screen.cells is not None:
+        found = panels_of_lines(screen.cells, screen.controls, _in_order(own.truth))
+        own = own._replace(
+            panels=[(rows, panel, bounds(panel, seed=at.seed)) for rows, panel in found]
+        )
     mean = _together([mean_response(problem.task) for problem in problems])
     low = _measure(at, own, mean, 0.0, screen, grid).metrics
     own = own._replace(bounds=(low, {}))
@@ -257,6 +275,11 @@ def _prepare(at: At, screen: Screen, knowledge: Knowledge, how: str, grid: Grid)
     halved = own._replace(truth=own.truth._replace(delta=second))
     change = Prediction(first, np.abs(first), first)
     high = _measure(at._replace(method=REPLICATE), halved, change, 0.0, screen, grid)
+    if own.panels:
+        six = {name: _over_lines(own, [b.replicate[name] for *_, b in own.panels]) for name in SIX}
+        six |= {f"{name}_calibrated": 1.0 for name in SIX if np.isfinite(six[name])}
+        six["virtual_cell"] = 1.0
+        high = high._replace(metrics=high.metrics | six)
     return own._replace(bounds=(low, high.metrics), replicate=[high])
 
 
@@ -272,7 +295,7 @@ def _measure(
     at: At, prepared: _Prepared, found: Prediction, seconds: float, screen: Screen, grid: Grid
 ) -> Cell:
     """Measure predictions of all folds of a split together."""
-    problems, truth, bounds, _ = prepared
+    problems, truth, between, *_ = prepared
     # Folds are drawn in another order by each seed; their cells shall say the same of the same.
     order = np.argsort(truth.labels, kind="stable")
     reference = None
@@ -283,9 +306,10 @@ def _measure(
     changes = predicted_changes(found, truth, screen.controls, 1000 * at.seed)
     scores = evaluate(found, truth, reference, changes=changes, thresholds=grid.thresholds)
     metrics = dict(scores.metrics)
-    if all(bounds):
-        calibrated = calibrate(scores.metrics, *bounds)
+    if all(between):
+        calibrated = calibrate(scores.metrics, *between)
         metrics |= {f"{name}_calibrated": value for name, value in calibrated.items()}
+    metrics |= _measure_six(prepared, found.change, at.seed)
     if found.informed is not None:
         metrics["informed"] = float(found.informed.mean())
     top = np.zeros(0, int)
@@ -306,6 +330,29 @@ def _measure(
         observed,
         found.change[top],
     )
+
+
+def _measure_six(prepared: _Prepared, change: np.ndarray, seed: int) -> dict[str, float]:
+    """Measure changes, in the order of labels, as the Virtual Cell setting of 2026 does."""
+    if not prepared.panels:
+        return {}
+    found = []
+    for rows, panel, between in prepared.panels:
+        own = measure(log_change(panel, change[rows], seed), panel.truth, panel.own, panel.genes)
+        placed = place(own.metrics, between)
+        each = {f"{name}_calibrated": placed[name] for name in SIX}
+        found.append(own.metrics | each | {"virtual_cell": placed["virtual_cell"]})
+    return {name: _over_lines(prepared, [each[name] for each in found]) for name in found[0]}
+
+
+def _over_lines(prepared: _Prepared, values: Sequence[float]) -> float:
+    """Average over cell lines, by their numbers of perturbations."""
+    sizes = [len(rows) for rows, *_ in prepared.panels]
+    return float(np.average(values, weights=sizes))
+
+
+def _in_order(truth: Responses) -> Responses:
+    return take(truth, np.argsort(truth.labels, kind="stable"))
 
 
 def _join(parts: Sequence[Responses]) -> Responses:

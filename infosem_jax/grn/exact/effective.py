@@ -40,10 +40,12 @@ def effective_cells(
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
-    n, genes = x.shape
+    n, genes = float(basis.cells), x.shape[1]
     markers, targets = np.arange(0, genes, 2), np.arange(1, genes, 2)
-    components = PCA(min(COMPONENTS, n, len(markers)), random_state=0).fit_transform(x[:, markers])
-    state = KMeans(min(STATES, n), n_init="auto", random_state=0).fit_predict(components)
+    components = PCA(min(COMPONENTS, len(x), len(markers)), random_state=0).fit_transform(
+        x[:, markers]
+    )
+    state = KMeans(min(STATES, len(x)), n_init="auto", random_state=0).fit_predict(components)
     targets = targets[np.unique(np.linspace(0, len(targets) - 1, TARGETS).astype(int))]
     z, vectors, values, own = (
         np.asarray(part, np.float64)

@@ -276,20 +276,35 @@ def solve_for(
     key
         As in `fit`.
     """
+    basis, bound, what = posed(given, basis)
+    solved = solve(basis, jnp.asarray(wanted), bound, what, given.config, random.key(key))
+    if given.config.cells is not None:
+        solved.learned["cells"] = np.asarray(basis.cells)
+    return solved
+
+
+def posed(given: Task, basis: Spectrum) -> tuple[Spectrum, BoundPrior | None, Kind | None]:
+    """Count the cells as the settings say, and bind what a prior takes from them.
+
+    Parameters
+    ----------
+    given, basis
+        As in `solve_for`.
+
+    Returns
+    -------
+    The cells, the prior of the effects, and what it is.
+    """
     data, config = given.data, given.config
     cells = None if isinstance(config.cells, str) else config.cells
     if config.cells == "effective" and not isinstance(data, Stream):
         cells = effective_cells(data.x, given.rows, basis)
-    basis = worth(basis, cells)
-    bound = given.bound
+    basis, bound = worth(basis, cells), given.bound
     if given.asks and given.effect is not None:
         settings = {"basis": basis, "reported": given.reported, "r2": config.r2}
         learned = Learned(partial(means_of_roles, **settings), partial(effects_alone, **settings))
         bound = bind(given.effect, replace(given.context, learned=learned))
-    solved = solve(basis, jnp.asarray(wanted), bound, given.kind, config, random.key(key))
-    if cells is not None:
-        solved.learned["cells"] = np.asarray(cells)
-    return solved
+    return basis, bound, given.kind
 
 
 def network(fitted: Fit) -> Network:
@@ -364,7 +379,8 @@ def decomposed(
     tell = _teller(on_chunk, data.name)
     if n_cells(data) < len(rows):
         tell(0, "decomposing the cells")
-        return spectrum_of_cells(in_memory(data) if isinstance(data, Stream) else data.x, rows)
+        x = in_memory(data) if isinstance(data, Stream) else data.x
+        return _counted(spectrum_of_cells(x, rows), data)
     sum_up = partial(
         moments,
         data if isinstance(data, Stream) else data.x,
@@ -372,9 +388,14 @@ def decomposed(
         on_block=lambda n, total: tell(0, f"summing up cells, {n / total:.0%}"),
     )
     if sums is None:
-        return spectrum(sum_up(), rows)
+        return _counted(spectrum(sum_up(), rows), data)
     cells = data.cells if isinstance(data, Stream) else fingerprint((data.x, data.genes))
-    return spectrum(kept(sums, cells, rows, sum_up), rows)
+    return _counted(spectrum(kept(sums, cells, rows, sum_up), rows), data)
+
+
+def _counted(basis: Spectrum, data: Dataset | Stream) -> Spectrum:
+    """Count cells as so many fewer as covariates took."""
+    return basis if isinstance(data, Stream) else worth(basis, len(data.cells) - data.lost)
 
 
 def _bound(

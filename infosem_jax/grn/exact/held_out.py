@@ -24,7 +24,13 @@ from scipy.stats import t as student
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn.exact.fitting import FEW, Fit, Task, solve_for, task
-from infosem_jax.grn.exact.posterior import Spectrum, inverse_rows, spectrum, spectrum_of_cells
+from infosem_jax.grn.exact.posterior import (
+    Spectrum,
+    inverse_rows,
+    spectrum,
+    spectrum_of_cells,
+    worth,
+)
 from infosem_jax.grn.exact.statistics import Moments, add
 from infosem_jax.grn.priors import Prior
 from infosem_jax.grn.states import as_fitted
@@ -162,6 +168,7 @@ def held_out(
     within = np.zeros(len(LEVELS))
     for fold, basis in others.items():
         out = folds == fold
+        basis = worth(basis, float(basis.cells) - given.data.lost)
         freedom, location, spread = _student(given, basis, x[~out], x[out], key)
         off = x[out] - location
         density[out] = (student.logpdf(off / spread, freedom) - np.log(spread)).mean(1)
@@ -182,15 +189,16 @@ def _student(
     """Degrees of freedom, location and scale of every gene of new cells."""
     config, data = given.config, given.data
     if isinstance(config.cells, float | int):
-        config = replace(config, cells=min(config.cells, float(len(x))))
+        config = replace(config, cells=min(config.cells, float(basis.cells)))
     given = given._replace(config=config, data=data._replace(x=x))  # pyright: ignore
     solved = solve_for(given, basis, np.arange(basis.n_rows), key)
-    eta = float(solved.learned.get("cells", len(x))) / len(x)
+    counted = float(solved.learned.get("cells", basis.cells))
+    eta = counted / float(basis.cells)
     z = new[:, given.rows].astype(np.float64)
     known = _reach(basis._replace(cells=eta * basis.cells), np.asarray(solved.scale), z)
     effects = solved.effects
     spread = np.sqrt(np.asarray(effects.noise) * (1 + np.maximum(known, 0)))
-    return config.noise + eta * len(x), z @ np.asarray(effects.weight), spread
+    return config.noise + counted, z @ np.asarray(effects.weight), spread
 
 
 def _reach(basis: Spectrum, scale: np.ndarray, z: np.ndarray) -> np.ndarray:

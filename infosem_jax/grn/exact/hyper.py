@@ -68,21 +68,42 @@ def collapsed(
     effects
         Whether to draw the effects, exactly, as the deterministic site ``effect``.
     """
-    share: Any = numpyro.sample("r2", dist.Beta(1.0, 1.0)) if r2 is None else jnp.asarray(r2)
-    scale = scale_of(share, basis.n_rows)
-    projected = mean = None
-    if pattern is not None:
-        slope: Any = numpyro.sample("slope", dist.Normal(0.0, SLOPE_SCALE))
-        mean, projected = (slope * scale * part for part in pattern)
-    elif prior is not None:
-        with handlers.scope(prefix="effect_prior"):
-            told = normals(prior)
-        mean = scale * told.mean / told.scale
-        projected = project(basis, mean)
+    scale, mean, projected = declared(basis, pattern, prior, r2)
     numpyro.factor("evidence", log_evidence(basis, scale, projected, noise).sum())
     if effects:
         key: Any = numpyro.prng_key()
-        numpyro.deterministic("effect", draw(key, basis, scale, mean, noise))
+        numpyro.deterministic("effect", draw(key, basis, scale, mean, noise)[0])
+
+
+def declared(
+    basis: Spectrum,
+    pattern: Pattern | None = None,
+    prior: Partial | None = None,
+    r2: Float[Array, ""] | float | None = None,
+) -> tuple[Array, Array | None, Array | None]:
+    """Declare the hyper-parameters, and return what effects are a priori given them.
+
+    Parameters
+    ----------
+    basis, pattern, prior, r2
+        As in `collapsed`.
+
+    Returns
+    -------
+    Their scale in units of the noise; their means, [rows, genes], and the same in the basis of the
+    spectrum, None for zero.
+    """
+    share: Any = numpyro.sample("r2", dist.Beta(1.0, 1.0)) if r2 is None else jnp.asarray(r2)
+    scale = scale_of(share, basis.n_rows)
+    if pattern is not None:
+        slope: Any = numpyro.sample("slope", dist.Normal(0.0, SLOPE_SCALE))
+        return scale, slope * scale * pattern.mean, slope * scale * pattern.projected
+    if prior is None:
+        return scale, None, None
+    with handlers.scope(prefix="effect_prior"):
+        told = normals(prior)
+    mean = scale * told.mean / told.scale
+    return scale, mean, project(basis, mean)
 
 
 def scale_of(r2: Float[Array, ""] | float, rows: int) -> Float[Array, ""]:

@@ -311,8 +311,8 @@ def draw(
     scale: Float[Array, ""] | float,
     mean: Float[Array, "rows genes"] | None = None,
     noise: Float[Array, ""] | float = NOISE,
-) -> Float[Array, "rows genes"]:
-    """Draw the effects from their joint posterior, exactly.
+) -> tuple[Float[Array, "rows genes"], Float[Array, " genes"]]:
+    """Draw the effects and the variances of the noise from their joint posterior, exactly.
 
     A draw of ``Normal(0, P)`` is conditioned on the target's own coordinate being zero.
 
@@ -335,7 +335,7 @@ def draw(
     pivot = jnp.where(acts, jnp.diagonal(inverse)[basis.own], 1.0)
     free = raw - inverse[:, basis.own] * (own / pivot)
     itself = jnp.arange(basis.n_rows)[:, None] == basis.own
-    return jnp.where(itself, 0.0, found.mean + jnp.sqrt(variance) * free)
+    return jnp.where(itself, 0.0, found.mean + jnp.sqrt(variance) * free), variance
 
 
 def chance(

@@ -103,7 +103,7 @@ def solve(
     prior = None if bound is None else bound.distribution
     what = kind or Kind(False, False)
     stated = None if prior is None or what.learns or what.mixture else normals(prior)
-    pattern = None if stated is None else _pattern(basis, stated)
+    pattern = None if stated is None else pattern_of(basis, stated)
     learns = prior if what.learns else None
     found, losses = _learn(key, basis, pattern, learns, config)
 
@@ -156,7 +156,8 @@ def _learn(
     return hyper.optimum(key, basis, pattern, prior, **settings, **search)
 
 
-def _pattern(basis: Spectrum, told: Normals) -> hyper.Pattern | None:
+def pattern_of(basis: Spectrum, told: Normals) -> hyper.Pattern | None:
+    """Return the prior means that a prior without parameters expects; None where all are zero."""
     pairs = jnp.arange(basis.n_rows)[:, None] != basis.own
     mean = hyper.standardised(told.mean / told.scale, pairs)
     return hyper.Pattern(mean, basis.vectors.T @ mean) if bool((mean != 0).any()) else None

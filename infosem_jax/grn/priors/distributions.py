@@ -258,14 +258,12 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
         raise ValueError(
             f"Expected a prior over real numbers, found {type(distribution).__name__}: {support}."
         )
-    try:
-        jax.eval_shape(lambda: distribution.mean)
-    except NotImplementedError as error:
+    if not _has_mean(distribution):
         raise ValueError(
             f"Expected a prior with a mean, which tells what is known before the data, found "
             f"{type(distribution).__name__} without one; take a distribution whose .mean is "
             "defined, such as a wide Normal for a flat prior."
-        ) from error
+        )
     if distribution.event_shape == shape and distribution.batch_shape == ():
         return distribution
     batch = distribution.batch_shape
@@ -282,6 +280,17 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
         # Written out, so that closed-form divergences still recognise the family.
         return _wide(distribution, shape).to_event(2)
     return distribution.expand(shape).to_event(2)
+
+
+def _has_mean(distribution: Any) -> bool:
+    try:
+        jax.eval_shape(lambda: distribution.mean)
+    except NotImplementedError:
+        return False
+    while hasattr(distribution, "base_dist"):
+        distribution = distribution.base_dist
+    # NumPyro has NaN for its mean.
+    return not isinstance(distribution, dist.Cauchy)
 
 
 def _wide(distribution: Any, shape: tuple[int, ...]) -> Any:
