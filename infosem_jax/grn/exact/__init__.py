@@ -1,14 +1,22 @@
 """Networks with exact posteriors: linear-Gaussian regressions in closed form."""
 
-from infosem_jax.grn.exact.config import Config as Config
-from infosem_jax.grn.exact.fitting import Fit as Fit
-from infosem_jax.grn.exact.fitting import chosen_rows as chosen_rows
-from infosem_jax.grn.exact.fitting import decomposed as decomposed
-from infosem_jax.grn.exact.fitting import fit as fit
-from infosem_jax.grn.exact.fitting import network as network
-from infosem_jax.grn.exact.hyper import collapsed as collapsed
-from infosem_jax.grn.exact.posterior import Spectrum as Spectrum
-from infosem_jax.grn.exact.posterior import spectrum as spectrum
-from infosem_jax.grn.exact.statistics import Moments as Moments
-from infosem_jax.grn.exact.statistics import add as add
-from infosem_jax.grn.exact.statistics import moments as moments
+from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.fitting import Fit, chosen_rows, decomposed, fit, network
+from infosem_jax.grn.exact.hyper import collapsed
+from infosem_jax.grn.exact.posterior import Spectrum, spectrum
+from infosem_jax.grn.exact.statistics import Moments, add, moments
+
+__all__ = [
+    "Config",
+    "Fit",
+    "Moments",
+    "Spectrum",
+    "add",
+    "chosen_rows",
+    "collapsed",
+    "decomposed",
+    "fit",
+    "moments",
+    "network",
+    "spectrum",
+]
