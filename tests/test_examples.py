@@ -45,6 +45,8 @@ def test_numpyro_recipes_draw_train_and_intervene():
     assert 0.2 < replicated < 0.99
     ((agreement,),) = numbers(r"correlation of mean effects ([\d.]+)", printed)
     assert agreement > 0.5
+    ((between,),) = numbers(r"between its two seeds ([\d.]+)", printed)
+    assert between > 0.8
     ((alone, together),) = numbers(r"of G\d+ ([\d.]+), was ([\d.]+)", printed)
     assert alone < together
 

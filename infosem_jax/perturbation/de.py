@@ -1,5 +1,8 @@
 """Differential expression: one definition for what was observed and for what was predicted."""
 
+# pyright: reportOptionalSubscript=false
+# That sparse arrays have a shape, their stubs do not say.
+
 from dataclasses import dataclass
 from typing import NamedTuple
 

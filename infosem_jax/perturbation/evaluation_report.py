@@ -1,5 +1,8 @@
 """What is written of anyone's predictions: scores of each perturbation, a summary, and a page."""
 
+# pyright: reportOptionalSubscript=false
+# That sparse arrays have a shape, their stubs do not say.
+
 from collections.abc import Mapping
 from pathlib import Path as FilePath
 from typing import Any

@@ -1,5 +1,8 @@
 """Predictions scored on observed cells, between the mean response and a replicate."""
 
+# pyright: reportOptionalSubscript=false
+# That sparse arrays have a shape, their stubs do not say.
+
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -6,6 +6,10 @@ Institute, cell-eval2 0.16). Two units are known. Of ``counts`` a profile is
 that are ``log(1 + x)`` already, it is the mean, and cells are tested as they are.
 """
 
+# pyright: reportOptionalSubscript=false
+# pyright: reportAttributeAccessIssue=false, reportReturnType=false
+# What sparse arrays are, and that they have a shape, their stubs do not say.
+
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
