@@ -62,7 +62,7 @@ def job(request, inputs, tmp_path_factory) -> Job:
         "perturbation": [inputs / "screen.h5ad", "--graph", f"g={inputs / 'edges.csv'}",
                          "--split", "unseen", "--seeds", 2, "--config", inputs / "adapert.toml"],
         "embed": [inputs / "s0.h5ad", inputs / "s1.h5ad", "--method", "musegnn",
-                  "--method", "musegnn", "--config", inputs / "musegnn.toml", "--plane", "pca"],
+                  "--config", inputs / "musegnn.toml", "--plane", "pca"],
     }[request.param]  # fmt: skip
     words = [request.param, "fit", *map(str, words), "--save-every", "0"]
     out = tmp_path_factory.mktemp("whole") / "out"
