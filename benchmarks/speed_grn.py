@@ -49,6 +49,7 @@ from numpyro import handlers
 from numpyro.infer import SVI, TraceMeanField_ELBO
 
 from infosem_jax import edges, fit, network
+from infosem_jax.compare import compare
 from infosem_jax.data import (
     Embedding,
     dataset,
@@ -63,7 +64,7 @@ from infosem_jax.engine.types import Progress
 from infosem_jax.grn import evaluate, exact
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Batch, Graph, guide, model
-from infosem_jax.grn.priors import MeanAbsolute
+from infosem_jax.grn.priors import GeneSimilarity, MeanAbsolute, Normal
 from infosem_jax.grn.priors.binding import GeneContext, bind
 
 EXACT = (1000, 500)
@@ -92,9 +93,10 @@ def main() -> None:
 
 
 def exact_figures(quick: bool) -> list[Figure]:
-    """Compare the exact engine with ridge partial correlation and with RegDiffusion."""
+    """Time the exact engine beside ridge partial correlation and RegDiffusion, and `compare`."""
     genes, cells = (300, 200) if quick else EXACT
-    data = simulate(SimulationConfig(genes=genes, regulators=genes // 10, cells=cells), 0).data
+    truth = simulate(SimulationConfig(genes=genes, regulators=genes // 10, cells=cells), 0)
+    data, told = truth.data, {"none": Normal(), "vectors": GeneSimilarity(truth.embedding)}
     seconds = {}
     with tempfile.TemporaryDirectory() as work:
         table = pd.DataFrame(data.x, index=pd.Index(data.cells), columns=pd.Index(data.genes))
@@ -110,15 +112,19 @@ def exact_figures(quick: bool) -> list[Figure]:
     exact.fit(data)
     seconds["fit, compiled"] = taken(lambda: exact.fit(data))
     seconds["ridge partial correlation in numpy"] = taken(lambda: ridge(data))
+    for name in ("with compilation", "compiled"):
+        seconds[f"two priors compared, {name}"] = taken(lambda: compare(data, told))
     if installed("regdiffusion", "exact"):
         seconds["regdiffusion"] = taken(lambda: regdiffusion_edges(data))
     print_table(("", "seconds"), [(name, f"{value:.2f}") for name, value in seconds.items()])
     head = f"speed_grn: exact, {genes} genes, {cells} cells,"
-    cold, warm, compiled, simple, *other = seconds.values()
+    cold, warm, compiled, simple, first, again, *other = seconds.values()
     return [
         Figure(f"{head} whole command, with compilation", cold, "s", "lower", 15.0),
         Figure(f"{head} whole command, from the cache", warm, "s", "lower", 8.0),
         Figure(f"{head} compiled fit / ridge in numpy", compiled / simple, "ratio", "lower", 10.0),
+        Figure(f"{head} two priors compared, with compilation", first, "s", "lower"),
+        Figure(f"{head} two priors compared, compiled", again, "s", "lower"),
         *(
             Figure(f"{head} regdiffusion / whole command", each / cold, "ratio", "higher", 10.0)
             for each in other

@@ -170,7 +170,7 @@ def test_many_fits_share_sums_and_equal_those_alone(simulation, monkeypatch):
 
     calls = []
     plain = grid.decomposed
-    monkeypatch.setattr(grid, "decomposed", lambda *a: (calls.append(1), plain(*a))[1])
+    monkeypatch.setattr(grid, "decomposed", lambda *a, **k: (calls.append(1), plain(*a, **k))[1])
     similar = priors.GeneSimilarity(simulation.embedding)
     found = dict(fit_many([simulation.data], {"none": None, "text": similar}, configs=QUICK))
     assert len(calls) == 1 and len(found) == 2
@@ -238,7 +238,9 @@ def test_the_command_refuses_what_the_engine_lacks(folder, option, words):
 def test_settings_of_the_other_engine_or_unknown_ones_are_refused(folder, tmp_path):
     where = folder / "out" / "config.toml"
     smooth = f"graph-smooth={folder / 'truth.csv'}"
-    assert "--engine svi" in run(folder, "--effect", smooth, out="refused", code=2)
+    (tmp_path / "over.toml").write_text('[effect]\nover = "regulators"\n')
+    over = ("--effect", smooth, "--config", tmp_path / "over.toml")
+    assert "--engine svi" in run(folder, *over, out="refused", code=2)
     assert not (folder / "refused").exists()
     assert "of the engine exact" in run(folder, "--config", where, "--engine", "svi", code=2)
     (tmp_path / "typo.toml").write_text("[exact]\nstep = 3\n")

@@ -1,6 +1,7 @@
 """What vectors of two genes say of an effect, learned by the exact engine in closed form."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from infosem_jax.data.dataset import normalise
@@ -84,6 +85,22 @@ def test_vectors_that_know_help_and_those_of_other_genes_do_not(fits):
               for simulation, none, *rest in fits]  # fmt: skip
     told, dealt = np.mean(ratios, 0)
     assert told > 1.1 and dealt > 0.95
+
+
+def test_targets_that_go_together_teach_each_other(fits):
+    simulation, none, *_ = fits[0]
+    genes = np.asarray(simulation.data.genes)
+    # Targets are linked where most of what acts on them is the same.
+    likeness = np.nan_to_num(np.corrcoef(simulation.effect.T), nan=0.0)
+    one, other = np.nonzero(np.triu(likeness > 0.6, 1))
+    graph = pd.DataFrame({"source": genes[one], "target": genes[other]})
+    smooth = priors.GraphSmooth(graph, strength=3.0)
+    told = exact.fit(simulation.data, smooth)
+    dealt = exact.fit(simulation.data, priors.Relabelled(smooth))
+    gain, chance = (each.log_evidence.sum() - none.log_evidence.sum() for each in (told, dealt))
+    assert gain > 10 and chance < 3
+    assert quality(simulation, told) > quality(simulation, none)
+    assert quality(simulation, dealt) > 0.95 * quality(simulation, none)
 
 
 def test_parts_of_other_priors_learn_roles_as_well(fits):

@@ -350,13 +350,14 @@ def _wholes(plan: Plan, done: set, saver: Saver | None, share: _Share) -> Iterat
         for name, (prior, part) in names.items()
         if (data, prior, part) in done
     }
-    folds: tuple[str, exact_measures.Folds] | None = None
+    folds: tuple[Any, exact_measures.Folds] | None = None
     for job, fitted in _fits(plan, plan.datasets, priors, skip, saver, share):
         data, universe = plan.datasets[job.data], plan.universes.get(job.data)
         if isinstance(fitted, exact.Fit):
-            if folds is None or folds[0] != job.data:
+            of = job.data, fitted.rows
+            if folds is None or folds[0] != of:
                 states = plan.states.get(job.data)
-                folds = job.data, exact_measures.folds_of(fitted, data, states, plan.how.key)
+                folds = of, exact_measures.folds_of(fitted, data, states, plan.how.key)
             known = priors[job.prior].effect, names[job.prior]
             yield exact_measures.measure_exact(fitted, data, *known, universe, plan.how, folds[1])
             continue

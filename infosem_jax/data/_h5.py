@@ -135,11 +135,10 @@ def _running() -> "subprocess.Popen[bytes] | None":
     global _child
     if _child is not None and _child[0] == os.getpid() and _child[1].poll() is None:
         return _child[1]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    # Not the folder of this file on the path: its modules would hide those of Python.
+    command, pipe = [sys.executable, "-P", __file__], subprocess.PIPE
     try:
-        # Not the folder of this file on the path: its modules would hide those of Python.
-        command = [sys.executable, "-P", __file__]
-        started = subprocess.Popen(command, **pipes, stderr=subprocess.DEVNULL)
+        started = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
     except (OSError, TypeError):
         return None
     _child = os.getpid(), started

@@ -74,6 +74,8 @@ class Stream(NamedTuple):
         What was left out, a sentence each.
     totals
         Counts of each cell over more genes than the file holds, where it tells; else None.
+    cells
+        Digest of the values of the kept genes and how they are scaled, whatever the regulators.
     """
 
     path: str
@@ -91,6 +93,7 @@ class Stream(NamedTuple):
     fingerprint: str
     notes: tuple[str, ...] = ()
     totals: Float32[np.ndarray, " cells"] | None = None
+    cells: str = ""
 
 
 class CellBlock(NamedTuple):
@@ -193,8 +196,12 @@ def open_stream(
     candidates, matched = genes, []
     if regulators is not None:
         candidates, matched = match_regulators(genes, regulators)
-    record = json.dumps([genes, candidates, matrix.shape, normalisation, clip, found.digest])
     known = b"" if totals is None else totals.tobytes()
+
+    def digest(*more: Names) -> str:
+        record = json.dumps([genes, *more, matrix.shape, normalisation, clip, found.digest])
+        return hashlib.sha256(record.encode() + known).hexdigest()
+
     return Stream(
         path=str(FilePath(path).resolve()),
         layer=layer,
@@ -208,9 +215,10 @@ def open_stream(
         clip=clip,
         slots=found.slots,
         kept=found.kept,
-        fingerprint=hashlib.sha256(record.encode() + known).hexdigest(),
+        fingerprint=digest(candidates),
         notes=(*notes, *matched),
         totals=totals,
+        cells=digest(),
     )
 
 

@@ -71,7 +71,7 @@ EXACT_READING = {
         "The score as a probability. It starts from the prior on edges, so for pairs with a label "
         "it repeats much of what was put in. Without one it starts from the share of pairs that "
         "stand out: where many edges are weak, as in dense networks, it is too low by about "
-        "their share."
+        "their share. Where that is known, set it: edges in the table [exact] of the settings."
     ),
 }
 

@@ -33,10 +33,10 @@ class Config:
     edges
         Share of pairs that are edges before anything is known of them, where no edge prior says so;
         None learns it, as the share of pairs that stand out, which leaves out edges too weak to.
-    score_cells
-        Number of independent cells that all cells count as in partial correlations, which the score
-        is made of. It was chosen on the transcription factors of BEELINE's mHSC-E, DREAM4, SERGIO
-        and simulated data.
+    shrinkage
+        Share of the identity in the covariance that the partial correlations of the score are taken
+        from. It was chosen on the transcription factors of BEELINE's mHSC-E, DREAM4 and simulated
+        data of 60 to 3,000 cells.
     hyper
         ``map`` takes the most probable hyper-parameters, ``nuts`` averages over draws of them.
     steps, rate
@@ -47,6 +47,9 @@ class Config:
         Rounds of expectation maximisation for scale mixtures.
     block
         Targets at a time where scales differ between pairs.
+    sums
+        Folder that sums over cells are kept in, from which other networks of the same cells (by a
+        checksum of their values) read them; None keeps none.
     """
 
     rows: Literal["auto", "all", "regulators"] = "auto"
@@ -56,7 +59,7 @@ class Config:
     cells: float | Literal["effective"] | None = None
     noise: float = 1.0
     edges: float | None = None
-    score_cells: float = 20.0
+    shrinkage: float = 0.93
     hyper: Hyper = "map"
     steps: int = 60
     rate: float = 0.1
@@ -64,6 +67,7 @@ class Config:
     draws: int = 200
     sweeps: int = 5
     block: int = 16
+    sums: str | None = None
 
     def __post_init__(self):
         if self.rows not in ("auto", "all", "regulators"):
@@ -72,11 +76,11 @@ class Config:
             raise ValueError(f"hyper: expected map or nuts, found {self.hyper!r}.")
         if isinstance(self.cells, str) and self.cells != "effective":
             raise ValueError(f"cells: expected a number or effective, found {self.cells!r}.")
-        for name in ("r2", "edges"):
+        for name in ("r2", "edges", "shrinkage"):
             value = getattr(self, name)
             if value is not None and not 0 < value < 1:
                 raise ValueError(f"{name}: expected a share between 0 and 1, found {value}.")
-        for name in ("clip", "noise", "score_cells", "rate"):
+        for name in ("clip", "noise", "rate"):
             if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name}: expected above 0, found {getattr(self, name)}.")
         for name in ("steps", "warmup", "draws", "sweeps", "block"):

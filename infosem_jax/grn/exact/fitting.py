@@ -1,5 +1,6 @@
 """From expression and priors to a network with exact posteriors: `fit`."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,21 +13,32 @@ import numpy as np
 from jax import random
 from jaxtyping import Float, Int
 
+from infosem_jax import _typing
 from infosem_jax._shown import shown
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.stream import Stream, n_cells
+from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.types import Progress
-from infosem_jax.grn.exact import score
+from infosem_jax.grn.exact import hyper, score
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.effective import effective_cells
-from infosem_jax.grn.exact.posterior import Spectrum, spectrum, spectrum_of_cells, worth
-from infosem_jax.grn.exact.priors import Kind, Normals, directed, kind, prior_odds
-from infosem_jax.grn.exact.roles import means_of_roles
+from infosem_jax.grn.exact.posterior import (
+    LONG,
+    Spectrum,
+    factor_cost,
+    spectrum,
+    spectrum_of_cells,
+    worth,
+)
+from infosem_jax.grn.exact.priors import Kind, Normals, alike, directed, kind, prior_odds
+from infosem_jax.grn.exact.roles import effects_alone, means_of_roles
 from infosem_jax.grn.exact.solving import Solved, solve
-from infosem_jax.grn.exact.statistics import in_memory, moments
+from infosem_jax.grn.exact.statistics import in_memory, kept, moments
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import BoundPrior, GeneContext, Prior, bind
-from infosem_jax.grn.priors.binding import coverage
+from infosem_jax.grn.priors.binding import Learned, coverage
+
+log = logging.getLogger("infosem_jax")
 
 # Time grows with the cube of the rows or of the cells, whichever are fewer: 2,000 take seconds,
 # 4,000 minutes.
@@ -56,6 +68,8 @@ class Fit(NamedTuple):
         Mean of each effect before the expression, [regulators, genes].
     log_evidence
         Of each target, in nats, [genes]; its sum over targets compares priors on the same data.
+        Where a prior learns what to expect of a target from the cells of others (`GeneEmbedding`,
+        `GraphSmooth`), it is given those.
     learned
         What was learned: ``r2``, ``slope``, ``reliability``, ``edges``, ``activating``,
         ``strength``, ``trust``, ``cells``, and the parameters of the prior.
@@ -104,6 +118,8 @@ class Task(NamedTuple):
         The priors.
     bound, kind
         The prior of the effects, bound to the genes, and what it is; None where there is none.
+    asks
+        Whether its mean asks what the cells say.
     """
 
     data: Dataset | Stream
@@ -115,6 +131,7 @@ class Task(NamedTuple):
     edge: Prior | None
     bound: BoundPrior | None
     kind: Kind | None
+    asks: bool = False
 
 
 def fit(
@@ -174,26 +191,17 @@ def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, confi
             "alike, found a stream; give a number of cells, or read them into memory."
         )
     ready = scaled(data, config)
-    chosen = chosen_rows(ready, config)
-    config = replace(config, rows=chosen, normalisation=ready.normalisation)
-    names = ready.genes if chosen == "all" else ready.regulators
-    at = {gene: i for i, gene in enumerate(ready.genes)}
-    place = {name: i for i, name in enumerate(names)}
-    context = GeneContext(ready.genes, names, n_cells(ready))
-    bound = None if effect is None else bind(effect, context)
-    if edge is not None:
-        bind(edge, replace(context, site="logit"))
-    return Task(
-        ready,
-        config,
-        np.array([at[name] for name in names]),
-        np.array([place[name] for name in ready.regulators]),
-        context,
-        effect,
-        edge,
-        bound,
-        None if bound is None else kind(bound.distribution),
-    )
+    chosen = replace(config, rows=chosen_rows(ready, config), normalisation=ready.normalisation)
+    given = _bound(ready, effect, edge, chosen)
+    fewer = len(ready.regulators) < len(given.rows)
+    if config.rows == "auto" and fewer and _takes_long(given):
+        log.info(
+            "%s: the prior has a scale for every pair, which takes a factorisation for every "
+            'target, so that the %s regulators act; set rows = "all" to let all %s genes act.',
+            *(ready.name, f"{len(ready.regulators):,}", f"{len(ready.genes):,}"),
+        )
+        given = _bound(ready, effect, edge, replace(chosen, rows="regulators"))
+    return given
 
 
 def solution(
@@ -224,12 +232,13 @@ def solution(
     base = prior_odds(given.edge, context, config.edges, random.key(key))
     base = None if base is None else base[reported]
 
-    basis = decomposed(data, given.rows, on_chunk) if basis is None else basis
+    if basis is None:
+        basis = decomposed(data, given.rows, on_chunk, sums=config.sums)
     tell(1, "solving for effects")
     solved = solve_for(given, basis, given.reported, key)
     tell(2, "scoring edges")
     told = None if solved.told is None else Normals(*(part[reported] for part in solved.told))
-    settings = {"cells": config.score_cells, "sign": directed(given.effect)}
+    settings = {"shrinkage": config.shrinkage, "sign": directed(given.effect)}
     ranked = score.score(basis, reported, base, told, **settings)
     tell(3, "done")
     learned = {**solved.learned, **ranked.learned}
@@ -290,12 +299,12 @@ def posed(given: Task, basis: Spectrum) -> tuple[Spectrum, BoundPrior | None, Ki
     cells = None if isinstance(config.cells, str) else config.cells
     if config.cells == "effective" and not isinstance(data, Stream):
         cells = effective_cells(data.x, given.rows, basis)
-    basis, bound, what = worth(basis, cells), given.bound, given.kind
-    if given.effect is not None and what is not None and what.learns:
-        roles = partial(means_of_roles, basis=basis, reported=given.reported, r2=config.r2)
-        bound = bind(given.effect, replace(given.context, roles=roles))
-        what = kind(bound.distribution)
-    return basis, bound, what
+    basis, bound = worth(basis, cells), given.bound
+    if given.asks and given.effect is not None:
+        settings = {"basis": basis, "reported": given.reported, "r2": config.r2}
+        learned = Learned(partial(means_of_roles, **settings), partial(effects_alone, **settings))
+        bound = bind(given.effect, replace(given.context, learned=learned))
+    return basis, bound, given.kind
 
 
 def network(fitted: Fit) -> Network:
@@ -346,6 +355,8 @@ def decomposed(
     data: Dataset | Stream,
     rows: Int[np.ndarray, " rows"],
     on_chunk: Callable[[Progress], None] | None = None,
+    *,
+    sums: _typing.Path | None = None,
 ) -> Spectrum:
     """Sum up normalised cells and decompose the sums, from the smaller side.
 
@@ -357,22 +368,74 @@ def decomposed(
         Which genes act, as columns of the data.
     on_chunk
         Told before each block of cells.
+    sums
+        Folder that the sums are kept in, see `Config`.
+
+    Raises
+    ------
+    ValueError
+        If sums that were kept are damaged.
     """
     tell = _teller(on_chunk, data.name)
     if n_cells(data) < len(rows):
         tell(0, "decomposing the cells")
         x = in_memory(data) if isinstance(data, Stream) else data.x
         return _counted(spectrum_of_cells(x, rows), data)
-    source = data if isinstance(data, Stream) else data.x
-    summed = moments(
-        source, rows, on_block=lambda n, total: tell(0, f"summing up cells, {n / total:.0%}")
+    sum_up = partial(
+        moments,
+        data if isinstance(data, Stream) else data.x,
+        rows,
+        on_block=lambda n, total: tell(0, f"summing up cells, {n / total:.0%}"),
     )
-    return _counted(spectrum(summed, rows), data)
+    if sums is None:
+        return _counted(spectrum(sum_up(), rows), data)
+    cells = data.cells if isinstance(data, Stream) else fingerprint((data.x, data.genes))
+    return _counted(spectrum(kept(sums, cells, rows, sum_up), rows), data)
 
 
 def _counted(basis: Spectrum, data: Dataset | Stream) -> Spectrum:
     """Count cells as so many fewer as covariates took."""
     return basis if isinstance(data, Stream) else worth(basis, len(data.cells) - data.lost)
+
+
+def _bound(
+    data: Dataset | Stream, effect: Prior | None, edge: Prior | None, config: Config
+) -> Task:
+    names = data.genes if config.rows == "all" else data.regulators
+    at = {gene: i for i, gene in enumerate(data.genes)}
+    place = {name: i for i, name in enumerate(names)}
+    context = GeneContext(data.genes, names, n_cells(data))
+    asked = []
+
+    def nothing_yet(*question) -> np.ndarray:
+        asked.append(question)
+        return np.zeros(context.shape)
+
+    unknown = replace(context, learned=Learned(nothing_yet, nothing_yet))
+    bound = None if effect is None else bind(effect, unknown)
+    if edge is not None:
+        bind(edge, replace(context, site="logit"))
+    return Task(
+        data,
+        config,
+        np.array([at[name] for name in names]),
+        np.array([place[name] for name in data.regulators]),
+        context,
+        effect,
+        edge,
+        bound,
+        None if bound is None else kind(bound.distribution),
+        bool(asked),
+    )
+
+
+def _takes_long(given: Task) -> bool:
+    """Tell whether a prior with a scale for every pair takes minutes."""
+    targets, rows = len(given.data.genes), len(given.rows)
+    cost = factor_cost(targets, rows, min(rows, n_cells(given.data)))
+    if given.bound is None or given.kind is None or cost < LONG:
+        return False
+    return given.kind.mixture or not alike(hyper.at({}, given.bound.distribution).scale)
 
 
 def _teller(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:

@@ -23,8 +23,8 @@ from numpyro.infer.autoguide import AutoDelta
 from infosem_jax.grn.exact.fitting import Task, decomposed, posed
 from infosem_jax.grn.exact.hyper import START, Pattern, at, collapsed, declared
 from infosem_jax.grn.exact.posterior import Spectrum, draw
-from infosem_jax.grn.exact.priors import Kind, normals
-from infosem_jax.grn.exact.solving import alike, pattern_of
+from infosem_jax.grn.exact.priors import Kind, alike, normals
+from infosem_jax.grn.exact.solving import pattern_of
 
 
 class Given(NamedTuple):

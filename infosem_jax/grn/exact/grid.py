@@ -77,12 +77,14 @@ def _fits(
                 done = before * now.total + now.done
                 on_chunk(now._replace(done=done, total=len(jobs) * now.total))
 
-        if kept is None or kept[0] != scale:
-            data = scaled(datasets[job.data], configs[job.setting])
-            given = prepared(job, data)
-            kept = scale, data, decomposed(data, given.rows, told)
+        if kept is not None and kept[0][:-1] == scale:
+            data = kept[1]
         else:
-            given = prepared(job, kept[1])
+            data = scaled(datasets[job.data], configs[job.setting])
+        given = prepared(job, data)
+        if kept is None or kept[0] != (*scale, given.config.rows):
+            basis = decomposed(data, given.rows, told, sums=given.config.sums)
+            kept = (*scale, given.config.rows), data, basis
         own_key = key[job.prior] if isinstance(key, Mapping) else key
         yield job, solution(given, key=own_key, basis=kept[2], on_chunk=told)
 

@@ -36,6 +36,8 @@ from infosem_jax.grn.exact.statistics import Moments
 NOISE = 1.0
 # Variance of a component, as a share of the largest, that rounding leaves where there is none.
 NOTHING = 1e-10
+# Multiplications that take minutes on a CPU.
+LONG = 1e13
 # Most values of the matrices of a block of targets.
 MOST_VALUES = 2**25
 
@@ -261,14 +263,19 @@ def posterior_by_pair(
     return Posterior(centre.T, spread.T, shape, rate, evidence)
 
 
-def factor_cost(basis: Spectrum) -> float:
+def factor_cost(targets: int, rows: int, components: int) -> float:
     """Return how many multiplications `posterior_by_pair` takes, all targets together.
 
     A Cholesky factor, ``k^3 / 3``, and with fewer components k than rows R also the matrix that it
     is of and its solution for all rows, ``2 k^2 R``.
+
+    Parameters
+    ----------
+    targets, rows, components
+        Numbers of them.
     """
-    rows, k = basis.vectors.shape
-    return len(basis.total) * (k**3 / 3 + (2 * k**2 * rows if k < rows else 0))
+    k = components
+    return targets * (k**3 / 3 + (2 * k**2 * rows if k < rows else 0))
 
 
 def project(basis: Spectrum, mean: Float[Array, "rows genes"]) -> Float[Array, "components genes"]:

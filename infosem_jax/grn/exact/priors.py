@@ -20,7 +20,10 @@ from infosem_jax.grn.priors.binding import bind, log_odds
 
 # Learning from labels: steps of Adam and its rate.
 LABEL_STEPS, LABEL_RATE = 300, 0.05
-SIGNED = (priors.SignedEdges, priors.OtherNetwork, priors.GraphPrior, priors.GeneEmbedding)
+SIGNED = (
+    *(priors.SignedEdges, priors.OtherNetwork, priors.GraphPrior),
+    *(priors.GeneEmbedding, priors.GraphSmooth),
+)
 MIXTURES = (
     dist.Laplace,
     distributions.Horseshoe,
@@ -90,6 +93,11 @@ def normals(distribution: Partial) -> Normals:
     )
 
 
+def alike(scale: Float[Array, "rows genes"]) -> bool:
+    """Tell whether one scale holds for all pairs."""
+    return bool(jnp.allclose(scale, scale[0, 0], rtol=1e-5))
+
+
 def local_scales(
     distribution: Partial, size: Float[Array, "rows genes"]
 ) -> Float[Array, "rows genes"]:
@@ -113,9 +121,9 @@ def local_scales(
 def directed(prior: Any) -> bool:
     """Tell whether the sign of a prior's mean is that of the effect, or whether it tells of edges.
 
-    Signed edges and other networks know repression, and roles of genes are learned from effects
-    with their sign; similar genes are expected to be linked, and unlike genes not to be, rather
-    than to repress each other.
+    Signed edges and other networks know repression, and roles of genes and neighbours in a graph
+    are learned from effects with their sign; similar genes are expected to be linked, and unlike
+    genes not to be, rather than to repress each other.
     """
     if isinstance(prior, SIGNED):
         return True

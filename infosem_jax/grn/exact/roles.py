@@ -77,6 +77,27 @@ def means_of_roles(
     return mean
 
 
+def effects_alone(
+    *, basis: Spectrum, reported: Int[np.ndarray, " regulators"], r2: float | None
+) -> Float[np.ndarray, "rows genes"]:
+    """Return the effects without a prior mean, in units of t; zeros for rows not reported.
+
+    Parameters
+    ----------
+    basis, reported, r2
+        As in `means_of_roles`.
+    """
+    t = _scale(basis, r2)
+    effects = np.zeros((basis.n_rows, len(basis.total)))
+    effects[reported] = posterior(basis, t, rows=jnp.asarray(reported)).mean / t
+    return effects
+
+
+def _scale(basis: Spectrum, r2: float | None) -> float:
+    scales = [float(scale_of(share, basis.n_rows)) for share in ((r2,) if r2 else SHARES)]
+    return max(scales, key=lambda scale: float(log_evidence(basis, scale).sum()))
+
+
 def _components(
     vectors: Float[np.ndarray, "genes features"], rank: int
 ) -> Float[np.ndarray, "genes components"]:

@@ -2,13 +2,14 @@
 
 Rankings of edges want far more shrinkage than estimates of effects do, since effects of one
 regulator are easily given to another that goes with it. So the data speak through the partial
-correlation ``x_ij`` of the closed-form posterior in which all cells count as few independent ones,
-as deviation ``z = (x - median) / sd(x)`` from those of other pairs.
+correlation ``x_ij`` of the closed-form posterior under a covariance that is mostly the identity, as
+deviation ``z = (x - median) / sd(x)`` from those of other pairs.
 
 A mixture of two groups (Efron 2008) says which deviations stand out: those of other pairs are
 ``Normal(0, 1)``, those of edges are off by `SHIFT` standard deviations, up (a share ``activating``)
 or down. The share ``edges`` of these pairs is found by expectation maximisation; ``activating``
-shows in those that are off by `STRONG`, before anything is known of either direction.
+shows in those that are off by `STRONG`, before anything is known of either direction, taken for
+a share of at least `LEAST`.
 
 What a prior says of a pair, ``c_ij`` with mean square 1, multiplies the odds of an edge by
 ``exp(strength c_ij)``. Pairs that stand out are the examples that the strength is learned from:
@@ -40,15 +41,22 @@ from jaxtyping import Array, Bool, Float, Int
 
 from infosem_jax.grn.exact.hyper import standardised
 from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
-from infosem_jax.grn.exact.priors import Normals
+from infosem_jax.grn.exact.priors import Normals, alike
 
 # Standard deviation of the strength of a prior that says something of edges.
 STRENGTH_SCALE = 2.0
+# What strengths of prior means with a sign come up to at most.
+MOST = 3.0
+# Log-odds that a prior says anything of edges, before the expression is looked at.
+DOUBT = -1.0
 # Standard deviations by which edges stand out, and by which those do that show the sign.
 SHIFT, STRONG = 2.0, 4.0
 # Standard deviations and least shares of the groups that show how strong a prior is, and whether
 # it says anything: chosen on simulated data and on the transcription factors of BEELINE's mHSC-E.
-CLEAR, FAINT = (SHIFT, 0.02), (1.0, 0.1)
+LEAST = 0.02
+CLEAR, FAINT = (SHIFT, LEAST), (1.0, 0.1)
+# Pairs that are taken to have been seen to go up, and as many down, before any is.
+BALANCE = 10.0
 SWEEPS = 100
 # Groups are fitted to counts of pairs in bins, so many in a unit and so many on either side.
 FINENESS, BINS = 16, 256
@@ -116,7 +124,7 @@ def score(
     base: Float[Array, "regulators genes"] | None,
     told: Normals | None,
     *,
-    cells: float,
+    shrinkage: float,
     sign: bool,
 ) -> Scored:
     """Score every edge by its log-odds.
@@ -132,12 +140,12 @@ def score(
         of pairs that stand out.
     told
         What the prior of the effects says; None for nothing.
-    cells
+    shrinkage
         See `evidence`.
     sign
         Whether the sign of prior means is that of effects (or tells edges from other pairs).
     """
-    found = evidence(basis, reported, cells=cells)
+    found = evidence(basis, reported, shrinkage=shrinkage)
     pairs = candidates(basis, reported)
     learned = {
         "reliability": found.reliability,
@@ -149,12 +157,13 @@ def score(
     if told is not None:
         mean = standardised(told.mean / told.scale, pairs)
         if bool((mean != 0).any()):
-            # Logarithmic where a prior is sure, so that few pairs do not decide on the rest.
-            mean = standardised(jnp.arcsinh(mean), pairs)
+            if sign:
+                # Logarithmic where a prior is sure, so that few pairs do not decide on the rest.
+                mean = standardised(jnp.arcsinh(mean), pairs)
             borne = strength(found, mean, pairs, sign=sign)
             learned |= {"strength": borne.value, "trust": borne.trust}
             up, down = borne.value * mean, (-1 if sign else 1) * borne.value * mean
-        if not bool(jnp.allclose(told.scale, told.scale[0, 0], rtol=1e-5)):
+        if not alike(told.scale):
             wide = jnp.log(told.scale)
             wide = standardised(wide - _mean(wide, pairs), pairs)
             borne = strength(found, wide, pairs)
@@ -166,7 +175,7 @@ def score(
 
 @jax.jit
 def evidence(
-    basis: Spectrum, reported: Int[Array, " regulators"], *, cells: Float[Array, ""] | float
+    basis: Spectrum, reported: Int[Array, " regulators"], *, shrinkage: Float[Array, ""] | float
 ) -> Evidence:
     """Sum up what the expression says of the effects of the reported regulators.
 
@@ -176,12 +185,12 @@ def evidence(
         Moments of all cells.
     reported
         Which rows are candidate regulators.
-    cells
-        Number of independent cells that all cells count as, where effects are held to half of a
-        target's variance: their scale is ``sqrt(cells / (n rows))``.
+    shrinkage
+        Share of the identity in the covariance that partial correlations are taken from; the prior
+        variance of effects is ``(1 - shrinkage) / (shrinkage n)``.
     """
     n = basis.cells
-    variance = cells / (n * basis.n_rows)
+    variance = (1 - shrinkage) / (shrinkage * n)
     found = posterior(basis, jnp.sqrt(variance), rows=reported)
     residual = 2 * found.rate - NOISE
     weight, unit = found.mean, found.unit_variance
@@ -228,9 +237,10 @@ def groups(
     def sweep(_, edges):
         return jnp.clip(sum(found(edges)) / counts.sum(), 1e-6, 0.5)
 
-    edges = lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(0.02))
-    up, down = found(edges)
-    return edges, (up + 1) / (up + down + 2)
+    edges = lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(LEAST))
+    # Few cells may show no edge for sure, and still more that lean one way than the other.
+    up, down = found(jnp.maximum(edges, LEAST))
+    return edges, (up + BALANCE) / (up + down + 2 * BALANCE)
 
 
 @partial(jax.jit, static_argnames="sign")
@@ -260,7 +270,9 @@ def strength(
     raw, error = _newton_step(found, told, pairs, CLEAR, sign)
     value = jnp.maximum(raw, 0) * STRENGTH_SCALE**2 / (error + STRENGTH_SCALE**2)
     if sign:
+        # The step overshoots where a prior is strong.
         value *= found.reliability / SHIFT
+        value /= 1 + value / MOST
     raw, error = _newton_step(found, told, pairs, FAINT, sign)
     wide = error + STRENGTH_SCALE**2
     shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(error / wide) * STRENGTH_SCALE
@@ -271,7 +283,7 @@ def strength(
         + jnp.log(2.0)
         + norm.logcdf(shrunk / left)
     )
-    trust = jax.nn.sigmoid(log_bayes_factor)
+    trust = jax.nn.sigmoid(DOUBT + log_bayes_factor)
     return Strength(value * trust, trust)
 
 

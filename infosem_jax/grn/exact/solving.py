@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, Key
 from infosem_jax.grn.exact import hyper
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.posterior import (
+    LONG,
     Posterior,
     Spectrum,
     factor_cost,
@@ -20,13 +21,11 @@ from infosem_jax.grn.exact.posterior import (
     posterior_by_pair,
     standard_deviation,
 )
-from infosem_jax.grn.exact.priors import Kind, Normals, local_scales, normals
+from infosem_jax.grn.exact.priors import Kind, Normals, alike, local_scales, normals
 from infosem_jax.grn.priors.binding import BoundPrior
 
 log = logging.getLogger("infosem_jax")
 
-# Multiplications that take minutes on a CPU.
-LONG = 1e13
 # Draws of hyper-parameters that effects are averaged over.
 AVERAGED = 20
 
@@ -186,12 +185,13 @@ def _mixture(
 
 
 def _say_cost(basis: Spectrum, times: int) -> None:
-    cost = times * factor_cost(basis)
+    rows, components = basis.vectors.shape
+    cost = times * factor_cost(len(basis.total), rows, components)
     log.log(
         logging.WARNING if cost > LONG else logging.INFO,
         "Scales differ between pairs: %s targets x %s rows have a factorisation each, %.1e "
         'multiplications in all; with rows = "regulators" they are fewer.',
-        *(f"{n:,}" for n in (len(basis.total), basis.n_rows)),
+        *(f"{n:,}" for n in (len(basis.total), rows)),
         cost,
     )
 
@@ -209,8 +209,3 @@ def _averaged(each: list[Effects]) -> Effects:
     within = jnp.stack([effects.sd**2 for effects in each]).mean(0)
     between = jnp.stack([effects.weight for effects in each]).var(0)
     return mean._replace(sd=jnp.sqrt(within + between))
-
-
-def alike(scale: Array) -> bool:
-    """Tell whether one scale holds for all pairs."""
-    return bool(jnp.allclose(scale, scale[0, 0], rtol=1e-5))

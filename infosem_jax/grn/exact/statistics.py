@@ -1,7 +1,9 @@
 """What the exact engine needs of the cells: products of genes, summed over cells."""
 
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial, reduce
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +14,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Float64, Int
 
+from infosem_jax import _typing
+from infosem_jax.data.io import atomic_write
 from infosem_jax.data.passes import prefetch
 from infosem_jax.data.stream import Stream, densify, read_block
 
@@ -88,6 +92,50 @@ def moments(
         with jax.enable_x64(True):
             RG, GG = (part.sum(0) for part in multihost_utils.process_allgather((RG, GG)))
     return Moments(RG[:, rows], RG, GG, float(n_cells))
+
+
+def kept(
+    folder: _typing.Path,
+    cells: str,
+    rows: Int[np.ndarray, " rows"],
+    sum_up: Callable[[], Moments],
+) -> Moments:
+    """Read sums over cells from a folder, or sum up and keep the sums there.
+
+    Parameters
+    ----------
+    folder
+        Where they are kept, a file for each set of cells.
+    cells
+        Digest of the values.
+    rows
+        Which genes act: those of the file, or some of them, are read.
+    sum_up
+        Returns the sums.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    path = Path(folder, f"{cells[:32]}.npz")
+    if path.exists():
+        try:
+            with np.load(path) as file:
+                place = {int(row): i for i, row in enumerate(file["rows"])}
+                if place.keys() >= set(rows.tolist()):
+                    RG = file["RG"][[place[row] for row in rows.tolist()]]
+                    return Moments(RG[:, rows], RG, file["GG"], float(file["cells"]))
+        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"{path}: no sums over cells, or damaged ({error}); remove it."
+            ) from error
+    summed = sum_up()
+    if jax.process_index() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as draft, draft.open("wb") as file:
+            np.savez(file, rows=rows, RG=summed.RG, GG=summed.GG, cells=summed.cells)
+    return summed
 
 
 def in_memory(source: Stream, *, block: int = BLOCK) -> Float[np.ndarray, "cells genes"]:

@@ -15,6 +15,22 @@ from numpyro import handlers
 from infosem_jax.grn.priors import distributions
 
 
+class Learned(NamedTuple):
+    """What cells say of effects, in units of the prior's scale, for priors whose mean asks for it.
+
+    Attributes
+    ----------
+    roles
+        Returns the mean of each effect, [rows, genes], from the vectors of all genes, [genes,
+        features], and a rank; the mean for a target comes from the cells of all others.
+    effects
+        Returns the effects without a prior mean, [rows, genes].
+    """
+
+    roles: Callable[[np.ndarray, int], np.ndarray]
+    effects: Callable[[], np.ndarray]
+
+
 @dataclass(frozen=True)
 class GeneContext:
     """What a prior may know about the fit before seeing expression.
@@ -29,17 +45,16 @@ class GeneContext:
         Number of cells.
     site
         ``effect`` or ``logit``, whichever the prior is placed on.
-    roles
-        Of an engine that learns what vectors of genes say in closed form: returns the mean of each
-        effect, in units of the prior's scale, from the vectors of all genes and a rank. None where
-        a prior declares what is to be learned.
+    learned
+        What the cells say, of an engine that learns it in closed form; None where a prior declares
+        what is to be learned.
     """
 
     genes: tuple[str, ...]
     rows: tuple[str, ...]
     cells: int
     site: str = "effect"
-    roles: Callable[[np.ndarray, int], np.ndarray] | None = None
+    learned: Learned | None = None
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -84,8 +84,8 @@ class GeneEmbedding(Arithmetic):
         """Align the embedding to the genes and bring its features to unit variance."""
         H, known = unit_vectors_of(self, context.genes)
         scale = positive(self, "scale")
-        if context.roles is not None:
-            mean = jnp.asarray(scale * context.roles(H, self.rank), jnp.float32)
+        if context.learned is not None:
+            mean = jnp.asarray(scale * context.learned.roles(H, self.rank), jnp.float32)
             return fixed(dist.Normal(mean, scale), context)
         at = {gene: i for i, gene in enumerate(context.genes)}
         return BoundPrior(

@@ -16,7 +16,7 @@ from numpyro.distributions import constraints
 from scipy.sparse.linalg import splu
 
 from infosem_jax.grn.priors.arithmetic import Arithmetic
-from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, positive
+from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, fixed, positive
 
 Over = Literal["targets", "regulators", "both"]
 
@@ -49,6 +49,9 @@ class GraphSmooth(Arithmetic):
     Over both, the covariance is the product of the two. Genes without neighbours have
     ``Normal(0, scale)``; those with many are held most tightly. Costs rows times edges a step.
 
+    The exact engine centres effects on a target on those on its neighbours, as they are by the
+    cells alone and with the weights that the Laplacian gives them; it takes ``targets`` only.
+
     Parameters
     ----------
     graph
@@ -73,6 +76,15 @@ class GraphSmooth(Arithmetic):
                 "GraphSmooth says which genes act alike: use it as the prior of the effects."
             )
         targets, regulators = self._links(context)
+        if context.learned is not None:
+            if targets is None or regulators is not None:
+                raise ValueError(
+                    "GraphSmooth: expected over to be targets with the exact engine, found "
+                    f"{self.over}; fit it with the svi engine (--engine svi)."
+                )
+            scale = positive(self, "scale")
+            mean = scale * _of_neighbours(targets, context.learned.effects())
+            return fixed(dist.Normal(jnp.asarray(mean, jnp.float32), scale), context)
         scale = jnp.full(context.shape, positive(self, "scale"), jnp.float32)
         return BoundPrior(Partial(GraphNormal, scale, targets, regulators))
 
@@ -188,6 +200,15 @@ def _links(graph: pd.DataFrame, names: tuple[str, ...], strength: float, what: s
         jnp.asarray(relative, jnp.float32),
         jnp.float32(log_determinant),
     )
+
+
+def _of_neighbours(links: Links, effects: np.ndarray) -> np.ndarray:
+    """Return the mean of each target's effects given those of its neighbours, [rows, genes]."""
+    n = effects.shape[1]
+    one, other, weight = (np.asarray(part) for part in links[:3])
+    across = sp.coo_array((weight, (one, other)), shape=(n, n))
+    across = (across + across.T).tocsc()
+    return (effects @ across) / (1 + across.sum(0))
 
 
 def _steps(links: Links, x: Float[Array, "*many genes columns"]) -> Array:
