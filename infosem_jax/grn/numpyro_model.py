@@ -185,7 +185,9 @@ def _call(
         data = jnp.zeros((cells, data.shape[1]))
     x = data if x is None else x
     masked = config.observe == "nonzero" and x.shape == scored.shape
-    batch = declared.Batch(x, scored if masked else None, jnp.ones(len(x), bool), share * len(x))
+    batch = declared.Batch(
+        x, scored if masked else None, jnp.ones(len(x), bool), jnp.asarray(share * len(x))
+    )
     graph = jax.tree.map(jnp.asarray, member.graph)
     options = {"drawn": drawn} if function is declared.model else {}
     function(batch, graph, weights(member.config), config=config, **options)

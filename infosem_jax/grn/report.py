@@ -141,7 +141,7 @@ def write_report(path: Path, report: Report) -> None:
         sections.append(_prior_and_posterior(pairs, report.network))
     if report.comparison is not None:
         picture = Picture(
-            plot.comparison(report.comparison).figure,
+            plot.comparison(report.comparison).figure,  # pyright: ignore[reportArgumentType]
             "Agreement with the known network for each variant of the model: a point for each "
             "random start, a line for their mean. Differences smaller than the spread of the "
             "points are not differences.",
@@ -212,7 +212,7 @@ def _strongest(network: Network) -> Section:
         f"than {SURE:.0%} of the posterior agrees with it."
     )
     picture = Picture(
-        plot.top_edges(network, TABLE_EDGES).figure,
+        plot.top_edges(network, TABLE_EDGES).figure,  # pyright: ignore[reportArgumentType]
         "Each point is an edge from a regulator to its target; the bar is one standard deviation "
         "to each side. A bar that crosses zero leaves even the sign open.",
     )
@@ -269,7 +269,7 @@ def _busiest(report: Report) -> Section:
 
     strong = min(STRONG_EDGES, len(report.network.regulators) * len(report.network.genes))
     picture = Picture(
-        plot.out_degree(report.network, top=STRONG_EDGES).figure,
+        plot.out_degree(report.network, top=STRONG_EDGES).figure,  # pyright: ignore[reportArgumentType]
         f"How many of the {strong} strongest edges leave each regulator. Many targets can "
         "mean a master regulator, or a gene that follows a process shared by all of them, such "
         "as the cell cycle.",
@@ -295,7 +295,7 @@ def _prior_and_posterior(pairs: tuple[np.ndarray, np.ndarray] | None, network: N
             meaning = ": the data moved nearly everything"
         text = [f"Prior and posterior means correlate at {correlation:.2f}{meaning}."]
     picture = Picture(
-        plot.prior_posterior(*pairs, quantity=plot.unit(network)).figure,
+        plot.prior_posterior(*pairs, quantity=plot.unit(network)).figure,  # pyright: ignore[reportArgumentType]
         "Every pair of a regulator and a gene, by the mean of its weight before and after the fit. "
         "Pairs on the dashed line stayed where the prior put them; spread around it was learnt "
         "from expression.",

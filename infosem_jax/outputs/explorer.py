@@ -210,11 +210,12 @@ def embedded(parts: "Sequence[UIElement]", place: str) -> str:
     from bokeh.embed import json_item
     from bokeh.events import DocumentReady
     from bokeh.layouts import column
+    from bokeh.models import CustomJS
 
     layout, document = column(*parts, sizing_mode="stretch_width"), Document()
     document.add_root(layout)
     for model in layout.references():
-        if AT_START in model.tags:
+        if isinstance(model, CustomJS) and AT_START in model.tags:
             document.js_on_event(DocumentReady, model)
     item = json_item(layout, target=place)  # pyright: ignore[reportArgumentType]
     # Bokeh counts models on and on within a process; the same page is to have the same text.

@@ -13,7 +13,7 @@ not, and tell what carries over.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -162,13 +162,14 @@ def held_out(
         If the data are not those of the fit, or a fold holds all cells.
     """
     given = task(as_fitted(fitted, data), effect, None, replace(fitted.config, hyper="map"))
-    x, rows = given.data.x, given.rows  # pyright: ignore[reportAttributeAccessIssue]
+    cells: Any = given.data  # as `as_fitted` returns them
+    x, rows = cells.x, given.rows
     others = without_folds(x, rows, folds) if others is None else others
     density, residual, total = np.empty(len(folds)), 0.0, 0.0
     within = np.zeros(len(LEVELS))
     for fold, basis in others.items():
         out = folds == fold
-        basis = worth(basis, float(basis.cells) - given.data.lost)
+        basis = worth(basis, float(basis.cells) - cells.lost)
         freedom, location, spread = _student(given, basis, x[~out], x[out], key)
         off = x[out] - location
         density[out] = (student.logpdf(off / spread, freedom) - np.log(spread)).mean(1)
