@@ -73,9 +73,16 @@ def test_knowledge_and_splits_are_found_beside_the_screens(folder):
         make_grid(folder, datasets=["screen"], methods=["mean"], graphs={"a": {"x": "othr"}})
 
 
+def test_what_methods_need_is_said_of_methods_that_there_are():
+    from infosem_jax.benchmark.perturbation import runner
+    from infosem_jax.perturbation.methods import METHODS
+
+    assert runner._NEEDS.keys() <= METHODS.keys()
+
+
 @pytest.mark.parametrize(
     ("method", "needs"),
-    [("txpert", "a graph"), ("ridge_text", "a text"), ("neighbours", "a graph or text")],
+    [("txpert_untuned", "a graph"), ("ridge_text", "a text"), ("neighbours", "a graph or text")],
 )
 def test_methods_that_would_know_nothing_are_refused_by_name(folder, method, needs):
     for place in ("groups_pairs.csv.gz", "gene_text_small.npz"):

@@ -204,7 +204,7 @@ def test_draws_have_the_moments_of_the_posterior(x, mean, wide, few):
     found = exact.posterior(basis, 0.3, jnp.asarray(mean), NOISE)
     keys = jax.random.split(jax.random.key(0), 2000)
     draw = partial(exact.draw, basis=basis, scale=0.3, mean=jnp.asarray(mean), noise=NOISE)
-    draws = jax.jit(jax.vmap(draw))(keys)
+    draws, noise = jax.jit(jax.vmap(draw))(keys)
     sd = np.asarray(exact.standard_deviation(found))
     there = sd > 0
     off = np.abs(draws.mean(0) - found.mean)[there] / sd[there]
@@ -212,6 +212,8 @@ def test_draws_have_the_moments_of_the_posterior(x, mean, wide, few):
     # The kurtosis of Student's t widens the error of its standard deviation.
     np.testing.assert_allclose(np.asarray(draws.std(0))[there], sd[there], rtol=0.09)
     assert (np.asarray(draws)[:, ~there] == 0).all()
+    # The precision of the noise is gamma, with the mean shape over rate.
+    np.testing.assert_allclose((1 / noise).mean(0), found.shape / found.rate, rtol=0.05)
 
 
 def test_few_cells_say_the_same_decomposed_either_way(wide):

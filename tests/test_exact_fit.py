@@ -411,8 +411,11 @@ def test_streams_are_fitted_as_the_cells_in_memory(tmp_path, cells, rows):
 
 
 def test_priors_of_a_grid_are_checked_before_the_first_fit(simulation):
+    def student(context):
+        return dist.StudentT(3.0, 0.0, 1.0).expand(context.shape).to_event(2)
+
     with pytest.raises(ValueError, match="svi engine"):
-        fit_many({"a": simulation.data}, {"a": Priors(), "b": Priors(cauchy)}, {"": QUICK})
+        fit_many({"a": simulation.data}, {"a": Priors(), "b": Priors(student)}, {"": QUICK})
 
 
 @pytest.mark.parametrize(

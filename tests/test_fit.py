@@ -159,7 +159,7 @@ def test_knowledge_enters_through_the_priors_only():
     assert {"data", "effect", "edge"} <= parameters
     assert not {name for name in parameters if "network" in name or "label" in name}
     held = set(SIMULATED.data._fields)
-    described = {"name", "normalisation", "totals", "notes"}
+    described = {"name", "normalisation", "totals", "notes", "covariates", "lost"}
     assert held == {"x", "observed", "genes", "cells", "regulators"} | described
 
 

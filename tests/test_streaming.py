@@ -337,7 +337,11 @@ def test_the_pace_of_the_machine_does_not_matter_with_one_block(stream, monkeypa
     zero = np.zeros(1, np.int32)
     own = FitIndex(zero, zero, zero, zero, weights(SETTINGS))
     rates = {"networks": Rate(np.full(1, 0.05, np.float32), np.ones(1, np.float32))}
-    fits = Fits(random.key(0)[None], rates, own._replace(weights=Weights(*np.ones((3, 1)))))
+    fits = Fits(
+        random.key(0)[None],
+        rates,
+        own._replace(weights=Weights(*np.ones((3, 1))), share=np.ones(1)),
+    )
     runs = []
     for seconds in (0.0, 1e9):
         monkeypatch.setattr(training, "CHUNK_SECONDS", seconds)

@@ -120,7 +120,8 @@ def read_edge_table(
 def _numeric(frame: pd.DataFrame) -> list[str]:
     """Return the columns that may hold weights; confidence may be a letter, as of DoRothEA."""
     some = frame.head(100).apply(pd.to_numeric, errors="coerce")
-    return [str(name) for name in frame if frame.empty or some[name].notna().any()]
+    letters = [name for name in frame if name == "confidence" and some[name].isna().all()]
+    return [str(name) for name in frame if frame.empty or name not in letters]
 
 
 def edge_signs(table: pd.DataFrame, what: str) -> Float[np.ndarray, " pairs"]:

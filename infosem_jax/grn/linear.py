@@ -52,7 +52,7 @@ def structure(
     return absorb(jnp.eye(W.shape[1], dtype=W.dtype), W, rows, remainder)
 
 
-def scatter(x: Float[Array, "cells genes"], cells: Num[Array, ""] | float) -> Scatter:
+def scatter(x: Float[Array, "cells genes"], cells: Num[Array, ""] | int | float) -> Scatter:
     """Compress cells to their scatter; rows of zeros do not count.
 
     Parameters

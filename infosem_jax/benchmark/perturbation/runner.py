@@ -212,9 +212,12 @@ def _check_known(method: str, known: Mapping[str, Knowledge]) -> None:
 
 # What methods know of genes beside responses; any of them will do.
 _NEEDS = {
-    **dict.fromkeys(("graph_neighbours", "ridge_graph", "txpert", "gears"), ("graph",)),
+    **dict.fromkeys(
+        ("graph_neighbours", "ridge_graph", "txpert_untuned", "gears_untuned"), ("graph",)
+    ),
     **dict.fromkeys(("text_neighbours", "ridge_text", "adapert_no_graph"), ("text",)),
-    **dict.fromkeys(("neighbours", "ridge", "adapert", "adapert_full"), ("graph", "text")),
+    **dict.fromkeys(("neighbours", "ridge", "adapert", "adapert_adaptive"), ("graph", "text")),
+    **dict.fromkeys(("adapert_full", "adapert_hops1"), ("graph", "text")),
 }
 
 
