@@ -29,7 +29,7 @@ class Scatter(NamedTuple):
     """
 
     root: Float[Array, "any genes"]
-    cells: Num[Array, ""] | int
+    cells: Num[Array, ""] | int | float
 
 
 def is_linear(config: Config) -> bool:

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.util import hash_pandas_object
 
 from infosem_jax._settings import choose
 from infosem_jax._typing import Path
@@ -285,7 +284,7 @@ def _solve(
 
 
 def _hash(table: pd.DataFrame) -> int:
-    return int(hash_pandas_object(table, index=False).sum())
+    return int(pd.util.hash_pandas_object(table, index=False).sum())  # pyright: ignore
 
 
 def _problem(loaded: Loaded, test: Test) -> Problem:
