@@ -80,6 +80,7 @@ def test_every_part_is_there_and_the_same_as_fits_alone():
     assert shuffled[0, "weight_rms"] == pytest.approx(rms, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_tables_have_means_over_seeds_and_data_sets():
     found = summarise(outcomes(), ["none", "graph"], "none")
     rows = found.measures.query("prior == 'graph' and not control and measure == 'auprc'")

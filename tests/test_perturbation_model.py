@@ -180,7 +180,7 @@ def test_pairs_in_order_are_those_of_the_auroc():
         assert float(right[g] / pairs[g]) == pytest.approx(auroc(score[own, g], yes[own, g]))
 
 
-@pytest.mark.parametrize("kind", ["values", "signed"])
+@pytest.mark.parametrize("kind", ["values", pytest.param("signed", marks=pytest.mark.slow)])
 def test_shares_of_parts_alone_are_the_parts(kind):
     own = problem(kind)
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
@@ -302,7 +302,7 @@ def test_predictions_do_not_depend_on_other_perturbations():
     np.testing.assert_allclose(moved.change, whole.change[order], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["values", "signed"])
+@pytest.mark.parametrize("kind", [pytest.param("values", marks=pytest.mark.slow), "signed"])
 def test_fits_come_back_from_their_file(kind, tmp_path):
     """Graph attention of values, and of signs the decoder with weights per gene."""
     name = "adapert" if kind == "values" else "gears_untuned"

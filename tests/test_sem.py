@@ -235,6 +235,7 @@ def test_half_precision_is_kept_out_of_solves_and_sums(kind):
     assert halves.count("dot_general") == (3 if kind == "all" else 6)
 
 
+@pytest.mark.slow
 def test_half_precision_finds_the_same_network():
     settings = SimulationConfig(
         genes=20, regulators=5, cells=200, mean_in_degree=2, link="linear", dropout=0.0, shared=0.0
