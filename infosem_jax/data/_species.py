@@ -1,4 +1,4 @@
-"""Genes of human and mouse: their names, which of them are regulators, and what is said of them.
+"""Genes of human and mouse: their names, and which of them are regulators.
 
 The tables ship with the package; ``tables/SOURCES.md`` tells where they are from.
 """
@@ -32,12 +32,6 @@ def gene_table(species: str) -> pd.DataFrame:
     if species not in SPECIES:
         raise ValueError(f"species: expected {' or '.join(SPECIES)}, found {species!r}.")
     return pd.read_csv(_TABLES / f"{species}_genes.csv.xz", dtype=str, keep_default_na=False)
-
-
-@cache
-def human_texts() -> pd.DataFrame:
-    """Return full name and RefSeq summary of human genes, columns symbol, name and summary."""
-    return pd.read_csv(_TABLES / "human_texts.csv.xz", dtype=str, keep_default_na=False)
 
 
 def regulators_of(species: str) -> tuple[str, ...]:

@@ -142,7 +142,7 @@ CATALOG: dict[str, Entry] = {
             None,
             "CC BY 4.0",
             _STRING,
-            "Symbols and descriptions of these proteins (read_gene_text).",
+            "Symbols and descriptions of these proteins (read_gene_text, --effect texts=FILE).",
         ),
         Entry(
             "gene-summaries",
@@ -150,8 +150,7 @@ CATALOG: dict[str, Entry] = {
             None,
             "public domain",
             _NCBI,
-            "Summaries of genes of all species by number, of today; those of human ship with the "
-            "package (text_vectors; join symbols for read_gene_text).",
+            "Summaries of genes of all species by number (join symbols for read_gene_text).",
         ),
         Entry(
             "tf-human-lambert",

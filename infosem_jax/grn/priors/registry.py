@@ -14,6 +14,7 @@ import pandas as pd
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Orthologues, Path
+from infosem_jax.data.gene_text import read_gene_text
 from infosem_jax.data.io import (
     Embedding,
     read_candidates,
@@ -103,7 +104,7 @@ REGISTRY: dict[str, Entry] = {
     "texts": Entry(
         priors.GeneTexts,
         ("effect",),
-        None,
+        read_gene_text,
         "Genes of which like things are said are expected to act on each other.",
     ),
     "mixture": Entry(
