@@ -285,7 +285,7 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
 def _has_mean(distribution: Any) -> bool:
     try:
         jax.eval_shape(lambda: distribution.mean)
-    except NotImplementedError:
+    except NotImplementedError:  # what NumPyro raises where a distribution has none
         return False
     while hasattr(distribution, "base_dist"):
         distribution = distribution.base_dist
