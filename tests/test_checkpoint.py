@@ -413,6 +413,8 @@ from infosem_jax.engine.checkpoint import save
 from infosem_jax.engine.interrupts import interrupts
 own = lambda *_: None
 signal.signal(signal.SIGTERM, own)
+# What is started in the background inherits a Ctrl-C that is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with interrupts() as asked:
     assert signal.getsignal(signal.SIGTERM) is not own
     print("ready", flush=True)
