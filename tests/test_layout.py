@@ -13,6 +13,7 @@ from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.engine.layout import Layout, choose, over_fits, place, split_cells
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit
+from infosem_jax.grn import fit_many, group_training
 from infosem_jax.grn.priors import Normal
 
 SEEDS = 3
@@ -35,14 +36,14 @@ SIMULATED = simulate(SimulationConfig(genes=10, regulators=4, cells=30, mean_in_
 
 # Fits with each number of devices per batch; says which layout came out and what was found.
 SCRIPT = """
-import importlib, json, sys
+import json, sys
 import jax
 out, devices, process, processes, port, spreads = json.loads(sys.argv[1])
 jax.config.update("jax_num_cpu_devices", devices)
 if processes > 1:
     jax.distributed.initialize(f"127.0.0.1:{port}", num_processes=processes, process_id=process)
 import numpy as np
-fitting = importlib.import_module("infosem_jax.grn.fitting")
+from infosem_jax.grn import fit_many, group_training
 from infosem_jax.grn.priors import Normal
 from test_layout import SEEDS, SIMULATED, TINY
 
@@ -50,11 +51,11 @@ layouts = []
 def choose(*args, **options):
     layouts.append(chosen(*args, **options))
     return layouts[-1]
-chosen, fitting.choose = fitting.choose, choose
+chosen, group_training.choose = group_training.choose, choose
 found = {}
 for cells in spreads:
     seen = []
-    jobs = fitting.fit_many(
+    jobs = fit_many(
         [SIMULATED.data], {"": Normal(0.1)}, configs=TINY, seeds=SEEDS, cells_over=cells,
         on_chunk=lambda progress: seen.append(progress.losses.train.shape),
     )
@@ -89,6 +90,7 @@ def finish(jobs: list[subprocess.Popen], seconds: float = 500) -> None:
     finally:
         for job in jobs:
             job.kill()
+            job.communicate()
 
 
 @pytest.fixture(scope="module")
