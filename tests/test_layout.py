@@ -13,7 +13,6 @@ from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.engine.layout import Layout, choose, over_fits, place, split_cells
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit
-from infosem_jax.grn import fit_many, group_training
 from infosem_jax.grn.priors import Normal
 
 SEEDS = 3
