@@ -199,12 +199,7 @@ def within(score: np.ndarray, truth: np.ndarray, others: np.ndarray) -> float:
 
 def on_lofgof(folder: Path) -> list[Figure]:
     """Rank the genes that respond to loss or gain of a regulator in mESC."""
-    data = read_expression(folder, name="mESC TFs+500")
-    network = read_network(folder / "network_lofgof.csv.gz")
-    truth_of = set(zip(network["source"], network["target"], strict=True))
-    tested = [gene for gene in data.regulators if gene in set(network["source"])]
-    truth = np.array([[(gene, other) in truth_of for other in data.genes] for gene in tested])
-    candidate = np.asarray(tested)[:, None] != np.asarray(data.genes)
+    data, tested, truth, candidate = responders(folder)
     fitted = fit(data, config=Config(), seeds=2)
     x = normalise(data).x
     columns = [data.genes.index(gene) for gene in tested]
@@ -230,6 +225,16 @@ def on_lofgof(folder: Path) -> list[Figure]:
         error = found["auprc_ratio_per_regulator_se"]
         print(f"{what}: standard error over regulators {error:.3f}")
     return figures
+
+
+def responders(folder: Path) -> tuple[Dataset, tuple[str, ...], np.ndarray, np.ndarray]:
+    """Return mESC cells, the regulators tested, which genes responded, and the candidate pairs."""
+    data = read_expression(folder, name="mESC TFs+500")
+    network = read_network(folder / "network_lofgof.csv.gz")
+    truth_of = set(zip(network["source"], network["target"], strict=True))
+    tested = tuple(gene for gene in data.regulators if gene in set(network["source"]))
+    truth = np.array([[(gene, other) in truth_of for other in data.genes] for gene in tested])
+    return data, tested, truth, np.asarray(tested)[:, None] != np.asarray(data.genes)
 
 
 if __name__ == "__main__":

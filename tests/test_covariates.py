@@ -190,3 +190,68 @@ def test_the_command_line_takes_columns_of_obs_out(tmp_path):
     same = grn.fit(read.data, config=replace(fitted.config))
     np.testing.assert_allclose(same.weight, fitted.weight, atol=1e-5)
     assert check(read).findings
+
+
+def test_activities_differences_and_what_follows_take_covariates_out(tmp_path):
+    data, table = expression(cells=120, genes=30)
+    table = table.loc[list(data.cells)]
+    obs = table.assign(condition=np.where(np.arange(120) % 2, "b", "a"))
+    file = str(tmp_path / "cells.h5ad")
+    var = pd.DataFrame(index=pd.Index(data.genes))
+    anndata.AnnData(data.x, obs=obs, var=var).write_h5ad(file)
+    (tmp_path / "tf.txt").write_text("\n".join(data.regulators))
+
+    def run(command: str, *arguments: str, out: str):
+        more = ["--out", str(tmp_path / out)]
+        return CliRunner().invoke(app, [command, *arguments, *more], env=DEVICES)
+
+    shared = ["--regulators", str(tmp_path / "tf.txt"), "--covariates", "batch,depth"]
+    shared += ["--groupby", "condition"]
+    done = run("activity", file, *shared, out="activity")
+    assert done.exit_code == 0, done.output
+    ready = regress_out(data, table, "zscore")
+    fitted = grn.fit(ready, config=grn.exact.Config(rows="regulators"))
+    assert fitted.covariates == grn.load(tmp_path / "activity" / "fit.npz").covariates != ()
+    expected = grn.activity(fitted, ready).mean
+    written = pd.read_csv(tmp_path / "activity" / "activity.csv", index_col=0)
+    np.testing.assert_allclose(written[list(fitted.regulators)], expected, atol=2e-3)
+    with pytest.raises(ValueError, match="covariates of the fit taken out"):
+        grn.activity(fitted, data)
+
+    # What reads the folder knows what was taken out.
+    gene, folder = fitted.regulators[0], str(tmp_path / "activity")
+    assert (done := run("knockout", folder, gene, out="knockout")).exit_code == 0, done.output
+    shifts = pd.read_csv(tmp_path / "knockout" / "shifts.csv").set_index("gene")["shift"]
+    same = grn.knockout(fitted, gene, ready).set_index("gene")["shift"]
+    np.testing.assert_allclose(shifts[same.index], same, atol=2e-3)
+    assert (done := run("regulons", folder, out="regulons")).exit_code == 0, done.output
+    again = run("activity", file, "--run", folder, "--covariates", "batch", out="again")
+    assert again.exit_code != 0 and "the fit is made" in again.output
+    assert (done := run("activity", file, "--run", folder, out="again")).exit_code == 0, done.output
+
+    assert (done := run("contrast", file, *shared, out="contrast")).exit_code == 0, done.output
+    found = pd.read_csv(tmp_path / "contrast" / "differences.csv")
+    settings = grn.exact.Config(rows="regulators")
+    expected = grn.changes(grn.contrast(ready, obs["condition"].tolist(), config=settings))
+    pd.testing.assert_frame_equal(found, expected, rtol=1e-3, atol=1e-5, check_dtype=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["exact", "svi"])
+def test_priors_are_compared_without_covariates(engine, tmp_path):
+    data, table = expression(cells=80, genes=12)
+    var = pd.DataFrame(index=pd.Index(data.genes))
+    obs = table.loc[list(data.cells)]
+    anndata.AnnData(data.x, obs=obs, var=var).write_h5ad(tmp_path / "cells.h5ad")
+    (tmp_path / "short.toml").write_text("[model]\nepochs = 2\nhidden = 4\n")
+    command = ["compare", str(tmp_path / "cells.h5ad"), "--out", str(tmp_path / "out")]
+    command += ["--covariates", "batch", "--no-controls", "--no-halves", "--effect", "normal"]
+    if engine == "svi":
+        command += ["--engine", "svi", "--seeds", "1", "--config", str(tmp_path / "short.toml")]
+    done = CliRunner().invoke(app, [*command, "--effect", "none"], env=DEVICES)
+    assert done.exit_code == 0, done.output
+    record = tomllib.loads((tmp_path / "out" / "config.toml").read_text())
+    assert record["run"]["covariates"] == "batch"
+    wrong = [part.replace("batch", "bacth") for part in command]
+    refused = CliRunner().invoke(app, [*wrong, "--overwrite"], env=DEVICES)
+    assert refused.exit_code != 0 and "did you mean" in refused.output

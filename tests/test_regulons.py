@@ -58,7 +58,7 @@ def test_the_cut_keeps_edges_that_exist_with_their_sign(run):
 def test_gene_sets_of_regulons_are_found_and_written(run, tmp_path):
     _, fitted, data, _ = run
     table = grn.regulons(fitted, data)
-    sets = grn.signed_sets(table)
+    sets = grn.as_sets(table)
     assert sum(map(len, sets.values())) == len(table)
     write_gmt(tmp_path / "regulons.gmt", sets)
     again = read_gene_sets(tmp_path / "regulons.gmt")
@@ -72,6 +72,28 @@ def test_gene_sets_of_regulons_are_found_and_written(run, tmp_path):
     assert set(found["set"]) == {"mine"} and found["p_adjusted"].max() <= 0.05
 
 
+def test_modules_are_genes_with_the_same_regulators():
+    rng = np.random.default_rng(0)
+    planted = np.repeat(np.arange(4), 15)
+    pattern = np.array([[1, 0, 0, 0], [-1, 0, 1, 0], [0, 1, 0, 0], [0, 1, 0, -1]]).T
+    a = rng.normal(size=(400, 4))
+    x = np.hstack([a, a @ pattern[:, planted] + rng.normal(size=(400, 60))])
+    names = [*(f"R{i}" for i in range(4)), *(f"G{i:02d}" for i in range(60))]
+    data = dataset(x - x.min() + 0.1, names, names[:4])
+    table = grn.regulons(grn.fit(data, config=exact.Config(rows="regulators")), data)
+    found = grn.modules(table, similarity=0.7)
+    of = found.set_index("gene")["module"].reindex(names[4:])
+    assert of.notna().mean() > 0.9 and set(of.dropna()) == {"M1", "M2", "M3", "M4"}
+    for module, own in of.groupby(of):
+        assert len(set(planted[[names.index(gene) - 4 for gene in own.index]])) == 1, module
+    second = found.loc[found["gene"] == "G15", "regulators"].item().split()
+    assert set(second[:2]) == {"R0(-)", "R2(+)"}
+    assert grn.as_sets(found)[of["G00"]] == found.loc[found["module"] == of["G00"], "gene"].tolist()
+    assert grn.modules(table, least=61).empty and grn.modules(table.head(0)).empty
+    with pytest.raises(ValueError, match="above 0 and at most 1"):
+        grn.modules(table, similarity=0.0)
+
+
 def test_the_command_writes_regulons_for_other_software(run, tmp_path):
     folder, fitted, *_ = run
     write_gmt(tmp_path / "sets.gmt", {"some": list(fitted.genes[:30])})
@@ -83,6 +105,9 @@ def test_the_command_writes_regulons_for_other_software(run, tmp_path):
     assert list(table)[:3] == ["source", "target", "weight"]
     stored = anndata.read_h5ad(tmp_path / "out" / "regulons.h5ad")
     assert len(stored.uns["infosem_regulons"]) == len(table)
+    together = pd.read_csv(tmp_path / "out" / "modules.csv")
+    assert len(stored.uns["infosem_modules"]) == len(together) > 0
+    assert set(read_gene_sets(tmp_path / "out" / "modules.gmt")) == set(together["module"])
     assert (tmp_path / "out" / "enrichment.csv").exists()
     missing = CliRunner().invoke(app, ["regulons", str(tmp_path), "--out", str(tmp_path / "no")])
     assert missing.exit_code == 2 and "fit.npz" in missing.output

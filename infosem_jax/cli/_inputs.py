@@ -25,6 +25,13 @@ Regulators = Annotated[
         "candidate regulators, one symbol a line. Default: every gene."
     ),
 ]
+Covariates = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of obs of h5ad files to regress out, such as batch,donor: categories and "
+        "numbers."
+    ),
+]
 Effect = Annotated[
     list[str],
     typer.Option(

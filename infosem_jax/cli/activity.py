@@ -29,6 +29,7 @@ def activity(
             "compared. Default: the files are."
         ),
     ] = None,
+    covariates: _inputs.Covariates = None,
     run: Annotated[
         Path | None,
         typer.Option(
@@ -60,7 +61,8 @@ def activity(
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
         check_folder(out, group_folders.ACTIVITY_FILES, overwrite=overwrite)
-        if run is not None and (regulators or config or [*effect, *edge] != ["none", "none"]):
+        other = regulators or config or covariates or [*effect, *edge] != ["none", "none"]
+        if run is not None and other:
             raise ValueError("--run: the fit is made; leave out options of another.")
         settings, of_priors = read_config(config, exact.Config(rows="regulators"))
         of_names: dict[str, Any] = {"ignore_case": False, "orthologues": None}
@@ -68,13 +70,18 @@ def activity(
         if len(priors) > 1:
             raise ValueError(f"Expected one prior, found {len(priors)}: {', '.join(priors)}.")
         cells = grouped.read_grouped(
-            expression, groupby=groupby, regulators=regulators, layer=layer, names=var_names
+            expression,
+            groupby=groupby,
+            covariates=covariates if run is None else grouped.recorded_covariates(run),
+            regulators=regulators,
+            layer=layer,
+            names=var_names,
         )
         if run is None:
             (prior,) = priors.values()
             with progress(3, "steps") as update:
                 fitted = grn.fit(
-                    cells.data,
+                    cells.ready(settings),
                     prior.effect,
                     prior.edge,
                     config=settings,
@@ -85,8 +92,9 @@ def activity(
             if not (run / "fit.npz").is_file():
                 raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
             fitted = grn.load(run / "fit.npz")
-        found = grn.activity(fitted, cells.data)
-        record = record_of("infosem activity", given)
+        found = grn.activity(fitted, cells.ready(fitted.config))
+        taken = ",".join([] if cells.covariates is None else cells.covariates)
+        record = record_of("infosem activity", given, covariates=taken)
         table = {name: value for name, value in asdict(fitted.config).items() if value is not None}
         with whole_folder(out) as folder:
             groups = group_folders.write_activity(folder, cells, fitted, found, expression, record)

@@ -28,6 +28,7 @@ def compare(
         ),
     ] = None,
     regulators: _inputs.Regulators = None,
+    covariates: _inputs.Covariates = None,
     layer: _inputs.Layer = None,
     var_names: _inputs.VarNames = None,
     engine: Annotated[
@@ -121,7 +122,12 @@ def compare(
             effect, edge, of_priors, ignore_case=ignore_case, orthologues=orthologues
         )
         datasets: dict[str, Any] = read_datasets(
-            expression, settings, regulators=regulators, layer=layer, names=var_names
+            expression,
+            settings,
+            regulators=regulators,
+            covariates=covariates,
+            layer=layer,
+            names=var_names,
         )
         record = {
             "command": "infosem compare",
@@ -130,6 +136,7 @@ def compare(
             "edge": edge,
             "network": network or [],
             "regulators": "" if regulators is None else str(regulators),
+            "covariates": covariates or "",
             "layer": layer or "",
             "names": var_names or "",
             "orthologues": "" if orthologues is None else str(orthologues),

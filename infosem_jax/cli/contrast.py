@@ -40,6 +40,7 @@ def contrast(
             "between these by nature. Default: each cell is a replicate."
         ),
     ] = None,
+    covariates: _inputs.Covariates = None,
     shuffles: Annotated[
         int, typer.Option(min=0, help="How often labels are shuffled, to check the errors.")
     ] = 2,
@@ -73,6 +74,7 @@ def contrast(
             expression,
             groupby=groupby,
             replicates=replicates,
+            covariates=covariates,
             regulators=regulators,
             layer=layer,
             names=var_names,
@@ -84,7 +86,7 @@ def contrast(
         note(f"{len(cells.data.cells)} cells, {len(cells.data.genes)} genes, "
              f"{len(cells.data.regulators)} candidate regulators.")  # fmt: skip
         found = grn.contrast(
-            cells.data,
+            cells.ready(settings),
             cells.groups,
             between=(pair[0], pair[1]) if pair else None,
             replicates=cells.replicates,

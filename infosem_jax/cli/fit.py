@@ -53,13 +53,7 @@ def fit(
     variant: Annotated[
         str | None, typer.Option(help="Matrix to read of an npz file that has several.")
     ] = None,
-    covariates: Annotated[
-        str | None,
-        typer.Option(
-            help="Columns of obs of an h5ad file to regress out, such as batch,donor: categories "
-            "and numbers."
-        ),
-    ] = None,
+    covariates: _inputs.Covariates = None,
     ignore_case: _inputs.IgnoreCase = False,
     orthologues: _inputs.OrthologueTable = None,
     name: Annotated[

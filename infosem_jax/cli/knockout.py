@@ -28,8 +28,8 @@ def knockout(
     expression: Annotated[
         list[Path] | None,
         typer.Option(
-            help="The expression that was fitted, again for more files. Default: cells are drawn "
-            "from the model."
+            help="The expression that was fitted, again for more files. Default: the cells.h5ad of "
+            "infosem activity; else, of the svi engine, cells are drawn from the model."
         ),
     ] = None,
     to: Annotated[
@@ -69,17 +69,17 @@ def knockout(
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
         check_folder(out, group_folders.KNOCKOUT_FILES, overwrite=overwrite)
-        if (groupby is None) != (group is None) or (groupby and not expression):
-            raise ValueError("Expected --groupby, --group and --expression together.")
+        if (groupby is None) != (group is None):
+            raise ValueError("Expected --groupby and --group together.")
         if not (run / "fit.npz").is_file():
             raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
         fitted = grn.load(run / "fit.npz")
-        cells = None
-        if expression:
-            of_files: dict[str, Any] = {"layer": layer, "names": var_names}
-            cells = grouped.read_grouped(expression, groupby=groupby, **of_files)
-        among = None
-        if cells and group is not None:
+        of_files: dict[str, Any] = {"layer": layer, "names": var_names}
+        cells = grouped.cells_of_run(run, expression, groupby=groupby, **of_files)
+        if cells is None and (group is not None or isinstance(fitted, grn.exact.Fit)):
+            raise ValueError(f"{run}: expected --expression, the cells that were fitted.")
+        among, ready = None, None if cells is None else cells.ready(fitted.config)
+        if cells is not None and group is not None:
             among = [name for name, own in zip(cells.data.cells, cells.groups, strict=True)
                      if own == group]  # fmt: skip
             if not among:
@@ -89,13 +89,13 @@ def knockout(
         table = grn.knockout(
             fitted,
             chosen,
-            cells.data if cells else None,
+            ready,
             to=_level(to),
             among=among,
             draws=draws,
             key=key,
         )
-        total = grn.total_effects(fitted, draws=draws, key=key)
+        total = grn.total_effects(fitted, ready, draws=draws, key=key)
         above = group_folders.upstream(total, chosen) if upstream else None
         record = record_of("infosem knockout", given)
         with whole_folder(out) as folder:

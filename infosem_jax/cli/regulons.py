@@ -24,7 +24,9 @@ def regulons(
         float,
         typer.Option(help="Largest local false sign rate of an edge: absent, or of other sign."),
     ] = 0.05,
-    least: Annotated[int, typer.Option(min=1, help="Fewest targets of a regulon.")] = 5,
+    least: Annotated[
+        int, typer.Option(min=1, help="Fewest targets of a regulon, and genes of a module.")
+    ] = 5,
     expression: Annotated[
         list[Path] | None,
         typer.Option(
@@ -38,9 +40,14 @@ def regulons(
     ] = None,
     overwrite: _inputs.Overwrite = False,
 ) -> None:
-    """Cut a network into regulons, for decoupler and as GMT, and test them for gene sets."""
+    """Cut a network into regulons and modules of co-regulated genes, and test them for gene sets.
+
+    Regulons are written for decoupler, both as GMT and beside the network as AnnData.
+    """
     given = dict(locals())
     with plain_errors():
+        import pandas as pd
+
         from infosem_jax import grn
         from infosem_jax.data import read_gene_sets
         from infosem_jax.grn import group_folders, grouped
@@ -53,18 +60,25 @@ def regulons(
         if not (run / "fit.npz").is_file():
             raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
         fitted = grn.load(run / "fit.npz")
-        stored = run / "cells.h5ad"
-        files = expression or ([stored] if stored.is_file() else [])
-        cells = grouped.read_grouped(files).data if files else None
-        net, table = grn.network(fitted), grn.regulons(fitted, cells, lfsr=lfsr, least=least)
-        enriched = grn.enrich(table, net.genes, known) if known else None
+        cells = grouped.cells_of_run(run, expression)
+        ready = None if cells is None else cells.ready(fitted.config)
+        net, table = grn.network(fitted), grn.regulons(fitted, ready, lfsr=lfsr, least=least)
+        together = grn.modules(table, least=least)
+        enriched = None
+        if known:
+            each = [grn.enrich(found, net.genes, known) for found in (table, together)]
+            enriched = pd.concat(each, ignore_index=True)
         with whole_folder(out) as folder:
-            group_folders.write_regulons(folder, net, table, enriched)
+            group_folders.write_regulons(folder, net, table, together, enriched)
             record = record_of("infosem regulons", given)
             write_record(folder, {"run": record}, software_versions())
         counts = table["source"].value_counts()
         rows = [(str(name), str(n)) for name, n in counts.head(SHOWN).items()]
         print_table(("regulator", "targets"), rows, f"{len(counts)} regulons")
+        if len(together):
+            of = together.groupby("module", sort=False)
+            rows = [(str(name), str(len(own)), own["regulators"].iloc[0]) for name, own in of]
+            print_table(("module", "genes", "regulators"), rows[:SHOWN], f"{len(rows)} modules")
         if enriched is not None:
             rows = [
                 (row["regulon"], row["set"], f"{row['hits']} of {row['size']}",

@@ -21,7 +21,7 @@ from infosem_jax.grn.prediction import predict
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors.binding import GeneContext, Priors, bind, coverage
 from infosem_jax.grn.priors.registry import REGISTRY, variant
-from infosem_jax.grn.regulon_sets import enrich, false_sign_rate, regulons, signed_sets
+from infosem_jax.grn.regulon_sets import as_sets, enrich, false_sign_rate, modules, regulons
 from infosem_jax.grn.result import Fit, loss_table, network
 from infosem_jax.grn.saved import load, save
 
@@ -39,6 +39,7 @@ __all__ = [
     "Raw",
     "activity",
     "add_to_anndata",
+    "as_sets",
     "bind",
     "changes",
     "compare_activity",
@@ -58,6 +59,7 @@ __all__ = [
     "knockouts",
     "load",
     "loss_table",
+    "modules",
     "network",
     "predict",
     "priors",
@@ -67,7 +69,6 @@ __all__ = [
     "save",
     "score_matrix",
     "sem",
-    "signed_sets",
     "to_anndata",
     "to_arviz",
     "to_decoupler",

@@ -30,10 +30,9 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.data.dataset import MIN_CELLS, Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.fitting import chosen_rows, scaled
-from infosem_jax.grn.exact.hyper import scale_of
+from infosem_jax.grn.exact.hyper import likeliest_share, scale_of
 from infosem_jax.grn.exact.posterior import (
     Spectrum,
-    log_evidence,
     posterior,
     spectrum,
     spectrum_of_cells,
@@ -41,8 +40,6 @@ from infosem_jax.grn.exact.posterior import (
 from infosem_jax.grn.exact.statistics import moments
 from infosem_jax.grn.false_signs import Shrunk, moderated, shrink
 
-# Shares of variance among which the evidence chooses.
-SHARES = np.exp(np.linspace(np.log(1e-3), np.log(0.9), 24))
 SURE = 0.05
 SETTINGS = exact.Config(rows="regulators", normalisation="auto")
 
@@ -316,11 +313,7 @@ def _rows(data: Any, config: exact.Config) -> np.ndarray:
 def _centre(x: np.ndarray, rows: np.ndarray, noise: float) -> tuple[Array, float, float]:
     """Return the effects of all cells, their scale, and the share of variance it stands for."""
     basis = _basis(x, rows)
-    evidence = [
-        float(log_evidence(basis, scale_of(share, len(rows)), None, noise).sum())
-        for share in SHARES
-    ]
-    share = float(SHARES[int(np.argmax(evidence))])
+    share = likeliest_share(basis, None, noise)
     scale = scale_of(share, len(rows))
     return posterior(basis, scale, None, noise).mean, float(scale), share
 

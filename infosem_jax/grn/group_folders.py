@@ -24,7 +24,7 @@ from infosem_jax.grn.group_pages import (
 )
 from infosem_jax.grn.grouped import Grouped
 from infosem_jax.grn.networks import Network, edges, to_anndata, write_edges
-from infosem_jax.grn.regulon_sets import signed_sets
+from infosem_jax.grn.regulon_sets import as_sets
 from infosem_jax.grn.result import Fit, network
 from infosem_jax.grn.saved import save
 from infosem_jax.grn.states import as_fitted
@@ -62,8 +62,10 @@ KNOCKOUT_FILES = {
 REGULON_FILES = {
     "regulons.csv": "targets of each regulator, as decoupler takes them",
     "regulons.gmt": "the same as gene sets, activated (+) and repressed (-) ones apart",
-    "regulons.h5ad": "the network, with the table of regulons in uns",
-    "enrichment.csv": "gene sets that are over-represented among targets",
+    "modules.csv": "genes that the same regulators act on alike, in modules",
+    "modules.gmt": "the same as gene sets",
+    "regulons.h5ad": "the network, with the tables of regulons and modules in uns",
+    "enrichment.csv": "gene sets that are over-represented among targets and in modules",
     "config.toml": "settings",
     "versions.json": "versions of software",
 }
@@ -112,7 +114,7 @@ def write_activity(
     adata.obsm.update(obsm)
     add_to_anndata(found, adata)
     write_h5ad(folder / "cells.h5ad", adata)
-    at, axes = _plane(obsm, as_fitted(fitted, data).x)
+    at, axes = _plane(obsm, as_fitted(fitted, cells.ready(fitted.config)).x)
     names = table["regulator"].head(DRAWN).tolist()
     picture = activities_on_plane(at, found, cells.groups, names, axes)
     coloured = coloured_cells(
@@ -165,23 +167,29 @@ def write_knockout(
 
 
 def write_regulons(
-    folder: Path, net: Network, table: pd.DataFrame, enriched: pd.DataFrame | None
+    folder: Path,
+    net: Network,
+    table: pd.DataFrame,
+    together: pd.DataFrame,
+    enriched: pd.DataFrame | None,
 ) -> None:
-    """Write regulons into a folder, as a table, as gene sets and beside their network.
+    """Write regulons and modules into a folder, as tables, gene sets and beside their network.
 
     Parameters
     ----------
     folder
         An existing folder.
-    net, table, enriched
-        The network, its regulons, and gene sets that are over-represented in them.
+    net, table, together, enriched
+        The network, its regulons and modules, and gene sets that are over-represented in them.
     """
     folder = FilePath(folder)
     check_names(net.genes)
     table.to_csv(folder / "regulons.csv", index=False)
-    write_gmt(folder / "regulons.gmt", signed_sets(table))
+    together.to_csv(folder / "modules.csv", index=False)
+    for name, found in (("regulons", table), ("modules", together)):
+        write_gmt(folder / f"{name}.gmt", as_sets(found))
     adata = to_anndata(net)
-    adata.uns["infosem_regulons"] = table
+    adata.uns |= {"infosem_regulons": table, "infosem_modules": together}
     write_h5ad(folder / "regulons.h5ad", adata)
     if enriched is not None:
         enriched.to_csv(folder / "enrichment.csv", index=False)

@@ -245,6 +245,7 @@ def _result(group: Group, i: int, seeds: int, key: int, trained: _Trained) -> Fi
         params=params,
         seconds=trained.seconds,
         coverage=member.coverage,
+        covariates=() if isinstance(data, Stream) else data.covariates,
     )
     if (fitted.diverged >= 0).any():
         log.warning("%s They are left out of the network.", divergence(fitted))

@@ -129,7 +129,7 @@ def read_states(
         If a file is no h5ad file, or has no such column.
     """
     return {
-        name: _obs(path, [column]).loc[list(data.cells), column].astype(str).tolist()
+        name: read_obs(path, [column]).loc[list(data.cells), column].astype(str).tolist()
         for path, (name, data) in zip(paths, datasets.items(), strict=True)
     }
 
@@ -157,12 +157,30 @@ def without(
     """
     if covariates is None:
         return data
-    columns = [column.strip() for column in covariates.split(",")]
-    return regress_out(data, _obs(path, columns), config.normalisation, clip=config.clip)
+    table = read_obs(path, columns_of(covariates))
+    return regress_out(data, table, config.normalisation, clip=config.clip)
 
 
-def _obs(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read columns of the obs of an h5ad file."""
+def columns_of(text: str) -> list[str]:
+    """Return names of columns that are joined by commas."""
+    return [column.strip() for column in text.split(",")]
+
+
+def read_obs(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read columns of the obs of an h5ad file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Their names.
+
+    Raises
+    ------
+    ValueError
+        If it is no h5ad file, or has no such column.
+    """
     import anndata
 
     if FilePath(path).suffix != ".h5ad":

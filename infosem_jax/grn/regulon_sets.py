@@ -1,4 +1,4 @@
-"""Regulons: the targets of each regulator that are sure enough, and what they have in common."""
+"""Regulons and modules: the sure targets of each regulator, and genes with the same regulators."""
 
 from typing import Any
 
@@ -14,6 +14,8 @@ from infosem_jax.grn.result import Fit, network
 
 # Fewest targets of a regulon.
 LEAST = 5
+# Regulators that a module is told by.
+STRONGEST = 3
 
 
 def false_sign_rate(
@@ -93,14 +95,69 @@ def regulons(
     return pd.DataFrame(columns)
 
 
-def signed_sets(table: pd.DataFrame) -> dict[str, list[str]]:
-    """Return regulons as gene sets, ``NAME(+)`` of targets activated and ``NAME(-)`` of others.
+def modules(table: pd.DataFrame, *, similarity: float = 0.5, least: int = LEAST) -> pd.DataFrame:
+    """Put genes together that the same regulators act on in the same way.
+
+    Each gene is the vector of the effects on it that passed the cut, times one minus their false
+    sign rate. Genes are joined by average linkage of the cosines of these vectors.
 
     Parameters
     ----------
     table
         As `regulons` returns it.
+    similarity
+        Least mean cosine between the genes of two clusters that are joined.
+    least
+        Fewest genes of a module; smaller ones are left out.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``module, gene, similarity, regulators``: modules named by their place, the largest
+        first; the cosine of each gene with the mean of its module, the most typical first; and the
+        strongest regulators of the module, with their signs.
+
+    Raises
+    ------
+    ValueError
+        If the similarity is no cosine above 0.
     """
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    if not 0 < similarity <= 1:
+        raise ValueError(f"similarity: expected above 0 and at most 1, found {similarity}.")
+    columns = ["module", "gene", "similarity", "regulators"]
+    sure = table.assign(effect=table["weight"] * (1 - table["lfsr"]))
+    wide = sure.pivot_table(index="target", columns="source", values="effect").fillna(0.0)
+    wide = wide.loc[wide.any(axis=1)]
+    if len(wide) < max(least, 2):
+        return pd.DataFrame(columns=pd.Index(columns))
+    unit = wide.div(np.sqrt((wide**2).sum(axis=1)), axis=0)
+    tree = linkage(unit.to_numpy(), "average", "cosine")
+    cluster = pd.Series(fcluster(tree, 1 - similarity, "distance"), unit.index)
+    rows = []
+    kept = cluster.value_counts().loc[lambda counts: counts >= least]
+    for number, label in enumerate(kept.index, start=1):
+        own = unit.loc[cluster == label]
+        centre = own.mean()
+        strongest = centre.loc[centre.abs().sort_values(ascending=False).index[:STRONGEST]]
+        acting = " ".join(f"{name}({'+' if v > 0 else '-'})" for name, v in strongest.items() if v)
+        typical = (own @ centre / np.sqrt((centre**2).sum())).sort_values(ascending=False)
+        rows += [(f"M{number}", gene, value, acting) for gene, value in typical.items()]
+    return pd.DataFrame(rows, columns=pd.Index(columns))
+
+
+def as_sets(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return gene sets: modules, or of regulons ``NAME(+)`` and ``NAME(-)`` by the signs.
+
+    Parameters
+    ----------
+    table
+        As `regulons` or `modules` returns it.
+    """
+    if "module" in table:
+        groups = table.groupby("module", sort=False)["gene"]
+        return {str(name): list(own) for name, own in groups}
     sign = np.where(table["weight"] >= 0, "(+)", "(-)")
     return {
         str(name): list(own)
@@ -109,12 +166,12 @@ def signed_sets(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def enrich(table: pd.DataFrame, genes: tuple[str, ...], sets: GeneSets) -> pd.DataFrame:
-    """Test which gene sets are over-represented among the targets of each regulon.
+    """Test which gene sets are over-represented in each regulon or module.
 
     Parameters
     ----------
     table
-        As `regulons` returns it.
+        As `regulons` or `modules` returns it.
     genes
         All genes of the network, which targets were chosen from.
     sets
@@ -123,8 +180,8 @@ def enrich(table: pd.DataFrame, genes: tuple[str, ...], sets: GeneSets) -> pd.Da
     Returns
     -------
     DataFrame
-        Columns ``regulon, set, hits, size, p_adjusted``, by regulon, the surest first; with a false
-        discovery rate of 5 % over all regulons and sets.
+        Columns ``regulon, set, hits, size, p_adjusted``, by regulon (or module), the surest first;
+        with a false discovery rate of 5 % over all regulons and sets.
     """
-    found = over_represented(genes, signed_sets(table), sets)
+    found = over_represented(genes, as_sets(table), sets)
     return pd.DataFrame(found, columns=pd.Index(["regulon", "set", "hits", "size", "p_adjusted"]))

@@ -61,6 +61,8 @@ class Fit(NamedTuple):
         Wall-clock time, compilation included.
     coverage
         How much of the data each prior knows about, by ``effect`` and ``edge``.
+    covariates
+        What was taken out of the cells, as `infosem_jax.data.Dataset` says it.
     """
 
     genes: tuple[str, ...]
@@ -78,6 +80,7 @@ class Fit(NamedTuple):
     params: dict[str, Any]
     seconds: float
     coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+    covariates: tuple[str, ...] = ()
 
     def raw(
         self,

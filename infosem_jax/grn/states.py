@@ -26,13 +26,19 @@ def as_fitted(fitted: Fit | exact.Fit, data: Dataset) -> Dataset:
     Raises
     ------
     ValueError
-        If they have other genes, or were normalised otherwise.
+        If they have other genes, were normalised otherwise, or have other covariates taken out.
     """
     if set(data.genes) != set(fitted.genes):
         raise ValueError(
             f"{data.name}: expected the {len(fitted.genes)} genes of the fit "
             f"({', '.join(fitted.genes[:3])}, ...), found {len(data.genes)} genes "
             f"({', '.join(data.genes[:3])}, ...); give the data that were fitted."
+        )
+    if data.covariates != fitted.covariates:
+        found, fit = (", ".join(each) or "none" for each in (data.covariates, fitted.covariates))
+        raise ValueError(
+            f"{data.name}: expected cells with the covariates of the fit taken out ({fit}), found "
+            f"{found}; give infosem_jax.data.regress_out(data, covariates)."
         )
     config = fitted.config
     if data.normalisation == "none":

@@ -79,6 +79,8 @@ class Fit(NamedTuple):
         Wall-clock time.
     coverage
         How much of the data each prior knows about, by ``effect`` and ``edge``.
+    covariates
+        What was taken out of the cells, as `infosem_jax.data.Dataset` says it.
     """
 
     genes: tuple[str, ...]
@@ -97,6 +99,7 @@ class Fit(NamedTuple):
     losses: Float[np.ndarray, " steps"]
     seconds: float
     coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+    covariates: tuple[str, ...] = ()
 
 
 class Task(NamedTuple):
@@ -256,6 +259,7 @@ def solution(
         losses=np.asarray(solved.losses),
         seconds=time.perf_counter() - began,
         coverage=covered,
+        covariates=() if isinstance(data, Stream) else data.covariates,
         **{name: np.asarray(part) for name, part in effects.items()},
     )
 

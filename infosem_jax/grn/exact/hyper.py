@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import optax
@@ -24,6 +25,8 @@ from infosem_jax.grn.exact.posterior import Spectrum, draw, log_evidence, projec
 from infosem_jax.grn.exact.priors import Normals, normals
 
 SLOPE_SCALE = 0.5
+# Shares of variance that effects explain, among which evidence chooses.
+SHARES = np.exp(np.linspace(np.log(1e-3), np.log(0.9), 24))
 START = init_to_value(values={"r2": 0.1, "slope": 0.0})
 
 
@@ -109,6 +112,25 @@ def declared(
 def scale_of(r2: Float[Array, ""] | float, rows: int) -> Float[Array, ""]:
     """Return the standard deviation of effects at which so many explain a share of a variance."""
     return jnp.sqrt(r2 / (1 - r2) / rows)
+
+
+def likeliest_share(
+    basis: Spectrum,
+    mean: Float[Array, "components genes"] | None = None,
+    noise: Float[Array, ""] | float = 1.0,
+) -> float:
+    """Return the share of variance that effects explain with the highest evidence, of `SHARES`.
+
+    Parameters
+    ----------
+    basis, mean, noise
+        As in `infosem_jax.grn.exact.posterior.log_evidence`.
+    """
+    evidence = [
+        float(log_evidence(basis, scale_of(share, basis.n_rows), mean, noise).sum())
+        for share in SHARES
+    ]
+    return float(SHARES[int(np.argmax(evidence))])
 
 
 def optimum(
