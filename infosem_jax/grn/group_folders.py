@@ -189,7 +189,7 @@ def write_regulons(
     for name, found in (("regulons", table), ("modules", together)):
         write_gmt(folder / f"{name}.gmt", as_sets(found))
     adata = to_anndata(net)
-    adata.uns |= {"infosem_regulons": table, "infosem_modules": together}
+    adata.uns.update(infosem_regulons=table, infosem_modules=together)
     write_h5ad(folder / "regulons.h5ad", adata)
     if enriched is not None:
         enriched.to_csv(folder / "enrichment.csv", index=False)

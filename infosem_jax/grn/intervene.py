@@ -317,7 +317,9 @@ def _summary(
     silenced, genes, level: np.ndarray, shifts: Iterable[Float[np.ndarray, "sets genes"]]
 ) -> Knockouts:
     """Summarise draws of shifts, one at a time, as all regulators' together are large."""
-    draws, total, square, up, down = 0, 0.0, 0.0, 0, 0
+    draws, up, down = 0, 0, 0
+    total: Any = 0.0
+    square: Any = 0.0
     for shift in shifts:
         total, square = total + shift.astype(np.float64), square + shift.astype(np.float64) ** 2
         draws, up, down = draws + 1, up + (shift > 0), down + (shift < 0)

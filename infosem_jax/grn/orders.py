@@ -91,7 +91,7 @@ def responses(
         F += np.where(seen, sd * rng.normal(size=F.shape), 0.0)
         first = np.zeros((regulators, len(held)))
         first[np.argsort(order)[held], np.arange(len(held))] = 1
-        paths = solve_triangular(L.T - F[:, own], first, trans="T").T
+        paths = solve_triangular(L.T - F[:, own], first, trans=1).T
         response = paths @ F
         response[:, own] = paths @ L.T
         yield response
