@@ -81,7 +81,7 @@ def test_modules_are_genes_with_the_same_regulators():
     names = [*(f"R{i}" for i in range(4)), *(f"G{i:02d}" for i in range(60))]
     data = dataset(x - x.min() + 0.1, names, names[:4])
     table = grn.regulons(grn.fit(data, config=exact.Config(rows="regulators")), data)
-    found = grn.modules(table, similarity=0.7)
+    found = grn.modules(table, similarity=0.8)
     of = found.set_index("gene")["module"].reindex(names[4:])
     assert of.notna().mean() > 0.9 and set(of.dropna()) == {"M1", "M2", "M3", "M4"}
     for module, own in of.groupby(of):

@@ -14,8 +14,8 @@ from infosem_jax.grn.result import Fit, network
 
 # Fewest targets of a regulon.
 LEAST = 5
-# Regulators that a module is told by.
-STRONGEST = 3
+# Regulators that a module is told by, and their least share of its mean vector.
+STRONGEST, STRONG = 3, 0.2
 
 
 def false_sign_rate(
@@ -126,12 +126,11 @@ def modules(table: pd.DataFrame, *, similarity: float = 0.5, least: int = LEAST)
 
     if not 0 < similarity <= 1:
         raise ValueError(f"similarity: expected above 0 and at most 1, found {similarity}.")
-    columns = ["module", "gene", "similarity", "regulators"]
     sure = table.assign(effect=table["weight"] * (1 - table["lfsr"]))
+    sure = sure.loc[sure["effect"] != 0]
+    if sure["target"].nunique() < max(least, 2):
+        return _modules([])
     wide = sure.pivot_table(index="target", columns="source", values="effect").fillna(0.0)
-    wide = wide.loc[wide.any(axis=1)]
-    if len(wide) < max(least, 2):
-        return pd.DataFrame(columns=pd.Index(columns))
     unit = wide.div(np.sqrt((wide**2).sum(axis=1)), axis=0)
     tree = linkage(unit.to_numpy(), "average", "cosine")
     cluster = pd.Series(fcluster(tree, 1 - similarity, "distance"), unit.index)
@@ -140,11 +139,11 @@ def modules(table: pd.DataFrame, *, similarity: float = 0.5, least: int = LEAST)
     for number, label in enumerate(kept.index, start=1):
         own = unit.loc[cluster == label]
         centre = own.mean()
-        strongest = centre.loc[centre.abs().sort_values(ascending=False).index[:STRONGEST]]
-        acting = " ".join(f"{name}({'+' if v > 0 else '-'})" for name, v in strongest.items() if v)
+        strongest = centre.abs().nlargest(STRONGEST).loc[lambda size: size >= STRONG].index
+        acting = " ".join(f"{name}({'+' if centre[name] > 0 else '-'})" for name in strongest)
         typical = (own @ centre / np.sqrt((centre**2).sum())).sort_values(ascending=False)
         rows += [(f"M{number}", gene, value, acting) for gene, value in typical.items()]
-    return pd.DataFrame(rows, columns=pd.Index(columns))
+    return _modules(rows)
 
 
 def as_sets(table: pd.DataFrame) -> dict[str, list[str]]:
@@ -185,3 +184,8 @@ def enrich(table: pd.DataFrame, genes: tuple[str, ...], sets: GeneSets) -> pd.Da
     """
     found = over_represented(genes, as_sets(table), sets)
     return pd.DataFrame(found, columns=pd.Index(["regulon", "set", "hits", "size", "p_adjusted"]))
+
+
+def _modules(rows: list[tuple[str, str, float, str]]) -> pd.DataFrame:
+    columns = pd.Index(["module", "gene", "similarity", "regulators"])
+    return pd.DataFrame(rows, columns=columns).astype({"similarity": float})

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 HEIGHT, WIDTH = 360, 120  # of a table and of its columns, in pixels
 SIZE = 420  # of a figure
 MOST_CELLS = 3000
+FOCUS = ":host(:focus-within) { outline: 2px solid #0072b2; outline-offset: 1px; }"
 AT_START = "at start"  # of what runs as soon as a page is shown
 
 
@@ -113,6 +114,7 @@ def explore(
         sizing_mode="stretch_width",
         autosize_mode="none",  # narrow windows scroll the table
         reorderable=False,
+        stylesheets=[FOCUS],
     )
     button = Button(label="Download what is shown as CSV")
     saved = {"source": source, "filter": shown, "file": file, "columns": list(map(str, table))}
