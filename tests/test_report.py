@@ -11,6 +11,9 @@ from infosem_jax.grn import plot
 from infosem_jax.grn.networks import Network, edges
 from infosem_jax.grn.report import Report, write_report
 from infosem_jax.outputs import style
+from infosem_jax.outputs.explorer import explore
+from infosem_jax.outputs.page import Page as HtmlPage
+from infosem_jax.outputs.page import Section, write_page
 
 NASTY = ("<script>alert('x')</script>", "$x_{$", 'A"onload="x', "A&amp;B", "--><b>")
 
@@ -270,6 +273,29 @@ def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):
         assert plain.get_by_text("needs a browser that runs scripts").is_visible()
     assert not told
     assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
+
+
+@pytest.mark.slow
+def test_rows_above_a_ceiling_are_left_out(tmp_path):
+    sync = pytest.importorskip("playwright.sync_api")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no browser")
+    table = pd.DataFrame({"gene": list("abc"), "lfsr": [0.0, 0.3, 1.0]})
+    parts = explore(
+        table, search=["gene"], label="Gene", file="a.csv", ceilings={"lfsr": "lfsr at most"}
+    )
+    page = HtmlPage("A", "b", [], [], [Section("C", explorer=parts.layout)], {})
+    write_page(tmp_path / "page.html", page)
+    with sync.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        shown = started.new_page()
+        shown.goto((tmp_path / "page.html").as_uri())
+        shown.get_by_text("3 of 3 rows are shown").wait_for()
+        shown.get_by_role("slider").focus()
+        for key, left in (("Home", 1), ("PageUp", 1), ("End", 3)):
+            shown.keyboard.press(key)
+            shown.get_by_text(f"{left} of 3 rows are shown").wait_for()
 
 
 def test_losses_have_a_line_for_each_seed():
