@@ -1,6 +1,6 @@
 """Activities, differences and knock-outs from exact posteriors, where the truth is simulated.
 
-    INFOSEM_DATA=DATA python benchmarks/biology_grn.py [--quick] [--json FILE]
+    INFOSEM_DATA=DATA python benchmarks/biology_grn.py [--quick] [--part PART] [--json FILE]
 
 Activities: regulators have an activity in each cell, which their expression shows with noise and
 their targets follow; all is read out as log expression with dropout. Activities are correlated with
@@ -58,10 +58,14 @@ READ_OUTS = {"log": {}, "dropout 0.3": {"dropout": 0.3}, "counts": {"counts": Tr
 
 
 def main() -> None:
-    options = parser(__doc__).parse_args()
+    parts = {"activities": on_activities, "differences": on_differences, "knockouts": on_knockouts}
+    arguments = parser(__doc__)
+    arguments.add_argument("--part", choices=parts, action="append", help="default: all")
+    options = arguments.parse_args()
     seeds = range(3 if options.quick else 10)
-    figures = [*on_activities(seeds), *on_differences(seeds), *on_knockouts(seeds)]
-    if not options.quick and "INFOSEM_DATA" in os.environ:
+    chosen = options.part or list(parts)
+    figures = [figure for part in chosen for figure in parts[part](seeds)]
+    if "knockouts" in chosen and not options.quick and "INFOSEM_DATA" in os.environ:
         figures += on_thp1(data_folder("perturb", "the perturbation data") / "sc")
         figures += on_lofgof(data_folder("beeline", "BEELINE") / "mESC" / "TFs+500")
     report(figures, options.json)
