@@ -166,13 +166,17 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
         ("exact_C", None, "The exact engine, learning from labels what else to believe."),
         ("exact_BC", "given", "The same, with texts as well."),
         ("exact_BC_shuffled", "shuffled", "Control: the same with texts permuted among genes."),
+        ("exact_BC_elsewhere", "given", "The same, with networks of other data sets beside texts."),
     ):
+        beside = name.endswith("elsewhere")
         found[name] = Method(
-            partial(_solve_labelled, texts=texts),
+            partial(_solve_labelled, texts=texts, beside=beside),
             "labels",
+            knows_names=beside,
             random=texts == "shuffled",
             about=about,
             needs=("text",) if texts else (),
+            elsewhere="beside" if beside else "",
         )
     for name, control in (("exact_elsewhere", False), ("exact_elsewhere_shuffled", True)):
         what = "Control: the same with other networks' targets permuted." if control else ""
@@ -182,7 +186,7 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
             knows_names=True,
             random=control,
             about=what or "The exact engine, expecting edges where other data sets have them.",
-            elsewhere=True,
+            elsewhere="alone",
         )
     for name, vectors in (("text", text), ("biobert", biobert)):
         found[f"{name}_cosine"] = Method(
@@ -353,12 +357,15 @@ def _solve_elsewhere(problems: Sequence[Problem], *, control: bool) -> Iterator[
         yield fitted.score[_places(fitted, problem)].astype(np.float64)
 
 
-def _solve_labelled(problems: Sequence[Problem], *, texts: str | None) -> Iterator[Scores]:
+def _solve_labelled(
+    problems: Sequence[Problem], *, texts: str | None, beside: bool = False
+) -> Iterator[Scores]:
     for problem in problems:
         effect = None if texts is None else GeneSimilarity(_given("text", problem))
         if effect is not None and texts == "shuffled":
             effect = shuffled(effect, problem.seed)
-        edge = LabelledEdges(_table(problem), effect and effect.embedding)
+        others = problem.others if beside else ()
+        edge = LabelledEdges(_table(problem), effect and effect.embedding, others)
         fitted = exact.fit(_with_regulators(problem), effect, edge)
         yield fitted.score[_places(fitted, problem)].astype(np.float64)
 

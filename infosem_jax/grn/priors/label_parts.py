@@ -87,9 +87,10 @@ def learn(
                 x.append(own[:, held])
                 y.append(labels[held])
                 places.append(held)
-        if x and 0 < np.concatenate(y).mean() < 1:
+        held_labels = np.concatenate(y or [np.zeros(0)])
+        if 0 < held_labels.sum() < len(held_labels):
             joined = np.concatenate(x, 1)
-            offset, weight = weigh(joined, np.concatenate(y), centre)
+            offset, weight = weigh(joined, held_labels, centre)
             spread = (weight * joined.std(1)).tolist()
             weights[kind] = dict(zip(names, spread, strict=True))
         else:
@@ -103,7 +104,7 @@ def learn(
 
 def kinds(known: Bool[np.ndarray, "rows genes"]) -> dict[str, Bool[np.ndarray, "rows genes"]]:
     """Tell apart pairs of genes with labels in that role, and of genes without, see `KINDS`."""
-    regulator, target = known.any(1)[:, None], known.any(0)
+    regulator, target = known.any(1, keepdims=True), known.any(0, keepdims=True)
     masks = (regulator & target, regulator & ~target, ~regulator & target, ~regulator & ~target)
     return dict(zip(KINDS, masks, strict=True))
 

@@ -117,7 +117,7 @@ class LabelledEdges(Arithmetic):
         if "label" not in self.table:
             genes = np.asarray(context.genes)
             named = np.isin(genes, self.table["source"]) | np.isin(genes, self.table["target"])
-            absent = present.any(1)[:, None] & named & ~present
+            absent = present.any(1, keepdims=True) & named & ~present
         labels = np.select([present, absent], [1.0, 0.0], np.nan)
         labels[np.asarray(context.rows)[:, None] == np.asarray(context.genes)] = np.nan
         if not (labels == 1).any() or not (labels == 0).any():

@@ -84,7 +84,7 @@ def _labelled(
         raise ValueError(
             f"labels: expected at most one file of texts or vectors of genes, found {len(vectors)}."
         )
-    return priors.LabelledEdges(table, *(vectors or [None]), networks, error, scale)
+    return priors.LabelledEdges(table, next(iter(vectors), None), networks, error, scale)
 
 
 def _mixture(
