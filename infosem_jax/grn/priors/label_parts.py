@@ -104,7 +104,7 @@ def learn(
 
 def kinds(known: Bool[np.ndarray, "rows genes"]) -> dict[str, Bool[np.ndarray, "rows genes"]]:
     """Tell apart pairs of genes with labels in that role, and of genes without, see `KINDS`."""
-    regulator, target = known.any(1, keepdims=True), known.any(0, keepdims=True)
+    regulator, target = (np.asarray(known.any(axis, keepdims=True)) for axis in (1, 0))
     masks = (regulator & target, regulator & ~target, ~regulator & target, ~regulator & ~target)
     return dict(zip(KINDS, masks, strict=True))
 
