@@ -89,7 +89,7 @@ def main() -> None:
     found = list(claims(cells, arguments.graph))
     columns = ("claim", "data", "score", "against", "difference [95 %]", "won", "verdict")
     print_table(columns, [_line(claim) for claim in found])
-    report([_figure(claim) for claim in found], arguments.json)
+    report([*scores(cells), *(_figure(claim) for claim in found)], arguments)
 
 
 def compute(arguments) -> "list[Cell]":
@@ -175,6 +175,19 @@ def claims(cells: "list[Cell]", graph: str) -> Iterator[Claim]:
             yield Claim(f"{method}, {genes}", group, metric, f"{method}, no organ", gap)
 
 
+def scores(cells: "list[Cell]") -> Iterator[Figure]:
+    """Yield the mean over seeds of each method's scores."""
+    from infosem_jax.benchmark.expression.compare import by_method
+    from infosem_jax.scores import mean_interval
+
+    for (group, genes), of in by_method(cells):
+        for method, own in of.items():
+            for metric, title in METRICS.items():
+                mean, low, high, *_ = mean_interval([cell.metrics[metric] for cell in own])
+                name = f"paper_l1000: {group.title}, {genes}, {title}, {method}"
+                yield Figure(name, mean, "correlation", "higher", None, low, high)
+
+
 def print_scores(cells: "list[Cell]") -> None:
     """Print each data set as the paper prints its own."""
     from infosem_jax.benchmark.expression.compare import by_method
@@ -226,7 +239,9 @@ def _line(claim: Claim) -> tuple[str, ...]:
 
 def _figure(claim: Claim) -> Figure:
     name = f"paper_l1000: {claim.name} minus {claim.against}, {claim.group.title}"
-    return Figure(f"{name}, {METRICS[claim.metric]}", claim.gap.mean, "correlation", "higher", 0.0)
+    ends = {"low": claim.gap.low, "high": claim.gap.high}
+    name = f"{name}, {METRICS[claim.metric]}"
+    return Figure(name, claim.gap.mean, "correlation", "higher", 0.0, **ends)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,9 @@ exact
     ``infosem fit --engine exact``, the whole command from a file of expression to its folder, with
     compilation and from JAX's cache of compiled programs; the fit alone; ridge partial correlation
     in numpy; and RegDiffusion at its defaults, on the same data.
+cells
+    A compiled fit of 1,000 genes against the number of cells, beside ridge partial correlation in
+    numpy and, for some numbers, RegDiffusion.
 step
     An epoch of DeepSEM's recipe, ours against the same objective in eager PyTorch, after a check
     that both compute the same loss and gradients.
@@ -17,7 +20,8 @@ grid
     the same fits in a process each, of which a sample is run: as many at a time as there are cores,
     and one at a time.
 
-The second needs torch, the fourth regdiffusion, it and the last INFOSEM_DATA; each is left out,
+The part ``step`` needs torch, ``regdiffusion`` the package and INFOSEM_DATA, ``grid``
+INFOSEM_DATA; each is left out,
 with a line that says so, where they are not at hand. On CPUs, OPENBLAS_NUM_THREADS=1 is rarely
 slower for ours; PyTorch keeps its own number of threads.
 """
@@ -68,6 +72,7 @@ from infosem_jax.grn.priors import GeneSimilarity, MeanAbsolute, Normal
 from infosem_jax.grn.priors.binding import GeneContext, bind
 
 EXACT = (1000, 500)
+CELL_NUMBERS, PEER_CELLS = (250, 500, 1000, 2000, 4000, 8000, 16000), (500, 2000)
 GENES, CELLS, BATCH = 1400, 400, 64
 STEP_TARGETS = {100: 20.0, 400: 15.0, GENES: 6.0}
 SEEDS, SEEDS_TARGET = 10, 8.0
@@ -89,7 +94,7 @@ def main() -> None:
         sys.exit(f"--only {','.join(unknown)}: expected some of {', '.join(PARTS)}.")
     # Fits are spread over the devices that there are; a CPU counts as one unless told otherwise.
     jax.config.update("jax_num_cpu_devices", os.cpu_count() or 1)
-    report([f for name in chosen for f in PARTS[name](arguments.quick)], arguments.json)
+    report([f for name in chosen for f in PARTS[name](arguments.quick)], arguments)
 
 
 def exact_figures(quick: bool) -> list[Figure]:
@@ -130,6 +135,28 @@ def exact_figures(quick: bool) -> list[Figure]:
             for each in other
         ),
     ]
+
+
+def cells_figures(quick: bool) -> list[Figure]:
+    """Time the exact engine against the number of cells, beside ridge and RegDiffusion."""
+    genes, sizes = (300, (250, 1000)) if quick else (EXACT[0], CELL_NUMBERS)
+    peer = installed("regdiffusion", "cells")
+    figures = []
+    for cells in sizes:
+        config = SimulationConfig(genes=genes, regulators=genes // 10, cells=cells)
+        data = simulate(config, 0).data
+        exact.fit(data)
+        seconds = {
+            "exact": min(taken(lambda data=data: exact.fit(data)) for _ in range(3)),
+            "ridge in numpy": min(taken(lambda data=data: ridge(data)) for _ in range(3)),
+        }
+        if peer and cells in PEER_CELLS:
+            seconds["regdiffusion"] = taken(lambda data=data: regdiffusion_edges(data))
+        figures += [
+            Figure(f"speed_grn: cells, {genes} genes, {cells}, {name}", value, "s", "lower")
+            for name, value in seconds.items()
+        ]
+    return figures
 
 
 def step_figures(quick: bool) -> list[Figure]:
@@ -281,6 +308,7 @@ def grid_figures(quick: bool) -> list[Figure]:
 
 PARTS: dict[str, Callable[[bool], list[Figure]]] = {
     "exact": exact_figures,
+    "cells": cells_figures,
     "step": step_figures,
     "seeds": seeds_figures,
     "regdiffusion": regdiffusion_figures,
