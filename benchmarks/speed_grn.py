@@ -4,6 +4,8 @@ exact
     ``infosem fit --engine exact``, the whole command from a file of expression to its folder, with
     compilation and from JAX's cache of compiled programs; the fit alone; ridge partial correlation
     in numpy; and RegDiffusion at its defaults, on the same data.
+demo
+    ``infosem demo``, the whole command: three data sets, eight fits of each.
 cells
     A compiled fit of 1,000 genes against the number of cells, beside ridge partial correlation in
     numpy and, for some numbers, RegDiffusion.
@@ -135,6 +137,14 @@ def exact_figures(quick: bool) -> list[Figure]:
             for each in other
         ),
     ]
+
+
+def demo_figures(quick: bool) -> list[Figure]:
+    """Time the demo."""
+    with tempfile.TemporaryDirectory() as work:
+        command = [sys.executable, "-m", "infosem_jax", "demo", "--out", f"{work}/demo"]
+        seconds = taken(partial(subprocess.run, command, check=True, stdout=subprocess.DEVNULL))
+    return [Figure("speed_grn: infosem demo, whole command", seconds, "s", "lower", 180.0)]
 
 
 def cells_figures(quick: bool) -> list[Figure]:
@@ -308,6 +318,7 @@ def grid_figures(quick: bool) -> list[Figure]:
 
 PARTS: dict[str, Callable[[bool], list[Figure]]] = {
     "exact": exact_figures,
+    "demo": demo_figures,
     "cells": cells_figures,
     "step": step_figures,
     "seeds": seeds_figures,
