@@ -183,9 +183,8 @@ def report(figures: list[Figure], arguments: argparse.Namespace) -> None:
     if arguments.json is None:
         return
     hidden = ("json", "out", "earlier", "resume")
-    words = [word for word in sys.argv[1:] if word != "--resume"]
     record = {
-        "command": shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *words]),
+        "command": _command(sys.argv),
         "settings": {k: str(v) for k, v in vars(arguments).items() if k not in hidden},
         "date": date.today().isoformat(),
         "commit": _commit(),
@@ -219,6 +218,18 @@ def hardware() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide speed and results."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _command(words: list[str]) -> str:
+    """Return the command that gives these figures again, with folders of its own."""
+    kept, rest = [f"benchmarks/{Path(words[0]).name}"], iter(words[1:])
+    for word in rest:
+        if word in ("--json", "--out", "--from"):
+            next(rest)
+            kept += [] if word == "--json" else [word, "DIR"]
+        elif word != "--resume":
+            kept.append(word)
+    return shlex.join(["python", *kept])
 
 
 def _finite(figure: Figure) -> dict[str, Any]:
