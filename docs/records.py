@@ -51,9 +51,10 @@ def found(name: str, pattern: str) -> dict[tuple[str, ...], dict[str, Any]]:
     """Return the figures of a record that match, by what stands for each ``*``."""
     parts = (_part(text) for text in re.split(r"(\*|\{.+?\})", pattern))
     whole = re.compile("".join(parts))
-    figures = {}
-    for figure in record(name)["figures"]:
-        if match := whole.fullmatch(figure["name"].removeprefix(f"{name}: ")):
+    made, figures = record(name), {}
+    script = Path(made["command"].split()[1]).stem
+    for figure in made["figures"]:
+        if match := whole.fullmatch(figure["name"].removeprefix(f"{script}: ")):
             figures[match.groups()] = figure
     if not figures:
         raise ValueError(f"docs/records/{name}.json has no figure {pattern!r}.")
@@ -177,7 +178,7 @@ def _draw_speed():
 
     figure, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
     seconds: dict[str, list[tuple[float, float]]] = {}
-    for (_, cells, name), one in found("speed_grn", "cells, * genes, *, *").items():
+    for (_, cells, name), one in found("speed_cells", "cells, * genes, *, *").items():
         seconds.setdefault(name, []).append((float(cells), one["value"]))
     for name, values in seconds.items():
         ax.plot(*zip(*values, strict=True), "o-", ms=4, label=name)
@@ -224,7 +225,7 @@ def _draw_inputs():
 
 DRAWN: dict[str, Callable[[], Any]] = {
     "exact_grn": _draw_exact,
-    "speed_grn": _draw_speed,
+    "speed_cells": _draw_speed,
     "calibration_grn": _draw_calibration,
     "few_inputs_expression": _draw_inputs,
 }
