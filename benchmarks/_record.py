@@ -205,11 +205,13 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def hardware() -> dict[str, Any]:
-    """Describe the machine: processor, cores, memory in GiB, and the device that JAX uses."""
+    """Describe the machine: processor, cores to be used, memory in GiB, and the device of JAX."""
+    from infosem_jax.engine.layout import usable_cores
+
     device = jax.devices()[0]
     return {
         "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gib": _memory_gib(),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
     }
