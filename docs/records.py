@@ -80,7 +80,7 @@ def draw(name: str) -> None:
     import matplotlib as mpl
     import matplotlib.pyplot as plt
 
-    with mpl.rc_context({"svg.hashsalt": name, "font.size": 9}):
+    with mpl.rc_context({"svg.hashsalt": name, "svg.fonttype": "none", "font.size": 9}):
         figure = DRAWN[name]()
         metadata = {"Date": None, "Creator": None, "Description": digest(name)}
         figure.savefig(PLOTS / f"{name}.svg", metadata=metadata)
@@ -131,7 +131,7 @@ def _table(name: str, figures: dict[tuple[str, ...], dict[str, Any]]) -> str:
 
 def _about(name: str) -> str:
     made = record(name)
-    return f"`{made['command']}`, commit {made['commit']}, {made['date']}; [all of it](records)."
+    return f"`{made['command']}`, commit {made['commit']}, {made['date']}; [all of it](records.md)."
 
 
 def _about_all() -> str:
@@ -155,7 +155,9 @@ def _about_all() -> str:
 def _draw_exact():
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(1, 3, figsize=(8.6, 3.1), layout="constrained", sharey=True)
+    figure, axes = plt.subplots(
+        1, 3, figsize=(8.6, 3.1), layout="constrained", sharex=True, sharey=True
+    )
     networks = {"string": "STRING", "nonspecific": "ChIP-seq, any cell", "specific": "ChIP-seq"}
     for ax, method in zip(axes, ("no prior", "texts alone", "texts and expression"), strict=True):
         own = found("exact_grn", f"*, *, *, {method}")
