@@ -19,6 +19,7 @@ from typing import Any
 HERE = Path(__file__).parent
 RECORDS, PLOTS = HERE / "records", HERE / "_static" / "results"
 PAGES = [HERE.parent / "README.md", *sorted((HERE / "results").glob("*.md"))]
+ERROR = ", standard error"
 MARK = re.compile(r"<!-- (\w+: [^\n]+?|records) -->(.*?)<!-- end -->", re.DOTALL)
 
 
@@ -48,23 +49,31 @@ def filled(text: str) -> str:
 
 
 def found(name: str, pattern: str) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Return the figures of a record that match, by what stands for each ``*``."""
+    """Return the figures of a record that match, by what stands for each ``*``.
+
+    Where a figure is followed by its standard error, it has an entry ``error``.
+    """
     parts = (_part(text) for text in re.split(r"(\*|\{.+?\})", pattern))
     whole = re.compile("".join(parts))
     made, figures = record(name), {}
     script = Path(made["command"].split()[1]).stem
+    errors = {f["name"]: f["value"] for f in made["figures"] if f["name"].endswith(ERROR)}
     for figure in made["figures"]:
+        if figure["name"] in errors:
+            continue
         if match := whole.fullmatch(figure["name"].removeprefix(f"{script}: ")):
-            figures[match.groups()] = figure
+            figures[match.groups()] = figure | {"error": errors.get(f"{figure['name']}{ERROR}")}
     if not figures:
         raise ValueError(f"docs/records/{name}.json has no figure {pattern!r}.")
     return figures
 
 
 def figure_text(figure: dict[str, Any]) -> str:
-    """Write a figure with its interval: three digits, and a sign if it is a difference."""
-    sign = "+" if " minus " in figure["name"] or "difference" in figure["name"] else ""
+    """Write a figure with its interval or standard error, a difference with its sign."""
+    sign = "+" if " minus " in figure["name"] else ""
     text = _number(figure["value"], sign)
+    if figure.get("error") is not None:
+        return f"{text} ± {_number(figure['error'])}"
     if figure.get("low") is None or figure.get("high") is None:
         return text
     return f"{text} [{_number(figure['low'], sign)}, {_number(figure['high'], sign)}]"
