@@ -156,12 +156,12 @@ def claims(cells: "list[Cell]", graph: str) -> Iterator[Claim]:
     for metric in METRICS:
         for (group, genes), of in found.items():
             own, whole = of.get(graph), found.get((group, "all"), {})
-            rivals = {name: each for name, each in of.items() if not name.startswith("graph")}
+            rivals = _others(of, graph)
             if own and rivals:
                 best = max(rivals, key=lambda name: _mean(rivals[name], metric))
                 gap = difference(own, rivals[best], metric)
                 yield Claim(f"{graph}, {genes}", group, metric, best, gap)
-            rivals = {name: each for name, each in whole.items() if not name.startswith("graph")}
+            rivals = _others(whole, graph)
             if own and rivals and genes in ("greedy:1/9", "greedy:10"):
                 best = max(rivals, key=lambda name: _mean(rivals[name], metric))
                 gap = difference(own, rivals[best], metric)
@@ -216,6 +216,11 @@ def print_reference() -> None:
     columns = ("model", "selection", "n_landmarks", "pct_recall95", "pct_recall99",
                "rankcorr_all_mean", "rankcorr_best_mean")  # fmt: skip
     print_table(columns, [tuple(map(str, row)) for row in table[list(columns)].to_numpy()])
+
+
+def _others(of: "dict[str, list[Cell]]", graph: str) -> "dict[str, list[Cell]]":
+    """Leave out all graph networks, and the method that claims are of."""
+    return {k: each for k, each in of.items() if k != graph and not k.startswith("graph")}
 
 
 def _mean(cells: "list[Cell]", metric: str) -> float:
