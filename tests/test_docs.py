@@ -88,7 +88,7 @@ def test_changed_figures_and_unknown_ones_are_told(records):
     page = "<!-- exact_grn: mean, string, pooled, * -->\n| typed |\n<!-- end -->"
     table = records.filled(page)
     value = next(iter(records.found("exact_grn", "mean, string, pooled, ridge").values()))
-    assert "typed" not in table and f"{value['value']:.3g} [" in table
+    assert "typed" not in table and f"{value['value']:#.3g} [" in table
     with pytest.raises(ValueError, match="no figure 'median"):
         records.filled(page.replace("mean", "median"))
 
