@@ -41,9 +41,10 @@ def take_away(*words):
 
 
 def test_commands_need_nothing_that_only_linux_has(tmp_path):
-    table = pd.DataFrame({"source": ["A", "B"], "target": ["C", "C"], "weight": [1.0, 2.0]})
+    pairs = {"source": [*"AABB"], "target": [*"CDCD"], "weight": [1.0, 2.0, 3.0, 4.0]}
+    table = pd.DataFrame(pairs)
     table.to_csv(tmp_path / "edges.csv", index=False)
-    table[:1].to_csv(tmp_path / "network.csv", index=False)
+    table[::3].to_csv(tmp_path / "network.csv", index=False)
     take_away("evaluate", tmp_path / "edges.csv", tmp_path / "network.csv")
 
 
