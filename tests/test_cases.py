@@ -60,7 +60,8 @@ def write(path, x=COUNTS, obs=None, var=None, uns=None):
             "--control 62(mod)_pBA581", "10 of 10 perturbed genes are measured",
             marks=pytest.mark.slow),
         pytest.param(
-            {"condition": named(lambda i, gene: "IFNB1"), "target_gene": named(lambda i, gene: gene)},
+            {"condition": named(lambda i, gene: "IFNB1"),
+             "target_gene": named(lambda i, gene: gene)},
             "", "obs['target_gene']", marks=pytest.mark.slow),
     ],
 )  # fmt: skip
