@@ -16,7 +16,7 @@ from infosem_jax.cli.app import app
 def main(kills: int, words: list[str]) -> None:
     moments = random.Random(0)
     for _ in range(kills):
-        status = run(words, moments.randint(1, 4), after=moments.random() < 0.6)
+        status = run(words, moments.randint(1, 2), after=moments.random() < 0.6)
         assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, (
             f"a run ended by itself (status {status}): give it more to do"
         )

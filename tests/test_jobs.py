@@ -47,8 +47,8 @@ def inputs(tmp_path_factory) -> Path:
     made.cells().write_h5ad(folder / "screen.h5ad")
     made.edges().drop(columns="directed").to_csv(folder / "edges.csv", index=False)
     write_studies(folder)
-    x = np.random.default_rng(0).normal(5, 1, (24 * 12, 12)).astype(np.float32)
-    obs = pd.DataFrame({"group": [f"g{i % 24}" for i in range(len(x))]}, map(str, range(len(x))))
+    x = np.random.default_rng(0).normal(5, 1, (36 * 10, 12)).astype(np.float32)
+    obs = pd.DataFrame({"group": [f"g{i % 36}" for i in range(len(x))]}, map(str, range(len(x))))
     anndata.AnnData(x, obs, pd.DataFrame(index=GENES[:12])).write_h5ad(folder / "cells.h5ad")
     (folder / "regulators.txt").write_text("\n".join(GENES[:4]))
     for method, settings in (("graph", NETWORK), ("adapert", ADAPERT), ("auto", MUSEGNN)):
