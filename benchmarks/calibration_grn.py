@@ -79,7 +79,7 @@ def edges(quick: bool) -> list[Figure]:
     truth = np.concatenate([true_edges(fitted) for fitted in new])
     figures = []
     for name, found in networks.items():
-        stated = np.concatenate([each.probability[candidates(each)] for each in found])
+        stated = np.concatenate([np.asarray(each.probability)[candidates(each)] for each in found])
         head = f"calibration_grn: edges, {name}"
         for row in reliability_table(stated, truth).to_dict("records"):
             title = f"{head}, {row['stated']:.3f}, share of true edges"
