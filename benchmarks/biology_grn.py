@@ -68,7 +68,7 @@ def main() -> None:
     if "knockouts" in chosen and not options.quick and "INFOSEM_DATA" in os.environ:
         figures += on_thp1(data_folder("perturb", "the perturbation data") / "sc")
         figures += on_lofgof(data_folder("beeline", "BEELINE") / "mESC" / "TFs+500")
-    report(figures, options.json)
+    report(figures, options)
 
 
 def summary(name: str, values: list[float], unit: str, target: float | None = None) -> list[Figure]:
