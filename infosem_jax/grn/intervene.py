@@ -128,11 +128,11 @@ def knockouts(
     stays. Shifts are means over cells, since the decoder bends.
 
     Of an exact fit, the candidate regulators act, ``u = x``, and draws are of an order of them
-    each, see `infosem_jax.grn.orders`. Where expression is linear, without feed-back and without
-    hidden common causes, 95 % intervals hold as often as they say; where it is read out through
-    dropout and genes share noise, they hold for about two thirds of the shifts
-    (``benchmarks/biology_grn.py``). Those of the svi engine hold within the model only, and its
-    shifts are several times too small (``benchmarks/knockout_grn.py``): read them as an order.
+    each, see `infosem_jax.grn.orders`. Intervals hold where expression is linear, without
+    feed-back and without hidden common causes; where it is read out through dropout or genes share
+    noise, they are too narrow (``benchmarks/biology_grn.py``). Those of the svi engine hold within
+    the model only, and its shifts are several times too small (``benchmarks/knockout_grn.py``):
+    read them as an order.
 
     Parameters
     ----------
