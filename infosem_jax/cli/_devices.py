@@ -37,7 +37,8 @@ def start_devices(distributed: bool, compile_cache: Path | None) -> None:
         if compile_cache.exists() and not compile_cache.is_dir():
             raise ValueError(f"{compile_cache}: expected a folder, found a file.")
         compile_cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if compile_cache.stat().st_mode & 0o022:
+        # Windows tells nothing of others in the mode.
+        if os.name == "posix" and compile_cache.stat().st_mode & 0o022:
             raise ValueError(
                 f"{compile_cache}: others may write to this folder, and so run programs as you; "
                 "choose one of your own (chmod go-w)."
