@@ -7,6 +7,7 @@ import math
 import os
 import platform
 import shlex
+import subprocess
 import sys
 from collections.abc import Callable
 from datetime import date
@@ -35,6 +36,8 @@ class Figure(NamedTuple):
         Which way is an improvement.
     target
         What is to be reached; None where there is no such number.
+    low, high
+        Its interval of 95 %; None where none was computed.
     """
 
     name: str
@@ -42,6 +45,8 @@ class Figure(NamedTuple):
     unit: str
     better: Literal["higher", "lower"]
     target: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -149,23 +154,25 @@ def check_agreement(loss_error: float, gradient_error: float) -> None:
         sys.exit("PyTorch and JAX do not compute the same objective: no comparison is made.")
 
 
-def report(figures: list[Figure], json_file: Path | None) -> None:
-    """Print the figures, and write them with the hardware and versions behind them.
+def report(figures: list[Figure], arguments: argparse.Namespace) -> None:
+    """Print the figures, and write them with all that they depend on.
 
     Parameters
     ----------
     figures
         What was measured. Numbers that are not finite are written as null.
-    json_file
-        File for a list of ``{name, value, unit, better, target, hardware, versions, command,
-        date}``, or None.
+    arguments
+        Those of `parser`. The record, written to their ``json``, holds ``command``, ``settings``
+        (the options, defaults included), ``date``, ``commit``, ``hardware``, ``versions`` and
+        ``figures``.
     """
     print_table(
-        ("figure", "value", "unit", "better", "target"),
+        ("figure", "value", "95 %", "unit", "better", "target"),
         [
             (
                 f.name,
                 f"{f.value:.4g}",
+                "" if f.low is None or f.high is None else f"{f.low:.4g} to {f.high:.4g}",
                 f.unit,
                 f.better,
                 "" if f.target is None else f"{f.target:.4g}",
@@ -173,16 +180,19 @@ def report(figures: list[Figure], json_file: Path | None) -> None:
             for f in figures
         ],
     )
-    if json_file is None:
+    if arguments.json is None:
         return
-    command = shlex.join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    when = {"command": command, "date": date.today().isoformat()}
-    shared = {"hardware": hardware(), "versions": versions(), **when}
-    records = [
-        {**f._asdict(), "value": f.value if math.isfinite(f.value) else None, **shared}
-        for f in figures
-    ]
-    json_file.write_text(json.dumps(records, indent=1, allow_nan=False) + "\n")
+    hidden = ("json", "out", "earlier", "resume")
+    record = {
+        "command": _command(sys.argv),
+        "settings": {k: str(v) for k, v in vars(arguments).items() if k not in hidden},
+        "date": date.today().isoformat(),
+        "commit": _commit(),
+        "hardware": hardware(),
+        "versions": versions(),
+        "figures": [_finite(figure) for figure in figures],
+    }
+    arguments.json.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
 
 
 def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
@@ -195,11 +205,13 @@ def print_table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
 
 
 def hardware() -> dict[str, Any]:
-    """Describe the machine: processor, cores, memory in GiB, and the device that JAX uses."""
+    """Describe the machine: processor, cores to be used, memory in GiB, and the device of JAX."""
+    from infosem_jax.engine.layout import usable_cores
+
     device = jax.devices()[0]
     return {
         "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
+        "cores": usable_cores(),
         "memory_gib": _memory_gib(),
         "device": f"{jax.device_count()} x {device.device_kind} ({device.platform})",
     }
@@ -208,6 +220,33 @@ def hardware() -> dict[str, Any]:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide speed and results."""
     return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
+def _command(words: list[str]) -> str:
+    """Return the command that gives these figures again, with folders of its own."""
+    kept, rest = [f"benchmarks/{Path(words[0]).name}"], iter(words[1:])
+    for word in rest:
+        if word in ("--json", "--out", "--from"):
+            next(rest)
+            kept += [] if word == "--json" else [word, "DIR"]
+        elif word != "--resume":
+            kept.append(word)
+    return shlex.join(["python", *kept])
+
+
+def _finite(figure: Figure) -> dict[str, Any]:
+    """Return what is known of a figure."""
+    known = {k: v for k, v in figure._asdict().items() if k == "value" or v is not None}
+    return {k: v if isinstance(v, str) or math.isfinite(v) else None for k, v in known.items()}
+
+
+def _commit() -> str:
+    """Return the commit of the source, and whether it was changed since."""
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # a copy of the source without its history
+        return "unknown"
 
 
 def _cpu_model() -> str:

@@ -55,7 +55,7 @@ def main() -> None:
     figures = [*on_activities(seeds), *on_differences(seeds), *on_knockouts(seeds)]
     if not options.quick and "INFOSEM_DATA" in os.environ:
         figures += on_thp1(data_folder("perturb", "the perturbation data") / "sc")
-    report(figures, options.json)
+    report(figures, options)
 
 
 def summary(name: str, values: list[float], unit: str, target: float | None = None) -> list[Figure]:

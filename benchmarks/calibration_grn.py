@@ -4,7 +4,9 @@ Effects are drawn from their prior and data from the linear-Gaussian model; each
 and the true effects are ranked among posterior draws. Ranks of NUTS must be uniform, ranks of
 guides that are stretched or shrunk on purpose must not be. Mean-field and low-rank guides are
 reported as they are: p-values, the shape of the ranks in a word, how far their means lie from those
-of NUTS, and how wide they are beside it.
+of NUTS, and how wide they are beside it. That is the part ``effects``. The part ``edges`` compares
+the probabilities of edges that the exact engine states, and the same recalibrated on other
+simulations, with the shares of edges that are true.
 """
 
 import time
@@ -14,7 +16,16 @@ import numpy as np
 from _record import Figure, parser, print_table, report
 
 from infosem_jax.calibration import sbc
-from infosem_jax.grn import Config
+from infosem_jax.calibration.recalibrate import (
+    candidates,
+    fit_simulations,
+    learn,
+    recalibrate,
+    true_edges,
+)
+from infosem_jax.calibration.reliability import reliability_scores, reliability_table
+from infosem_jax.data.simulate import SimulationConfig
+from infosem_jax.grn import Config, exact
 from infosem_jax.grn.priors import Normal
 
 CONFIG = Config(
@@ -38,14 +49,53 @@ PRIOR = Normal(0.3)
 SIZE = sbc.Size(genes=6, regulators=3, cells=50, datasets=300)
 QUICK = sbc.Size(genes=4, regulators=2, cells=40, datasets=100)
 DRAWS = 99
+SIMULATIONS = 10
+SIMULATED = SimulationConfig(genes=100, regulators=20, cells=500, dropout=0.1)
 # Faults that are planted: the draws of NUTS, stretched about their mean.
 PLANTED = {"planted, half as wide": 0.5, "planted, twice as wide": 2.0}
 LEVEL = 0.01
 
 
 def main() -> None:
-    arguments = parser(__doc__).parse_args()
-    size = QUICK if arguments.quick else SIZE
+    options = parser(__doc__)
+    options.add_argument("--only", choices=tuple(PARTS), help="one part of it")
+    arguments = options.parse_args()
+    chosen = [arguments.only] if arguments.only else list(PARTS)
+    report([f for name in chosen for f in PARTS[name](arguments.quick)], arguments)
+
+
+def edges(quick: bool) -> list[Figure]:
+    """Compare probabilities of edges with the shares that are true, stated and recalibrated."""
+    count = 2 if quick else SIMULATIONS
+    fits = fit_simulations(SIMULATED, lambda _: Normal(), model=exact.Config(), simulations=count)
+    learned = learn(fits, SIMULATED)
+    new = fit_simulations(
+        SIMULATED, lambda _: Normal(), model=exact.Config(), simulations=count, first=count
+    )
+    networks = {
+        "stated": [fitted.network for fitted in new],
+        "recalibrated": [recalibrate(fitted.network, learned) for fitted in new],
+    }
+    truth = np.concatenate([true_edges(fitted) for fitted in new])
+    figures = []
+    for name, found in networks.items():
+        stated = np.concatenate([np.asarray(each.probability)[candidates(each)] for each in found])
+        head = f"calibration_grn: edges, {name}"
+        for row in reliability_table(stated, truth).to_dict("records"):
+            title = f"{head}, {row['stated']:.3f}, share of true edges"
+            ends = row["low"], row["high"]
+            figures.append(Figure(title, row["found"], "share", "higher", None, *ends))
+        scores = reliability_scores(stated, truth)
+        figures += [
+            Figure(f"{head}, calibration error", scores["ece"], "share", "lower"),
+            Figure(f"{head}, skill over the base rate", scores["brier_skill"], "share", "higher"),
+        ]
+    return figures
+
+
+def effects(quick: bool) -> list[Figure]:
+    """Rank true effects among posterior draws of each guide."""
+    size = QUICK if quick else SIZE
     simulated = sbc.simulate(PRIOR, config=CONFIG, size=size)
     made, seconds = {}, {}
     for guide in ("nuts", "normal", "lowrank"):
@@ -105,7 +155,10 @@ def main() -> None:
         f"{size.genes} genes; {DRAWS} draws each"
     )
     print_table((*columns, "seconds"), rows)
-    report(figures, arguments.json)
+    return figures
+
+
+PARTS = {"effects": effects, "edges": edges}
 
 
 if __name__ == "__main__":

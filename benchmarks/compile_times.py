@@ -56,7 +56,7 @@ def main() -> None:
         ]
     columns = ("prior", "compiled", "traced and lowered", "whole first fit")
     print_table((*columns, "compiled and traced, cached", "whole fit, cached"), rows)
-    report(figures, arguments.json)
+    report(figures, arguments)
 
 
 def measured(name: str, cache: str) -> dict[str, float]:

@@ -95,7 +95,7 @@ def main() -> None:
     cases = [c for c in (QUICK if arguments.quick else CASES) if arguments.only in c.name]
     if not cases:
         sys.exit(f"--only {arguments.only}: no such data set; see CASES in {__file__}.")
-    report([figure for case in cases for figure in run(case, folder, seeds)], arguments.json)
+    report([figure for case in cases for figure in run(case, folder, seeds)], arguments)
 
 
 def data_folder() -> Path:

@@ -78,7 +78,7 @@ def main() -> None:
     ]
     if (folder / "beeline").is_dir() and not options.quick:
         figures += on_lofgof(folder / "beeline" / "mESC" / "TFs+500")
-    report(figures, options.json)
+    report(figures, options)
 
 
 def sergio(folder: Path, seed: int) -> np.ndarray:

@@ -50,11 +50,16 @@ def main() -> None:
         gap = mean_interval(gaps, shared=test_share if data == HELD_OUT else 0.0)
         text = f"{gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]"
         rows.append((data, method, f"{own.mean:.4f}", f"{of_best.mean():.3f}", text))
-        figures.append(
-            Figure(f"panel_expression: {method}, {data}", own.mean, "correlation", "higher")
-        )
+        head = f"panel_expression: {data}, {method}"
+        figures += [
+            Figure(f"{head}, all genes", own.mean, "correlation", "higher", None, own.low,
+                   own.high),
+            Figure(f"{head}, best genes", float(of_best.mean()), "correlation", "higher"),
+            Figure(f"{head}, minus ridge", gap.mean, "correlation", "higher", None, gap.low,
+                   gap.high),
+        ]  # fmt: skip
     print_table(("tested on", "method", "per gene", "best genes", "minus ridge [95 %]"), rows)
-    report(figures, arguments.json)
+    report(figures, arguments)
 
 
 def scores(

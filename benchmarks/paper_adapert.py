@@ -14,7 +14,9 @@ in graph and text, and above each of its ablations. The continuous screens of th
 of DATA; where their h5ad files are given with ``--screen``, they are computed as well.
 """
 
+import math
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -82,10 +84,10 @@ def main() -> None:
     columns = ("data", "score", "method", "against", "over seeds [95 %]", "over tested", "verdict")
     if found:
         print_table(columns, [_line(claim) for claim in found])
-    figures = [_figure(claim) for claim in found]
+    figures = [*scores(cells), *(_figure(claim) for claim in found)]
     if not arguments.earlier and "selection" in parts(arguments):
         figures += selection(arguments)
-    report(figures, arguments.json)
+    report(figures, arguments)
 
 
 def parts(arguments) -> tuple[str, ...]:
@@ -242,6 +244,20 @@ def claims(cells: "list[Cell]"):
                     yield Claim(group, metric, MAIN, other, gap, tested)
 
 
+def scores(cells: "list[Cell]") -> Iterator[Figure]:
+    """Yield the main scores of every data set and method, means over seeds."""
+    from infosem_jax.benchmark.perturbation.compare import by_method, headlines
+    from infosem_jax.scores import mean_interval
+
+    for group, methods in by_method(cells):
+        for metric in headlines([cell for of in methods.values() for cell in of]):
+            for method, own in methods.items():
+                values = [cell.metrics.get(metric, math.nan) for cell in own]
+                mean, low, high, *_ = mean_interval(values)
+                name = f"paper_adapert: {group.title}, {metric}, {method}"
+                yield Figure(name, mean, "score", "higher", None, low, high)
+
+
 def print_scores(cells: "list[Cell]") -> None:
     """Print the main scores of every data set and method."""
     from infosem_jax.benchmark.perturbation.compare import by_method, headlines
@@ -326,7 +342,8 @@ def _line(claim: Claim) -> tuple[str, ...]:
 
 def _figure(claim: Claim) -> Figure:
     name = f"paper_adapert: {claim.method} minus {claim.against}, {claim.group.title}"
-    return Figure(f"{name}, {claim.metric}", claim.gap.mean, "score", "higher", 0.0)
+    ends = {"low": claim.gap.low, "high": claim.gap.high}
+    return Figure(f"{name}, {claim.metric}", claim.gap.mean, "score", "higher", 0.0, **ends)
 
 
 if __name__ == "__main__":

@@ -68,7 +68,7 @@ def main() -> None:
     rows = list(claims(cells))
     columns = ("claim", "network", "split", "score", "ratio [95 %]", "difference [95 %]", "won")
     print_table(columns, [_line(claim, row) for claim, row in rows])
-    report([_figure(claim, row) for claim, row in rows], arguments.json)
+    report([_figure(claim, row) for claim, row in rows], arguments)
 
 
 def compute(arguments) -> "list[Cell]":
@@ -145,7 +145,8 @@ def _figure(claim: str, row: Row) -> Figure:
     targets = {"B against none": PAPER_B, "BC against B": PAPER_BC, "shuffled B against none": None}
     targets["shuffled exact B against exact none"] = 0.95
     name = f"paper_infosem: {claim}, {row['network']}, {row['split']}, {METRICS[row['metric']]}"
-    return Figure(name, float(row["ratio"]), "ratio", "higher", targets.get(claim, 1.0))
+    ends = {"low": float(row["ratio_low"]), "high": float(row["ratio_high"])}
+    return Figure(name, float(row["ratio"]), "ratio", "higher", targets.get(claim, 1.0), **ends)
 
 
 if __name__ == "__main__":

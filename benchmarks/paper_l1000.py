@@ -89,7 +89,7 @@ def main() -> None:
     found = list(claims(cells, arguments.graph))
     columns = ("claim", "data", "score", "against", "difference [95 %]", "won", "verdict")
     print_table(columns, [_line(claim) for claim in found])
-    report([_figure(claim) for claim in found], arguments.json)
+    report([*scores(cells), *(_figure(claim) for claim in found)], arguments)
 
 
 def compute(arguments) -> "list[Cell]":
@@ -156,12 +156,12 @@ def claims(cells: "list[Cell]", graph: str) -> Iterator[Claim]:
     for metric in METRICS:
         for (group, genes), of in found.items():
             own, whole = of.get(graph), found.get((group, "all"), {})
-            rivals = {name: each for name, each in of.items() if not name.startswith("graph")}
+            rivals = _others(of, graph)
             if own and rivals:
                 best = max(rivals, key=lambda name: _mean(rivals[name], metric))
                 gap = difference(own, rivals[best], metric)
                 yield Claim(f"{graph}, {genes}", group, metric, best, gap)
-            rivals = {name: each for name, each in whole.items() if not name.startswith("graph")}
+            rivals = _others(whole, graph)
             if own and rivals and genes in ("greedy:1/9", "greedy:10"):
                 best = max(rivals, key=lambda name: _mean(rivals[name], metric))
                 gap = difference(own, rivals[best], metric)
@@ -173,6 +173,19 @@ def claims(cells: "list[Cell]", graph: str) -> Iterator[Claim]:
         learned = [cell for cell in cells if cell.at.method not in CONTROLS]
         for group, genes, method, gap in gains_of_labels(learned, metric):
             yield Claim(f"{method}, {genes}", group, metric, f"{method}, no organ", gap)
+
+
+def scores(cells: "list[Cell]") -> Iterator[Figure]:
+    """Yield the mean over seeds of each method's scores."""
+    from infosem_jax.benchmark.expression.compare import by_method
+    from infosem_jax.scores import mean_interval
+
+    for (group, genes), of in by_method(cells):
+        for method, own in of.items():
+            for metric, title in METRICS.items():
+                mean, low, high, *_ = mean_interval([cell.metrics[metric] for cell in own])
+                name = f"paper_l1000: {group.title}, {genes}, {title}, {method}"
+                yield Figure(name, mean, "correlation", "higher", None, low, high)
 
 
 def print_scores(cells: "list[Cell]") -> None:
@@ -205,6 +218,11 @@ def print_reference() -> None:
     print_table(columns, [tuple(map(str, row)) for row in table[list(columns)].to_numpy()])
 
 
+def _others(of: "dict[str, list[Cell]]", graph: str) -> "dict[str, list[Cell]]":
+    """Leave out all graph networks, and the method that claims are of."""
+    return {k: each for k, each in of.items() if k != graph and not k.startswith("graph")}
+
+
 def _mean(cells: "list[Cell]", metric: str) -> float:
     # Constants have no correlation; they are never the best.
     found = sum(cell.metrics[metric] for cell in cells) / len(cells)
@@ -226,7 +244,9 @@ def _line(claim: Claim) -> tuple[str, ...]:
 
 def _figure(claim: Claim) -> Figure:
     name = f"paper_l1000: {claim.name} minus {claim.against}, {claim.group.title}"
-    return Figure(f"{name}, {METRICS[claim.metric]}", claim.gap.mean, "correlation", "higher", 0.0)
+    ends = {"low": claim.gap.low, "high": claim.gap.high}
+    name = f"{name}, {METRICS[claim.metric]}"
+    return Figure(name, claim.gap.mean, "correlation", "higher", 0.0, **ends)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ best of the others, which is chosen by the same scores and so favoured.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from _record import (
     Figure,
@@ -67,7 +67,7 @@ def main() -> None:
     found = list(claims(cells))
     columns = ("claim", "data", "against", "difference [95 %]", "better")
     print_table(columns, [_line(claim) for claim in found])
-    report([_figure(claim) for claim in found], arguments.json)
+    report([*scores(cells), *(_figure(claim) for claim in found)], arguments)
 
 
 def compute(arguments) -> "list[Cell]":
@@ -119,6 +119,23 @@ def claims(cells: "list[Cell]") -> Iterator[Claim]:
             yield Claim(metric, str(dataset), "chance", "higher", mean_interval(values - CHANCE))
 
 
+def scores(cells: "list[Cell]") -> Iterator[Figure]:
+    """Yield average ranks and functions found, of each method in each group."""
+    from infosem_jax.benchmark.embedding.compare import average_ranks
+    from infosem_jax.benchmark.table import wide
+    from infosem_jax.scores import mean_interval
+
+    table = wide(cells)
+    ranks = average_ranks(table)
+    for rows, column in ((ranks, "rank"), (table, "function_auroc")):
+        better: Literal["higher", "lower"] = "lower" if column == "rank" else "higher"
+        for dataset, methods in rows.groupby("dataset"):
+            for method, own in methods.groupby("method"):
+                mean, low, high, *_ = mean_interval(own[column].to_numpy())
+                name = f"paper_musegnn: {dataset}, {column.replace('_', ' ')}, {method}"
+                yield Figure(name, mean, "score", better, None, low, high)
+
+
 def print_ranks(cells: "list[Cell]") -> None:
     """Print the six metrics and their average rank for each group."""
     from infosem_jax.benchmark.embedding.compare import (
@@ -155,7 +172,8 @@ def _line(claim: Claim) -> tuple[str, ...]:
 def _figure(claim: Claim) -> Figure:
     better = "lower" if claim.better == "lower" else "higher"
     name = f"paper_musegnn: {claim.name} minus {claim.against}, {claim.dataset}"
-    return Figure(name, claim.gap.mean, "difference", better, 0.0)
+    ends = {"low": claim.gap.low, "high": claim.gap.high}
+    return Figure(name, claim.gap.mean, "difference", better, 0.0, **ends)
 
 
 if __name__ == "__main__":

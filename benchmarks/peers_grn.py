@@ -66,7 +66,7 @@ def main() -> None:
         for method in methods
         for key in keys
     ]
-    report(figures, arguments.json)
+    report(figures, arguments)
 
 
 def measure(folder: Path, name: str, methods: list[str], seeds: int) -> list[dict]:

@@ -32,7 +32,7 @@ def main() -> None:
 
     jax.config.update("jax_num_cpu_devices", usable_cores())
     seeds = range(QUICK if arguments.quick else SIMULATIONS)
-    report([*structure(seeds), *strength(seeds)], arguments.json)
+    report([*structure(seeds), *strength(seeds)], arguments)
 
 
 def structure(seeds: range) -> list[Figure]:
@@ -55,7 +55,8 @@ def structure(seeds: range) -> list[Figure]:
         rows.append((name, f"{won.sum()} of {len(won)}", f"[{low:.2f}, {high:.2f}]"))
         wanted = "lower" if name.startswith("shuffled") else "higher"
         target = None if wanted == "lower" else 0.95
-        figures.append(Figure(f"simulations with {name}", won.mean(), "share", wanted, target))
+        name = f"prior_experiments: share of simulations, {name}"
+        figures.append(Figure(name, won.mean(), "share", wanted, target, low, high))
     print_table(("by held-out density alone", "simulations", "95 %"), rows)
     rows = [
         (row["prior"], row["against"], f"{row['difference']:+.4f}", f"{row['low']:+.4f}",
@@ -63,6 +64,13 @@ def structure(seeds: range) -> list[Figure]:
         for row in found.paired.to_dict("records")
     ]  # fmt: skip
     print_table(("prior", "against", "nats per value", "low", "high"), rows)
+    figures += [
+        Figure(
+            f"prior_experiments: density, {row['prior']} minus {row['against']}",
+            *(row["difference"], "nats a value", "higher", None, row["low"], row["high"]),
+        )
+        for row in found.paired.to_dict("records")
+    ]
     return figures
 
 
@@ -87,7 +95,7 @@ def strength(seeds: range) -> list[Figure]:
         print_table((f"strength, {name}", "density, nats per value", "AUPRC"), rows)
         best = [int(np.argmax(table[column])) for column in table]
         edge = ", at the edge of it" if set(best) & {0, len(STRENGTHS) - 1} else ""
-        head = "steps of the scan between best density and best AUPRC"
+        head = "prior_experiments: steps of the scan between best density and best AUPRC"
         steps = float(abs(best[0] - best[1]))
         figures.append(Figure(f"{head}, {name}{edge}", steps, "steps", "lower", 1.0))
     return figures

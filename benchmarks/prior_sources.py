@@ -52,7 +52,7 @@ def main() -> None:
     rows = list(comparisons(cells))
     columns = ("prior", "against", "network", "score", "ratio [95 %]", "difference [95 %]", "won")
     print_table(columns, [_line(*row) for row in rows])
-    report([_figure(*row) for row in rows], arguments.json)
+    report([_figure(*row) for row in rows], arguments)
 
 
 def compute(arguments) -> "list[Cell]":
@@ -179,7 +179,8 @@ def _line(own: str, other: str, row: Row) -> tuple[str, ...]:
 
 def _figure(own: str, other: str, row: Row) -> Figure:
     name = f"prior_sources: {own} against {other}, {row['network']}, {METRICS[row['metric']]}"
-    return Figure(name, float(row["ratio"]), "ratio", "higher", 1.0)
+    ends = {"low": float(row["ratio_low"]), "high": float(row["ratio_high"])}
+    return Figure(name, float(row["ratio"]), "ratio", "higher", 1.0, **ends)
 
 
 if __name__ == "__main__":

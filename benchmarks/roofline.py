@@ -77,7 +77,7 @@ def main() -> None:
     peaks, figures = machine(quick=arguments.quick)
     for genes, rows in sizes[:-1] if arguments.quick else sizes:
         figures += share(genes, rows, peaks, repeats=5 if arguments.quick else 20)
-    report(figures, arguments.json)
+    report(figures, arguments)
 
 
 def machine(*, quick: bool) -> tuple[Peaks, list[Figure]]:

@@ -62,7 +62,7 @@ def main() -> None:
             options.error("give all of --genes, --regulators and --cells")
         alone = measured(Size(*given), arguments)
         print_sizes([alone])
-        report(figures_of(f"{arguments.engine}, chosen size", alone), arguments.json)
+        report(figures_of(f"{arguments.engine}, chosen size", alone), arguments)
         return
     base = QUICK_BASE if arguments.quick else BASE
     grown = {
@@ -85,7 +85,7 @@ def main() -> None:
         shown.append(whole)
         figures += figures_of(f"{arguments.engine}, whole transcriptome", whole)
     print_sizes(shown)
-    report(figures, arguments.json)
+    report(figures, arguments)
 
 
 def figures_of(name: str, found: dict) -> list[Figure]:

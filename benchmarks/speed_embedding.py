@@ -56,7 +56,7 @@ def main() -> None:
         "fit": partial(time_fit, studies, repeats, clock),
     }
     chosen = [parts[name] for name in arguments.parts.split(",")]
-    report([figure for part in chosen for figure in part()], arguments.json)
+    report([figure for part in chosen for figure in part()], arguments)
 
 
 def simulate(genes: int, cells: int, neighbours: int = NEIGHBOURS) -> list[StudyGraph]:

@@ -56,7 +56,7 @@ def main() -> None:
     options = parser(__doc__)
     arguments = options.parse_args()
     if not installed("torch", "step"):
-        report([], arguments.json)
+        report([], arguments)
         return
     check_agreement(*check_torch())
     size, steps = (QUICK, 3) if arguments.quick else (WHOLE, 5)
@@ -77,7 +77,7 @@ def main() -> None:
             Figure(f"{head} ours, peak of memory", peak_gib, "GiB", "lower", TARGET_GIB),
         ]
     print_table(("batch", "PyTorch, s a step", "ours, s a step", "ours, GiB at most"), table)
-    report(figures, arguments.json)
+    report(figures, arguments)
 
 
 def our_seconds(size: Size, batch: int, layers: int, steps: int) -> tuple[float, int]:

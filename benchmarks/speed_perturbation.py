@@ -36,7 +36,7 @@ def main() -> None:
     data = Path(os.environ.get("INFOSEM_DATA", "")) / "perturb"
     if not arguments.no_fit and data.is_dir():
         figures += full_fit(data, quick=arguments.quick)
-    report(figures, arguments.json)
+    report(figures, arguments)
 
 
 def selection() -> list[Figure]:

@@ -60,7 +60,7 @@ def main() -> None:
             Figure("step_grn: direct / tabulated step time", speedup, "ratio", "higher", 10.0),
             Figure("step_grn: gradient difference, worst leaf", difference, "ratio", "lower", 1e-3),
         ],
-        arguments.json,
+        arguments,
     )
 
 

@@ -1,7 +1,7 @@
 """Methods by name, and their settings, changed by name as from a table of a file."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import asdict, fields, is_dataclass, replace
 from difflib import get_close_matches
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
@@ -134,6 +134,11 @@ def changed(name: str, default: Any, settings: Mapping[str, Any]) -> Any:
         for key, value in settings.items()
     }
     return replace(default, **typed)
+
+
+def values_given(settings: Any) -> dict[str, Any]:
+    """Return the fields of settings that have a value, by name: TOML has no word for none."""
+    return {name: value for name, value in asdict(settings).items() if value is not None}
 
 
 def check(

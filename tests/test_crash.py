@@ -69,11 +69,10 @@ def finish(command: list[str], out: Path, *more: str) -> dict[str, bytes]:
     return results(out)
 
 
-@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
-def test_many_kills_change_nothing(command: list[str], whole, tmp_path: Path, kills: int):
+def test_kills_at_any_moment_change_nothing(command: list[str], whole, tmp_path: Path):
     expected, seconds = whole
-    moments, out = random.Random(kills), tmp_path / "killed"
-    for _ in range(kills):
+    moments, out = random.Random(2), tmp_path / "killed"
+    for _ in range(2):
         # Early enough that the job does not end between kills, late enough to hit every stage.
         with subprocess.Popen(
             [*command, "--out", str(out), "--resume"], stderr=subprocess.DEVNULL

@@ -1,5 +1,6 @@
 """Texts of genes and their vectors."""
 
+import gzip
 import importlib.machinery
 import importlib.util
 import sys
@@ -10,8 +11,16 @@ import pandas as pd
 import pooch
 import pytest
 
-from infosem_jax.data import embed_genes, embed_text, read_embedding, read_gene_text, text_vectors
+from infosem_jax.data import (
+    CATALOG,
+    embed_genes,
+    embed_text,
+    read_embedding,
+    read_gene_text,
+    text_vectors,
+)
 from infosem_jax.grn import priors
+from infosem_jax.grn.priors import registry
 from infosem_jax.grn.priors.registry import read_priors
 
 TEXTS = [
@@ -223,6 +232,27 @@ def test_texts_as_a_prior(minilm, tmp_path, monkeypatch):
     np.testing.assert_array_equal(bound.distribution().mean, expected.distribution().mean)
     assert prior.coverage(context)["genes with an embedding"] == "4 of 4"
     assert read_priors([spec], ["none"], {"effect": {"encoder": "tfidf"}})
+
+
+def test_texts_of_string_serve_where_no_table_is_named(minilm, tmp_path, monkeypatch):
+    """They are the proteins' descriptions, and come from the catalogue."""
+    monkeypatch.setattr(pooch, "os_cache", lambda name: tmp_path / name)
+    table = tmp_path / "string-human-names-9606.protein.info.v12.0.txt.gz"
+    rows = [f"9606.ENSP{i}\t{gene}\t100\t{text}" for i, gene, text in TOLD.itertuples()]
+    head = "#string_protein_id\tpreferred_name\tprotein_size\tannotation"
+    table.write_bytes(gzip.compress("\n".join([head, *rows]).encode()))
+    asked = []
+    monkeypatch.setattr(registry, "fetch", lambda name: asked.append(name) or table)
+    (read,) = read_priors(["texts"], ["none"]).values()
+    pd.testing.assert_frame_equal(read.effect.table, TOLD)
+    assert asked == ["string-human-names"] and asked[0] in CATALOG
+
+    def offline(name):
+        raise ConnectionError(f"{name}: cannot download it.")
+
+    monkeypatch.setattr(registry, "fetch", offline)
+    with pytest.raises(ConnectionError, match=r"cannot download it\. Or name .*texts=FILE"):
+        read_priors(["texts"], ["none"])
 
 
 def test_minilm_needs_its_package(monkeypatch):

@@ -13,18 +13,25 @@ import pandas as pd
 import perturbed as made
 import pytest
 from scipy import sparse
+from typer.testing import CliRunner
 
-from infosem_jax import embedding, expression, perturbation
+from infosem_jax import embedding, expression, grn, perturbation
+from infosem_jax.cli.app import app
 from infosem_jax.data import _h5, io
 from infosem_jax.data._files import LIMITS, Limits, check_h5
+from infosem_jax.data.dataset import dataset
 from infosem_jax.data.stream import open_stream
+from infosem_jax.engine import checkpoint
 from infosem_jax.expression import gct
-from infosem_jax.grn import Config
+from infosem_jax.grn import Config, batch
 from infosem_jax.grn.inputs import read_config
 
+ONE = {"JAX_NUM_CPU_DEVICES": "1"}
 GENES = [f"G{i}" for i in range(24)]
 RNG = np.random.default_rng(0)
 X = RNG.poisson(3, (30, 24)).astype(np.float32)
+STATE = {"x": np.arange(6.0), "n": np.arange(3)}
+RECORD = {"key": 0, "seconds": 1.5}
 PAIRS = pd.DataFrame({"source": GENES[:8], "target": GENES[8:16], "weight": np.arange(8.0) + 1})
 
 
@@ -61,6 +68,10 @@ def embedding_model(path):
     own = embedding.configured("pca", {}).settings
     how = embedding.Config("pca", own, embedding.GraphSettings(24, "correlation"))
     embedding.save(path, embedding.fit(embedding.study_graphs(studies, config=how), config=how))
+
+
+def network_model(path):
+    grn.save(path, grn.fit(dataset(np.log1p(X), GENES, GENES[:4])))
 
 
 def text(content):
@@ -116,7 +127,32 @@ FILES = {
     "expression.npz": (expression_model, [expression.load]),
     "perturbation.npz": (perturbation_model, [perturbation.load]),
     "embedding.npz": (embedding_model, [embedding.load]),
+    "network.npz": (network_model, [grn.load]),
+    "group-000.npz": (lambda path: checkpoint.save(path, STATE, RECORD),
+                      [checkpoint.read_record, lambda path: checkpoint.load(path, STATE, RECORD)]),
 }  # fmt: skip
+# Commands that read each file, up to the work itself; models are in a folder of results.
+COMMANDS = {
+    "cells.h5ad": ["fit {} --regulators tfs.txt", "fit {} --stream",
+                   "expression fit {} --inputs tfs.txt --method ridge",
+                   "perturbation fit {} --method mean", "embed fit {} --method pca"],
+    "cells.zarr": ["fit {} --stream"],
+    "cells.npz": ["fit {} --regulators tfs.txt"],
+    "matrix.csv": ["fit {} --regulators tfs.txt"],
+    "edges.csv": ["evaluate {} pairs.csv", "fit x.csv --regulators {}",
+                  "perturbation fit screen.h5ad --graph g={} --method mean"],
+    "profiles.gct": ["expression fit {} --inputs tfs.txt"],
+    "profiles.gctx": ["expression fit {} --inputs tfs.txt"],
+    "sets.gmt": ["embed fit screen.h5ad --method pca --sets {}"],
+    "settings.toml": ["fit x.csv --regulators tfs.txt --engine svi --config {}"],
+    "vectors.json": ["fit x.csv --regulators tfs.txt --engine svi --effect gene-embedding={}"],
+    "expression.npz": ["expression predict . new.npz"],
+    "perturbation.npz": ["perturbation predict . p01"],
+    "embedding.npz": ["embed neighbours . G1"],
+    "network.npz": ["knockout . G1", "regulons ."],
+}  # fmt: skip
+SAVED = {"expression": "model.npz", "perturbation": "model.npz", "embedding": "fitted.npz",
+         "network": "fit.npz"}  # fmt: skip
 
 
 def mutate(content: bytes, rng: np.random.Generator) -> bytes:
@@ -199,6 +235,43 @@ def test_mutated_files_are_read_or_refused(tmp_path, name):
 @pytest.mark.parametrize("name", FILES)
 def test_two_thousand_mutated_files_are_read_or_refused(tmp_path, name):
     assert attack(tmp_path, name, range(12, 12 + 2000 // len(FILES))) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_commands_refuse_mutated_files_in_a_sentence(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for system in (embedding, expression, perturbation):
+        monkeypatch.setattr(system, "fit", refuse)
+    monkeypatch.setattr(batch, "run_grid", refuse)
+    (tmp_path / "tfs.txt").write_text("\n".join(GENES[:4]))
+    pd.DataFrame(np.log1p(X), columns=GENES).to_csv("x.csv")
+    PAIRS.to_csv("pairs.csv", index=False)
+    np.savez("new.npz", X=np.log1p(X), genes=GENES)
+    cells(tmp_path / "screen.h5ad")
+    FILES[name][0](tmp_path / "good")
+    good = next(tmp_path.glob("good*"))
+    bad = tmp_path / SAVED.get(name.split(".")[0], name)
+    for seed in range(40):
+        if good.is_dir():
+            shutil.rmtree(bad, ignore_errors=True)
+            shutil.copytree(good, bad)
+            files = sorted(file for file in bad.rglob("*") if file.is_file())
+            file = files[seed % len(files)]
+        else:
+            shutil.copy(good, bad)
+            file = bad
+        file.write_bytes(mutate(file.read_bytes(), np.random.default_rng(1000 + seed)))
+        for words in COMMANDS[name]:
+            out = ["--out", "out"] * (words.split()[0] not in ("evaluate", "embed neighbours"))
+            done = CliRunner().invoke(app, [*words.format(bad.name).split(), *out], env=ONE)
+            assert isinstance(done.exception, SystemExit | None), (seed, words)
+            assert done.exit_code in (0, 2) and "Traceback" not in done.output, done.output
+
+
+def refuse(*given, **options):
+    raise ValueError("the files are sound")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

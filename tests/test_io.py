@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import time
 from pathlib import Path
 
 import anndata as ad
@@ -215,9 +216,34 @@ def test_text_beyond_the_cap_is_refused(tmp_path, monkeypatch):
     from infosem_jax.data import _tables
     from infosem_jax.data._files import Limits
 
-    path = table(tmp_path / "a.csv.gz")
-    with pytest.raises(ValueError, match="too much text"):
-        _tables.read_matrix(path, "expression table", Limits(text=100))
+    for name in ("a.csv.gz", "a.csv"):
+        path = table(tmp_path / name)
+        with pytest.raises(ValueError, match=r"more than 100 bytes of text.*as h5ad"):
+            _tables.read_matrix(path, "expression table", Limits(text=100))
+        for limits, refused in ((Limits(columns=len(GENES)), True), (Limits(columns=99), False)):
+            if refused:
+                with pytest.raises(ValueError, match=f"{len(GENES) + 1} columns; at most"):
+                    _tables.read_matrix(path, "expression table", limits)
+            else:
+                _tables.read_matrix(path, "expression table", limits)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", [0, 3])
+def test_text_that_would_take_minutes_is_refused_at_once(tmp_path, rows):
+    """Two and a half billion characters, and 300,000 columns in the header or below it."""
+    long, wide = tmp_path / "long.csv.gz", tmp_path / "wide.csv"
+    with gzip.open(long, "wb", compresslevel=1) as file:
+        file.write(b"gene,a,b\n" + rows * b"x,1,2\n")
+        for _ in range(250):
+            file.write(b"SOX2,1.25,3\n" * (10**7 // 12))
+    fields = ",".join(["1"] * 300_000)
+    wide.write_text(f"{fields}\n" if rows else f"gene,a\n{fields}\n")
+    for path, message in ((long, "bytes of text, which is the most"), (wide, "300,000 columns")):
+        began = time.monotonic()
+        with pytest.raises(ValueError, match=message):
+            read_expression(path, orientation="genes_in_rows")
+        assert time.monotonic() - began < 30
 
 
 def test_npz(tmp_path):

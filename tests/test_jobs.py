@@ -1,15 +1,16 @@
 """Fits of the three trained systems are stopped, killed and resumed as if nothing had happened."""
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
+import anndata
+import numpy as np
+import pandas as pd
 import perturbed as made
 import pytest
 import tomli_w
@@ -46,9 +47,28 @@ def inputs(tmp_path_factory) -> Path:
     made.cells().write_h5ad(folder / "screen.h5ad")
     made.edges().drop(columns="directed").to_csv(folder / "edges.csv", index=False)
     write_studies(folder)
-    for method, settings in (("graph", NETWORK), ("adapert", ADAPERT), ("musegnn", MUSEGNN)):
+    x = np.random.default_rng(0).normal(5, 1, (36 * 10, 12)).astype(np.float32)
+    obs = pd.DataFrame({"group": [f"g{i % 36}" for i in range(len(x))]}, map(str, range(len(x))))
+    anndata.AnnData(x, obs, pd.DataFrame(index=GENES[:12])).write_h5ad(folder / "cells.h5ad")
+    (folder / "regulators.txt").write_text("\n".join(GENES[:4]))
+    for method, settings in (("graph", NETWORK), ("adapert", ADAPERT), ("auto", MUSEGNN)):
         (folder / f"{method}.toml").write_text(tomli_w.dumps({method: settings}))
     return folder
+
+
+def commands(inputs: Path, settings: Path) -> dict[str, list[str]]:
+    """Return the fit of each system without --out."""
+    grn = [inputs / "cells.h5ad", "--regulators", inputs / "regulators.txt"]
+    words = {
+        "expression": ["expression", "fit", inputs / "train.npz", "--inputs", inputs / "inputs.txt",
+                       "--seeds", 2, "--method", "graph"],
+        "perturbation": ["perturbation", "fit", inputs / "screen.h5ad", "--graph",
+                         f"g={inputs / 'edges.csv'}", "--split", "unseen", "--seeds", 2],
+        "embed": ["embed", "fit", inputs / "s0.h5ad", inputs / "s1.h5ad", "--plane", "pca"],
+        "svi": ["fit", *grn, "--engine", "svi", "--seeds", 2],
+        "exact": ["fit", *grn, "--groupby", "group"],
+    }  # fmt: skip
+    return {name: [*map(str, own), "--config", str(settings)] for name, own in words.items()}
 
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("perturbation", "embed")]
@@ -56,15 +76,9 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("perturbation", 
 
 @pytest.fixture(scope="module", params=["expression", *SLOW])
 def job(request, inputs, tmp_path_factory) -> Job:
-    words = {
-        "expression": [inputs / "train.npz", "--inputs", inputs / "inputs.txt", "--seeds", 2,
-                       "--method", "graph", "--config", inputs / "graph.toml"],
-        "perturbation": [inputs / "screen.h5ad", "--graph", f"g={inputs / 'edges.csv'}",
-                         "--split", "unseen", "--seeds", 2, "--config", inputs / "adapert.toml"],
-        "embed": [inputs / "s0.h5ad", inputs / "s1.h5ad", "--method", "musegnn",
-                  "--config", inputs / "musegnn.toml", "--plane", "pca"],
-    }[request.param]  # fmt: skip
-    words = [request.param, "fit", *map(str, words), "--save-every", "0"]
+    name = request.param
+    table = {"expression": "graph", "perturbation": "adapert", "embed": "auto"}[name]
+    words = [*commands(inputs, inputs / f"{table}.toml")[name], "--save-every", "0"]
     out = tmp_path_factory.mktemp("whole") / "out"
     assert command(*words, "--out", out).exit_code == 0
     return Job(words, written(out))
@@ -73,7 +87,10 @@ def job(request, inputs, tmp_path_factory) -> Job:
 def written(out: Path) -> dict[str, bytes]:
     """Return the files of a folder that has none beside it any more."""
     assert {path.name for path in out.parent.iterdir()} == {out.name}
-    return {path.name: path.read_bytes() for path in out.iterdir()}
+    # Those of networks tell seconds, and where they lie.
+    others = {"versions.json", "summary.csv"} if any(out.rglob("fit.npz")) else set()
+    files = [path for path in out.rglob("*.*") if path.name not in others]
+    return {str(path.relative_to(out)): path.read_bytes() for path in files}
 
 
 def test_a_signal_is_told_in_one_line_and_the_job_goes_on(job: Job, tmp_path: Path, monkeypatch):
@@ -128,19 +145,37 @@ def test_a_job_that_is_stopped_after_training_goes_on_with_its_results(
     assert written(tmp_path / "out") == job.results
 
 
+# Enough to save that no run ends between kills; a network is one fit, of which there are many.
+LONG = {
+    "expression": {"graph": {**NETWORK, "epochs": 90, "stop_after": 200}},
+    "perturbation": {"adapert": {**ADAPERT, "epochs": 60, "patience": 200}},
+    "embed": {"auto": {**MUSEGNN, "epochs": 3000}},
+    "svi": {"model": {"rows": "regulators", "epochs": 150, "hidden": 4, "knots": 8}},
+    "exact": {},
+}
+
+
 @pytest.mark.slow
-def test_kills_change_no_byte(job: Job, tmp_path: Path):
-    kills, out = random.Random(0), tmp_path / "out"
-    words = [sys.executable, "-m", "infosem_jax", *job.words, "--out", str(out), "--resume"]
-    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "1"}
-    left = 3
-    while left:
-        with subprocess.Popen(words, env=environment, stderr=subprocess.DEVNULL) as running:
-            time.sleep(kills.uniform(3, 7))
-            running.kill()
-        left -= 1
-    subprocess.run(words, env=environment, check=True, capture_output=True)
-    assert written(out) == job.results
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("system", LONG)
+def test_twenty_kills_change_no_byte(system: str, inputs: Path, tmp_path: Path):
+    settings = tmp_path / "long.toml"
+    settings.write_text(tomli_w.dumps(LONG[system]))
+    often = ["--save-every", "0"] * (system != "exact")  # which keeps every network
+    words = [*commands(inputs, settings)[system], *often]
+    programs = {"JAX_NUM_CPU_DEVICES": "1", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+    kept = {}
+    for kills in (0, 20):
+        out = tmp_path / str(kills) / "out"
+        out.parent.mkdir()
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).parent / "killed.py"), str(kills), *words,
+             "--out", str(out), "--resume"],
+            env=os.environ | programs, capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        kept[kills] = written(out)
+    assert kept[20] == kept[0]
 
 
 def test_what_cannot_be_saved_is_refused_before_training(job: Job, tmp_path: Path, monkeypatch):

@@ -178,7 +178,7 @@ def test_claims_are_what_the_cells_say(name, make, script, tmp_path, monkeypatch
     record = tmp_path / "claims.json"
     monkeypatch.setattr(sys, "argv", [name, "--from", str(folder), "--json", str(record)])
     script(name).main()
-    found = {each["name"]: each["value"] for each in json.loads(record.read_text())}
+    found = {each["name"]: each["value"] for each in json.loads(record.read_text())["figures"]}
     for claim, value in wanted.items():
         assert found[f"{name}: {claim}"] == pytest.approx(value), claim
 
@@ -197,12 +197,12 @@ def test_quick_run_tests_the_claims(name, claim, low, high, real_data, tmp_path)
     record = tmp_path / "claims.json"
     found = run(name, "--quick", "--out", tmp_path / "run", "--json", record, data=real_data)
     assert found.returncode == 0, found.stderr
-    figures = json.loads(record.read_text())
+    figures = json.loads(record.read_text())["figures"]
     values = [each["value"] for each in figures if each["name"].startswith(f"{name}: {claim}")]
     assert values and all(low < value < high for value in values), figures
     again = run(name, "--from", tmp_path / "run", "--json", record, data=real_data)
     assert again.returncode == 0, again.stderr
-    again = [(each["name"], each["value"]) for each in json.loads(record.read_text())]
+    again = [(each["name"], each["value"]) for each in json.loads(record.read_text())["figures"]]
     assert again == [(each["name"], each["value"]) for each in figures]
 
 

@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -24,6 +24,20 @@ OURS = (
 def of_h5ad(path: Path, reading: Mapping[str, str | None]) -> dict[str, str | None]:
     """Return ``layer`` and ``names``, how an h5ad file is read; nothing of other files."""
     return dict(reading) if FilePath(path).suffix == ".h5ad" else {}
+
+
+def files_by_name(folder: Path, endings: Sequence[str]) -> dict[str, FilePath]:
+    """Return the files of a folder that have one of the endings, by their names without it.
+
+    Hidden files are left out; of files that differ in their ending only, the first is taken. There
+    is none where there is no such folder.
+    """
+    found: dict[str, FilePath] = {}
+    for path in sorted(FilePath(folder).glob("*")):
+        ending = next((each for each in endings if path.name.endswith(each)), None)
+        if ending is not None and path.is_file() and not path.name.startswith("."):
+            found.setdefault(path.name.removesuffix(ending), path)
+    return found
 
 
 def check(

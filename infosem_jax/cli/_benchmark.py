@@ -9,14 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from infosem_jax.cli._common import (
-    CompileCache,
-    note,
-    plain_errors,
-    print_table,
-    start_devices,
-    words,
-)
+from infosem_jax.cli._common import note, plain_errors, print_table, words
+from infosem_jax.cli._devices import CompileCache, start_devices
 from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What all commands share: how errors and tables are shown, and which devices compute."""
+"""What all commands share: how errors, notes and tables are shown, and words of options."""
 
 import logging
 import signal
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -16,11 +16,6 @@ from infosem_jax.outputs.folder import check_folder as check_folder
 from infosem_jax.outputs.folder import locked
 
 LOGGER = "infosem_jax"
-
-CompileCache = Annotated[
-    Path | None,
-    typer.Option(help="Private folder for compiled programs, to start faster next time."),
-]
 
 
 @contextmanager
@@ -70,71 +65,6 @@ def _termination_as_interrupt() -> Iterator[None]:
 def note(text: str) -> None:
     """Show a note on the standard error, unless the user wants quiet."""
     logging.getLogger(LOGGER).info("%s", text)
-
-
-def start_devices(distributed: bool, compile_cache: Path | None) -> None:
-    """Let JAX use every core as a device of its own, or every process of a cluster.
-
-    Parameters
-    ----------
-    distributed
-        Join the processes of a cluster, as SLURM, Open MPI or environment variables tell.
-    compile_cache
-        Folder for compiled programs; it is made if there is none.
-
-    Raises
-    ------
-    ValueError
-        If others may write to that folder, or there is no cluster to join.
-    """
-    import os
-
-    import jax
-
-    from infosem_jax.engine.layout import usable_cores
-
-    if compile_cache is not None:
-        # Whoever can write to the cache can run code here: keep others out.
-        if compile_cache.exists() and not compile_cache.is_dir():
-            raise ValueError(f"{compile_cache}: expected a folder, found a file.")
-        compile_cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if compile_cache.stat().st_mode & 0o022:
-            raise ValueError(
-                f"{compile_cache}: others may write to this folder, and so run programs as you; "
-                "choose one of your own (chmod go-w)."
-            )
-        jax.config.update("jax_compilation_cache_dir", str(compile_cache))
-    if not distributed:
-        if "JAX_NUM_CPU_DEVICES" not in os.environ:
-            jax.config.update("jax_num_cpu_devices", usable_cores())
-        return
-    names = {
-        "coordinator_address": "JAX_COORDINATOR_ADDRESS",
-        "num_processes": "JAX_NUM_PROCESSES",
-        "process_id": "JAX_PROCESS_ID",
-    }
-    given = {field: os.environ[name] for field, name in names.items() if name in os.environ}
-    missing = [name for field, name in names.items() if field not in given]
-    if given and missing:
-        raise ValueError(
-            f"--distributed: expected {', '.join(missing)} in the environment as well."
-        )
-    if given and not given["coordinator_address"].rpartition(":")[2].isdecimal():
-        raise ValueError(
-            f"{names['coordinator_address']}: expected HOST:PORT, found "
-            f"{given['coordinator_address']!r}."
-        )
-    try:
-        jax.distributed.initialize(
-            coordinator_address=given.get("coordinator_address"),
-            num_processes=int(given["num_processes"]) if given else None,
-            process_id=int(given["process_id"]) if given else None,
-        )
-    except (ValueError, RuntimeError) as error:
-        raise ValueError(
-            "--distributed: cannot join a cluster; run under SLURM, Open MPI or on TPUs, or set "
-            f"{', '.join(names.values())} ({error})."
-        ) from error
 
 
 def words(text: str) -> list[str]:
@@ -191,60 +121,3 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-
-
-def read_settings(path: Path | None, method: str) -> dict[str, Any]:
-    """Read the table of a method from a TOML file, which may hold that of a run beside it.
-
-    Raises
-    ------
-    ValueError
-        If it is no TOML file, or holds other tables.
-    """
-    import tomllib
-
-    if path is None:
-        return {}
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a TOML file ({error}).") from error
-    # What a fit has written names its run too.
-    other = [name for name in tables if name not in (method, "run")]
-    if other or not isinstance(tables.get(method, {}), dict):
-        raise ValueError(
-            f"{path}: expected a table [{method}], found {', '.join(other) or 'a value'}."
-        )
-    return tables.get(method, {})
-
-
-def record_of(command: str, given: dict[str, Any], **found: Any) -> dict[str, Any]:
-    """Return a command and its options as TOML and JSON can hold them, to record a result.
-
-    Parameters
-    ----------
-    command
-        Its name.
-    given
-        Its options by name; where results go, and whether they replace others, is left out.
-    found
-        Values that take the place of those given.
-    """
-    values: dict[str, Any] = {"command": command}
-    for name, value in given.items():
-        if isinstance(value, list | tuple):
-            values[name] = [str(part) for part in value]
-        elif name not in ("out", "config", "resume", "save_every", "overwrite"):
-            values[name] = value if isinstance(value, bool | int | float) else str(value or "")
-    return values | found
-
-
-def write_record(folder: Path, tables: dict[str, Any], versions: dict[str, str]) -> None:
-    """Write settings to ``config.toml``, empty tables left out, and ``versions.json``."""
-    import json
-
-    import tomli_w
-
-    tables = {name: table for name, table in tables.items() if table}
-    (folder / "config.toml").write_text(tomli_w.dumps(tables), encoding="utf-8")
-    (folder / "versions.json").write_text(json.dumps(versions, indent=2) + "\n", encoding="utf-8")

@@ -5,15 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
+from infosem_jax._settings import values_given
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import (
-    check_folder,
-    plain_errors,
-    print_table,
-    record_of,
-    write_record,
-)
+from infosem_jax.cli._common import check_folder, plain_errors, print_table
 from infosem_jax.cli._progress import progress
+from infosem_jax.cli._record import record_of, write_record
 
 SHOWN = 15
 
@@ -52,8 +48,6 @@ def activity(
     """
     given = dict(locals())
     with plain_errors():
-        from dataclasses import asdict
-
         from infosem_jax import grn
         from infosem_jax.grn import exact, group_folders, grouped
         from infosem_jax.grn.inputs import read_config
@@ -87,7 +81,7 @@ def activity(
             fitted = grn.load(run / "fit.npz")
         found = grn.activity(fitted, cells.data)
         record = record_of("infosem activity", given)
-        table = {name: value for name, value in asdict(fitted.config).items() if value is not None}
+        table = values_given(fitted.config)
         with whole_folder(out) as folder:
             groups = group_folders.write_activity(folder, cells, fitted, found, expression, record)
             engine = "exact" if isinstance(fitted, exact.Fit) else "model"

@@ -1,17 +1,16 @@
 """The command ``infosem compare``."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from infosem_jax._settings import values_given
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import CompileCache, plain_errors, print_table, start_devices
+from infosem_jax.cli._common import plain_errors, print_table
+from infosem_jax.cli._devices import CompileCache, start_devices
 from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from infosem_jax.compare.summary import Comparison
 
 
@@ -93,6 +92,7 @@ def compare(
             read_config,
             read_datasets,
             read_engine,
+            read_networks,
             read_states,
         )
 
@@ -146,7 +146,7 @@ def compare(
         plan = make_plan(
             datasets,
             priors,
-            truth=_truth(network or [], list(datasets)),
+            truth=read_networks(network or [], list(datasets)),
             config=settings,
             seeds=seeds,
             how=Settings(key, cells, samples, changes),
@@ -166,7 +166,11 @@ def compare(
                 plan,
                 check_reference(plan, reference),
                 out,
-                record={"exact" if is_exact else "model": _said(settings), "run": record, **given},
+                record={
+                    "exact" if is_exact else "model": values_given(settings),
+                    "run": record,
+                    **given,
+                },
                 about=about,
                 resume=resume,
                 overwrite=overwrite,
@@ -175,31 +179,6 @@ def compare(
             )
         _print(found)
         typer.echo(f"Wrote {out}: open {out / 'report.html'} in a browser.")
-
-
-def _said(settings: Any) -> dict[str, Any]:
-    """Return the settings that have a value, as TOML holds no other."""
-    from dataclasses import asdict
-
-    return {name: value for name, value in asdict(settings).items() if value is not None}
-
-
-def _truth(specs: list[str], names: list[str]) -> "dict[str, pd.DataFrame] | None":
-    from infosem_jax.data import read_network
-
-    tables = {}
-    for spec in specs:
-        name, equals, file = spec.partition("=")
-        if equals and name not in names:
-            raise ValueError(
-                f"--network: expected the name of a data set ({', '.join(names)}) before =, found "
-                f"{name!r}."
-            )
-        for each in [name] if equals else names:
-            if each in tables:
-                raise ValueError(f"--network: found two networks for {each}; give one.")
-            tables[each] = read_network(Path(file if equals else spec))
-    return tables or None
 
 
 def _print(found: "Comparison") -> None:

@@ -4,16 +4,10 @@ from typing import Annotated
 
 import typer
 
+from infosem_jax._settings import values_given
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import (
-    check_folder,
-    note,
-    plain_errors,
-    print_table,
-    record_of,
-    words,
-    write_record,
-)
+from infosem_jax.cli._common import check_folder, note, plain_errors, print_table, words
+from infosem_jax.cli._record import record_of, write_record
 
 SHOWN = 10
 
@@ -56,8 +50,6 @@ def contrast(
     """Find effects that differ between two groups of cells, with their local false sign rates."""
     given = dict(locals())
     with plain_errors():
-        from dataclasses import asdict
-
         from infosem_jax import grn
         from infosem_jax.grn import exact, group_folders, grouped
         from infosem_jax.grn.differences import SURE
@@ -93,7 +85,7 @@ def contrast(
             key=key,
         )
         record = record_of("infosem contrast", given)
-        table = {name: value for name, value in asdict(settings).items() if value is not None}
+        table = values_given(settings)
         with whole_folder(out) as folder:
             group_folders.write_contrast(folder, found, record, top=top)
             write_record(folder, {"run": record, "exact": table}, software_versions())

@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infosem_jax.cli._common import (
-    check_file,
-    named,
-    plain_errors,
-    print_table,
-    read_settings,
-    record_of,
-    start_devices,
-    write_record,
-)
+from infosem_jax.cli._common import check_file, named, plain_errors, print_table
+from infosem_jax.cli._devices import start_devices
 from infosem_jax.cli._inputs import Layer, Resume, SaveEvery, VarNames
 from infosem_jax.cli._jobs import training
 from infosem_jax.cli._progress import progress
+from infosem_jax.cli._record import read_settings, record_of, write_record
 
 if TYPE_CHECKING:
     from infosem_jax.embedding import Fitted

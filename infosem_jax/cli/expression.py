@@ -6,18 +6,12 @@ from typing import Annotated
 import typer
 
 from infosem_jax.cli import _expression as options
-from infosem_jax.cli._common import (
-    check_file,
-    plain_errors,
-    read_settings,
-    record_of,
-    start_devices,
-    words,
-    write_record,
-)
+from infosem_jax.cli._common import check_file, plain_errors, words
+from infosem_jax.cli._devices import start_devices
 from infosem_jax.cli._inputs import Layer, Resume, SaveEvery
 from infosem_jax.cli._jobs import training
 from infosem_jax.cli._progress import progress
+from infosem_jax.cli._record import read_settings, record_of, write_record
 from infosem_jax.cli.expression_select import select
 
 expression_app = typer.Typer(

@@ -5,15 +5,10 @@ from typing import Annotated
 import typer
 
 from infosem_jax.cli import _expression as options
-from infosem_jax.cli._common import (
-    check_folder,
-    plain_errors,
-    print_table,
-    record_of,
-    start_devices,
-    write_record,
-)
+from infosem_jax.cli._common import check_folder, plain_errors, print_table
+from infosem_jax.cli._devices import start_devices
 from infosem_jax.cli._inputs import Layer
+from infosem_jax.cli._record import record_of, write_record
 
 FILES = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.html")
 

@@ -6,14 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import (
-    check_folder,
-    plain_errors,
-    print_table,
-    record_of,
-    words,
-    write_record,
-)
+from infosem_jax.cli._common import check_folder, plain_errors, print_table, words
+from infosem_jax.cli._record import record_of, write_record
 
 if TYPE_CHECKING:
     import pandas as pd

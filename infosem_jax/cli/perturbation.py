@@ -5,17 +5,12 @@ from typing import Annotated
 
 import typer
 
-from infosem_jax.cli._common import (
-    named,
-    plain_errors,
-    read_settings,
-    record_of,
-    start_devices,
-    write_record,
-)
+from infosem_jax.cli._common import named, plain_errors
+from infosem_jax.cli._devices import start_devices
 from infosem_jax.cli._inputs import Layer, Resume, SaveEvery, VarNames
 from infosem_jax.cli._jobs import training
 from infosem_jax.cli._progress import progress
+from infosem_jax.cli._record import read_settings, record_of, write_record
 from infosem_jax.cli.perturbation_predict import Out, Overwrite, explain, predict
 
 perturbation_app = typer.Typer(

@@ -5,17 +5,11 @@ from typing import Annotated
 
 import typer
 
-from infosem_jax.cli._common import (
-    check_folder,
-    note,
-    plain_errors,
-    print_table,
-    record_of,
-    start_devices,
-    write_record,
-)
+from infosem_jax.cli._common import check_folder, note, plain_errors, print_table
+from infosem_jax.cli._devices import start_devices
 from infosem_jax.cli._inputs import Layer, VarNames
 from infosem_jax.cli._progress import progress
+from infosem_jax.cli._record import record_of, write_record
 from infosem_jax.cli.perturbation_predict import Out, Overwrite
 
 

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from infosem_jax.cli._common import check_file, check_folder, plain_errors, start_devices, words
+from infosem_jax.cli._common import check_file, check_folder, plain_errors, words
+from infosem_jax.cli._devices import start_devices
 
 Folder = Annotated[Path, typer.Argument(help="Folder that infosem perturbation fit wrote.")]
 Line = Annotated[

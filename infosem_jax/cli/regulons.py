@@ -6,13 +6,8 @@ from typing import Annotated
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import (
-    check_folder,
-    plain_errors,
-    print_table,
-    record_of,
-    write_record,
-)
+from infosem_jax.cli._common import check_folder, plain_errors, print_table
+from infosem_jax.cli._record import record_of, write_record
 
 SHOWN = 15
 

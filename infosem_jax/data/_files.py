@@ -33,6 +33,8 @@ class Limits:
         Bytes that all arrays of a file may take in memory.
     text
         Bytes of text, after decompression.
+    columns
+        Columns of a text table.
     ratio
         Bytes in memory for each byte on disk; looked at above ``small`` bytes only, because tiny
         files of zeros shrink to nothing without any harm.
@@ -44,6 +46,7 @@ class Limits:
 
     size: int = 64 * 2**30
     text: int = 2 * 2**30
+    columns: int = 100_000
     ratio: float = 1000.0
     small: int = 16 * 2**20
     members: int = 10_000

@@ -61,7 +61,7 @@ def read_table(
         On text that is not UTF-8, rows longer than the header, or no rows.
     """
     with open_text(path, kind, limits) as stream:
-        header, frame = _split(stream, dtype=str, header=header)
+        header, frame = _split(stream, limits, dtype=str, header=header)
         header = [name.lower() for name in header]
         if len(set(header)) < len(header):
             raise ValueError(f"the header names a column twice: {', '.join(header)}.")
@@ -80,7 +80,7 @@ def read_matrix(path: Path, kind: str, limits: Limits = LIMITS) -> Matrix:
         As ``read_table``, and on cells that hold no number, naming the first.
     """
     with open_text(path, kind, limits) as stream:
-        header, frame = _split(stream, dtype={0: str})
+        header, frame = _split(stream, limits, dtype={0: str})
         names, columns = frame[0].str.strip(), header[1:]
         if not columns:
             raise ValueError(
@@ -141,8 +141,8 @@ def open_text(path: Path, kind: str, limits: Limits = LIMITS) -> Iterator[io.Tex
         zipped = raw.read(2) == b"\x1f\x8b"
         raw.seek(0)
         source = gzip.GzipFile(fileobj=raw) if zipped else raw
-        capped = io.BufferedReader(_Capped(source, limits.text), 1 << 16)
-        with io.TextIOWrapper(capped, encoding="utf-8-sig") as stream:
+        _check_length(source, limits.text)
+        with io.TextIOWrapper(io.BufferedReader(source, 1 << 16), encoding="utf-8-sig") as stream:
             yield stream
 
 
@@ -161,13 +161,19 @@ def pick(columns: Collection, *wanted: str) -> str | None:
 
 
 def _split(
-    stream: io.TextIOWrapper, dtype: object, header: list[str] | None = None
+    stream: io.TextIOWrapper, limits: Limits, dtype: object, header: list[str] | None = None
 ) -> tuple[list[str], pd.DataFrame]:
     line = next((line for line in stream if line.strip()), "")
     if not line:
         raise ValueError("the file is blank; was it written or downloaded completely?")
     sep = delimiter(line)
-    body = Joined(line, stream) if header is not None else stream
+    below = next(stream, "")
+    if (columns := max(line.count(sep), below.count(sep)) + 1) > limits.columns:
+        raise ValueError(
+            f"it has {columns:,} columns; at most {limits.columns:,} are read from text: write "
+            "them as rows, or save the matrix as h5ad."
+        )
+    body = Joined(below if header is None else line + below, stream)
     header = header or [name.strip() for name in next(csv.reader([line], delimiter=sep))]
     try:
         # Header and body apart: pandas would rename duplicates and read "NA" or "nan", which are
@@ -198,6 +204,19 @@ def looks_like_data(columns: Names) -> bool:
         return False
 
 
+def _check_length(source: io.BufferedIOBase, limit: int) -> None:
+    """Refuse more bytes than are read before any is split, which takes a hundred times as long."""
+    left = limit
+    while left >= 0 and (size := len(source.read(min(left + 1, 1 << 20)))):
+        left -= size
+    if left < 0:
+        raise ValueError(
+            f"it holds more than {limit:,} bytes of text, which is the most that is read; keep "
+            "fewer cells or genes, or save the matrix as h5ad."
+        )
+    source.seek(0)
+
+
 class Joined:
     """A line that was read already, and the text after it."""
 
@@ -210,21 +229,3 @@ class Joined:
 
     def __iter__(self) -> Iterator[str]:
         return iter((self.line, *self.stream))
-
-
-class _Capped(io.RawIOBase):
-    """A binary stream that refuses to give more than a number of bytes."""
-
-    def __init__(self, source: io.IOBase, limit: int):
-        self.source, self.left = source, limit
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer) -> int:
-        data = self.source.read(len(buffer))
-        self.left -= len(data)
-        if self.left < 0:
-            raise ValueError("it holds too much text; give large matrices as h5ad.")
-        buffer[: len(data)] = data
-        return len(data)

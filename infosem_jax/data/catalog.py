@@ -142,7 +142,7 @@ CATALOG: dict[str, Entry] = {
             None,
             "CC BY 4.0",
             _STRING,
-            "Symbols and descriptions of these proteins (read_gene_text, --effect texts=FILE).",
+            "Symbols and descriptions of these proteins (read_gene_text, --effect texts).",
         ),
         Entry(
             "gene-summaries",

@@ -96,7 +96,7 @@ def _coded(name: str, values: Any, data: str) -> tuple[str, Float64[np.ndarray, 
             f"({values.index[empty][0]}, ...); fill them in, or leave these cells out."
         )
     number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
-    levels = pd.unique(values if number else values.astype(str))
+    levels = pd.unique(values if number else values.astype(str).to_numpy(object))
     if len(levels) == 1:
         raise ValueError(f"{what}: is {levels[0]} in all cells; leave it out.")
     if number:
@@ -109,5 +109,5 @@ def _coded(name: str, values: Any, data: str) -> tuple[str, Float64[np.ndarray, 
             f"{what}: is another in each of the {len(values)} cells, as a name is; leave it out, "
             "or give numbers as numbers."
         )
-    indicators = values.astype(str).to_numpy()[:, None] == levels[1:]
+    indicators = values.astype(str).to_numpy(object)[:, None] == levels[1:]
     return f"{name} ({len(levels)} levels)", indicators.astype(np.float64)

@@ -20,7 +20,8 @@ RULE = (
     "Values are differences if a twentieth is below -0.05; binary if all are 0 or 1, and counts if "
     f"all are other whole numbers; linear or fractional counts if some exceed {MOST_LOG:.0f}, or "
     "if the values of each cell are whole multiples of its smallest one or half of them whole "
-    "numbers; and logarithms otherwise. Those above are linear if the values of a cell have one "
+    "numbers, or nearly all whole or just below; and logarithms otherwise, or where the inverse "
+    "gives whole numbers. Those above are linear if the values of a cell have one "
     "sum in all cells, or are whole multiples, and fractional counts if most are near to whole "
     "numbers. The base of logarithms is the one declared in uns['log1p'], or else the one whose "
     "inverse gives all cells the same total, or whole numbers."
@@ -63,9 +64,9 @@ class Facts(NamedTuple):
 
     Attributes
     ----------
-    n, negative, whole, near
-        Numbers of values, and of those below -0.05, other than 0 and whole, and within 0.15 of a
-        whole number.
+    n, negative, whole, near, above
+        Numbers of values, and of those below -0.05, other than 0 and whole, within 0.15 of a whole
+        number, and up to a half above one.
     stored
         Number of values other than 0.
     least, most
@@ -88,6 +89,7 @@ class Facts(NamedTuple):
     negative: int
     whole: int
     near: int
+    above: int
     stored: int
     least: float
     most: float
@@ -143,6 +145,7 @@ def look_at(x: object, most_cells: int = 500) -> Facts:
         negative=int((values < -0.05).sum()),
         whole=int((stored == np.round(stored)).sum()),
         near=int((np.abs(stored - np.round(stored)) < 0.15).sum()),
+        above=int(((stored > np.floor(stored) + 0.02) & (stored < np.floor(stored) + 0.5)).sum()),
         stored=len(stored),
         least=float(np.fmin(values.min(initial=np.inf), zero)),
         most=float(np.fmax(values.max(initial=-np.inf), zero)),
@@ -165,7 +168,7 @@ def merge(a: Facts, b: Facts) -> Facts:
          a.totals[:, 2] + b.totals[:, 2] + shift**2 * n * share], 1,
     )  # fmt: skip
     return Facts(
-        *(getattr(a, name) + getattr(b, name) for name in Facts._fields[:5]),
+        *(getattr(a, name) + getattr(b, name) for name in Facts._fields[:6]),
         least=min(a.least, b.least),
         most=max(a.most, b.most),
         fraction=b.fraction if math.isnan(a.fraction) else a.fraction,
@@ -195,6 +198,10 @@ def decide(facts: Facts, *, base: str | None = None) -> Units:
         if facts.least < 0:
             return units("differences", "whole numbers, some negative")
         return units("binary" if facts.most < 2 else "counts", "whole numbers")
+    for i, name in enumerate(BASES):
+        some = facts.whole < facts.stored and facts.most <= MOST_LOG
+        if cells and some and facts.wholes[i] == cells:
+            return units("log", "whole numbers without it", name)
     if facts.most > MOST_LOG or scaled or facts.whole > facts.stored / 2:
         if scaled:
             return units("linear", "whole multiples of a number that differs between cells")
@@ -210,6 +217,8 @@ def decide(facts: Facts, *, base: str | None = None) -> Units:
             return units("log", f"totals of {facts.totals[i + 1, 1]:.4g} without it", name)
         if cells and facts.wholes[i] > 0.9 * cells:
             return units("log", "whole numbers without it", name)
+    if facts.above < 0.05 * facts.stored:
+        return units("fractional counts", "most are whole or just below whole numbers")
     return units("log", f"fractions of at most {MOST_LOG:.0f}", "unknown")
 
 

@@ -203,7 +203,7 @@ def _body(stream: io.TextIOWrapper, first: int, width: int, n_genes: int) -> pd.
     try:
         body = pd.read_csv(
             stream, sep="\t", header=None, dtype=text, na_filter=False, low_memory=False,
-            quoting=csv.QUOTE_NONE, float_precision="round_trip",
+            quoting=csv.QUOTE_NONE,
         )  # fmt: skip
     except pd.errors.EmptyDataError:
         body = pd.DataFrame(index=[], columns=range(width))

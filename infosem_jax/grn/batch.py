@@ -274,8 +274,11 @@ def _until(
 
 
 def _folder_name(name: str) -> str:
-    """Return a name for a folder inside another."""
-    return re.sub(r"[^\w .+=()-]|^\.", "_", name) or "_"
+    """Return a name for a folder inside another, on any system."""
+    name = re.sub(r"[^\w .+=()-]|^\.|[. ]$", "_", name) or "_"
+    # Devices of Windows, with any ending.
+    device = re.match(r"(con|prn|aux|nul|(com|lpt)\d)(\.|$)", name, re.IGNORECASE)
+    return f"_{name}" if device else name
 
 
 def _check_folders(out: _typing.Path, folders: Collection[Path]) -> None:

@@ -16,6 +16,7 @@ from infosem_jax.data.io import (
     Orientation,
     read_expression,
     read_groups,
+    read_network,
     read_regulators,
 )
 from infosem_jax.data.stream import Stream, open_stream
@@ -132,6 +133,36 @@ def read_states(
         name: _obs(path, [column]).loc[list(data.cells), column].astype(str).tolist()
         for path, (name, data) in zip(paths, datasets.items(), strict=True)
     }
+
+
+def read_networks(specs: Sequence[str], names: Sequence[str]) -> dict[str, pd.DataFrame] | None:
+    """Read the known network of each data set; None where there is none.
+
+    Parameters
+    ----------
+    specs
+        ``FILE`` for all data sets, or ``NAME=FILE`` for one.
+    names
+        Of the data sets.
+
+    Raises
+    ------
+    ValueError
+        If a name is of no data set, or a data set has two networks.
+    """
+    tables = {}
+    for spec in specs:
+        name, equals, file = spec.partition("=")
+        if equals and name not in names:
+            raise ValueError(
+                f"--network: expected the name of a data set ({', '.join(names)}) before =, found "
+                f"{name!r}."
+            )
+        for each in [name] if equals else names:
+            if each in tables:
+                raise ValueError(f"--network: found two networks for {each}; give one.")
+            tables[each] = read_network(file if equals else spec)
+    return tables or None
 
 
 def without(

@@ -4,7 +4,6 @@ import json
 import shutil
 import tempfile
 from collections.abc import Collection
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pandas as pd
 import tomli_w
 
 from infosem_jax import _typing
+from infosem_jax._settings import values_given
 from infosem_jax.data._names import check_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream, n_cells
@@ -139,7 +139,7 @@ def write_run(
     folder = Path(folder)
     result = network(fitted)
     losses = loss_table(fitted)
-    settings = {name: value for name, value in asdict(fitted.config).items() if value is not None}
+    settings = values_given(fitted.config)
     is_exact = isinstance(fitted, exact.Fit)
     config = {
         "engine": "exact" if is_exact else "svi",

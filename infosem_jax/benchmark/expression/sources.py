@@ -8,7 +8,7 @@ import numpy as np
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Path
-from infosem_jax.benchmark.folder import of_h5ad
+from infosem_jax.benchmark.folder import files_by_name, of_h5ad
 from infosem_jax.expression.choices import draw_split, landmark_pool, usual_split
 from infosem_jax.expression.profiles import (
     Profiles,
@@ -92,7 +92,11 @@ def find_sources(
     ValueError
         If there is no data set, or one that was asked for cannot be used.
     """
-    files = _files(FilePath(folder))
+    if not FilePath(folder).is_dir():
+        raise ValueError(f"{folder}: expected a folder of data sets.")
+    files = files_by_name(folder, ENDINGS)
+    if not files:
+        raise ValueError(f"{folder}: expected files ending in {', '.join(ENDINGS)}, found none.")
     tables = sorted(FilePath(folder).glob("geneinfo_beta*"))
     table = read_gene_table(tables[0]) if tables else None
     landmarks: tuple[str, ...] = ()
@@ -195,19 +199,6 @@ def splits_of(source: Source, wanted: Sequence[str]) -> dict[str, str]:
         own = usual_split(source.inputs) if split == "auto" else split
         named[own if source.cohort is None else "cohort"] = own
     return named
-
-
-def _files(folder: FilePath) -> dict[str, FilePath]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: expected a folder of data sets.")
-    found: dict[str, FilePath] = {}
-    for path in sorted(folder.iterdir()):
-        ending = next((each for each in ENDINGS if path.name.endswith(each)), None)
-        if ending is not None and path.is_file() and not path.name.startswith("."):
-            found.setdefault(path.name.removesuffix(ending), path)
-    if not found:
-        raise ValueError(f"{folder}: expected files ending in {', '.join(ENDINGS)}, found none.")
-    return found
 
 
 def _source(text: str, load, landmarks: tuple[str, ...]) -> Source:

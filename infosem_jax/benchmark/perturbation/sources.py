@@ -5,6 +5,7 @@ from pathlib import Path as FilePath
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Path
+from infosem_jax.benchmark.folder import files_by_name
 from infosem_jax.perturbation.knowledge import Knowledge
 from infosem_jax.perturbation.screen import Screen, read_knowledge
 
@@ -44,7 +45,7 @@ def find_screens(
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder of data sets.")
     places = [folder / name for name in PLACES if (folder / name).is_dir()] or [folder]
-    files = {name: path for place in places for name, path in _files(place).items()}
+    files = {name: path for place in places for name, path in files_by_name(place, ENDINGS).items()}
     # The directions of a table NAME_de are read with it.
     for name in list(files):
         if name.endswith("_dir") and f"{name.removesuffix('_dir')}_de" in files:
@@ -96,7 +97,7 @@ def find_knowledge(
     ValueError
         If there is no such graph, or it cannot be read.
     """
-    files = _files(FilePath(folder) / KNOWLEDGE)
+    files = files_by_name(FilePath(folder) / KNOWLEDGE, ENDINGS)
     pairs = {name.removesuffix(GRAPHS): path for name, path in files.items() if GRAPHS in name}
     text = text or next((path for name, path in files.items() if name.startswith(TEXTS)), None)
     genes = {gene for screen in screens for gene in screen.genes}
@@ -109,16 +110,8 @@ def find_knowledge(
 
 def find_split(folder: Path, name: str) -> str:
     """Return a split in words, or the file of a list of perturbations that has this name."""
-    return str(_files(FilePath(folder) / SPLITS, (".json", *ENDINGS)).get(name, name))
-
-
-def _files(folder: FilePath, endings: Sequence[str] = ENDINGS) -> dict[str, FilePath]:
-    found: dict[str, FilePath] = {}
-    for path in sorted(folder.glob("*")):
-        ending = next((each for each in endings if path.name.endswith(each)), None)
-        if ending is not None and path.is_file() and not path.name.startswith("."):
-            found.setdefault(path.name.removesuffix(ending), path)
-    return found
+    lists = files_by_name(FilePath(folder) / SPLITS, (".json", *ENDINGS))
+    return str(lists.get(name, name))
 
 
 def _graph(path: Path, files: Mapping[str, FilePath]) -> FilePath:

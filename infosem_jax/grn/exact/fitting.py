@@ -246,7 +246,7 @@ def solution(
     """
     began = time.perf_counter()
     data, config, context = given.data, given.config, given.context
-    tell = _teller(on_chunk, data.name)
+    show = _stages(on_chunk, data.name)
     logits = replace(context, site="logit")
     sites = {"effect": (given.effect, context), "edge": (given.edge, logits)}
     covered = {
@@ -258,13 +258,13 @@ def solution(
 
     if basis is None:
         basis = decomposed(data, given.rows, on_chunk, sums=config.sums)
-    tell(1, "solving for effects")
+    show(1, "solving for effects")
     solved = solve_for(given, basis, given.reported, key)
-    tell(2, "scoring edges")
+    show(2, "scoring edges")
     told = None if solved.told is None else Normals(*(part[reported] for part in solved.told))
     settings = {"shrinkage": config.shrinkage, "sign": directed(given.effect)}
     ranked = score.score(basis, reported, base, told, **settings)
-    tell(3, "done")
+    show(3, "done")
     learned = {**solved.learned, **ranked.learned}
     effects = solved.effects._asdict()
     del effects["noise"]
@@ -400,16 +400,16 @@ def decomposed(
     ValueError
         If sums that were kept are damaged.
     """
-    tell = _teller(on_chunk, data.name)
+    show = _stages(on_chunk, data.name)
     if n_cells(data) < len(rows):
-        tell(0, "decomposing the cells")
+        show(0, "decomposing the cells")
         x = in_memory(data) if isinstance(data, Stream) else data.x
         return _counted(spectrum_of_cells(x, rows), data)
     sum_up = partial(
         moments,
         data if isinstance(data, Stream) else data.x,
         rows,
-        on_block=lambda n, total: tell(0, f"summing up cells, {n / total:.0%}"),
+        on_block=lambda n, total: show(0, f"summing up cells, {n / total:.0%}"),
     )
     if sums is None:
         return _counted(spectrum(sum_up(), rows), data)
@@ -462,9 +462,9 @@ def _takes_long(given: Task) -> bool:
     return given.kind.mixture or not alike(hyper.at({}, given.bound.distribution).scale)
 
 
-def _teller(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:
-    def tell(done: int, text: str) -> None:
+def _stages(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:
+    def show(done: int, text: str) -> None:
         if on_chunk is not None:
             on_chunk(Progress(done, 3, "steps", f"{name}: {text}", None))
 
-    return tell
+    return show

@@ -14,6 +14,7 @@ import pandas as pd
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Orthologues, Path
+from infosem_jax.data.catalog import fetch
 from infosem_jax.data.gene_text import read_gene_text
 from infosem_jax.data.io import (
     Embedding,
@@ -39,12 +40,15 @@ class Entry(NamedTuple):
         Reads the file that it needs; None if it needs none.
     text
         One sentence for reports.
+    usual
+        Data set of the catalogue that is read where no file is named; None where one has to be.
     """
 
     build: Callable[..., Prior]
     sites: tuple[str, ...]
     read: Callable[[Path], Any] | None
     text: str
+    usual: str | None = None
 
 
 def _read_embeddings(files: Path) -> tuple[Embedding, ...]:
@@ -106,6 +110,7 @@ REGISTRY: dict[str, Entry] = {
         ("effect",),
         read_gene_text,
         "Genes of which like things are said are expected to act on each other.",
+        "string-human-names",
     ),
     "mixture": Entry(
         _mixture,
@@ -272,6 +277,8 @@ def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> 
     ValueError
         If there is no such prior or setting (naming the nearest), it cannot be placed on the
         site, or a file is missing or too many.
+    ConnectionError
+        If the data set that is read where no file is named cannot be downloaded.
     """
     if name not in REGISTRY:
         raise ValueError(
@@ -281,6 +288,8 @@ def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> 
     if site not in entry.sites:
         fitting = [n for n, e in REGISTRY.items() if site in e.sites]
         raise ValueError(f"{name} is no prior of the {site}; choose one of {', '.join(fitting)}.")
+    if file is None and entry.usual is not None:
+        file = _fetched(name, entry.usual)
     if (file is None) != (entry.read is None):
         wanted = f"{name}=FILE" if entry.read else f"{name} without a file"
         raise ValueError(f"Expected {wanted}, found {name if file is None else f'{name}={file}'}.")
@@ -388,6 +397,13 @@ def _labels(records: Sequence[Mapping[str, Any]]) -> list[str]:
             return labels
     twice = next(label or "none" for label in labels if labels.count(label) > 1)
     raise ValueError(f"Expected priors that differ, found {twice} more than once.")
+
+
+def _fetched(name: str, dataset: str) -> FilePath:
+    try:
+        return fetch(dataset)
+    except ConnectionError as error:
+        raise ConnectionError(f"{error} Or name a file of your own: {name}=FILE.") from error
 
 
 def _matched(prior: Any, ignore_case: bool, orthologues: Orthologues | None) -> Any:
