@@ -290,7 +290,7 @@ OWN = {
     "distribution": lambda seed, prefix: dist.Normal(0.1, numbers(seed)),
     "expanded": lambda seed, prefix: dist.Normal(0.1, numbers(seed)).expand((8,)),
     "affine normal": lambda seed, prefix: dist.TransformedDistribution(
-        dist.Normal(0.0, numbers(seed)), [transforms.AffineTransform(0.1, -0.5)]
+        dist.Normal(0.0, numbers(seed)), [transforms.AffineTransform(0.05, -0.5)]
     ),
     "masked": lambda seed, prefix: dist.Normal(0.0, numbers(seed)).mask(np.arange(8) > 2),
     "mixture": lambda seed, prefix: spike_and_slab(jnp.array([1 - numbers(seed), numbers(seed)])),

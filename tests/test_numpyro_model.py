@@ -211,7 +211,9 @@ def test_an_exact_fit_opens_with_the_draws_and_parameters_that_it_kept(data):
     learned = grn.fit(data, OWN["Flax module"](0, "g"), config=REGRESSION)
     raw = learned.raw(data, OWN["Flax module"](0, "g"))
     assert "effect_prior/of_pair$params" in raw.params
-    density, _ = log_density(raw.model, raw.args, {}, raw.params | {"r2": learned.learned["r2"]})
+    density, _ = log_density(
+        raw.model, raw.args, {}, raw.params | {"r2": raw.params["r2_auto_loc"]}
+    )
     assert float(density) == pytest.approx(learned.log_evidence.sum(), rel=1e-5)
     known = grn.fit(data, config=replace(REGRESSION, r2=0.3)).raw(data)
     assert known.params == {}
