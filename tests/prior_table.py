@@ -303,6 +303,8 @@ OWN = {
         for name, function in FUNCTIONS.items()
     },
 }
+# Those that every test of the table is of; the others are fitted.
+QUICK = ("affine normal", "hierarchy", "covariates of genes")
 # A function may look at names, so that other names are another program.
 LOOKS_AT_NAMES = {"user function", "covariates of genes", *FUNCTIONS}
 ONE_NUMBER_FITS_ALL = {"user function", *FUNCTIONS}

@@ -664,7 +664,7 @@ def things() -> dict:
         for hidden, rank in ((8, 4), (16, 4), (8, 2))
     }
     priors = {f"{name} {seed}": make_bound(name, seed) for name in NAMES for seed in (0, 1)}
-    for name in ONE_NUMBER_FITS_ALL:
+    for name in ONE_NUMBER_FITS_ALL & set(NAMES):
         del priors[f"{name} 1"]
     no_priors = {"function in a closure", "otherwise recursive", "partial", "other partial"}
     no_priors |= {"library", "other library"}

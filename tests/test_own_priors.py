@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from numpyro import handlers
 from numpyro.distributions import constraints, transforms
-from prior_table import FUNCTIONS, GENES, OWN, ROWS, along_length, measured
+from prior_table import FUNCTIONS, GENES, OWN, QUICK, ROWS, along_length, measured
 
 from infosem_jax import grn
 from infosem_jax.data import simulate
@@ -36,11 +36,11 @@ def data():
     return made._replace(genes=genes, regulators=tuple(g for g in genes if g in ROWS))
 
 
-QUICK = {"affine normal", "hierarchy", "covariates of genes", *SVI_ONLY}
+OFTEN = (*QUICK, *SVI_ONLY)
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in OWN]
+    "name", [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in OWN]
 )
 def test_the_exact_engine_fits_it_or_says_what_does(data, name):
     prior = OWN[name](0, "g")
@@ -55,7 +55,7 @@ def test_the_exact_engine_fits_it_or_says_what_does(data, name):
     assert learns == (name in {"covariates of genes", *FUNCTIONS})
 
 
-@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("name", OFTEN)
 def test_the_svi_engine_declares_model_and_guide_of_it(data, name):
     """They have the same sites, with values that the other gives a finite density."""
     raw = grn.raw(data, OWN[name](0, "g"), config=SVI)

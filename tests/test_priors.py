@@ -17,6 +17,7 @@ from prior_table import (
     LOOKS_AT_NAMES,
     ONE_NUMBER_FITS_ALL,
     OWN,
+    QUICK,
     ROWS,
     context,
     embedding,
@@ -54,7 +55,7 @@ from infosem_jax.grn.priors import (
 )
 from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, bind, coverage, pair_matrix
 
-EFFECTS = EFFECT | OWN
+EFFECTS = EFFECT | {name: OWN[name] for name in QUICK}
 NAMES = [*EFFECTS, *LOGIT]
 TRACES = []
 
