@@ -202,6 +202,7 @@ def test_an_exact_fit_opens_with_its_hyper_parameters(data, collapsed):
         fitted.raw(turned._replace(genes=tuple(f"other {gene}" for gene in turned.genes)), prior)
 
 
+@pytest.mark.slow
 def test_an_exact_fit_opens_with_the_draws_and_parameters_that_it_kept(data):
     sampled = replace(REGRESSION, hyper="nuts", warmup=30, draws=40)
     fitted = grn.fit(data, config=sampled)
