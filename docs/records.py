@@ -120,7 +120,7 @@ def _number(value: float | None, sign: str = "") -> str:
     if value is None:
         return "none"
     whole = abs(value) >= 1000 or float(value).is_integer()
-    return f"{value:{sign},.0f}" if whole else f"{value:{sign}#.3g}"
+    return f"{value:{sign},.0f}" if whole else f"{value:{sign}#.3g}".rstrip(".")
 
 
 def _table(name: str, figures: dict[tuple[str, ...], dict[str, Any]]) -> str:

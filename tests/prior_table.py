@@ -26,6 +26,7 @@ from infosem_jax.grn.priors import (
     GraphSmooth,
     Horseshoe,
     KnownEdges,
+    LabelledEdges,
     Laplace,
     LearnedEdges,
     MeanAbsolute,
@@ -156,6 +157,9 @@ LOGIT = {
     ),
     "LearnedEdges": lambda seed, prefix: LearnedEdges(
         labels(seed, prefix), embedding(seed, prefix), scale=numbers(seed), hidden=3
+    ),
+    "LabelledEdges": lambda seed, prefix: LabelledEdges(
+        labels(seed, prefix), embedding(seed, prefix), scale=numbers(seed)
     ),
     "GraphPrior on logit": lambda seed, prefix: GraphPrior(pairs(seed, prefix)),
     "Sum on logit": lambda seed, prefix: (

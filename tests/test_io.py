@@ -346,6 +346,7 @@ def test_groups_share_genes_that_vary_in_all(tmp_path, caplog):
     ("text", "expected"),
     [
         ("SOX2\n\n# comment\n GATA4 \nSOX2\n", ("SOX2", "GATA4")),
+        ("SOX2;GATA4;SOX2\n", ("SOX2", "GATA4")),
         ("TF\nSOX2\nGATA4\n", ("SOX2", "GATA4")),
         (",TF,index\n0,SOX2,5\n1,GATA4,7\n", ("SOX2", "GATA4")),
         ("Species\tSymbol\tEnsembl\nhs\tSOX2\tE1\nhs\tGATA4\tE2\n", ("SOX2", "GATA4")),

@@ -38,6 +38,7 @@ from infosem_jax.grn.priors import (
     GraphSmooth,
     Horseshoe,
     KnownEdges,
+    LabelledEdges,
     Laplace,
     LearnedEdges,
     MeanAbsolute,
@@ -365,6 +366,7 @@ STRANGERS = pd.DataFrame({"source": ["A", "B"], "target": ["C", "D"], "label": [
         (KnownEdges(STRANGERS), "logit", "A -> C"),
         (KnownEdges(STRANGERS, observe=True), "logit", "A -> C"),
         (LearnedEdges(STRANGERS), "logit", "A -> C"),
+        (LabelledEdges(STRANGERS), "logit", "A -> C"),
         (GraphPrior(STRANGERS), "logit", "A -> C"),
         (GraphPrior(STRANGERS), "effect", "A -> C"),
         (GraphPrior(STRANGERS, directed=False), "effect", "A -> C"),
@@ -404,6 +406,7 @@ def test_embedding_that_covers_nothing_is_refused():
         (partial(KnownEdges, labels()), "scale", "logit"),
         (partial(GeneSimilarity, embedding()), "scale", "effect"),
         (partial(LearnedEdges, labels()), "scale", "logit"),
+        (partial(LabelledEdges, labels()), "scale", "logit"),
         (partial(LearnedEdges, labels()), "gene_scale", "logit"),
         (partial(LearnedEdges, labels()), "factor_scale", "logit"),
         (partial(LearnedEdges, labels()), "pair_scale", "logit"),
@@ -451,7 +454,7 @@ def test_weights_must_be_finite_and_not_negative(weight):
 
 
 @pytest.mark.parametrize("wrap", [lambda p: p, lambda p: 0.5 * p, lambda p: Normal() + p])
-@pytest.mark.parametrize("kind", [KnownEdges, LearnedEdges])
+@pytest.mark.parametrize("kind", [KnownEdges, LabelledEdges, LearnedEdges])
 def test_known_edges_are_no_prior_of_effects(wrap, kind):
     with pytest.raises(ValueError, match="use it as the edge prior"):
         bind(wrap(kind(labels())), context())

@@ -155,7 +155,7 @@ def test_methods_run_on_it(folder, tmp_path):
         seeds=2,
     )
     assert grid.splits[-1] == "transfer"
-    own = {"own": Method(solve, "labels"), "elsewhere": Method(solve, "labels", elsewhere=True)}
+    own = {"own": Method(solve, "labels"), "elsewhere": Method(solve, "labels", elsewhere="alone")}
     out = tmp_path / "out"
     run_grid(
         grid._replace(methods=grid.methods | own, splits=("all", "transfer"), check_leaks="none"),

@@ -36,7 +36,8 @@ Edge = Annotated[
     list[str],
     typer.Option(
         help="Prior of the existence of edges: PRIOR, PRIOR=FILE, known-elsewhere=FILE,FILE,..., "
-        "MODULE:FUNCTION or none. Give it again for further priors, each of which is fitted."
+        "labels=FILE,FILE,... (labels, then texts, vectors or other networks), MODULE:FUNCTION or "
+        "none. Give it again for further priors, each of which is fitted."
     ),
 ]
 Key = Annotated[int, typer.Option(help="Number that the random numbers are drawn from.")]

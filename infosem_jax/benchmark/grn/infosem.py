@@ -30,6 +30,7 @@ from infosem_jax.grn.priors import (
     GeneSimilarity,
     GraphPrior,
     KnownElsewhere,
+    LabelledEdges,
     LearnedEdges,
     MeanAbsolute,
     Normal,
@@ -161,6 +162,22 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
             needs=("text",),
         ),
     }
+    for name, texts, about in (
+        ("exact_C", None, "The exact engine, learning from labels what else to believe."),
+        ("exact_BC", "given", "The same, with texts as well."),
+        ("exact_BC_shuffled", "shuffled", "Control: the same with texts permuted among genes."),
+        ("exact_BC_elsewhere", "given", "The same, with networks of other data sets beside texts."),
+    ):
+        beside = name.endswith("elsewhere")
+        found[name] = Method(
+            partial(_solve_labelled, texts=texts, beside=beside),
+            "labels",
+            knows_names=beside,
+            random=texts == "shuffled",
+            about=about,
+            needs=("text",) if texts else (),
+            elsewhere="beside" if beside else "",
+        )
     for name, control in (("exact_elsewhere", False), ("exact_elsewhere_shuffled", True)):
         what = "Control: the same with other networks' targets permuted." if control else ""
         found[name] = Method(
@@ -169,7 +186,7 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
             knows_names=True,
             random=control,
             about=what or "The exact engine, expecting edges where other data sets have them.",
-            elsewhere=True,
+            elsewhere="alone",
         )
     for name, vectors in (("text", text), ("biobert", biobert)):
         found[f"{name}_cosine"] = Method(
@@ -243,14 +260,7 @@ def label_priors(problem: Problem, text: str | None) -> list[Priors]:
     text
         ``given``; ``shuffled``, with texts permuted among genes; or None, for C.
     """
-    row, column = np.nonzero(~np.isnan(problem.labels))
-    table = pd.DataFrame(
-        {
-            "source": np.asarray(problem.regulators)[row],
-            "target": np.asarray(problem.genes)[column],
-            "label": problem.labels[row, column],
-        }
-    )
+    table = _table(problem)
     data = _with_regulators(problem)
     vectors = expression_embedding(data, components=min(COMPONENTS, min(data.x.shape) - 1))
     pairs = ["correlation", "partial_correlation_ridge"]
@@ -345,6 +355,31 @@ def _solve_elsewhere(problems: Sequence[Problem], *, control: bool) -> Iterator[
             others = tuple(table.assign(target=np.asarray(to[table["target"]])) for table in others)
         fitted = exact.fit(_with_regulators(problem), edge=KnownElsewhere(others))
         yield fitted.score[_places(fitted, problem)].astype(np.float64)
+
+
+def _solve_labelled(
+    problems: Sequence[Problem], *, texts: str | None, beside: bool = False
+) -> Iterator[Scores]:
+    for problem in problems:
+        effect = None if texts is None else GeneSimilarity(_given("text", problem))
+        if effect is not None and texts == "shuffled":
+            effect = shuffled(effect, problem.seed)
+        others = problem.others if beside else ()
+        edge = LabelledEdges(_table(problem), effect and effect.embedding, others)
+        fitted = exact.fit(_with_regulators(problem), effect, edge)
+        yield fitted.score[_places(fitted, problem)].astype(np.float64)
+
+
+def _table(problem: Problem) -> pd.DataFrame:
+    """Return the training labels of a problem as a table."""
+    row, column = np.nonzero(~np.isnan(problem.labels))
+    return pd.DataFrame(
+        {
+            "source": np.asarray(problem.regulators)[row],
+            "target": np.asarray(problem.genes)[column],
+            "label": problem.labels[row, column],
+        }
+    )
 
 
 def _with_regulators(problem: Problem):

@@ -30,8 +30,8 @@ class Method(NamedTuple):
     needs
         Embeddings that it cannot do without; it is left out where data have none of that name.
     elsewhere
-        Whether it needs the networks of other data sets; it is left out where there are none, and
-        runs in the split ``transfer`` only.
+        Whether it needs the networks of other data sets: ``alone``, in the split ``transfer`` only,
+        or ``beside`` labels, in all other splits; it is left out where there are none.
     tested
         Whether it is known to know no more than it is given, so that a run need not look again.
     """
@@ -43,7 +43,7 @@ class Method(NamedTuple):
     about: str = ""
     settings: Mapping[str, str | int | float | bool] = {}
     needs: tuple[str, ...] = ()
-    elsewhere: bool = False
+    elsewhere: Literal["", "alone", "beside"] = ""
     tested: bool = False
 
     @property

@@ -31,7 +31,7 @@ from infosem_jax.benchmark.grn.references import (
     find_references,
     load,
 )
-from infosem_jax.benchmark.grn.transfer import TRANSFER, add_others
+from infosem_jax.benchmark.grn.transfer import TRANSFER, add_others, usable
 from infosem_jax.benchmark.runner import Job, OnChunk, Plan, Result, check_grid
 from infosem_jax.engine.compiled import release_programs
 from infosem_jax.engine.fingerprint import fingerprint
@@ -161,7 +161,8 @@ def make_grid(
     files = [(name, FilePath(path)) for name, path in embeddings]
     loaded, covered = add_embeddings(loaded, files or find_embeddings(data), asked=bool(embeddings))
     notes += covered
-    if not splits or TRANSFER in splits:
+    beside = any(method.elsewhere == "beside" for method in chosen.values())
+    if not splits or TRANSFER in splits or beside:
         loaded = add_others(loaded, data)
     for name, method in chosen.items():
         lacking = {each for own in loaded for each in _missing_embeddings(method, own)}
@@ -244,7 +245,11 @@ def _jobs(grid: Grid) -> Iterator[Job]:
                     f"{', '.join(missing)}."
                 )
                 continue
-            asked = [t for t in tests if _is_for(method, t)]
+            asked = [
+                t
+                for t in tests
+                if _is_for(method, t) and (not method.elsewhere or loaded.others.get(t.network))
+            ]
             places = {_at(loaded, test, name): test for test in asked}
             yield Job(list(places), partial(_solve, loaded, method, places), notes)
             notes = []
@@ -258,7 +263,7 @@ def _solve(
     release_programs()
     if method.uses == "labels":
         groups = [[at] for at in places]
-        problems = [_problem(loaded, tests[at]) for at in places]
+        problems = [_problem(loaded, tests[at], method) for at in places]
     else:
         seeds = sorted({at.seed for at in places}) if method.random else [0]
         groups = [[at for at in places if at.seed == s or not method.random] for s in seeds]
@@ -287,9 +292,11 @@ def _hash(table: pd.DataFrame) -> int:
     return int(pd.util.hash_pandas_object(table, index=False).sum())  # pyright: ignore
 
 
-def _problem(loaded: Loaded, test: Test) -> Problem:
+def _problem(loaded: Loaded, test: Test, method: Method) -> Problem:
     if test.given is None:
-        return labelled(loaded.data, test.universe, test.split, test.seed, loaded.embeddings)
+        found = labelled(loaded.data, test.universe, test.split, test.seed, loaded.embeddings)
+        others = loaded.others.get(test.network, ()) if method.elsewhere else ()
+        return found._replace(others=tuple(usable(others, test.network, test.universe.regulators)))
     regulators, genes, labels, validation, others = test.given
     return Problem(
         loaded.data, regulators, genes, labels, validation, test.seed, loaded.embeddings, others
@@ -342,9 +349,11 @@ def _results(
 
 def _is_for(method: Method, test: Test) -> bool:
     """Tell whether there is something that the method may learn from."""
-    if method.elsewhere or method.uses == "expression":
-        return test.given is not None or not method.elsewhere
-    return test.given is not None or bool(test.split.train.any())
+    if method.elsewhere == "alone":
+        return test.given is not None
+    if test.given is not None:
+        return not method.elsewhere
+    return method.uses == "expression" or bool(test.split.train.any())
 
 
 def _at(loaded: Loaded, test: Test, method: str) -> At:
@@ -354,11 +363,15 @@ def _at(loaded: Loaded, test: Test, method: str) -> At:
 
 def _size(grid: Grid, loaded: Loaded) -> int:
     """Count the cells of a data set, if all of its splits can be drawn."""
-    each = len(loaded.networks) * grid.seeds
-    trained = sum(name != "all" for name in grid.splits)
-    counts = {"labels": trained, "expression": len(grid.splits)}
-    return each * sum(
-        int(TRANSFER in grid.splits) if method.elsewhere else counts[method.uses]
+    own = [name for name in grid.splits if name not in ("all", TRANSFER)]
+    transfer = int(TRANSFER in grid.splits)
+    counts = {"labels": len(own) + transfer, "expression": len(grid.splits)}
+    elsewhere = {"alone": transfer, "beside": len(own)}
+    known = sum(bool(loaded.others.get(name)) for name in loaded.networks)
+    return grid.seeds * sum(
+        elsewhere[method.elsewhere] * known
+        if method.elsewhere
+        else counts[method.uses] * len(loaded.networks)
         for method in grid.methods.values()
         if not _missing_embeddings(method, loaded)
     )

@@ -22,6 +22,7 @@ from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact import hyper, score
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.effective import effective_cells
+from infosem_jax.grn.exact.likeness import levels_of, vectors_of
 from infosem_jax.grn.exact.posterior import (
     LONG,
     Spectrum,
@@ -36,12 +37,15 @@ from infosem_jax.grn.exact.solving import Solved, solve
 from infosem_jax.grn.exact.statistics import in_memory, kept, moments
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import BoundPrior, GeneContext, Prior, bind
-from infosem_jax.grn.priors.binding import Learned, coverage
+from infosem_jax.grn.priors.binding import Expression, Learned, coverage
 
 if TYPE_CHECKING:
     from infosem_jax.grn.numpyro_model import Raw
 
 log = logging.getLogger("infosem_jax")
+# Cells that rare genes are found in at most, and standard deviations that leave single cells of
+# these little to say: chosen on the control cells of a PBMC data set.
+RARE, CLIP = 30, 3.0
 
 # Time grows with the cube of the rows or of the cells, whichever are fewer: 2,000 take seconds,
 # 4,000 minutes.
@@ -144,6 +148,9 @@ class Task(NamedTuple):
         The prior of the effects, bound to the genes, and what it is; None where there is none.
     asks
         Whether its mean asks what the cells say.
+    levels
+        Mean, standard deviation and share of cells of each gene before it was normalised; None of
+        a stream, and of data that came normalised.
     """
 
     data: Dataset | Stream
@@ -156,6 +163,7 @@ class Task(NamedTuple):
     bound: BoundPrior | None
     kind: Kind | None
     asks: bool = False
+    levels: Float[np.ndarray, "genes levels"] | None = None
 
 
 def fit(
@@ -216,7 +224,8 @@ def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, confi
         )
     ready = scaled(data, config)
     chosen = replace(config, rows=chosen_rows(ready, config), normalisation=ready.normalisation)
-    given = _bound(ready, effect, edge, chosen)
+    levels = levels_of(data)
+    given = _bound(ready, effect, edge, chosen)._replace(levels=levels)
     fewer = len(ready.regulators) < len(given.rows)
     if config.rows == "auto" and fewer and _takes_long(given):
         log.info(
@@ -225,6 +234,7 @@ def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, confi
             *(ready.name, f"{len(ready.regulators):,}", f"{len(ready.genes):,}"),
         )
         given = _bound(ready, effect, edge, replace(chosen, rows="regulators"))
+        given = given._replace(levels=levels)
     return given
 
 
@@ -247,15 +257,12 @@ def solution(
     began = time.perf_counter()
     data, config, context = given.data, given.config, given.context
     show = _stages(on_chunk, data.name)
-    logits = replace(context, site="logit")
+    logits = replace(context, site="logit", rows=data.regulators)
     sites = {"effect": (given.effect, context), "edge": (given.edge, logits)}
     covered = {
         site: coverage(prior, at) for site, (prior, at) in sites.items() if prior is not None
     }
     reported = jnp.asarray(given.reported)
-    base = prior_odds(given.edge, context, config.edges, random.key(key))
-    base = None if base is None else base[reported]
-
     if basis is None:
         basis = decomposed(data, given.rows, on_chunk, sums=config.sums)
     show(1, "solving for effects")
@@ -263,9 +270,13 @@ def solution(
     show(2, "scoring edges")
     told = None if solved.told is None else Normals(*(part[reported] for part in solved.told))
     settings = {"shrinkage": config.shrinkage, "sign": directed(given.effect)}
-    ranked = score.score(basis, reported, base, told, **settings)
+    found = score.said(basis, reported, told, **settings)
+    vectors = partial(vectors_of, basis, given.levels)
+    told = Expression(lambda: np.asarray(found.log_bayes_factor, np.float64), vectors)
+    logits = replace(logits, expression=told)
+    ranked = score.score(found, prior_odds(given.edge, logits, config.edges, random.key(key)))
     show(3, "done")
-    learned = {**solved.learned, **ranked.learned}
+    learned = {**solved.learned, **found.learned}
     effects = solved.effects._asdict()
     del effects["noise"]
     return Fit(
@@ -349,7 +360,19 @@ def scaled(data: Dataset | Stream, config: Config) -> Dataset | Stream:
     """Bring expression to the scale of the settings, unless it is normalised already."""
     if isinstance(data, Stream) or data.normalisation != "none":
         return data
+    _warn_of_rare_genes(data, config)
     return normalise(data, config.normalisation, clip=config.clip)
+
+
+def _warn_of_rare_genes(data: Dataset, config: Config) -> None:
+    cells = np.median((data.x != 0).sum(0))
+    if cells < RARE and len(data.x) > 2 * RARE and config.clip > CLIP:
+        log.info(
+            "%s: half of the genes are found in at most %d of %s cells, so that the strongest "
+            "edges may rest on a few cells that two rare genes share; keep genes that are found in "
+            "more cells, or let single cells count less ([exact] clip = %g in --config).",
+            *(data.name, cells, f"{len(data.x):,}", CLIP),
+        )
 
 
 def chosen_rows(data: Dataset | Stream, config: Config) -> Literal["all", "regulators"]:
@@ -438,7 +461,7 @@ def _bound(
     unknown = replace(context, learned=Learned(nothing_yet, nothing_yet))
     bound = None if effect is None else bind(effect, unknown)
     if edge is not None:
-        bind(edge, replace(context, site="logit"))
+        bind(edge, replace(context, site="logit", rows=data.regulators, checking=True))
     return Task(
         data,
         config,

@@ -1,6 +1,5 @@
 """What the exact engine takes of priors: means and scales of effects, and log-odds of edges."""
 
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -144,7 +143,7 @@ def prior_odds(
     edge
         The prior; None for one share of edges everywhere.
     context
-        Genes.
+        Genes, at the site of the logits.
     edges
         That share; None where it is to be learned from the expression.
     key
@@ -157,7 +156,7 @@ def prior_odds(
     """
     if edge is None:
         return None if edges is None else jnp.full(context.shape, float(log_odds(edges)))
-    bound = bind(edge, replace(context, site="logit"))
+    bound = bind(edge, context)
 
     def labelled():
         prior = bound.distribution()

@@ -100,8 +100,29 @@ class Strength(NamedTuple):
     trust: Float[Array, ""]
 
 
+class Said(NamedTuple):
+    """What the expression and the prior of the effects say of edges, whatever the edge prior.
+
+    Attributes
+    ----------
+    log_bayes_factor
+        Added to the log-odds of each edge, [regulators, genes].
+    base
+        Log-odds that stand for an edge prior where there is none.
+    pairs
+        Which pairs there are, [regulators, genes].
+    learned
+        ``reliability``, ``edges``, ``activating`` and, with a prior, ``strength`` and ``trust``.
+    """
+
+    log_bayes_factor: Float[Array, "regulators genes"]
+    base: Float[Array, ""]
+    pairs: Bool[Array, "regulators genes"]
+    learned: dict[str, Array]
+
+
 class Scored(NamedTuple):
-    """Log-odds and probabilities of edges, and what was learned on the way.
+    """Log-odds and probabilities of edges.
 
     Attributes
     ----------
@@ -109,25 +130,21 @@ class Scored(NamedTuple):
         Log-odds of each edge, [regulators, genes].
     probability
         The same as a probability, [regulators, genes]; 0 from a gene to itself.
-    learned
-        ``reliability``, ``edges``, ``activating`` and, with a prior, ``strength`` and ``trust``.
     """
 
     score: Float[Array, "regulators genes"]
     probability: Float[Array, "regulators genes"]
-    learned: dict[str, Array]
 
 
-def score(
+def said(
     basis: Spectrum,
     reported: Int[Array, " regulators"],
-    base: Float[Array, "regulators genes"] | None,
     told: Normals | None,
     *,
     shrinkage: float,
     sign: bool,
-) -> Scored:
-    """Score every edge by its log-odds.
+) -> Said:
+    """Sum up what the expression and the prior of the effects say of every edge.
 
     Parameters
     ----------
@@ -135,9 +152,6 @@ def score(
         Moments of all cells.
     reported
         Which rows are candidate regulators.
-    base
-        Log-odds of edges before the expression and the prior of the effects; None takes the share
-        of pairs that stand out.
     told
         What the prior of the effects says; None for nothing.
     shrinkage
@@ -152,7 +166,7 @@ def score(
         "edges": found.edges,
         "activating": found.activating,
     }
-    base = jnp.log(found.edges) - jnp.log1p(-found.edges) if base is None else base
+    base = jnp.log(found.edges) - jnp.log1p(-found.edges)
     up = down = jnp.zeros_like(found.deviation)
     if told is not None:
         mean = standardised(told.mean / told.scale, pairs)
@@ -169,8 +183,21 @@ def score(
             borne = strength(found, wide, pairs)
             learned |= {"strength_of_scale": borne.value, "trust_in_scale": borne.trust}
             up, down = up + borne.value * wide, down + borne.value * wide
-    odds = log_odds(found, base, pairs, up, down)
-    return Scored(odds, jnp.where(pairs, jax.nn.sigmoid(odds), 0.0), learned)
+    return Said(log_bayes_factor(found, pairs, up, down), base, pairs, learned)
+
+
+def score(found: Said, base: Float[Array, "regulators genes"] | None) -> Scored:
+    """Score every edge by its log-odds.
+
+    Parameters
+    ----------
+    found
+        What the expression and the prior of the effects say.
+    base
+        Log-odds of edges before these; None takes the share of pairs that stand out.
+    """
+    odds = (found.base if base is None else base) + found.log_bayes_factor
+    return Scored(odds, jnp.where(found.pairs, jax.nn.sigmoid(odds), 0.0))
 
 
 @jax.jit
@@ -303,21 +330,18 @@ def _newton_step(
 
 
 @jax.jit
-def log_odds(
+def log_bayes_factor(
     found: Evidence,
-    base: Float[Array, "regulators genes"] | Float[Array, ""],
     pairs: Bool[Array, "regulators genes"],
     up: Float[Array, "regulators genes"],
     down: Float[Array, "regulators genes"],
 ) -> Float[Array, "regulators genes"]:
-    """Add the log Bayes factor of the expression to the log-odds of the prior.
+    """Return what the expression adds to the log-odds of edges.
 
     Parameters
     ----------
     found
         What the expression says.
-    base
-        Log-odds that there is an edge, whatever the prior of the effects says.
     pairs
         Which pairs there are.
     up, down
@@ -328,7 +352,7 @@ def log_odds(
     told = jnp.where(pairs, jnp.logaddexp(up, down), -jnp.inf)
     y = jnp.sqrt(found.reliability) * found.deviation
     likelihood = jnp.logaddexp(up + y, down - y) - found.reliability / 2
-    return base + likelihood - (logsumexp(told) - jnp.log(pairs.sum()))
+    return likelihood - (logsumexp(told) - jnp.log(pairs.sum()))
 
 
 @jax.jit

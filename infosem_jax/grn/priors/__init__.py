@@ -31,6 +31,7 @@ from infosem_jax.grn.priors.graph_prior import GraphPrior
 from infosem_jax.grn.priors.graph_smooth import GraphSmooth
 from infosem_jax.grn.priors.known_edges import KnownEdges
 from infosem_jax.grn.priors.known_elsewhere import KnownElsewhere
+from infosem_jax.grn.priors.labelled_edges import LabelledEdges
 from infosem_jax.grn.priors.learned_edges import LearnedEdges
 from infosem_jax.grn.priors.mixture import Mixture, learned
 from infosem_jax.grn.priors.relabelled import Relabelled
@@ -52,6 +53,7 @@ __all__ = [
     "Horseshoe",
     "KnownEdges",
     "KnownElsewhere",
+    "LabelledEdges",
     "Laplace",
     "LearnedEdges",
     "LearnedStrength",

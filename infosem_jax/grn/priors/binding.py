@@ -31,6 +31,22 @@ class Learned(NamedTuple):
     effects: Callable[[], np.ndarray]
 
 
+class Expression(NamedTuple):
+    """What cells say, for priors that learn from labels what that is worth.
+
+    Attributes
+    ----------
+    evidence
+        Returns the log Bayes factor of each edge, which is added to the log-odds of the edge prior,
+        [rows, genes].
+    vectors
+        Returns vectors of genes with like expression, [genes, features].
+    """
+
+    evidence: Callable[[], np.ndarray]
+    vectors: Callable[[], np.ndarray]
+
+
 @dataclass(frozen=True)
 class GeneContext:
     """What a prior may know about the fit before seeing expression.
@@ -48,6 +64,10 @@ class GeneContext:
     learned
         What the cells say, of an engine that learns it in closed form; None where a prior declares
         what is to be learned.
+    expression
+        What the cells say of edges, for an edge prior of the exact engine.
+    checking
+        Whether only errors are asked for, so that nothing need be learned yet.
     """
 
     genes: tuple[str, ...]
@@ -55,6 +75,8 @@ class GeneContext:
     cells: int
     site: str = "effect"
     learned: Learned | None = None
+    expression: Expression | None = None
+    checking: bool = False
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -59,6 +59,34 @@ def _read_networks(files: Path) -> tuple[pd.DataFrame, ...]:
     return tuple(read_network(file) for file in str(files).split(","))
 
 
+def _read_labels(files: Path) -> tuple[pd.DataFrame, list[Any]]:
+    """Read a table of labels, and what else there is: networks, texts or vectors of genes."""
+    first, *others = str(files).split(",")
+    return read_network(first), [_read_any(file) for file in others]
+
+
+def _read_any(file: Path) -> Any:
+    for read in (read_network, read_gene_text):
+        try:
+            return read(file)
+        except (ValueError, UnicodeDecodeError):
+            continue
+    return read_embedding(file)
+
+
+def _labelled(
+    known: tuple[pd.DataFrame, list[Any]], error: float = 0.05, scale: float = 1.0
+) -> priors.LabelledEdges:
+    table, others = known
+    networks = tuple(each for each in others if "source" in getattr(each, "columns", ()))
+    vectors = [each for each in others if "source" not in getattr(each, "columns", ())]
+    if len(vectors) > 1:
+        raise ValueError(
+            f"labels: expected at most one file of texts or vectors of genes, found {len(vectors)}."
+        )
+    return priors.LabelledEdges(table, next(iter(vectors), None), networks, error, scale)
+
+
 def _mixture(
     embeddings: tuple[Embedding, ...],
     slope: float = 0.05,
@@ -150,6 +178,12 @@ REGISTRY: dict[str, Entry] = {
         ("logit",),
         read_network,
         "Labelled pairs teach which genes regulate and are regulated, and by whom.",
+    ),
+    "labels": Entry(
+        _labelled,
+        ("logit",),
+        _read_labels,
+        "Labelled pairs teach what tells edges from other pairs, and how far that carries over.",
     ),
     "known-elsewhere": Entry(
         priors.KnownElsewhere,

@@ -1,0 +1,326 @@
+"""What labels of pairs teach about other pairs, part by part, and how far each part carries over.
+
+Every part is on the scale of log-odds, a closed form, and 0 where it has nothing to go by: rates of
+regulators and targets, how these follow from the genes' vectors, which vectors the targets of a
+regulator have (and the regulators of a target), factors, and genes that share labelled partners.
+
+How much a part counts is learned from labelled pairs that were held out as the pairs asked for are:
+one by one, with their target, with their regulator, or with both. A part that foretells pairs of
+known regulators alone has no weight where the regulator is unknown.
+"""
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int
+from scipy.optimize import minimize
+from scipy.special import expit, log_expit, logit
+
+# By which of its genes have labels of their own: both, the regulator, the target, neither.
+KINDS = ("pairs", "targets", "regulators", "both")
+FOLDS = 4
+# What a vector of length one counts for, as precision of its coefficients.
+RIDGE, FACTOR_RIDGE = 0.3, 2.0
+FACTORS, SWEEPS, START = 8, 8, 0.3
+# Precision of the weights of parts with standard deviation 1.
+WEIGHT_RIDGE = 30.0
+# Rates of nothing but edges, or of none, are finite.
+_LEAST = 1e-3
+
+Matrix = Float[np.ndarray, "rows genes"]
+
+
+class Told(NamedTuple):
+    """What labels say of every pair.
+
+    Attributes
+    ----------
+    log_odds
+        Of an edge, [rows, genes]; of labelled pairs as if their own label were not known.
+    weights
+        Of the parts, times their standard deviation over pairs that were held out, by kind of pair
+        and name; none for a kind that is not asked for, or that labels are too few to hold out.
+    """
+
+    log_odds: Matrix
+    weights: dict[str, dict[str, float]]
+
+
+def learn(
+    labels: Matrix,
+    rows: Int[np.ndarray, " rows"],
+    vectors: Mapping[str, Float[np.ndarray, "genes features"]],
+    pairs: Mapping[str, Matrix],
+    expected: str | None = None,
+) -> Told:
+    """Learn the log-odds of all pairs from labels of some.
+
+    Parameters
+    ----------
+    labels
+        1 and 0, NaN where there is none, [rows, genes].
+    rows
+        Which gene each row is.
+    vectors
+        Of genes, of length one or zero, by name.
+    pairs
+        What else is known of pairs, by name, whatever the labels.
+    expected
+        Which of these counts once where labels say nothing else; all other parts then do not.
+    """
+    known = ~np.isnan(labels)
+    labels = np.where(known, labels, 0.0)
+    given = [np.asarray(part, np.float32) for part in pairs.values()]
+    names = _names(vectors, pairs)
+    centre = np.array([float(name == expected) for name in names])
+    whole = np.stack([*parts(labels, known, rows, vectors), *given])
+    base = logit(np.clip(labels[known].mean(), _LEAST, 1 - _LEAST))
+    out = np.zeros(labels.shape)
+    weights: dict[str, dict[str, float]] = {}
+    for kind, asked in kinds(known).items():
+        x, y, places = [], [], []
+        for held, left in hold_out(kind, known, rows) if asked.any() else ():
+            if held.any() and 0 < labels[left].sum() < left.sum():
+                own = np.stack([*parts(labels, left, rows, vectors), *given])
+                x.append(own[:, held])
+                y.append(labels[held])
+                places.append(held)
+        held_labels = np.concatenate(y or [np.zeros(0)])
+        if 0 < held_labels.sum() < len(held_labels):
+            joined = np.concatenate(x, 1)
+            offset, weight = weigh(joined, held_labels, centre)
+            spread = (weight * joined.std(1)).tolist()
+            weights[kind] = dict(zip(names, spread, strict=True))
+        else:
+            offset, weight = base, centre
+        out[asked] = offset + np.tensordot(weight, whole[:, asked], 1)
+        if kind == "pairs":
+            for held, values in zip(places, x, strict=True):
+                out[held] = offset + weight @ values
+    return Told(out, weights)
+
+
+def kinds(known: Bool[np.ndarray, "rows genes"]) -> dict[str, Bool[np.ndarray, "rows genes"]]:
+    """Tell apart pairs of genes with labels in that role, and of genes without, see `KINDS`."""
+    regulator, target = (np.asarray(known.any(axis, keepdims=True)) for axis in (1, 0))
+    masks = (regulator & target, regulator & ~target, ~regulator & target, ~regulator & ~target)
+    return dict(zip(KINDS, masks, strict=True))
+
+
+def hold_out(
+    kind: str, known: Bool[np.ndarray, "rows genes"], rows: Int[np.ndarray, " rows"]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield labelled pairs held out, and those left to learn from.
+
+    A pair and its reverse are never on two sides.
+
+    Parameters
+    ----------
+    kind
+        One of `KINDS`.
+    known
+        Which pairs are labelled.
+    rows
+        Which gene each row is.
+    """
+    rng = np.random.default_rng(0)
+    if kind == "pairs":
+        fold = rng.integers(FOLDS, size=known.shape)
+        square = fold[:, rows]
+        fold[:, rows] = np.where(np.tri(len(rows), dtype=bool), square, square.T)
+        for k in range(FOLDS):
+            yield known & (fold == k), known & (fold != k)
+        return
+    of_gene = np.empty(known.shape[1], int)
+    # Regulators and other genes are spread evenly.
+    for some in (rows, np.setdiff1d(np.arange(len(of_gene)), rows)):
+        of_gene[rng.permutation(some)] = np.arange(len(some)) % FOLDS
+    row, column = of_gene[rows][:, None], of_gene
+    # All pairs of folds for both would take four times as long as the half that is taken.
+    for a, b in product(range(FOLDS), (0, 1) if kind == "both" else (0,)):
+        aside, away = row == a, column == (a + b) % FOLDS
+        if kind == "targets":
+            held, left = known & away, known & ~away
+        elif kind == "regulators":
+            held, left = known & aside, known & ~aside
+        else:
+            held, left = known & aside & away, known & ~aside & ~away
+        reverse = np.zeros_like(held)
+        reverse[:, rows] = held[:, rows].T
+        yield held, left & ~reverse
+
+
+def parts(
+    labels: Matrix,
+    known: Bool[np.ndarray, "rows genes"],
+    rows: Int[np.ndarray, " rows"],
+    vectors: Mapping[str, Float[np.ndarray, "genes features"]],
+) -> Float32[np.ndarray, "parts rows genes"]:
+    """Say of every pair what labels teach, in the order of `_names`.
+
+    With rates ``p_ij = expit(c + r_i + t_j)``, coefficients of vectors and factors are one Newton
+    step of logistic regression from p, with normal priors.
+
+    Parameters
+    ----------
+    labels, known
+        Labels, and which of them may be used.
+    rows, vectors
+        As in `learn`.
+    """
+    p, r, t, variances = _rates(labels, known)
+    error = np.where(known, labels - p, 0).astype(np.float32)
+    weight = (known * p * (1 - p)).astype(np.float32)
+    shape = labels.shape
+    out = [np.broadcast_to(r[:, None], shape), np.broadcast_to(t, shape)]
+    for F in (np.asarray(each, np.float32) for each in vectors.values()):
+        own = F[rows]
+        # What vectors do not tell of a rate varies as much as what they do.
+        for rate, V, told, variance in (
+            (r, own, weight.sum(1), variances[0]),
+            (t, F, weight.sum(0), variances[1]),
+        ):
+            precision = (told / (1 + told * variance))[None]
+            by_vector = V @ _ridge(precision, precision * rate, V, 1 / variance)[0]
+            out.append(np.broadcast_to(by_vector if V is F else by_vector[:, None], shape))
+        regulators = _ridge(weight, error, F, RIDGE)
+        targets = _ridge(weight.T, error.T, own, RIDGE)
+        seen = own[known.any(1)]
+        like = np.linalg.solve(
+            seen.T @ seen + RIDGE * np.eye(F.shape[1]), seen.T @ regulators[known.any(1)]
+        )
+        out += [regulators @ F.T, own @ targets.T, own @ like @ F.T]
+    return np.stack([*out, _factors(weight, error), *_shared(labels, known, rows)]).astype(
+        np.float32
+    )
+
+
+def weigh(
+    x: Float[np.ndarray, "parts pairs"],
+    y: Float[np.ndarray, " pairs"],
+    centre: Float[np.ndarray, " parts"],
+) -> tuple[float, Float[np.ndarray, " parts"]]:
+    """Join parts by a logistic regression whose weights are at least 0.
+
+    Parameters
+    ----------
+    x, y
+        Parts and labels of pairs that were held out.
+    centre
+        What weights are shrunk to.
+
+    Returns
+    -------
+    Offset and weights.
+    """
+    spread = x.std(1, dtype=np.float64)
+    spread[spread < 1e-6] = 0
+    start = centre * spread
+    # What is the same for all pairs tells none from another.
+    spread[spread == 0] = np.inf
+    scaled = (x / spread[:, None]).astype(np.float32)
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        away = theta[1:] - start
+        score = theta[0] + (theta[1:].astype(np.float32) @ scaled).astype(np.float64)
+        error = expit(score) - y
+        value = -(y * log_expit(score) + (1 - y) * log_expit(-score)).sum()
+        gradient = np.concatenate(
+            [[error.sum()], scaled @ error.astype(np.float32) + WEIGHT_RIDGE * away]
+        )
+        return value + 0.5 * WEIGHT_RIDGE * away @ away, gradient
+
+    first = np.concatenate([[logit(np.clip(y.mean(), _LEAST, 1 - _LEAST))], start])
+    bounds = [(None, None)] + [(0, None)] * len(x)
+    best = minimize(loss, first, jac=True, bounds=bounds, method="L-BFGS-B").x
+    return float(best[0]), best[1:] / spread
+
+
+def _names(vectors: Mapping[str, np.ndarray], pairs: Mapping[str, Matrix]) -> list[str]:
+    of = (
+        *("regulators' rates by {}", "targets' rates by {}", "targets of like {}"),
+        *("regulators of like {}", "pairs of like {}"),
+    )
+    return [
+        *("rate of the regulator", "rate of the target"),
+        *(name.format(each) for each in vectors for name in of),
+        *("factors", "path", "like regulators", "like targets"),
+        *("shared targets", "shared regulators"),
+        *pairs,
+    ]
+
+
+def _rates(
+    labels: Matrix, known: Bool[np.ndarray, "rows genes"]
+) -> tuple[Matrix, np.ndarray, np.ndarray, tuple[float, float]]:
+    """Fit ``expit(c + r_i + t_j)`` with normal r and t, whose variances are learned as well."""
+    c = logit(np.clip(labels[known].mean(), _LEAST, 1 - _LEAST))
+    values = [np.zeros(n) for n in labels.shape]
+    variances = [1.0, 1.0]
+
+    def now() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        p = expit(c + values[0][:, None] + values[1])
+        return p, known * p * (1 - p), np.where(known, labels - p, 0)
+
+    for _ in range(SWEEPS):
+        for k, axis in enumerate((1, 0)):
+            _, weight, error = now()
+            precision = weight.sum(axis) + 1 / variances[k]
+            step = (error.sum(axis) - values[k] / variances[k]) / precision
+            # From a low rate, a whole step leads far beyond the best.
+            values[k] = values[k] + np.clip(step, -1, 1)
+            seen = known.any(axis)
+            variances[k] = float(np.clip((values[k] ** 2 + 1 / precision)[seen].mean(), 0.01, 9))
+        _, weight, error = now()
+        c += np.clip(error.sum() / max(weight.sum(), 1e-9), -1, 1)
+    return now()[0], values[0], values[1], (variances[0], variances[1])
+
+
+def _ridge(
+    weight: Float[np.ndarray, "rows columns"],
+    error: Float[np.ndarray, "rows columns"],
+    F: Float[np.ndarray, "columns features"],
+    ridge: float,
+) -> Float[np.ndarray, "rows features"]:
+    """Step from nothing to the coefficients of every row's own regression."""
+    k = F.shape[1]
+    squares = (F[:, :, None] * F[:, None, :]).reshape(len(F), -1)
+    left = (weight @ squares).reshape(-1, k, k) + ridge * np.eye(k, dtype=np.float32)
+    return np.linalg.solve(left, (error @ F)[:, :, None])[:, :, 0]
+
+
+def _factors(
+    weight: Float[np.ndarray, "rows genes"], error: Float[np.ndarray, "rows genes"]
+) -> Matrix:
+    """Complete what rates leave by a matrix of low rank, by alternating regressions."""
+    scaled = error / (np.sqrt(np.outer(weight.sum(1), weight.sum(0))) + 1e-6)
+    _, vectors = np.linalg.eigh((scaled @ scaled.T).astype(np.float64))
+    target = scaled.T @ vectors[:, -FACTORS:].astype(np.float32)
+    target *= START * np.sqrt(len(target)) / np.maximum(np.linalg.norm(target, axis=0), 1e-9)
+    for _ in range(SWEEPS):
+        regulator = _ridge(weight, error, target, FACTOR_RIDGE)
+        target = _ridge(weight.T, error.T, regulator, FACTOR_RIDGE)
+    return regulator @ target.T
+
+
+def _shared(
+    labels: Matrix, known: Bool[np.ndarray, "rows genes"], rows: Int[np.ndarray, " rows"]
+) -> list[Matrix]:
+    """Follow labels over a third gene, and over genes with like labels."""
+    left = np.where(known, labels - labels[known].mean(), 0).astype(np.float32)
+    regulators, targets = _cosines(left), _cosines(left.T)
+    direct = np.zeros_like(left)
+    direct[:, rows] = regulators
+    path = left[:, rows] @ left / np.sqrt((left**2).sum(1, keepdims=True) + 1)
+    return [path, regulators @ left, left @ targets, direct, targets[rows]]
+
+
+def _cosines(x: Float[np.ndarray, "rows columns"]) -> Float[np.ndarray, "rows rows"]:
+    """Cosine between rows, 0 of a row with itself."""
+    size = np.linalg.norm(x, axis=1, keepdims=True)
+    unit = np.divide(x, size, out=np.zeros_like(x), where=size > 0)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, 0)
+    return cosine
