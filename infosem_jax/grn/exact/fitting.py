@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -38,6 +38,9 @@ from infosem_jax.grn.exact.statistics import in_memory, kept, moments
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import BoundPrior, GeneContext, Prior, bind
 from infosem_jax.grn.priors.binding import Expression, Learned, coverage
+
+if TYPE_CHECKING:
+    from infosem_jax.grn.numpyro_model import Raw
 
 log = logging.getLogger("infosem_jax")
 # Cells that rare genes are found in at most, and standard deviations that leave single cells of
@@ -101,6 +104,27 @@ class Fit(NamedTuple):
     losses: Float[np.ndarray, " steps"]
     seconds: float
     coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+
+    def raw(self, data: Dataset, effect: Prior | None = None) -> "Raw":
+        """Return the NumPyro functions of this fit with the hyper-parameters that it learned.
+
+        Parameters
+        ----------
+        data
+            The cells of the fit, or others with the same genes.
+        effect
+            Prior of the fit, which does not hold it. (An edge prior has a part in scores alone.)
+
+        Raises
+        ------
+        ValueError
+            If the data have other genes, the prior learns something else, or it is one that the
+            engine does not integrate out in closed form.
+        """
+        # At the top of the module it would be a circle: what opens fits needs this module.
+        from infosem_jax.grn.numpyro_model import of_exact_fit
+
+        return of_exact_fit(self, data, effect)
 
 
 class Task(NamedTuple):
