@@ -182,9 +182,10 @@ def shares(name: str, sure: int, wrong: int) -> list[Figure]:
     high = stats.beta.ppf(0.975, wrong + 1, sure - wrong) if wrong < sure else 1.0
     return [
         Figure(f"{name}, found at lfsr 5 %", sure, "edges", "higher"),
-        Figure(f"{name}, wrong of these", wrong / max(sure, 1), "share", "lower", SURE),
-        Figure(f"{name}, wrong of these, from", float(low), "share", "lower"),
-        Figure(f"{name}, wrong of these, to", float(high), "share", "lower"),
+        Figure(
+            f"{name}, wrong of these",
+            *(wrong / max(sure, 1), "share", "lower", SURE, float(low), float(high)),
+        ),
     ]
 
 
