@@ -182,7 +182,7 @@ def report(figures: list[Figure], arguments: argparse.Namespace) -> None:
     )
     if arguments.json is None:
         return
-    hidden = ("json", "out", "earlier", "resume")
+    hidden = ("json", "out", "earlier")
     record = {
         "command": _command(sys.argv),
         "settings": {k: str(v) for k, v in vars(arguments).items() if k not in hidden},

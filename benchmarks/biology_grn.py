@@ -194,12 +194,7 @@ def shares(name: str, sure: int, wrong: int) -> list[Figure]:
         Figure(f"{name}, found at lfsr 5 %", sure, "edges", "higher"),
         Figure(
             f"{name}, wrong of these",
-            wrong / max(sure, 1),
-            "share",
-            "lower",
-            SURE,
-            float(low),
-            float(high),
+            *(wrong / max(sure, 1), "share", "lower", SURE, float(low), float(high)),
         ),
     ]
 

@@ -89,7 +89,7 @@ def _told(value: Any, axes: tuple[str, ...]) -> str:
 def _entry(key: Any, value: Any) -> str:
     if isinstance(value, float | int):
         return f"{key}={value:.4g}"
-    return f"{key} ({_told(value, ())})" if value and isinstance(value, Mapping | str) else str(key)
+    return f"{key} ({_told(value, ())})" if isinstance(value, Mapping | str) and value else str(key)
 
 
 def _item(value: Any) -> str:

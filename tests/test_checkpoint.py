@@ -20,7 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from test_priors import NAMES, context_of, embedding, make_bound
+from prior_table import ONE_NUMBER_FITS_ALL, embedding
+from test_priors import NAMES, context_of, make_bound
 
 from infosem_jax.data.dataset import dataset
 from infosem_jax.engine.checkpoint import check_writable, load, read_record, save
@@ -663,8 +664,8 @@ def things() -> dict:
         for hidden, rank in ((8, 4), (16, 4), (8, 2))
     }
     priors = {f"{name} {seed}": make_bound(name, seed) for name in NAMES for seed in (0, 1)}
-    # This one has no numbers of its own.
-    del priors["user function 1"]
+    for name in ONE_NUMBER_FITS_ALL & set(NAMES):
+        del priors[f"{name} 1"]
     no_priors = {"function in a closure", "otherwise recursive", "partial", "other partial"}
     no_priors |= {"library", "other library"}
     bound = {f"bound {n}": bind(users[n], context) for n in users if n not in no_priors}

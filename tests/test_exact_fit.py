@@ -483,3 +483,25 @@ def test_embeddings_without_the_genes_are_refused(simulation):
     other = Embedding(("no", "such"), np.ones((2, 3), np.float32))
     with pytest.raises(ValueError):
         exact.fit(simulation.data, priors.GeneSimilarity(other), config=QUICK)
+
+
+def test_rare_genes_are_warned_of_and_count_less_where_values_are_cut_off(caplog):
+    caplog.set_level("INFO", "infosem_jax")
+    rng = np.random.default_rng(0)
+    x = np.zeros((400, 30))
+    for gene in range(2, 28):
+        x[rng.choice(400, 8, replace=False), gene] = 1 + rng.random(8)
+    x[:, :2] = rng.gamma(4.0, size=(400, 2)) + rng.gamma(4.0, size=(400, 1))
+    x[:9, 28:] = 1 + rng.random((9, 2))
+    x[9:14, 28], x[14:19, 29] = 1.0, 1.0
+    data = dataset(np.log1p(x), [f"G{i:02}" for i in range(30)])
+
+    def strongest(clip):
+        table = edges(exact.network(exact.fit(data, config=exact.Config(clip=clip))), top=1)
+        return {*table["source"], *table["target"]}
+
+    assert strongest(10.0) == {"G28", "G29"}
+    assert "half of the genes are found in at most 8 of 400 cells" in caplog.text
+    caplog.clear()
+    assert strongest(2.0) == {"G00", "G01"}
+    assert not caplog.text

@@ -242,16 +242,17 @@ def test_two_thousand_mutated_files_are_read_or_refused(tmp_path, name):
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_refuse_mutated_files_in_a_sentence(tmp_path, name, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for system in (embedding, expression, perturbation):
-        monkeypatch.setattr(system, "fit", refuse)
-    monkeypatch.setattr(batch, "run_grid", refuse)
     (tmp_path / "tfs.txt").write_text("\n".join(GENES[:4]))
     pd.DataFrame(np.log1p(X), columns=GENES).to_csv("x.csv")
     PAIRS.to_csv("pairs.csv", index=False)
     np.savez("new.npz", X=np.log1p(X), genes=GENES)
     cells(tmp_path / "screen.h5ad")
-    FILES[name][0](tmp_path / "good")
-    good = next(tmp_path.glob("good*"))
+    good = tmp_path / "good" / name
+    good.parent.mkdir()
+    FILES[name][0](good)
+    for system in (embedding, expression, perturbation):
+        monkeypatch.setattr(system, "fit", refuse)
+    monkeypatch.setattr(batch, "run_grid", refuse)
     bad = tmp_path / SAVED.get(name.split(".")[0], name)
     for seed in range(40):
         if good.is_dir():

@@ -6,6 +6,7 @@ import arviz
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 
 from infosem_jax import grn
 from infosem_jax.data import normalise, simulate
@@ -64,9 +65,24 @@ def test_log_likelihood_has_the_noise_of_cells_integrated_out(fitted, data):
     assert loo.n_data_points == len(data.cells)
 
 
-def test_fits_without_draws_are_refused(data):
-    with pytest.raises(TypeError, match="one of the exact engine; draw from its posterior"):
-        grn.to_arviz(grn.fit(data, config=grn.exact.Config(r2=0.3)))
+# Cells that decide on an effect are not left out well by weighing.
+@pytest.mark.filterwarnings("ignore:Estimated shape parameter of Pareto")
+def test_exact_fits_are_drawn_given_their_cells(data):
+    fitted = grn.fit(data, config=grn.exact.Config(rows="regulators"))
+    found = grn.to_arviz(fitted, data, draws=400)
+    effect, variance = (np.asarray(found.posterior[name])[0] for name in ("effect", "variance"))
+    assert found.posterior["effect"].dims == ("chain", "draw", "row", "gene")
+    assert list(found.posterior["gene"].values) == list(fitted.genes)
+    off = fitted.sd > 0
+    assert np.abs((effect.mean(0) - fitted.weight)[off] / fitted.sd[off]).max() < 4 / 400**0.5
+    x = normalise(data).x
+    rows = [data.genes.index(row) for row in fitted.rows]
+    nats = stats.norm.logpdf(x, x[:, rows] @ effect[7], np.sqrt(variance[7])).sum(1)
+    np.testing.assert_allclose(found.log_likelihood["x"][0, 7], nats, rtol=1e-4)
+    loo = arviz.loo(found)
+    assert loo.elpd_loo < float(found.log_likelihood["x"].mean(("chain", "draw")).sum())
+    with pytest.raises(ValueError, match="expected the cells of the exact fit"):
+        grn.to_arviz(fitted)
 
 
 def test_chains_keep_their_order(data):

@@ -122,6 +122,16 @@ def test_what_is_known_of_pairs_counts_once_where_labels_say_nothing_else():
     assert "both" not in told.weights
 
 
+def test_few_busy_regulators_among_many_idle_ones_have_finite_odds():
+    rng = np.random.default_rng(0)
+    z = -7 + 2.5 * rng.normal(size=(200, 1)) + rng.normal(size=400)
+    labels = (rng.uniform(size=z.shape) < 1 / (1 + np.exp(-z))).astype(float)
+    labels[rng.uniform(size=z.shape) < 0.4] = np.nan
+    told = label_parts.learn(labels, np.arange(200), {}, {})
+    assert np.isfinite(told.log_odds).all()
+    assert np.corrcoef(told.log_odds[np.isnan(labels)], z[np.isnan(labels)])[0, 1] > 0.7
+
+
 def test_order_of_genes_and_regulators_does_not_matter():
     made = Planted()
     prior = LabelledEdges(table(made.known(held_out("both"))), embedding(NAMES, made.vectors))

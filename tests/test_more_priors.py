@@ -18,8 +18,9 @@ import pandas as pd
 import pytest
 from jax import random
 from numpyro import handlers
+from prior_table import EFFECT, GENES, LOGIT, ROWS, context, embedding
 from scipy import integrate, stats
-from test_priors import EFFECT, GENES, LOGIT, ROWS, context, embedding, make, prior_of, values
+from test_priors import make, prior_of, values
 
 from infosem_jax import Config, converged, fit, fit_many
 from infosem_jax.data import read_expression, read_network, read_signed_edges
@@ -225,10 +226,14 @@ def without_sites(bound):
 @pytest.mark.parametrize(
     "name",
     # Weights of parts are drawn by place, not by gene: at zero there is no density left.
-    [name for name in (*EFFECT, *LOGIT) if not name.startswith(("Mixture", "Sum", "Weakened"))],
+    [
+        name
+        for name in (*EFFECT, "covariates of genes", *LOGIT)
+        if not name.startswith(("Mixture", "Sum", "Weakened"))
+    ],
 )
 def test_a_relabelled_prior_is_the_prior_with_its_genes_permuted(name):
-    at = context("effect" if name in EFFECT else "logit")
+    at = context("logit" if name in LOGIT else "effect")
     control = priors.Relabelled(make(name), 3)
     new = control.permuted(at)
     row = [ROWS.index(gene) for gene in new.rows]

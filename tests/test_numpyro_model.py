@@ -1,22 +1,22 @@
 """The model and the guide as plain NumPyro functions, see `infosem_jax.grn.raw`."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-import numpyro
 import numpyro.distributions as dist
 import optax
 import pandas as pd
 import pytest
 from jax import random
 from numpyro import handlers
-from numpyro.contrib.module import random_flax_module
 from numpyro.infer import MCMC, NUTS, Predictive
 from numpyro.infer.inspect import get_model_relations
 from numpyro.infer.util import log_density
+from prior_table import OWN
 
 from infosem_jax import grn
 from infosem_jax.data import normalise, simulate
@@ -177,6 +177,50 @@ def test_effects_and_cells_are_drawn_from_the_exact_posterior(data, collapsed):
     assert set(before) >= {"r2", "slope", "variance", "effect", "x"}
 
 
+def test_an_exact_fit_opens_with_its_hyper_parameters(data, collapsed):
+    """Effects that the guide draws are those of the fit, whatever the order of the data."""
+    prior, _ = collapsed
+    fitted = grn.fit(data, prior, config=REGRESSION)
+    back = np.arange(len(data.genes))[::-1]
+    turned = data._replace(
+        x=data.x[:, back],
+        observed=data.observed[:, back],
+        genes=data.genes[::-1],
+        regulators=data.regulators[::-1],
+    )
+    raw = fitted.raw(turned, prior)
+    assert (raw.genes, raw.rows) == (fitted.genes, fitted.rows)
+    draw = Predictive(raw.guide, params=raw.params, num_samples=400)(random.key(0))
+    np.testing.assert_allclose(draw["r2"], fitted.learned["r2"], rtol=1e-6)
+    np.testing.assert_allclose(draw["slope"], fitted.learned["slope"], rtol=1e-6)
+    effect, off = np.asarray(draw["effect"]), fitted.sd > 0
+    assert np.abs((effect.mean(0) - fitted.weight)[off] / fitted.sd[off]).max() < 4 / 400**0.5
+    assert float(np.var(draw["variance"], axis=0).min()) > 0
+    with pytest.raises(ValueError, match=r"learned \['r2', 'slope'\], found one .* \['r2'\]"):
+        fitted.raw(data)
+    with pytest.raises(ValueError, match="expected the 12 genes of the fit"):
+        fitted.raw(turned._replace(genes=tuple(f"other {gene}" for gene in turned.genes)), prior)
+
+
+@pytest.mark.slow
+def test_an_exact_fit_opens_with_the_draws_and_parameters_that_it_kept(data):
+    sampled = replace(REGRESSION, hyper="nuts", warmup=30, draws=40)
+    fitted = grn.fit(data, config=sampled)
+    draw = Predictive(fitted.raw(data).guide, params=fitted.raw(data).params, num_samples=20)
+    r2 = np.asarray(draw(random.key(0))["r2"])
+    assert np.isin(r2, fitted.learned["r2"]).all() and len(np.unique(r2)) > 5
+    learned = grn.fit(data, OWN["Flax module"](0, "g"), config=REGRESSION)
+    raw = learned.raw(data, OWN["Flax module"](0, "g"))
+    assert "effect_prior/of_pair$params" in raw.params
+    density, _ = log_density(
+        raw.model, raw.args, {}, raw.params | {"r2": raw.params["r2_auto_loc"]}
+    )
+    assert float(density) == pytest.approx(learned.log_evidence.sum(), rel=1e-5)
+    known = grn.fit(data, config=replace(REGRESSION, r2=0.3)).raw(data)
+    assert known.params == {}
+    assert Predictive(known.guide, num_samples=2)(random.key(0))["effect"].shape == (2, 4, 12)
+
+
 @pytest.mark.parametrize(
     ("priors", "message"),
     [
@@ -188,6 +232,13 @@ def test_effects_and_cells_are_drawn_from_the_exact_posterior(data, collapsed):
 def test_what_is_not_integrated_out_is_refused(data, priors, message):
     with pytest.raises(ValueError, match=message):
         grn.raw(data, *priors, config=REGRESSION)
+
+
+def test_recipes_of_the_page_are_short():
+    page = Path(__file__).parent.parent / "docs/notebooks/numpyro.md"
+    imports, *recipes = re.findall(r"```\{code-cell\}.*?\n(.*?)```", page.read_text(), re.DOTALL)
+    assert "import numpyro" in imports and len(recipes) > 10
+    assert max(len(re.findall(r"^.*\S", recipe, re.MULTILINE)) for recipe in recipes) <= 10
 
 
 def test_any_optax_transformation_trains(data):
@@ -210,68 +261,3 @@ def test_an_own_optimiser_is_recorded(data, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, loaded.params, fitted.params)
     with pytest.raises(ValueError, match="own is the record of an optimiser"):
         grn.fit(data, PRIOR, config=loaded.config)
-
-
-def plates(context):
-    with numpyro.plate("rows", len(context.rows), dim=-2), numpyro.plate("genes", 12, dim=-1):
-        scale = numpyro.sample("scale", dist.HalfNormal(0.1))
-    return dist.Normal(0.0, scale).to_event(2)
-
-
-def simplex(context):
-    weight = numpyro.sample("weight", dist.Dirichlet(jnp.ones(3)))
-    return dist.Normal(0.0, 0.1 * weight.max()).expand(context.shape).to_event(2)
-
-
-def network(context):
-    shape = context.shape
-    slope = random_flax_module("slope", nn.Dense(1), dist.Normal(0, 1), input_shape=(2,))
-    return dist.Normal(slope(jnp.ones((*shape, 2)))[..., 0], 0.1).to_event(2)
-
-
-ENGINES = {"svi": replace(CONFIG, epochs=1), "exact": grn.exact.Config()}
-each_engine = pytest.mark.parametrize(
-    "engine", ["exact", pytest.param("svi", marks=pytest.mark.slow)]
-)
-
-
-@each_engine
-@pytest.mark.parametrize("prior", [plates, simplex, network])
-def test_priors_declare_what_numpyro_knows(data, prior, engine):
-    fitted = grn.fit(data, prior, config=ENGINES[engine])
-    assert np.isfinite(fitted.weight).all() and np.abs(fitted.weight).max() > 0
-
-
-@each_engine
-def test_one_prior_written_in_three_ways_is_one_prior(data, engine):
-    moved = dist.TransformedDistribution(
-        dist.Normal(0.0, 0.5), [dist.transforms.AffineTransform(0.1, 0.4)]
-    )
-    wide = dist.Normal(0.1, 0.2).expand((4, 12)).to_event(2)
-    config = ENGINES[engine]
-    if engine == "exact":
-        config = replace(config, rows="regulators")
-    ours, *others = (
-        grn.fit(data, prior, config=config) for prior in (dist.Normal(0.1, 0.2), moved, wide)
-    )
-    for other in others:
-        np.testing.assert_allclose(other.weight, ours.weight, atol=1e-6)
-
-
-def discrete(context):
-    on = numpyro.sample("on", dist.Bernoulli(0.5))
-    return dist.Normal(0.0, 0.1 + on).expand(context.shape).to_event(2)
-
-
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize(
-    ("prior", "message"),
-    [
-        (dist.ImproperUniform(dist.constraints.real, (), ()), "with a mean.*found ImproperUniform"),
-        (discrete, "Site 'on' of a prior: expected a continuous distribution, found Bernoulli"),
-        (lambda context: 3.0, "must return a NumPyro distribution, found float"),
-    ],
-)
-def test_what_is_no_prior_is_refused_by_name(data, prior, message, engine):
-    with pytest.raises((ValueError, TypeError), match=message):
-        grn.fit(data, prior, config=ENGINES[engine])

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpyro
 import numpyro.distributions as dist
+import optax
 import pandas as pd
 import pytest
 from compilations import compilations
@@ -90,13 +91,14 @@ def test_a_function_declares_the_posterior(data):
 
 @pytest.mark.slow
 def test_training_resumes_to_the_bit(data, tmp_path):
-    own = replace(LINEAR, epochs=40)
+    own = replace(LINEAR, epochs=40, optimiser=optax.adam(5e-3))
     whole = grn.fit(data, PRIOR, config=own, seeds=2)
     with pytest.raises(Interrupted):
         grn.fit(data, PRIOR, config=own, seeds=2, saver=Saver(tmp_path, {}, stop=lambda: True))
-    with pytest.raises(ValueError, match="guide"):
-        other = replace(own, guide=narrow)
-        grn.fit(data, PRIOR, config=other, seeds=2, saver=Saver(tmp_path, {}, resume=True))
+    for change in ({"guide": narrow}, {"optimiser": optax.adam(1e-3)}):
+        with pytest.raises(ValueError, match=next(iter(change))):
+            other = replace(own, **change)
+            grn.fit(data, PRIOR, config=other, seeds=2, saver=Saver(tmp_path, {}, resume=True))
     resumed = grn.fit(data, PRIOR, config=own, seeds=2, saver=Saver(tmp_path, {}, resume=True))
     jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
 

@@ -209,9 +209,9 @@ def test_quick_run_tests_the_claims(name, claim, low, high, real_data, tmp_path)
 @pytest.mark.parametrize(
     ("name", "option", "said"),
     [
-        ("paper_musegnn", "--datasets", "a=nowhere:else"),
-        ("paper_musegnn", "--methods", "musegn"),
-        ("paper_adapert", "--methods", "adapart"),
+        pytest.param("paper_musegnn", "--datasets", "a=nowhere:else", marks=pytest.mark.slow),
+        pytest.param("paper_musegnn", "--methods", "musegn", marks=pytest.mark.slow),
+        pytest.param("paper_adapert", "--methods", "adapart", marks=pytest.mark.slow),
         ("paper_l1000", "--datasets", "nowhere"),
     ],
 )

@@ -65,6 +65,10 @@ GUIDES = {
     "GENE_sequence": lambda i, gene: f"{gene}_{'ACGT' * 5}{'AC'[i % 2]}",
     "GENE_P1P2": lambda i, gene: f"{gene}_P1P2",
     "GENE_A": lambda i, gene: f"{gene}_{'AB'[i % 2]}",
+    "GENE-KO": lambda i, gene: f"{gene}-KO",
+    "CRISPRi_GENE_1": lambda i, gene: f"CRISPRi_{gene}_{i % 2}",
+    "GENE_strand_place": lambda i, gene: f"{gene}_{'+-'[i % 2]}_{1000 + i % 2}.23-P1P2",
+    "gene": lambda i, gene: gene if i % 2 else gene.lower(),
     "GENE+ctrl": lambda i, gene: f"{gene}+ctrl",
     "GENE_NegCtrl0__": lambda i, gene: f"{gene}_NegCtrl0__{gene}_NegCtrl0",
     "ctrl_GENE": lambda i, gene: f"NegCtrl0_{gene}",
@@ -107,7 +111,7 @@ def test_separators_are_told_by_the_names_between_them(tmp_path, separator):
     ["NT", "NT1", "non-targeting_00023", "neg_ctrl_3", "control_2", "Non-Targeting", "NTC-4",
      "NegCtrl0_NegCtrl0__NegCtrl0_NegCtrl0", "ctrl+ctrl", "safe_targeting_7", "scrambled", "AAVS1",
      "negative control", "Unperturbed", "NT_1|NT_2", "ONE_SITE", "no-guide-control",
-     "NO-TARGET_12", "sgNT_2", "NTg3", "INTERGENIC_301"],
+     "NO-TARGET_12", "non-perturbed", "CRISPRi_NT_3", "sgNT_2", "NTg3", "INTERGENIC_301"],
 )  # fmt: skip
 def test_controls_have_many_names(tmp_path, control):
     write(tmp_path / "s.h5ad", {"what": named(lambda i, gene: gene, control)})
@@ -136,16 +140,17 @@ def test_several_controls_may_be_asked_for_and_the_others_are_left_out(tmp_path)
 @pytest.mark.parametrize("kind", ["category", "string", "object"])
 def test_cells_without_one_guide_are_left_out(tmp_path, kind):
     labels = np.array(named(lambda i, gene: gene), object)
-    labels[:16] = [
+    labels[:19] = [
         *("unassigned", "multiple", "ambiguous", "*", "", "nan", "None", "Doublet", "Negative"),
         *("multiplet", "no_guide", "Unknown", np.nan, None, "2+ guides", ">1 sgRNAs"),
+        *("0", "nan;nan", "low_quality"),
     ]
     column = {"category": pd.Categorical, "string": lambda x: pd.array(x, dtype="string")}
     values = column.get(kind, lambda x: [str(each) for each in x])(labels)
     with anndata.settings.override(allow_write_nullable_strings=True):
         write(tmp_path / "s.h5ad", {"perturbation": values})
-    found = check(tmp_path / "s.h5ad", controls=CONTROLS - 16)
-    assert "16 cells without a named perturbation were left out" in found.notes
+    found = check(tmp_path / "s.h5ad", controls=CONTROLS - 19)
+    assert "19 cells without a named perturbation were left out" in found.notes
 
 
 @pytest.mark.parametrize("column", ["gene_target", "target_gene", "gene", "guide_target", "my own"])

@@ -5,6 +5,7 @@ from html import escape
 from typing import NamedTuple
 
 import numpy as np
+import perturbed as made
 import pytest
 from jaxtyping import Float
 
@@ -27,6 +28,10 @@ RESULTS = [
 @pytest.fixture(scope="module")
 def truth():
     return simulate.simulate(simulate.SimulationConfig(genes=20, regulators=4, cells=60), seed=0)
+
+
+def test_graphs_of_knowledge_print_by_name():
+    assert "graphs  groups" in repr(made.knowledge())
 
 
 def test_a_fit_prints_as_a_few_lines_and_as_a_table_with_the_same_words(truth):

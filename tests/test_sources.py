@@ -99,6 +99,23 @@ def test_columns_that_describe_cells_are_no_genes(tmp_path):
     assert open_stream(path).genes == tuple(GENES[:22])
 
 
+def test_columns_that_describe_genes_are_no_cells(tmp_path):
+    frame = pd.DataFrame(COUNTS.T, GENES, [f"c{i}" for i in range(30)])
+    left_out = pd.DataFrame(np.arange(60).reshape(2, 30), ["__no_feature", "N_unmapped"],
+                            frame.columns)  # fmt: skip
+    frame = pd.concat([left_out, frame])
+    for name, value in (("Length", range(900, 926)), ("entrez", range(26)), ("Strand", "+")):
+        frame.insert(0, name, value)
+    text = "# Program:featureCounts v2.0.1\n" + frame.to_csv(sep="\t", index_label="Geneid")
+    (tmp_path / "a.txt").write_text(text)
+    data = read_expression(tmp_path / "a.txt", regulators=GENES[:3])
+    np.testing.assert_array_equal(data.x, COUNTS)
+    assert "left out 2 columns that describe genes and are no cells (entrez" in data.notes[1]
+    found = expression.read_profiles(tmp_path / "a.txt", orientation="genes_in_rows")
+    np.testing.assert_array_equal(found.x, COUNTS)
+    assert "left out 2 columns that describe genes and are no samples" in found.notes[-1]
+
+
 def test_values_that_mark_what_is_missing_are_refused(tmp_path):
     x = LOGS.copy()
     x[3, 4] = -666

@@ -183,6 +183,11 @@ def describes_cells(name: str) -> bool:
     return bool(_OF_CELLS.fullmatch(name.strip().lower()))
 
 
+def describes_genes(name: str) -> bool:
+    """Tell whether a column among cells is one that describes genes, such as ``Length``."""
+    return bool(_OF_GENES.fullmatch(re.sub(r"[\W_]", "", name.lower())))
+
+
 def _way(name: str, gene: str) -> str:
     if name.upper() == gene.upper():
         return IN_OTHER_CASE
@@ -198,8 +203,15 @@ _OF_CELLS = re.compile(
     r"|(mito|mt|ribo)[_.]?frac(tion)?|unnamed: \d+|pc_\d+|scdblfinder[._]\S*"
     r"|umi_count|library_size|size_factors?|(leiden|louvain)([_.]\S*)?|seurat_clusters|clusters?"
     r"|(snn|rna_snn)_res[._]\S*|doublet_scores?|predicted_doublets?|scrublet_scores?|s_score"
+    r"|__\w+|n_(unmapped|multimapping|nofeature|ambiguous)|orig\.ident"
     r"|batch|barcode|sample([_.]?id)?|donor([_.]?id)?|cell[_.]?type|age|sex"
     r"|(s|g2m)[._]score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
+)
+# As featureCounts, tximport, GTEx and biomaRt name what they know of genes.
+_OF_GENES = re.compile(
+    r"(gene|effective|transcript)?length|width|(gene)?(start|end)|chr(omosome)?(name)?|strand"
+    r"|(gene|feature)?(bio)?type|entrez(gene)?(id)?|ensembl(gene)?(id)?|hgnc(symbol|id)?"
+    r"|gene(id|name|symbol)|(gene)?(symbol|description)|exons?|gccontent"
 )
 _LOOSER = {
     (

@@ -49,6 +49,8 @@ def read_regulators(path: Path) -> tuple[str, ...]:
     with open_text(path, "list of regulators") as stream:
         lines = [line for line in stream if line.strip() and not line.lstrip().startswith("#")]
         rows = list(csv.reader(lines, delimiter=delimiter(lines[0]))) if lines else []
+        if len(rows) == 1 and len(rows[0]) > 2:  # all in one line
+            rows = [[cell] for cell in rows[0]]
         header = [re.sub(r"\W|_", "", cell).lower() for cell in rows[0]] if rows else []
         flag = next((i for i, name in enumerate(header) if name in _FLAG and _says(rows, i)), None)
         column = pick([name for i, name in enumerate(header) if i != flag], *_REGULATOR)

@@ -8,6 +8,7 @@ import csv
 import gzip
 import importlib.util
 import io
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path as FilePath
@@ -20,6 +21,7 @@ from jaxtyping import Num
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._files import LIMITS, Limits, reading
 from infosem_jax.data._kinds import describe_kind
+from infosem_jax.data._names import describes_genes
 
 
 class Matrix(NamedTuple):
@@ -91,7 +93,11 @@ def read_matrix(path: Path, kind: str, limits: Limits = LIMITS) -> Matrix:
                 f"expected names in the first line, found numbers ({', '.join(columns[:3])}, ...); "
                 "add a header."
             )
-        values = frame.drop(columns=0)
+        # featureCounts and GTEx put what they know of genes, such as the strand, before the cells.
+        texts = [i for i, kind in enumerate(frame.dtypes[1:]) if kind.kind not in "iuf"]
+        told = {i for i in texts if describes_genes(columns[i])}
+        values = frame.drop(columns=[0, *(i + 1 for i in told)])
+        columns = [column for i, column in enumerate(columns) if i not in told]
         for i in np.flatnonzero([dtype.kind not in "iuf" for dtype in values.dtypes]):
             text = values.iloc[:, i].astype(str)
             number = pd.to_numeric(text, errors="coerce")
@@ -163,7 +169,8 @@ def pick(columns: Collection, *wanted: str) -> str | None:
 def _split(
     stream: io.TextIOWrapper, limits: Limits, dtype: object, header: list[str] | None = None
 ) -> tuple[list[str], pd.DataFrame]:
-    line = next((line for line in stream if line.strip()), "")
+    remark = re.compile(r"\s*$|##|# ")  # as featureCounts writes above its header
+    line = next((line for line in stream if not remark.match(line)), "")
     if not line:
         raise ValueError("the file is blank; was it written or downloaded completely?")
     sep = delimiter(line)

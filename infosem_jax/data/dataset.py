@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Names
-from infosem_jax.data._names import describes_cells, match_regulators
+from infosem_jax.data._names import describes_cells, describes_genes, match_regulators
 from infosem_jax.data.units import MISSING, Units, describe_units
 
 Normalisation = Literal[
@@ -72,9 +72,9 @@ def dataset(
     """Validate expression values and names, and put them together.
 
     Cells without any value other than zero, genes with one value in all cells, genes without a
-    name, columns that describe cells (``n_counts``, ``leiden``), and all but the first of several
-    genes of one name are left out; cells of one name are numbered. Each is told in ``notes`` and
-    logged.
+    name, columns that describe cells (``n_counts``, ``leiden``) or genes (``Length``), and all but
+    the first of several genes of one name are left out; cells of one name are numbered. Each is
+    told in ``notes`` and logged.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def dataset(
     )
     _check_shape(x, genes, cells, name)
     _check_values(x, genes, name)
-    rows, columns, notes = _usable(x, genes)
+    rows, columns, notes = _usable(x, genes, cells)
     cells, renamed = _numbered([cells[i] for i in np.flatnonzero(rows)])
     genes = tuple(gene for gene, kept in zip(genes, columns, strict=True) if kept)
     x = x[np.ix_(rows, columns)] if notes else x
@@ -260,7 +260,7 @@ def _check_size(x: np.ndarray, name: str) -> None:
 
 
 def _usable(
-    x: np.ndarray, genes: tuple[str, ...]
+    x: np.ndarray, genes: tuple[str, ...], cells: tuple[str, ...]
 ) -> tuple[Bool[np.ndarray, " cells"], Bool[np.ndarray, " genes"], tuple[str, ...]]:
     """Return which cells and genes can be used, and what is said of the others."""
     unnamed = np.array([not gene for gene in genes], bool)
@@ -268,7 +268,8 @@ def _usable(
     first[np.unique(np.asarray(genes, str), return_index=True)[1]] = True
     of_cells = np.array([describes_cells(gene) for gene in genes], bool)
     columns = first & ~unnamed & ~of_cells
-    rows = np.asarray(x[:, ~of_cells].any(1))
+    of_genes = np.array([describes_genes(cell) for cell in cells], bool)
+    rows = np.asarray(x[:, ~of_cells].any(1)) & ~of_genes
     constant = np.zeros(len(genes), bool)
     if rows.any():
         while True:  # a cell may be empty once genes are gone, and a gene constant
@@ -279,10 +280,12 @@ def _usable(
             rows = left
     names = np.asarray(genes, object)
     notes = (
-        ((~rows).sum(), "cells without any value other than 0", ""),
+        ((~rows & ~of_genes).sum(), "cells without any value other than 0", ""),
         (constant.sum(), "genes that have the same value in every cell", names[constant]),
         (unnamed.sum(), "genes without a name", ""),
         (of_cells.sum(), "columns that describe cells and are no genes", names[of_cells]),
+        (of_genes.sum(), "columns that describe genes and are no cells",
+         np.asarray(cells, object)[of_genes]),
         ((~first & ~unnamed).sum(), "genes whose name others have as well, of which the first of "
          "each name is kept", names[~first & ~unnamed]),
     )  # fmt: skip

@@ -13,7 +13,7 @@ import pandas as pd
 
 from infosem_jax._typing import Path
 from infosem_jax.data._files import load_npz, reading
-from infosem_jax.data._names import describes_cells
+from infosem_jax.data._names import describes_cells, describes_genes
 from infosem_jax.data._sources import Orientation, read_source
 from infosem_jax.data._tables import open_text, pick, read_table
 from infosem_jax.expression.gct import Annotated, read_gct, read_gctx
@@ -244,8 +244,20 @@ def _usable(
         for why, own in parts.items()
         if own
     )
+    some = [i for i, sample in enumerate(samples) if not describes_genes(str(sample))]
+    if len(some) < len(samples):
+        others = sorted(set(map(str, samples)) - {str(samples[i]) for i in some})
+        notes += (
+            f"{name}: left out {len(others)} columns that describe genes and are no samples "
+            f"({', '.join(others[:5])})",
+        )
     found = make_profiles(
-        x[:, kept], [str(genes[i]) for i in kept], samples, labels, name=name, unit=unit
+        x[np.ix_(some, kept)],
+        [str(genes[i]) for i in kept],
+        [samples[i] for i in some],
+        {key: np.asarray(value)[some] for key, value in labels.items()},
+        name=name,
+        unit=unit,
     )
     return found._replace(notes=notes)
 

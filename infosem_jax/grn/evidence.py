@@ -260,7 +260,7 @@ def _state(draw: Mechanism, n_genes: int) -> _State:
     A = jnp.eye(n_genes).at[draw.rows].add(-draw.W)
     if draw.remainder is not None:
         A = A - draw.remainder.source @ draw.remainder.target
-    precision = (A / draw.scale**2) @ A.T
+    precision = (A / draw.scale[None] ** 2) @ A.T
     return _State(A, draw.location, draw.scale, precision, jnp.linalg.slogdet(A)[1])
 
 
@@ -282,7 +282,7 @@ def _cell_density(
         # Gauss-Newton: the decoder is taken for a straight line around the present state.
         gradient, factor = curvature(u)
         step = cho_solve((factor, True), gradient)
-        tried = u - jnp.array(STEP_SIZES)[:, None] * step
+        tried = u[None] - jnp.array(STEP_SIZES)[:, None] * step[None]
         heights = energy(tried)
         return tried[jnp.argmin(jnp.where(jnp.isnan(heights), jnp.inf, heights))]
 
@@ -291,7 +291,7 @@ def _cell_density(
     settle = partial(_settle, x, observed, state, decode, config)
     centre, factor = lax.fori_loop(0, SETTLING_STEPS, settle, (mode, curvature(mode)[1]))
     noise = random.normal(key, (samples, len(x)))
-    u = centre + solve_triangular(factor, noise.T, lower=True, trans=1).T
+    u = centre[None] + solve_triangular(factor, noise.T, lower=True, trans=1).T
     log_proposal = jnp.log(jnp.diag(factor)).sum() - 0.5 * (noise**2).sum(1)
     log_weight = -energy(u) - log_proposal + _log_constant(observed, state, config)
     effective = jnp.exp(2 * logsumexp(log_weight) - logsumexp(2 * log_weight))
@@ -312,8 +312,8 @@ def _energy(
     config: Config,
 ) -> Float[Array, " states"]:
     """Minus the log of ``p(u) p(x | u)``, without its constant."""
-    z = (u @ state.A - state.location) / state.scale
-    error = jnp.where(observed, x - decode(u), 0.0) / config.observation_sd
+    z = (u @ state.A - state.location[None]) / state.scale[None]
+    error = jnp.where(observed, x[None] - decode(u), 0.0) / config.observation_sd
     return 0.5 * (z**2).sum(1) + 0.5 * (error**2).sum(1)
 
 
@@ -348,10 +348,10 @@ def _settle(
     spread = jnp.sqrt((half**2).sum(0))
     nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     nodes, weights = jnp.asarray(nodes, x.dtype), jnp.asarray(weights / weights.sum(), x.dtype)
-    mean, pull = jax.vjp(decode, centre + nodes[:, None] * spread)
+    mean, pull = jax.vjp(decode, centre[None] + nodes[:, None] * spread[None])
     slope = pull(jnp.ones_like(mean))[0]
     measured = observed / config.observation_sd**2
-    push = (x - mean) * slope * measured
+    push = (x[None] - mean) * slope * measured[None]
     # By Stein's lemma, the mean of minus its derivative; a flat or bent likelihood counts a little.
     bend = -(weights * nodes) @ push / spread
     width = jnp.maximum(bend, 0.1 * weights @ (slope**2) * measured)

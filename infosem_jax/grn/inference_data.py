@@ -6,27 +6,37 @@ import jax
 import numpy as np
 from jax import random
 from jaxtyping import Array
+from numpyro import handlers
+from numpyro.infer import Predictive, log_likelihood
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.config import OF_DRAWS
 from infosem_jax.grn.evidence import under_draws
 from infosem_jax.grn.posterior import draw_edges, mechanism, sorted_genes
+from infosem_jax.grn.priors.binding import Prior
 from infosem_jax.grn.result import Fit
+from infosem_jax.grn.states import as_fitted
 
 if TYPE_CHECKING:
     from arviz import InferenceData
 
 
 def to_arviz(
-    fitted: Fit | exact.Fit, data: Dataset | None = None, *, draws: int = 200, key: int = 0
+    fitted: Fit | exact.Fit,
+    data: Dataset | None = None,
+    effect: Prior | None = None,
+    *,
+    draws: int = 200,
+    key: int = 0,
 ) -> "InferenceData":
     """Return posterior draws of the edges as ArviZ's InferenceData, a chain for each sound seed.
 
-    ``effect`` has the dimensions ``regulator`` and ``gene``; what priors declare keeps its prefix,
+    ``effect`` has the dimensions ``row`` and ``gene``; what priors declare keeps its prefix,
     ``effect_prior/...``. Draws are independent, but with guide ``nuts`` those of the chains in
     their order, with ``diverging`` and ``lp``, their log density per measured value, as sample
-    statistics.
+    statistics. An exact fit has one chain, with the hyper-parameters and the ``variance`` of the
+    noise of each gene, and the log density of a cell is that of its regressions, given both.
 
     Parameters
     ----------
@@ -35,7 +45,10 @@ def to_arviz(
     data
         The cells that it is of, to add the log density ``x`` of each cell under each draw with its
         noise integrated out, which `arviz.loo` and `arviz.waic` take; None leaves it out. It takes
-        the time of `infosem_jax.grn.evidence.density` for each draw.
+        the time of `infosem_jax.grn.evidence.density` for each draw. An exact fit needs them, as
+        it holds the moments of its posterior only.
+    effect
+        Prior of an exact fit, which does not hold it either.
     draws
         Draws of each seed; all that there are where a fit keeps them.
     key
@@ -45,20 +58,24 @@ def to_arviz(
     ------
     ImportError
         If ArviZ is not installed.
-    TypeError
-        If it is a fit of the exact engine, which has no draws.
     ValueError
-        If every seed diverged, or the data have other genes.
+        If every seed diverged, or the data have other genes; of an exact fit also if they are not
+        given, or as `infosem_jax.grn.exact.Fit.raw`.
     """
     try:
         import arviz
     except ImportError as error:
         raise ImportError("to_arviz needs ArviZ: pip install 'infosem_jax[arviz]'.") from error
-    if not isinstance(fitted, Fit):
-        raise TypeError(
-            "Expected a fit of the svi engine, found one of the exact engine; draw from its "
-            "posterior by NumPyro, see infosem_jax.grn.raw, and call arviz.from_numpyro."
-        )
+    names = ["row", "gene"]
+    dimensions = {"effect": names, "logit": names, "variance": ["gene"], "x": ["cell"]}
+    coordinates: dict[str, Any] = {"row": list(fitted.rows)}
+    if data is not None:
+        coordinates["cell"] = list(data.cells)
+    if isinstance(fitted, exact.Fit):
+        groups = _exact_chain(fitted, data, effect, draws, random.key(key))
+        coordinates["gene"] = list(fitted.genes)
+        return arviz.from_dict(**groups, coords=coordinates, dims=dimensions)
+    coordinates["gene"] = list(sorted_genes(fitted))
     sound = np.flatnonzero(fitted.diverged < 0)
     if not len(sound):
         raise ValueError(f"{fitted.name}: every seed diverged; there are no draws.")
@@ -68,13 +85,26 @@ def to_arviz(
         name: jax.tree.map(lambda *parts: np.stack(parts), *(chain[name] for chain in chains))
         for name in chains[0]
     }
-    pair = ["row", "gene"]
-    coordinates = {"row": list(fitted.rows), "gene": list(sorted_genes(fitted))}
-    if data is not None:
-        coordinates["cell"] = list(data.cells)
-    return arviz.from_dict(
-        **groups, coords=coordinates, dims={"effect": pair, "logit": pair, "x": ["cell"]}
-    )
+    return arviz.from_dict(**groups, coords=coordinates, dims=dimensions)
+
+
+def _exact_chain(
+    fitted: exact.Fit, data: Dataset | None, effect: Prior | None, draws: int, key: Array
+) -> dict[str, Any]:
+    """Return the groups of an exact fit, every array with axes of one chain and of draws."""
+    if data is None:
+        raise ValueError(
+            f"{fitted.name}: expected the cells of the exact fit, from which its posterior is "
+            "drawn, found none; call to_arviz(fitted, data, prior)."
+        )
+    raw = fitted.raw(data, effect)
+    posterior = Predictive(raw.guide, params=raw.params, num_samples=draws)(key)
+    at = {gene: i for i, gene in enumerate(data.genes)}
+    order = [at[gene] for gene in fitted.genes]
+    observed = handlers.condition(raw.model, {"x": as_fitted(fitted, data).x[:, order]})
+    nats = log_likelihood(observed, posterior)["x"]
+    groups = {"posterior": posterior, "log_likelihood": {"x": nats}}
+    return jax.tree.map(lambda values: np.asarray(values)[None], groups)
 
 
 def _chain(fitted: Fit, data: Dataset | None, seed: int, keys: Array) -> dict[str, Any]:

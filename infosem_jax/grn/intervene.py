@@ -297,7 +297,8 @@ def _moved(
 ) -> Float[Array, "... genes"]:
     """Return how genes move with those that are held: ``step T[S, S]^-1 T[S]``."""
     if len(response) == 1:
-        return step * (response[0] / response[0, held[0]])
+        moved = response[0] / response[0, held[0]]
+        return step * jnp.expand_dims(moved, range(step.ndim - 1))
     return step @ jnp.linalg.solve(response[:, held], response)
 
 
@@ -372,7 +373,7 @@ def _shifts(
     nearest = lax.map(lambda level: jnp.abs(decoded - level).argmin(), levels)
 
     def one(own: Array) -> Array:
-        step = states[nearest[own]] - u[:, at[own]]
+        step = states[nearest[own]][None] - u[:, at[own]]
         return (expression(u + _moved(response[own], at[own], step)) - before).mean(0)
 
     return decoded[nearest], lax.map(one, sets)

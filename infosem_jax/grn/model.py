@@ -112,7 +112,10 @@ def model(
     """
     n_genes = batch.x.shape[1]
     W, remainder = sample_structure(graph, weights, n_genes, config=config)
-    location, scale = latent_prior(W, graph.rows, remainder, n_genes, config)
+    location, scale = (
+        jnp.broadcast_to(part, batch.x.shape)
+        for part in latent_prior(W, graph.rows, remainder, n_genes, config)
+    )
     decode = decoder(config)
     with _cells(batch):
         with handlers.scale(scale=weights.z):

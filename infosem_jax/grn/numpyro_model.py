@@ -8,16 +8,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pandas as pd
+from jax import random
 from jaxtyping import Array
 from numpyro.infer import SVI, Trace_ELBO
 
+from infosem_jax.data.covariates import regress_out
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.engine.training import step_rule
 from infosem_jax.grn import exact, prepare
 from infosem_jax.grn import model as declared
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.exact import generative
-from infosem_jax.grn.exact.fitting import scaled as exact_scaled
 from infosem_jax.grn.exact.fitting import task as exact_task
 from infosem_jax.grn.objective import InfoSEM, rates, weights
 from infosem_jax.grn.posterior import parameters
@@ -46,10 +48,11 @@ class Raw(NamedTuple):
     args, kwargs
         The data: normalised expression, [cells, genes]; of the exact engine its moments.
     genes, rows
-        Names of the columns of expression and effects, and of the rows of effects. They are sorted,
-        as fits do not depend on the order of the data; so is ``args``.
+        Names of the columns of expression and effects, and of the rows of effects. Of the svi
+        engine they are sorted, as its fits do not depend on the order of the data, and so is
+        ``args``; of the exact engine they are in the order of the data, or of the fit.
     cells
-        Names of the cells, sorted.
+        Names of the cells, sorted or in the order of the data likewise.
     params
         Parameters of the guide and of the networks; empty unless they come from a fit.
     """
@@ -70,7 +73,8 @@ def raw(
     effect: Prior | None = None,
     edge: Prior | None = None,
     *,
-    config: Config | exact.Config = Config(),
+    config: Config | exact.Config = exact.Config(),
+    covariates: pd.DataFrame | None = None,
     params: dict[str, Any] | None = None,
 ) -> Raw:
     """Return what a fit runs, ready for SVI, MCMC, `Predictive`, handlers and `render_model`.
@@ -87,8 +91,10 @@ def raw(
     effect, edge
         Priors of the effects and of the logits, as in `infosem_jax.grn.fit`.
     config
-        Settings, of either engine. With guide ``nuts``, ``guide`` is the point estimate that chains
-        start from.
+        Settings, of either engine; by default of the exact one, as of a fit. With guide ``nuts``,
+        ``guide`` is the point estimate that chains start from.
+    covariates
+        What is known of the cells and taken out of their expression, as in `infosem_jax.grn.fit`.
     params
         Parameters that were trained with the same settings; see `Fit.raw`.
 
@@ -101,6 +107,8 @@ def raw(
         raise TypeError(
             f"Expected a Dataset, found {type(data).__name__}; read files with read_expression."
         )
+    if covariates is not None:
+        data = regress_out(data, covariates, config.normalisation, clip=config.clip)
     if isinstance(config, exact.Config):
         return _raw_exact(data, effect, edge, config, params or {})
     (group,) = prepare.groups({data.name: data}, {"": Priors(effect, edge)}, {"": config})
@@ -141,6 +149,35 @@ def of_fit(fitted: Fit, data: Dataset, effect: Prior | None, edge: Prior | None,
     return raw(scaled, effect, edge, config=fitted.config, params=params)
 
 
+def of_exact_fit(fitted: exact.Fit, data: Dataset, effect: Prior | None) -> Raw:
+    """Return what `infosem_jax.grn.exact.Fit.raw` does."""
+    scaled = as_fitted(fitted, data)
+    at = {gene: i for i, gene in enumerate(data.genes)}
+    order = [at[gene] for gene in fitted.genes]
+    ordered = scaled._replace(
+        x=scaled.x[:, order],
+        observed=scaled.observed[:, order],
+        genes=fitted.genes,
+        regulators=fitted.regulators,
+    )
+    plain = raw(ordered, effect, config=fitted.config)
+    start = jax.eval_shape(lambda: plain.svi.get_params(plain.svi.init(random.key(0), *plain.args)))
+    site_of = {name: name.removesuffix("_auto_loc") for name in start}
+    learned = {
+        name: jax.tree.map(jnp.asarray, value)
+        for name, value in fitted.learned.items()
+        if name in ("r2", "slope") or name.startswith("effect_prior/")
+    }
+    if set(site_of.values()) != set(learned):
+        raise ValueError(
+            f"{fitted.name}: expected the prior of the fit, which learned {sorted(learned)}, found "
+            f"one that learns {sorted(site_of.values())}."
+        )
+    if fitted.config.hyper == "nuts" and learned:
+        return raw(ordered, effect, config=fitted.config, params={"draws": learned})
+    return plain._replace(params={name: learned[site] for name, site in site_of.items()})
+
+
 def _raw_exact(
     data: Dataset,
     effect: Prior | None,
@@ -148,19 +185,12 @@ def _raw_exact(
     config: exact.Config,
     params: dict[str, Any],
 ) -> Raw:
-    scaled: Any = exact_scaled(data, config)
-    x, observed = prepare.sheet(scaled, config)
-    genes, cells, regulators = (
-        tuple(sorted(names)) for names in (data.genes, data.cells, data.regulators)
-    )
-    ordered = scaled._replace(
-        x=x, observed=observed, genes=genes, cells=cells, regulators=regulators
-    )
-    task = exact_task(ordered, effect, edge, config)
-    given = generative.given(task)
+    task = exact_task(data, effect, edge, config)
+    given = generative.given(task)._replace(kept="draws" in params)
     model, guide = (partial(function, given) for function in (generative.model, generative.guide))
     svi = SVI(model, guide, optax.adam(config.rate), Trace_ELBO())
-    return Raw(model, guide, svi, (given.basis,), {}, genes, task.context.rows, cells, params)
+    names = (data.genes, task.context.rows, data.cells)
+    return Raw(model, guide, svi, (given.basis,), {}, *names, params)
 
 
 def _call(

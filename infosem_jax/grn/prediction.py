@@ -76,7 +76,7 @@ def predict(
 def _from_regulators(fitted: Fit, key: Array, x: Any) -> Array:
     drawn = mechanism(fitted, key)
     u = inferred_states(fitted, x, key)
-    return decode(fitted, u[:, drawn.rows] @ drawn.W + drawn.location)
+    return decode(fitted, u[:, drawn.rows] @ drawn.W + drawn.location[None])
 
 
 def _as_read(x: np.ndarray, data: Dataset, how: str) -> np.ndarray:

@@ -94,7 +94,7 @@ def tabulate(
     place = (inside - low) / h
     piece = jnp.clip(jnp.floor(lax.stop_gradient(place)), 0, knots - 2)
     out = _cubic(cubics, piece.astype(jnp.int32), place - piece)
-    beyond = x - inside
+    beyond = (x - inside)[None]
     return out + beyond * jnp.where(beyond < 0, slope[0][:, None], slope[-1][:, None])
 
 
@@ -114,6 +114,7 @@ def _cubic_and_slope(cubics, piece, t):
     order, pieces, outputs = cubics.shape
     rows = jnp.moveaxis(cubics, 1, 0).reshape(pieces, order * outputs)[piece]
     c = rows.T.reshape(order, outputs, -1)
+    t = t[None]
     value = c[0] + t * (c[1] + t * (c[2] + t * c[3]))
     return value, c[1] + t * (2 * c[2] + 3 * t * c[3])
 

@@ -40,7 +40,7 @@ def weight_matrix(
         Which gene each row is, [rows].
     """
     W = effect if logit is None else effect * jax.nn.sigmoid(logit)
-    return jnp.where(rows[:, None] == jnp.arange(W.shape[1]), 0.0, W)
+    return jnp.where(rows[:, None] == jnp.arange(W.shape[1])[None], 0.0, W)
 
 
 def absorb(

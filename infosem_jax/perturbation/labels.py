@@ -27,7 +27,7 @@ GENOME = 20_000
 
 # Compared in lower case and without blanks and signs, and without what numbers a guide.
 _CONTROL = re.compile(
-    r"(sg|grna)?(control|ctrl|ctl|nt|ntc|neg|safe|nontarget(ing|ed)?|notarget(ing)?|unperturbed"
+    r"(sg|grna|crispr[ain]?)?(control|ctrl|ctl|nt|ntc|neg|safe|nontarget(ing|ed)?|notarget(ing)?|(un|non|not?)perturb(ed|ation)"
     r"|untargeted|(neg(ative)?|nontargeting|safe|safetargeting|safeharbor|empty|scramble)"
     r"(control|ctrl|ctl)|safeharbor|safetargeting|scrambled?|intergenic|wildtype|vehicle|dmso|mock"
     r"|aavs1|rosa26|lacz|luciferase|e?gfp|nongenesite|(one)?nongenesite|nosite|onesite"
@@ -36,7 +36,7 @@ _CONTROL = re.compile(
 )
 _NO_NUMBER = ("wt", "none-targeting", "luc", "rluc")
 _MISSING = re.compile(
-    "|nan|none|na|null|unknown|unmapped|undetermined|ambiguous|negative|doublets?|multi(plets?|ple)?"
+    "|nan|none|na|null|0|lowquality|unknown|unmapped|undetermined|ambiguous|negative|doublets?|multi(plets?|ple)?"
     "|(multi(ple)?|no|nosingle)(s?g|gene|guide|(sg)?rna|grna)s?|(un|not?)(assign(ed|able|ment)"
     r"|called|call|detected)|(\d+|morethan(1|one)|several|two)(genes|guides|(s?g)?rnas)"
 )
@@ -47,6 +47,9 @@ _SUFFIX = re.compile(
 )
 _NUMBERED = re.compile(r"(.+?)(?:[-_.#]\d{1,2}|[-_.#]?(?:sg|g|guide|gRNA|sgRNA)[-_.]?\d{1,2})")
 _PREFIX = re.compile(r"(?:sg|sgRNA[-_]|gRNA[-_]|guide[-_])(?=[A-Z])")
+_METHOD = re.compile(r"(.+)-(?:KO|KD|OE|CRISPR[ain]?|ko|kd|oe)")
+# How, and the strand that a guide lies on, as Replogle's library has it.
+_BEFORE, _STRAND = re.compile(r"^CRISPR[ain]?[-_](?=[A-Z])"), re.compile(r"_[+-]_")
 
 
 class Reading(NamedTuple):
@@ -249,8 +252,10 @@ def _is_one_control(name: str) -> bool:
 
 
 def _is_missing(name: str) -> bool:
-    plain = re.sub(r"[\W_]", "", name.lower())
-    return bool(_MISSING.fullmatch(plain))
+    return any(
+        all(_MISSING.fullmatch(re.sub(r"[\W_]", "", part)) for part in parts)
+        for parts in ([name.lower()], re.split(r"[+|;,&]|__", name.lower()))
+    )
 
 
 def _wanted(names: Sequence[str], controls: Sequence[str]) -> set[str]:
@@ -275,13 +280,23 @@ def _parse_all(
 ) -> list[tuple[str, ...]]:
     numbered = [bool(_NUMBERED.fullmatch(label)) for label in labels]
     strip = sum(numbered) >= 0.9 * len(labels) > 0 and len(labels) >= 3
-    return [_parse(label, genes, separator, strip) for label in labels]
+    parsed = [_parse(label, genes, separator, strip) for label in labels]
+    # Names that differ in case only are one gene, spelled as it was measured.
+    named = sorted({gene for own in parsed for gene in own}, key=lambda gene: gene not in genes)
+    spelled: dict[str, str] = {}
+    for gene in named:
+        spelled.setdefault(gene.casefold(), gene)
+    return [
+        tuple(sorted({gene if gene in genes else spelled[gene.casefold()] for gene in own}))
+        for own in parsed
+    ]
 
 
 def _parse(text: str, genes: frozenset[str], separator: str, strip: bool) -> tuple[str, ...]:
     half = (len(text) - 2) // 2
     if text[:half] == text[half + 2 :] and text[half : half + 2] == "__":
         text = text[:half]  # one label for each of two guides
+    text = _STRAND.sub("_", _BEFORE.sub("", text))
     if text in genes:
         return (text,)
     parts = [part.strip() for part in text.split(separator)]
@@ -298,6 +313,8 @@ def _gene(text: str, genes: frozenset[str], strip: bool) -> str:
     bare = without_version(_PREFIX.sub("", text))
     if text in genes or bare in genes:
         return text if text in genes else bare
+    if method := _METHOD.fullmatch(bare):
+        return method[1]
     numbered = _NUMBERED.fullmatch(bare)
     stem = re.split(r"[_#:( ]", bare)[0]
     for name in (numbered[1] if numbered else "", bare.split(".")[0], stem):

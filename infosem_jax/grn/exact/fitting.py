@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,7 +39,13 @@ from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import BoundPrior, GeneContext, Prior, bind
 from infosem_jax.grn.priors.binding import Expression, Learned, coverage
 
+if TYPE_CHECKING:
+    from infosem_jax.grn.numpyro_model import Raw
+
 log = logging.getLogger("infosem_jax")
+# Cells that rare genes are found in at most, and standard deviations that leave single cells of
+# these little to say: chosen on the control cells of a PBMC data set.
+RARE, CLIP = 30, 3.0
 
 # Time grows with the cube of the rows or of the cells, whichever are fewer: 2,000 take seconds,
 # 4,000 minutes.
@@ -101,6 +107,27 @@ class Fit(NamedTuple):
     seconds: float
     coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
     covariates: tuple[str, ...] = ()
+
+    def raw(self, data: Dataset, effect: Prior | None = None) -> "Raw":
+        """Return the NumPyro functions of this fit with the hyper-parameters that it learned.
+
+        Parameters
+        ----------
+        data
+            The cells of the fit, or others with the same genes.
+        effect
+            Prior of the fit, which does not hold it. (An edge prior has a part in scores alone.)
+
+        Raises
+        ------
+        ValueError
+            If the data have other genes, the prior learns something else, or it is one that the
+            engine does not integrate out in closed form.
+        """
+        # At the top of the module it would be a circle: what opens fits needs this module.
+        from infosem_jax.grn.numpyro_model import of_exact_fit
+
+        return of_exact_fit(self, data, effect)
 
 
 class Task(NamedTuple):
@@ -337,7 +364,19 @@ def scaled(data: Dataset | Stream, config: Config) -> Dataset | Stream:
     """Bring expression to the scale of the settings, unless it is normalised already."""
     if isinstance(data, Stream) or data.normalisation != "none":
         return data
+    _warn_of_rare_genes(data, config)
     return normalise(data, config.normalisation, clip=config.clip)
+
+
+def _warn_of_rare_genes(data: Dataset, config: Config) -> None:
+    cells = np.median((data.x != 0).sum(0))
+    if cells < RARE and len(data.x) > 2 * RARE and config.clip > CLIP:
+        log.info(
+            "%s: half of the genes are found in at most %d of %s cells, so that the strongest "
+            "edges may rest on a few cells that two rare genes share; keep genes that are found in "
+            "more cells, or let single cells count less ([exact] clip = %g in --config).",
+            *(data.name, cells, f"{len(data.x):,}", CLIP),
+        )
 
 
 def chosen_rows(data: Dataset | Stream, config: Config) -> Literal["all", "regulators"]:

@@ -7,7 +7,8 @@ the measured expression of the genes that act, as the regressions have it,
     s_j^2 ~ InverseGamma(noise / 2, noise / 2),  w_ij ~ Normal(m_ij, (t s_j)^2),
     x_j ~ Normal(Z w_j, s_j^2)
 
-The guide has a point for each hyper-parameter, and draws effects and noise exactly given those.
+The guide has a point for each hyper-parameter (or, of a fit by NUTS, one of the draws that it
+kept), and draws effects and noise exactly given those.
 """
 
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpyro
 import numpyro.distributions as dist
+from jax import random
 from jax.tree_util import Partial
 from jaxtyping import Array, Float
 from numpyro import handlers
@@ -38,6 +40,8 @@ class Given(NamedTuple):
         As in `infosem_jax.grn.exact.hyper.collapsed`.
     acting
         Normalised expression of the genes that act, [cells, rows].
+    kept
+        Whether the guide takes one of the draws of hyper-parameters under the parameter ``draws``.
     """
 
     basis: Spectrum
@@ -46,6 +50,7 @@ class Given(NamedTuple):
     r2: float | None
     noise: float
     acting: Float[Array, "cells rows"]
+    kept: bool = False
 
 
 def given(task: Task) -> Given:
@@ -106,14 +111,13 @@ def model(given: Given, basis: Spectrum | None = None) -> None:
     sd = jnp.sqrt(variance)
     prior = dist.Normal(jnp.zeros(shape) if mean is None else mean, scale * sd)
     effect: Any = numpyro.sample("effect", prior.to_event(2))
-    itself = jnp.arange(shape[0])[:, None] == given.basis.own
-    location = given.acting @ jnp.where(itself, 0.0, effect)
+    location = given.acting @ jnp.where(given.basis.itself, 0.0, effect)
     with numpyro.plate("cells", len(location)):
         numpyro.sample("x", dist.Normal(location, sd).to_event(1))
 
 
 def guide(given: Given, basis: Spectrum | None = None) -> None:
-    """Declare a point for each hyper-parameter and, unless cells are given, noise and effects.
+    """Declare the hyper-parameters and, unless cells are given, noise and effects.
 
     Parameters
     ----------
@@ -121,7 +125,7 @@ def guide(given: Given, basis: Spectrum | None = None) -> None:
         As in `model`.
     """
     point = AutoDelta(model, init_loc_fn=START)
-    values = point(given, given.basis)
+    values = _one_draw() if given.kept else point(given, given.basis)
     if basis is not None:
         return
     # Parameters of the prior are shared with the model; its sites have their values already.
@@ -134,3 +138,14 @@ def guide(given: Given, basis: Spectrum | None = None) -> None:
     effect, variance = draw(key, given.basis, scale, mean, given.noise)
     numpyro.sample("variance", dist.Delta(variance, event_dim=1))
     numpyro.sample("effect", dist.Delta(effect, event_dim=2))
+
+
+def _one_draw() -> dict[str, Any]:
+    """Take one of the draws that a fit kept, all equally likely."""
+    draws: Any = numpyro.param("draws")
+    key: Any = numpyro.prng_key()
+    at = random.randint(key, (), 0, len(next(iter(draws.values()))))
+    return {
+        name: numpyro.sample(name, dist.Delta(values[at], event_dim=values.ndim - 1))
+        for name, values in draws.items()
+    }

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 from jax.scipy.special import gammaln, ndtr
-from jaxtyping import Array, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Float, Int, Key, UInt32
 
 from infosem_jax.grn.exact.statistics import Moments
 
@@ -76,6 +76,11 @@ class Spectrum(NamedTuple):
     def n_rows(self) -> int:
         """Number of genes that act."""
         return len(self.vectors)
+
+    @property
+    def itself(self) -> Bool[Array, "rows genes"]:
+        """Which pairs are of a gene with itself."""
+        return jnp.arange(self.n_rows)[:, None] == self.own[None]
 
 
 class Posterior(NamedTuple):
@@ -203,12 +208,12 @@ def posterior(
     wanted = jnp.arange(basis.n_rows) if rows is None else rows
     mine = basis.vectors[wanted]
     inverse = inverse_rows(basis, scale, wanted)
-    column = inverse[:, basis.own] * (basis.own >= 0)
-    change = mine @ solved.shrunk - column * (solved.own / solved.pivot)
+    column = jnp.where(basis.own >= 0, inverse[:, basis.own], 0.0)
+    change = mine @ solved.shrunk - column * (solved.own / solved.pivot)[None]
     before = _diagonal(basis, _inverse_values(basis, scale), scale)[wanted]
-    spread = jnp.maximum(before[:, None] - column**2 / solved.pivot, 0)
+    spread = jnp.maximum(before[:, None] - column**2 / solved.pivot[None], 0)
     centre = change if mean is None else mean[wanted] + change
-    itself = wanted[:, None] == basis.own
+    itself = basis.itself[wanted]
     shape, rate = _noise_posterior(basis.cells, solved.quadratic, noise)
     return Posterior(
         jnp.where(itself, 0.0, centre),
@@ -250,11 +255,10 @@ def posterior_by_pair(
     """
     block = max(1, min(block, MOST_VALUES // basis.vectors.size))
     wanted = jnp.arange(basis.n_rows) if rows is None else rows
-    itself = jnp.arange(basis.n_rows)[:, None] == basis.own
-    scale, mean = (jnp.where(itself, 0.0, part) for part in (scale, mean))
+    scale, mean = (jnp.where(basis.itself, 0.0, part) for part in (scale, mean))
     gram = None
     if len(basis.values) == basis.n_rows:
-        gram = basis.cells * (basis.vectors * basis.values) @ basis.vectors.T
+        gram = basis.cells * (basis.vectors * basis.values[None]) @ basis.vectors.T
     one = partial(_one_target, basis, gram, wanted)
     targets = (basis.cross.T, basis.total, scale.T, mean.T)
     centre, spread, quadratic, log_determinant = lax.map(one, targets, batch_size=block)
@@ -280,13 +284,12 @@ def factor_cost(targets: int, rows: int, components: int) -> float:
 
 def project(basis: Spectrum, mean: Float[Array, "rows genes"]) -> Float[Array, "components genes"]:
     """Bring prior means, which say nothing of a gene on itself, to the basis of the spectrum."""
-    itself = jnp.arange(basis.n_rows)[:, None] == basis.own
-    return basis.vectors.T @ jnp.where(itself, 0.0, mean)
+    return basis.vectors.T @ jnp.where(basis.itself, 0.0, mean)
 
 
 def standard_deviation(found: Posterior) -> Float[Array, "rows genes"]:
     """Return the standard deviation of the Student-t posterior of each effect."""
-    return jnp.sqrt(found.unit_variance * found.rate / (found.shape - 1))
+    return jnp.sqrt(found.unit_variance * found.rate[None] / (found.shape - 1))
 
 
 def positive_probability(found: Posterior) -> Float[Array, "rows genes"]:
@@ -296,7 +299,7 @@ def positive_probability(found: Posterior) -> Float[Array, "rows genes"]:
     algorithm 395), which is a hundred times faster than an incomplete beta function, and to
     single precision the same from five cells on.
     """
-    spread = jnp.sqrt(found.unit_variance * found.rate / found.shape)
+    spread = jnp.sqrt(found.unit_variance * found.rate[None] / found.shape)
     t = jnp.where(spread > 0, found.mean / jnp.where(spread > 0, spread, 1.0), 0.0)
     freedom = 2 * found.shape
     square = (freedom - 0.5) * jnp.log1p(t**2 / freedom)
@@ -333,9 +336,8 @@ def draw(
     acts = basis.own >= 0
     own = jnp.where(acts, jnp.take_along_axis(raw, basis.own[None], 0)[0], 0.0)
     pivot = jnp.where(acts, jnp.diagonal(inverse)[basis.own], 1.0)
-    free = raw - inverse[:, basis.own] * (own / pivot)
-    itself = jnp.arange(basis.n_rows)[:, None] == basis.own
-    return jnp.where(itself, 0.0, found.mean + jnp.sqrt(variance) * free), variance
+    free = raw - inverse[:, basis.own] * (own / pivot)[None]
+    return jnp.where(basis.itself, 0.0, found.mean + jnp.sqrt(variance)[None] * free), variance
 
 
 def chance(
@@ -373,9 +375,9 @@ def inverse_rows(
     """
     inverse = _inverse_values(basis, scale)
     if len(basis.values) == basis.n_rows:
-        return (basis.vectors[rows] * inverse) @ basis.vectors.T
-    inside = (basis.vectors[rows] * (inverse - scale**2)) @ basis.vectors.T
-    return inside + scale**2 * (rows[:, None] == jnp.arange(basis.n_rows))
+        return (basis.vectors[rows] * inverse[None]) @ basis.vectors.T
+    inside = (basis.vectors[rows] * (inverse - scale**2)[None]) @ basis.vectors.T
+    return inside + scale**2 * jax.nn.one_hot(rows, basis.n_rows)
 
 
 class _Solved(NamedTuple):
@@ -442,12 +444,12 @@ def _one_target(basis: Spectrum, gram: Array | None, wanted: Array, target) -> t
     h = t * (basis.vectors @ (cross - fitted))
     solve = partial(lax.linalg.triangular_solve, left_side=True, lower=True)
     if gram is not None:
-        factor = jnp.linalg.cholesky(jnp.eye(len(t)) + t[:, None] * gram * t)
+        factor = jnp.linalg.cholesky(jnp.eye(len(t)) + t[:, None] * gram * t[None])
         half = solve(factor, h[:, None])
         effect = solve(factor, half, transpose_a=True)[:, 0]
         spread = (solve(factor, jnp.eye(len(t))[:, wanted]) ** 2).sum(0)
     else:
-        across = jnp.sqrt(n * basis.values)[:, None] * (basis.vectors.T * t)
+        across = jnp.sqrt(n * basis.values)[:, None] * (basis.vectors.T * t[None])
         factor = jnp.linalg.cholesky(jnp.eye(len(cross)) + across @ across.T)
         half = solve(factor, across)
         effect = h - half.T @ (half @ h)

@@ -222,9 +222,9 @@ def evidence(
     residual = 2 * found.rate - NOISE
     weight, unit = found.mean, found.unit_variance
     pairs = candidates(basis, reported)
-    x = weight / jnp.sqrt(jnp.where(pairs, weight**2 + unit * (residual + 1 / variance), 1.0))
+    x = weight / jnp.sqrt(jnp.where(pairs, weight**2 + unit * (residual + 1 / variance)[None], 1.0))
     left = chance(basis, jnp.sqrt(variance), reported)[:, None]
-    left = left * (residual / n / (residual + 1 / variance))
+    left = left * (residual / n / (residual + 1 / variance))[None]
     total = _mean((x - _mean(x, pairs)) ** 2, pairs)
     middle = jnp.nanmedian(jnp.where(pairs, x, jnp.nan))
     reliability = jnp.clip(1 - _mean(left, pairs) / total, 0.01, 1.0)
@@ -360,7 +360,7 @@ def candidates(
     basis: Spectrum, reported: Int[Array, " regulators"]
 ) -> Bool[Array, "regulators genes"]:
     """Tell pairs of a regulator and another gene from those of a gene with itself."""
-    return reported[:, None] != basis.own
+    return ~basis.itself[reported]
 
 
 def _mean(values: Array, pairs: Array) -> Array:
@@ -386,7 +386,7 @@ def _variance_of_dealings(x: Array, c: Array, pairs: Array) -> Array:
 
     def parts(a):
         row, column = (a.sum(axis) / jnp.maximum(pairs.sum(axis), 1) for axis in (1, 0))
-        left = jnp.where(pairs, a - row[:, None] - column, 0.0)
+        left = jnp.where(pairs, a - row[:, None] - column[None], 0.0)
         return (row**2).sum(), (column**2).sum(), (left**2).sum()
 
     (xr, xc, xl), (cr, cc, cl) = parts(x), parts(c)

@@ -158,8 +158,7 @@ def _learn(
 
 def pattern_of(basis: Spectrum, told: Normals) -> hyper.Pattern | None:
     """Return the prior means that a prior without parameters expects; None where all are zero."""
-    pairs = jnp.arange(basis.n_rows)[:, None] != basis.own
-    mean = hyper.standardised(told.mean / told.scale, pairs)
+    mean = hyper.standardised(told.mean / told.scale, ~basis.itself)
     return hyper.Pattern(mean, basis.vectors.T @ mean) if bool((mean != 0).any()) else None
 
 

@@ -24,6 +24,7 @@ from infosem_jax.grn.priors.binding import (
     pair_matrix,
 )
 from infosem_jax.grn.priors.embedded import shuffled
+from infosem_jax.grn.priors.gene_covariates import GeneCovariates
 from infosem_jax.grn.priors.gene_embedding import GeneEmbedding
 from infosem_jax.grn.priors.gene_texts import GeneTexts
 from infosem_jax.grn.priors.graph_prior import GraphPrior
@@ -42,6 +43,7 @@ __all__ = [
     "Bindable",
     "BoundPrior",
     "GeneContext",
+    "GeneCovariates",
     "GeneEmbedding",
     "GeneScales",
     "GeneSimilarity",

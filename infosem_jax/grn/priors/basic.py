@@ -108,6 +108,7 @@ class SpikeAndSlab(Arithmetic):
             raise ValueError(
                 f"SpikeAndSlab: expected 0 < probability < 1, found {self.probability}."
             )
-        weights = dist.Categorical(probs=jnp.array([1 - self.probability, self.probability]))
-        scales = jnp.array([positive(self, "spike"), positive(self, "slab")])
-        return fixed(dist.MixtureSameFamily(weights, dist.Normal(0.0, scales)), context)
+        shares = jnp.array([[[1 - self.probability, self.probability]]])
+        scales = jnp.array([[[positive(self, "spike"), positive(self, "slab")]]])
+        mixture = dist.MixtureSameFamily(dist.Categorical(probs=shares), dist.Normal(0.0, scales))
+        return fixed(mixture, context)

@@ -160,13 +160,35 @@ def bind(prior: Prior, context: GeneContext) -> BoundPrior:
     if isinstance(prior, Bindable):
         return prior.bind(context)
     if callable(prior):
-        bound = BoundPrior(Partial(_UserPrior(prior, context)))
-        _check_sites(bound)
-        return bound
+        return bind_function(prior, context)
     raise TypeError(
         "Expected a NumPyro distribution, a prior of infosem_jax.grn.priors or a function of the "
         f"gene context that returns a distribution, found {type(prior).__name__}."
     )
+
+
+def bind_function(
+    function: Callable[..., dist.Distribution], context: GeneContext, *given: Any
+) -> BoundPrior:
+    """Bind a function of the gene context.
+
+    Parameters
+    ----------
+    function
+        Returns a distribution.
+    context
+        The genes.
+    given
+        Arrays, or trees of them, that it takes beside the context.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it returns or declares something that cannot be fitted.
+    """
+    bound = BoundPrior(Partial(_UserPrior(function, context), *given))
+    _check_sites(bound)
+    return bound
 
 
 def coverage(prior: Prior, context: GeneContext) -> dict[str, Any]:
@@ -266,8 +288,8 @@ class _UserPrior:
     function: Callable
     context: GeneContext
 
-    def __call__(self) -> dist.Distribution:
-        out = self.function(self.context)
+    def __call__(self, *given: Any) -> dist.Distribution:
+        out = self.function(self.context, *given)
         if not isinstance(out, dist.Distribution):
             raise TypeError(
                 f"A prior function must return a NumPyro distribution, found {type(out).__name__}."
@@ -279,16 +301,30 @@ def _check_sites(bound: BoundPrior) -> None:
     """Call a function once, without computing anything, and refuse sites that cannot be fitted."""
 
     def declared():
-        with handlers.block(), handlers.seed(rng_seed=0), handlers.trace() as trace:
-            bound.distribution()
-        for name, site in trace.items():
-            if site["type"] == "sample" and site["fn"].is_discrete and not site["is_observed"]:
-                raise ValueError(
-                    f"Site {name!r} of a prior: expected a continuous distribution, found "
-                    f"{type(site['fn']).__name__}; sum it out, as a MixtureSameFamily does."
-                )
+        with handlers.block(), handlers.seed(rng_seed=0):
+            handlers.substitute(bound.distribution, substitute_fn=_refused)()
 
     jax.eval_shape(declared)
+
+
+def _refused(site: dict[str, Any]) -> None:
+    """Refuse a latent site that is discrete or improper, before it is drawn."""
+    if site["type"] != "sample" or site["is_observed"]:
+        return
+    found: Any = site["fn"]
+    while hasattr(found, "base_dist"):
+        found = found.base_dist
+    where = f"Site {site['name']!r} of a prior: expected a"
+    if found.is_discrete:
+        raise ValueError(
+            f"{where} continuous distribution, found {type(found).__name__}; sum it out, as a "
+            "MixtureSameFamily does."
+        )
+    if isinstance(found, dist.ImproperUniform):
+        raise ValueError(
+            f"{where} distribution that can be drawn from, found ImproperUniform; take a wide one, "
+            "or numpyro.param for a number without a prior."
+        )
 
 
 def fixed(distribution: dist.Distribution, context: GeneContext) -> BoundPrior:

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpyro.distributions as dist
 from jax import random
+from jax.core import Tracer
 from jaxtyping import Array
 from numpyro.distributions import constraints
 
@@ -284,9 +285,11 @@ def spread(distribution: dist.Distribution, shape: tuple[int, int]) -> dist.Dist
 
 def _has_mean(distribution: Any) -> bool:
     try:
-        jax.eval_shape(lambda: distribution.mean)
+        mean = distribution.mean
     except NotImplementedError:  # what NumPyro raises where a distribution has none
         return False
+    if not isinstance(mean, Tracer):
+        return bool(jnp.isfinite(mean).all())
     while hasattr(distribution, "base_dist"):
         distribution = distribution.base_dist
     # NumPyro has NaN for its mean.

@@ -128,7 +128,7 @@ def _embedding_distribution(hidden: int, rank: int) -> Callable:
         regulator = flax_module("regulator_role", network, input_shape=H.shape)(H[rows])
         target = flax_module("target_role", network, input_shape=H.shape)(H)
         mean = scale * reach * jnp.tanh((regulator @ target.T) / (reach * rank**0.5))
-        mean = jnp.where(known[rows][:, None] & known, mean, 0.0)
+        mean = jnp.where(known[rows][:, None] & known[None], mean, 0.0)
         return dist.Normal(mean, scale).to_event(2)
 
     return distribution

@@ -268,11 +268,13 @@ def _rates(
         for k, axis in enumerate((1, 0)):
             _, weight, error = now()
             precision = weight.sum(axis) + 1 / variances[k]
-            values[k] = values[k] + (error.sum(axis) - values[k] / variances[k]) / precision
+            step = (error.sum(axis) - values[k] / variances[k]) / precision
+            # From a low rate, a whole step leads far beyond the best.
+            values[k] = values[k] + np.clip(step, -1, 1)
             seen = known.any(axis)
             variances[k] = float(np.clip((values[k] ** 2 + 1 / precision)[seen].mean(), 0.01, 9))
         _, weight, error = now()
-        c += error.sum() / max(weight.sum(), 1e-9)
+        c += np.clip(error.sum() / max(weight.sum(), 1e-9), -1, 1)
     return now()[0], values[0], values[1], (variances[0], variances[1])
 
 

@@ -184,7 +184,7 @@ def _distribution(rank: int, hidden: int, roles: int, feedback: bool) -> Callabl
         n_rows, n_genes = labelled.shape
         mean: Any = numpyro.sample("intercept", dist.Normal(base, 1.0))
         mean = mean + _sample("regulator", scales["gene_scale"], n_rows)[:, None]
-        mean = mean + _sample("target", scales["gene_scale"], n_genes)
+        mean = mean + _sample("target", scales["gene_scale"], n_genes)[None]
         if rank:
             u = _sample("regulator_factor", scales["factor_scale"], n_rows, rank)
             v = _sample("target_factor", scales["factor_scale"], n_genes, rank)
@@ -199,7 +199,7 @@ def _distribution(rank: int, hidden: int, roles: int, feedback: bool) -> Callabl
             )
             regulator = jnp.tanh(H[rows] @ P[0]) @ P[1]
             target = jnp.tanh(H @ Q[0]) @ Q[1]
-            mean = mean + regulator[:, :1] + target[:, 0] + regulator[:, 1:] @ target[:, 1:].T
+            mean = mean + regulator[:, :1] + target[:, :1].T + regulator[:, 1:] @ target[:, 1:].T
         if len(pairs):
             w = _sample("pair_weight", scales["pair_scale"], len(pairs))
             mean = mean + jnp.tensordot(w, pairs, 1)
@@ -213,4 +213,4 @@ def _distribution(rank: int, hidden: int, roles: int, feedback: bool) -> Callabl
 
 
 def _sample(name: str, scale: Float[Array, ""], *shape: int) -> Any:
-    return numpyro.sample(name, dist.Normal(jnp.zeros(shape), scale).to_event(len(shape)))
+    return numpyro.sample(name, dist.Normal(0.0, scale).expand(shape).to_event(len(shape)))

@@ -117,9 +117,9 @@ def _scaled(
     regulator: Float[Array, " rows"] | None,
     target: Float[Array, " genes"] | None,
 ) -> dist.Distribution:
-    a = jnp.zeros(()) if regulator is None else _log_sizes("regulator_size", regulator)
-    b = jnp.zeros(()) if target is None else _log_sizes("target_size", target)
-    scale = size * (1 + jnp.exp(a[..., None] + b)) / 2
+    a = jnp.zeros(1) if regulator is None else _log_sizes("regulator_size", regulator)
+    b = jnp.zeros(1) if target is None else _log_sizes("target_size", target)
+    scale = size * (1 + jnp.exp(a[:, None] + b[None])) / 2
     return dist.Normal(jnp.zeros_like(scale), scale).to_event(2)
 
 
