@@ -185,6 +185,20 @@ def _draw_exact():
     return figure
 
 
+def _draw_speed():
+    import matplotlib.pyplot as plt
+
+    figure, ax = plt.subplots(figsize=(5, 3.2), layout="constrained")
+    seconds: dict[str, list[tuple[float, float]]] = {}
+    for (_, cells, name), one in found("speed_cells", "cells, * genes, *, *").items():
+        seconds.setdefault(name, []).append((float(cells), one["value"]))
+    for name, values in seconds.items():
+        ax.plot(*zip(*values, strict=True), "o-", ms=4, label=name)
+    ax.set(xscale="log", yscale="log", xlabel="cells", ylabel="seconds")
+    ax.legend(frameon=False)
+    return figure
+
+
 def _draw_calibration():
     import matplotlib.pyplot as plt
 
@@ -223,6 +237,7 @@ def _draw_inputs():
 
 DRAWN: dict[str, Callable[[], Any]] = {
     "exact_grn": _draw_exact,
+    "speed_cells": _draw_speed,
     "calibration_grn": _draw_calibration,
     "few_inputs_expression": _draw_inputs,
 }
