@@ -228,22 +228,23 @@ def test_text_beyond_the_cap_is_refused(tmp_path, monkeypatch):
                 _tables.read_matrix(path, "expression table", limits)
 
 
+def test_tables_of_too_many_columns_are_refused_at_once(tmp_path):
+    fields = ",".join(["1"] * 300_000)
+    for text in (fields, f"gene,a\n{fields}\n"):
+        (tmp_path / "wide.csv").write_text(text)
+        with pytest.raises(ValueError, match="300,000 columns; at most"):
+            read_expression(tmp_path / "wide.csv", orientation="genes_in_rows")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("rows", [0, 3])
-def test_text_that_would_take_minutes_is_refused_at_once(tmp_path, rows):
-    """Two and a half billion characters, and 300,000 columns in the header or below it."""
-    long, wide = tmp_path / "long.csv.gz", tmp_path / "wide.csv"
-    with gzip.open(long, "wb", compresslevel=1) as file:
-        file.write(b"gene,a,b\n" + rows * b"x,1,2\n")
+def test_text_that_would_take_minutes_is_refused_in_seconds(tmp_path):
+    with gzip.open(tmp_path / "long.csv.gz", "wb", compresslevel=1) as file:
         for _ in range(250):
             file.write(b"SOX2,1.25,3\n" * (10**7 // 12))
-    fields = ",".join(["1"] * 300_000)
-    wide.write_text(f"{fields}\n" if rows else f"gene,a\n{fields}\n")
-    for path, message in ((long, "bytes of text, which is the most"), (wide, "300,000 columns")):
-        began = time.monotonic()
-        with pytest.raises(ValueError, match=message):
-            read_expression(path, orientation="genes_in_rows")
-        assert time.monotonic() - began < 30
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="bytes of text, which is the most that is read"):
+        read_expression(tmp_path / "long.csv.gz", orientation="genes_in_rows")
+    assert time.monotonic() - began < 30
 
 
 def test_npz(tmp_path):

@@ -20,7 +20,7 @@ TAKEN_AWAY = """
 import os, signal, sys
 for module, names in (
     (os, "sched_getaffinity sched_setaffinity fork forkpty getuid geteuid getpgid killpg setsid "
-         "mkfifo posix_spawn chown getloadavg sysconf"),
+         "mkfifo posix_spawn chown getloadavg"),
     (signal, "SIGHUP SIGALRM SIGUSR1 SIGUSR2 alarm setitimer pthread_sigmask sigwait"),
 ):
     for name in names.split():
