@@ -130,7 +130,7 @@ def scores(cells: "list[Cell]") -> Iterator[Figure]:
     for rows, column in ((ranks, "rank"), (table, "function_auroc")):
         better: Literal["higher", "lower"] = "lower" if column == "rank" else "higher"
         for dataset, methods in rows.groupby("dataset"):
-            for method, own in methods.groupby("method"):
+            for method, own in methods.groupby("method") if column in rows else ():
                 mean, low, high, *_ = mean_interval(own[column].to_numpy())
                 name = f"paper_musegnn: {dataset}, {column.replace('_', ' ')}, {method}"
                 yield Figure(name, mean, "score", better, None, low, high)

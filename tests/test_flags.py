@@ -65,27 +65,22 @@ def test_fits_work_in_double_precision(system):
 
 LINEAR = {"decoder": "identity", "latent_prior": "standard", "absorbed": "location"}
 SVI = grn.converged(hidden=8, epochs=2, guide="normal", nuts_warmup=4, nuts_draws=4)
-ENGINES = (
-    *(grn.exact.Config(), grn.exact.Config(hyper="nuts", warmup=3, draws=3)),
-    *(SVI, replace(SVI, rows="all"), replace(SVI, **LINEAR), replace(SVI, guide="nuts", **LINEAR)),
-)
+ENGINES = (grn.exact.Config(), SVI, replace(SVI, guide="nuts", **LINEAR))
 
 
 def doors(config: grn.Config | grn.exact.Config) -> None:
     """Do all that is done with a network."""
     truth = simulate(SimulationConfig(genes=12, regulators=4, cells=30), seed=0)
     data, similar = truth.data, grn.priors.GeneSimilarity(truth.embedding)
-    fitted = grn.fit(data, similar, config=config)
-    grn.fit(data, grn.priors.GeneScales(), grn.priors.KnownEdges(truth.known), config=config)
+    known = grn.priors.KnownEdges(truth.known)
+    fitted = grn.fit(data, similar, known, config=config)
     grn.predict(fitted, data)
     grn.knockout(fitted, data.regulators[0], data)
     grn.evaluate(grn.network(fitted), truth.known)
-    raw = grn.raw(data, similar, config=config)
-    raw.svi.run(random.key(0), 2, *raw.args, progress_bar=False)
-    Predictive(raw.model, num_samples=2)(random.key(0))
-    opened = fitted.raw(data, similar)
-    trained = {"guide": opened.guide, "params": opened.params, "num_samples": 2}
-    Predictive(opened.model, **trained)(random.key(0))
+    # An edge prior has no part in the model of the exact engine.
+    raw = fitted.raw(data, similar, *(() if isinstance(fitted, grn.exact.Fit) else (known,)))
+    trained = {"guide": raw.guide, "params": raw.params, "num_samples": 2}
+    Predictive(raw.model, **trained)(random.key(0))
     grn.to_arviz(fitted, data, similar, draws=2)
 
 
