@@ -241,6 +241,21 @@ def test_prediction_refuses_what_does_not_fit(files):
                                       files / "x.h5ad").output  # fmt: skip
 
 
+def test_genes_of_one_symbol_are_averaged(files):
+    """As of GTEx, where genes of both sex chromosomes and old identifiers share a symbol."""
+    p = profiles()
+    ids = tuple(f"ENSG{i:011}" for i in range(len(GENES)))
+    write(files / "ids.npz", p._replace(genes=ids), **p.labels)
+    symbols = ["TWICE", "TWICE", *GENES[2:]]
+    table = pd.DataFrame({"gene_symbol": symbols, "ensembl_id": ids, "feature_space": "inferred"})
+    table.to_csv(files / "table.csv", index=False)
+    (files / "panel.txt").write_text("\n".join(GENES[2:8]))
+    words = ("--inputs", files / "panel.txt", "--gene-table", files / "table.csv")
+    done = call("fit", files / "ids.npz", "--out", files / "m", "--method", "ridge", *words)
+    assert done.exit_code == 0, done.output
+    assert sorted(pd.read_csv(files / "m" / "genes.csv")["gene"]) == sorted(["TWICE", *GENES[8:]])
+
+
 def test_fit_refuses_and_leaves_nothing(files):
     out = files / "model"
     config = files / "c.toml"
