@@ -680,6 +680,7 @@ def test_different_things_have_different_fingerprints():
         seen[mark] = name
 
 
+@pytest.mark.slow
 def test_equal_things_have_equal_fingerprints_in_every_process():
     code = "import json, test_checkpoint as t; print(json.dumps(t.marks()))"
     expected = marks()

@@ -69,6 +69,7 @@ def finish(command: list[str], out: Path, *more: str) -> dict[str, bytes]:
     return results(out)
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_change_nothing(command: list[str], whole, tmp_path: Path):
     expected, seconds = whole
     moments, out = random.Random(2), tmp_path / "killed"
@@ -85,9 +86,11 @@ def test_kills_at_any_moment_change_nothing(command: list[str], whole, tmp_path:
     assert {path.name for path in tmp_path.iterdir()} == {"killed"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_says_how_to_go_on(
-    command: list[str], whole, tmp_path: Path, number: int
+    command: list[str], request: pytest.FixtureRequest, tmp_path: Path, number: int
 ):
     out = tmp_path / "out"
     with subprocess.Popen([*command, "--out", str(out)], stderr=subprocess.PIPE, text=True) as job:
@@ -106,7 +109,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
     )
     assert other.returncode == 2
     assert "key (saved 0, now 5)" in other.stderr.replace("\n", " ")
-    assert finish(command, out, "--resume") == whole[0]
+    assert finish(command, out, "--resume") == request.getfixturevalue("whole")[0]
     done = subprocess.run([*command, "--out", str(out), "--resume"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "nothing to resume" in done.stdout

@@ -226,6 +226,7 @@ def test_layers_are_shared_by_label_alone():
     assert grouped.groups[0].label.tolist() == [0, 1, 0] and grouped.n_labels == 2
 
 
+@pytest.mark.slow
 def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     studies = [graph(20), graph(24, 40, first=8, seed=1)]
     told = []

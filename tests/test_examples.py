@@ -117,6 +117,7 @@ def test_own_method_is_benchmarked_beside_the_controls(tmp_path):
     assert (tmp_path / "results/report.html").exists()
 
 
+@pytest.mark.slow
 def test_panels_are_completed_and_trust_tells_which_genes_are_right(tmp_path):
     printed = run("examples/infer_genes.py", "--out", tmp_path)
 

@@ -198,6 +198,7 @@ def test_embedding_with_edges_is_fitted_and_reported():
     assert result.coverage["edge"]["pairs labelled present"] > 0
 
 
+@pytest.mark.slow
 def test_a_prior_may_have_unknowns_of_its_own():
     def horseshoe(context):
         scale = numpyro.sample("scale", dist.HalfCauchy(0.1))

@@ -266,6 +266,7 @@ def correlation_of(fitted, effects=((0, 2), (1, 2))) -> float:
     return float(np.corrcoef(one, other)[0, 1])
 
 
+@pytest.mark.slow
 def test_low_rank_finds_the_correlation_that_mean_field_cannot():
     """Data say what the effects of twin regulators add up to, not how they share it."""
     data = collinear()

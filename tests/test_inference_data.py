@@ -85,6 +85,7 @@ def test_exact_fits_are_drawn_given_their_cells(data):
         grn.to_arviz(fitted)
 
 
+@pytest.mark.slow
 def test_chains_keep_their_order(data):
     settings = replace(LINEAR, guide="nuts", nuts_warmup=20, nuts_draws=15, epochs=1)
     chains = grn.fit(data, PRIOR, config=settings, seeds=2)

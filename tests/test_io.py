@@ -619,7 +619,7 @@ def test_any_text_is_read_or_refused(tmp_path, content):
 
 @quick
 @given(data=st.data())
-@pytest.mark.parametrize("kind", [".npz", ".h5ad"])
+@pytest.mark.parametrize("kind", [".npz", pytest.param(".h5ad", marks=pytest.mark.slow)])
 def test_damaged_containers_are_read_or_refused(tmp_path, kind, data):
     whole = tmp_path / f"whole{kind}"
     if not whole.exists():

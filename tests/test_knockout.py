@@ -124,7 +124,8 @@ def test_the_order_of_genes_and_cells_does_not_matter():
     np.testing.assert_allclose(b[a.index], a, atol=1e-6)
 
 
-@pytest.mark.parametrize("gated", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("gated", [False, True])
 def test_it_is_the_model_under_do(gated):
     simulation = simulate(SimulationConfig(genes=12, regulators=4, cells=30, mean_in_degree=2), 1)
     edge = KnownEdges(simulation.known) if gated else None

@@ -329,6 +329,7 @@ def gates(data, prior: LearnedEdges) -> pd.DataFrame:
     return pd.DataFrame(fitted.probability[0], fitted.regulators, fitted.genes)
 
 
+@pytest.mark.slow
 def test_a_fit_learns_labels_whatever_the_order_of_genes():
     made = simulated()
     data = made.data

@@ -217,7 +217,8 @@ def decide(facts: Facts, *, base: str | None = None) -> Units:
             return units("log", f"totals of {facts.totals[i + 1, 1]:.4g} without it", name)
         if cells and facts.wholes[i] > 0.9 * cells:
             return units("log", "whole numbers without it", name)
-    if facts.above < 0.05 * facts.stored:
+    # Of a few values, chance may have put none there.
+    if facts.stored >= 20 and facts.above < 0.05 * facts.stored:
         return units("fractional counts", "most are whole or just below whole numbers")
     return units("log", f"fractions of at most {MOST_LOG:.0f}", "unknown")
 
