@@ -135,6 +135,7 @@ def test_agreement_of_strengths():
     assert np.isnan(agreement(a, np.zeros(300))["spearman"])
 
 
+@pytest.mark.slow
 def test_halves_are_compared_across_seeds():
     found = fit(simulation().data, priors.Normal(0.1), config=TINY, seeds=2)
     swapped = found._replace(weight=found.weight[::-1])

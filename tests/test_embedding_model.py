@@ -271,6 +271,7 @@ def test_training_that_was_stopped_goes_on_to_the_same_embedding(tmp_path):
     np.testing.assert_array_equal(resumed.losses, straight.losses)
 
 
+@pytest.mark.slow
 def test_genes_that_studies_share_come_together():
     studies = [graph(24), graph(24, first=8, seed=1)]
     config = replace(SMALL, epochs=150, contrast=0.0)

@@ -273,6 +273,7 @@ def test_an_easy_network_is_recovered():
     assert metrics["auroc"] > 0.75
 
 
+@pytest.mark.slow
 def test_a_fit_runs_on_real_data(real_data):
     folder = real_data / "beeline" / "hESC" / "TFs+500"
     known = read_network(folder / "network_specific.csv.gz")

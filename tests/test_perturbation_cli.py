@@ -65,6 +65,7 @@ def knowledge(files, datasets=""):
     return "--graph", f"{datasets}groups={files / 'edges.csv'}", "--text", files / "text.npz"
 
 
+@pytest.mark.slow
 def test_fit_as_a_program_then_predict_and_explain(files):
     out = files / "fit"
     call = [

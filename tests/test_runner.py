@@ -515,6 +515,7 @@ app()
 """
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_or_stopped_goes_on(folder: Path, tmp_path: Path):
     out = tmp_path / "out"
     options = ["--data", folder, "--datasets", "one", "--methods", "slow", "--seeds", "3"]
