@@ -183,7 +183,7 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     names = pd.Index(found.regulators)
     means = pd.DataFrame(found.mean, columns=names).groupby(np.asarray(groups))
     table = means.mean().T
-    table.insert(0, "range", table.max(1) - table.min(1))
+    table.insert(0, "range", table.max(axis=1) - table.min(axis=1))
     table.insert(0, "sd", found.sd)
     table = table.sort_values("range", ascending=False, kind="stable")
     return table.rename_axis("regulator").reset_index()
