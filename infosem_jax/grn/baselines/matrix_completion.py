@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from infosem_jax.grn.baselines.problem import Problem, Scores
+from infosem_jax.grn.priors.label_parts import row_regressions
 
 
 @dataclass(frozen=True)
@@ -107,21 +108,8 @@ def _complete(
     target = directions[1][:, :rank]
     regulator = directions[0][:, :rank]
     for _ in range(iterations):
-        regulator = _least_squares(value, known, target, ridge)
-        target = _least_squares(value.T, known.T, regulator, ridge)
+        regulator = row_regressions(known, value, target, ridge)
+        target = row_regressions(known.T, value.T, regulator, ridge)
     for factor, labelled in ((regulator, known.sum(1)), (target, known.sum(0))):
         factor[labelled == 0] = factor[labelled > 0].mean(0)
     return regulator @ target.T
-
-
-def _least_squares(
-    value: Float[np.ndarray, "rows columns"],
-    known: Float[np.ndarray, "rows columns"],
-    other: Float[np.ndarray, "columns rank"],
-    ridge: float,
-) -> Float[np.ndarray, "rows rank"]:
-    """Solve for the factors of all rows at once, given those of the columns."""
-    rank = other.shape[1]
-    squares = (other[:, :, None] * other[:, None, :]).reshape(len(other), -1)
-    left = (known @ squares).reshape(-1, rank, rank) + ridge * np.eye(rank)
-    return np.linalg.solve(left, (value @ other)[:, :, None])[:, :, 0]

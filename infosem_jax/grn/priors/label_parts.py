@@ -183,10 +183,10 @@ def parts(
             (t, F, weight.sum(0), variances[1]),
         ):
             precision = (told / (1 + told * variance))[None]
-            by_vector = V @ _ridge(precision, precision * rate, V, 1 / variance)[0]
+            by_vector = V @ row_regressions(precision, precision * rate, V, 1 / variance)[0]
             out.append(np.broadcast_to(by_vector if V is F else by_vector[:, None], shape))
-        regulators = _ridge(weight, error, F, RIDGE)
-        targets = _ridge(weight.T, error.T, own, RIDGE)
+        regulators = row_regressions(weight, error, F, RIDGE)
+        targets = row_regressions(weight.T, error.T, own, RIDGE)
         seen = own[known.any(1)]
         like = np.linalg.solve(
             seen.T @ seen + RIDGE * np.eye(F.shape[1]), seen.T @ regulators[known.any(1)]
@@ -278,16 +278,28 @@ def _rates(
     return now()[0], values[0], values[1], (variances[0], variances[1])
 
 
-def _ridge(
+def row_regressions(
     weight: Float[np.ndarray, "rows columns"],
     error: Float[np.ndarray, "rows columns"],
     F: Float[np.ndarray, "columns features"],
     ridge: float,
 ) -> Float[np.ndarray, "rows features"]:
-    """Step from nothing to the coefficients of every row's own regression."""
+    """Solve for the coefficients of every row's own weighted ridge regression on the columns.
+
+    Parameters
+    ----------
+    weight
+        Of each value.
+    error
+        Values times their weights.
+    F
+        Features of the columns.
+    ridge
+        Added to the sums of squares.
+    """
     k = F.shape[1]
     squares = (F[:, :, None] * F[:, None, :]).reshape(len(F), -1)
-    left = (weight @ squares).reshape(-1, k, k) + ridge * np.eye(k, dtype=np.float32)
+    left = (weight @ squares).reshape(-1, k, k) + ridge * np.eye(k, dtype=weight.dtype)
     return np.linalg.solve(left, (error @ F)[:, :, None])[:, :, 0]
 
 
@@ -300,8 +312,8 @@ def _factors(
     target = scaled.T @ vectors[:, -FACTORS:].astype(np.float32)
     target *= START * np.sqrt(len(target)) / np.maximum(np.linalg.norm(target, axis=0), 1e-9)
     for _ in range(SWEEPS):
-        regulator = _ridge(weight, error, target, FACTOR_RIDGE)
-        target = _ridge(weight.T, error.T, regulator, FACTOR_RIDGE)
+        regulator = row_regressions(weight, error, target, FACTOR_RIDGE)
+        target = row_regressions(weight.T, error.T, regulator, FACTOR_RIDGE)
     return regulator @ target.T
 
 
