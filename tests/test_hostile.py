@@ -275,7 +275,7 @@ def refuse(*given, **options):
     raise ValueError("the files are sound")
 
 
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
 def test_a_file_that_hdf5_hangs_on_is_refused_and_the_next_is_read(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe.h5")
     cells(tmp_path / "cells.h5ad")
@@ -297,7 +297,7 @@ def test_a_process_that_cannot_start_another_looks_itself(tmp_path, monkeypatch)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
 def test_a_pipe_in_a_store_is_refused(tmp_path):
     cells(tmp_path / "cells.zarr")
     os.mkfifo(tmp_path / "cells.zarr" / "X" / "zarr.json.pipe")

@@ -156,7 +156,7 @@ LONG = {
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="children are forked, which Windows cannot")
 @pytest.mark.parametrize("system", LONG)
 def test_twenty_kills_change_no_byte(system: str, inputs: Path, tmp_path: Path):
     settings = tmp_path / "long.toml"

@@ -195,7 +195,7 @@ def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):
     sync = pytest.importorskip("playwright.sync_api")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        pytest.skip("there is no browser")
+        pytest.skip("the page is tried in Chromium or Chrome, and neither is installed")
     genes = ("A", "AB", "C", "=1+1", *NASTY)
     written(tmp_path, network=network(genes), prior_mean=None)
     table = edges(network(genes))
