@@ -234,9 +234,12 @@ def test_combinations_contain_the_sum_of_their_singles():
         delta=values.delta[[0, 1]] + values.delta[[5, 10]],
     )  # fmt: skip
     assert additive_share(several, 0 * several.delta, values) == pytest.approx(1)
+    # Three that follow the sum are assumed: two known ones of half the size move it by a fifth.
     half = several._replace(delta=several.delta / 2)
-    assert additive_share(half, 0 * half.delta, values) == pytest.approx(0.5)
-    assert additive_share(several, several.delta, values) == 0
+    assert additive_share(half, 0 * half.delta, values) == pytest.approx((2 / 2 + 3) / 5)
+    assert additive_share(half, half.delta, values) == pytest.approx(3 / 5)
+    many = take(half, np.tile([0, 1], 100))
+    assert additive_share(many, 0 * many.delta, values) == pytest.approx(0.5, abs=0.01)
     # None to tell of: the sum alone.
     assert additive_share(take(values, np.arange(0)), values.delta[:0], values) == 1
     task = problem().task

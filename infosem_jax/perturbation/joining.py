@@ -24,6 +24,8 @@ PLAIN = (0.0, 0.5, 1.0)
 N_GROUPS = 3
 # Genes of a group that must have been told of, and standard errors of a gain, to leave the usual.
 LEAST_GENES, SURE = 10, 2.0
+# The sum of single responses counts as if so many known combinations had followed it.
+AS_IF_ADDITIVE = 3.0
 
 
 class Shares(NamedTuple):
@@ -126,7 +128,8 @@ def additive_share(
 ) -> float:
     """Return the share of summed single responses with the least error in known combinations.
 
-    1 where there is none to tell.
+    To these are added three of usual size that follow the sum, since the best shares of single
+    combinations differ widely: one or two known ones would otherwise decide. 1 where there is none.
 
     Parameters
     ----------
@@ -140,7 +143,9 @@ def additive_share(
         return 1.0
     apart = (sums - response)[complete]
     right = ((truth.delta - response)[complete] * apart).sum()
-    return float(np.clip(right / max(float(np.square(apart).sum()), 1e-12), 0, 1))
+    size = float(np.square(apart).sum())
+    assumed = AS_IF_ADDITIVE * size / complete.sum()
+    return float(np.clip((right + assumed) / max(size + assumed, 1e-12), 0, 1))
 
 
 def _better(
