@@ -124,8 +124,8 @@ def add_singles(
     sums, complete = single_sums(train, asked.perturbed, asked.line)
     several = np.array([len(genes) > 1 for genes in asked.perturbed])
     some = several & np.isfinite(sums).all(1)
-    share = np.where(complete, share, np.minimum(share, PARTLY))[:, None]
-    joined = share * sums + (1 - share) * change
+    own = np.where(complete, share, min(share, PARTLY))[:, None]
+    joined = own * sums + (1 - own) * change
     return np.where(some[:, None], joined, change).astype(np.float32)
 
 
