@@ -60,7 +60,7 @@ def compare(folder: Path, name: str) -> dict[str, dict[str, float]]:
     path = folder / "expression" / f"{name}.h5ad"
     data = read_expression(path, regulators=read_regulators(species), name=name)
     network = read_network(folder / "beeline" / "networks_full" / f"{species}_STRING.csv.gz")
-    universe = candidates(data, network[network["source"].isin(data.regulators)])
+    universe = candidates(data, network.query("source in @data.regulators"))
     scores = {"exact": scores_of(exact.fit(data, config=CONFIG), universe)}
     labels = np.full(universe.truth.shape, np.nan)
     scaled = normalise(data, "auto")

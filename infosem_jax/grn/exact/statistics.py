@@ -94,7 +94,8 @@ def moments(
     if jax.process_count() > 1:
         with jax.enable_x64(True):
             RG, powers = (part.sum(0) for part in multihost_utils.process_allgather((RG, powers)))
-    return Moments(RG[:, rows], RG, *powers, float(n_cells))
+    G, GG, GGG = powers
+    return Moments(RG[:, rows], RG, G, GG, GGG, float(n_cells))
 
 
 def kept(
@@ -128,8 +129,8 @@ def kept(
                 place = {int(row): i for i, row in enumerate(file["rows"])}
                 if place.keys() >= set(rows.tolist()):
                     RG = file["RG"][[place[row] for row in rows.tolist()]]
-                    powers = (file[name] for name in POWERS)
-                    return Moments(RG[:, rows], RG, *powers, float(file["cells"]))
+                    G, GG, GGG = (file[name] for name in POWERS)
+                    return Moments(RG[:, rows], RG, G, GG, GGG, float(file["cells"]))
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path}: no sums over cells, or damaged ({error}); remove it."
@@ -164,7 +165,8 @@ def add(parts: Iterable[Moments]) -> Moments:
 
 
 def _sum(a: Moments, b: Moments) -> Moments:
-    return Moments(*(x + y for x, y in zip(a, b, strict=True)))
+    powers = (a.G + b.G, a.GG + b.GG, a.GGG + b.GGG)
+    return Moments(a.RR + b.RR, a.RG + b.RG, *powers, a.cells + b.cells)
 
 
 def _checked(source: np.ndarray | Stream) -> tuple[int, int]:
