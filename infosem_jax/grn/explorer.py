@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from infosem_jax._typing import Array
 from infosem_jax.grn.networks import Network, edges
-from infosem_jax.outputs.explorer import SIZE, Explorer, explore, plain, script
+from infosem_jax.outputs.explorer import OF_ROW, SIZE, Explorer, explore, plain, script
 from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
     from bokeh.plotting import figure
 
     field = AutocompleteInput(
-        title="Neighbourhood of (or click a row above)",
+        title="Neighbourhood of (or choose a row above)",
+        tags=[OF_ROW],
         value=centre,
         completions=genes,
         case_sensitive=False,
@@ -89,6 +90,7 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
         sizing_mode="stretch_width",
     )
     plot = figure(
+        name="The neighbourhood as a picture",
         height=SIZE,
         sizing_mode="stretch_width",
         match_aspect=True,
@@ -163,6 +165,7 @@ def _prior_and_weight(parts: Explorer) -> "UIElement":
     from bokeh.plotting import figure
 
     plot = figure(
+        name="Weights of the edges by their prior means",
         height=SIZE,
         sizing_mode="stretch_width",
         title="Edges that are shown, before and after",

@@ -172,6 +172,7 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                     search=["source", "target"],
                     label="Gene",
                     file="differences.csv",
+                    ceilings={"lfsr": "Local false sign rate at most"},
                 ).layout,
             ),
             Section(
