@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from infosem_jax.grn import plot
+from infosem_jax.grn.explorer import explored
 from infosem_jax.grn.networks import Network, edges
 from infosem_jax.grn.report import Report, write_report
 from infosem_jax.outputs import style
@@ -202,6 +203,21 @@ def test_the_same_report_gives_the_same_page_and_leaves_settings_alone(page, tmp
     assert written(tmp_path).html == page.html
     for name in ("svg.fonttype", "svg.hashsalt"):
         assert mpl.rcParams[name] == mpl.rcParamsDefault[name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("regulators", [150, 2000])
+def test_a_page_of_two_thousand_genes_stays_below_five_megabytes(tmp_path, regulators):
+    rng = np.random.default_rng(0)
+    genes = tuple(f"GENE{i:05}" for i in range(2000))
+    shape = (regulators, len(genes))
+    weight, sd, agreement, probability, score = rng.random((5, *shape), np.float32)
+    large = Network(genes[:regulators], genes, weight, sd, agreement, probability, "cells", score)
+    full = report(network=large)
+    write_report(tmp_path / "report.html", full)
+    shown = len(explored(large, full.prior_mean))
+    assert 10_000 < shown < 5 * (regulators + len(genes)) + 10_000
+    assert (tmp_path / "report.html").stat().st_size < 5e6
 
 
 def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):

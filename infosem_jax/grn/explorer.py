@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Pages stay below five megabytes, of which Bokeh's script takes two.
 MOST_EDGES = 10_000
 OF_EACH_GENE = 5
-NEIGHBOURS = 14
+NEIGHBOURS, COMPANIONS = 12, 4
 HIDDEN = ("prior",)
 
 
@@ -111,8 +111,10 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
         arrows[name] = ColumnDataSource(dict(empty))
         lines: dict[str, Any] = {"line_color": colour, "line_width": "width", "line_alpha": "alpha"}
         plot.add_layout(Arrow(source=arrows[name], end=end, **ends, **lines))
-    nodes = ColumnDataSource({name: [] for name in ("x", "y", "lx", "ly", "name", "align")})
-    plot.scatter("x", "y", source=nodes, size=7, color=GREY)
+    nodes = ColumnDataSource(
+        {name: [] for name in ("x", "y", "lx", "ly", "name", "align", "marker")}
+    )
+    plot.scatter("x", "y", source=nodes, size=7, color=GREY, marker="marker")
     plot.add_layout(
         LabelSet(
             x="lx",
@@ -136,6 +138,7 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
             "nodes": nodes,
             "summary": summary,
             "most": NEIGHBOURS,
+            "companions": COMPANIONS,
             **arrows,
         },
         code=script("neighbourhood.js"),
