@@ -99,6 +99,9 @@ def knockout(
         _print(shown, f"Shifts with {'+'.join(chosen)} {to}")
         if above is not None:
             _print(above.head(SHOWN), "Total effects on " + ", ".join(chosen))
+            if isinstance(fitted, grn.exact.Fit):
+                note("Cells do not tell which of two regulators acts on the other, so that even a "
+                     "sure effect has its sign in half of the orders only.")  # fmt: skip
         note(
             f"Shifts of mean expression on the scale of the fit ({fitted.config.normalisation}), "
             "with the probability of their sign. Of measured cells read them as an order: their "
