@@ -254,10 +254,10 @@ def test_combinations_contain_the_sum_of_their_singles():
     found = predict_tasks([asked], 0, replace(SMALL, epochs=2, context="none"))[0]
     right = BASELINES["additive"].predict([asked], 0)[0]
     np.testing.assert_allclose(found.change[0], right.change[0], atol=1e-5)
-    # p04 was not seen alone, and counts half as what p00 did; nothing alone is a combination.
+    # p04 was not seen alone, and only what p00 did counts, by half; one gene is no combination.
     asked = asked._replace(perturbed=(("p00", "p04"), ("p00",)))
     other = np.ones_like(found.change)
-    joined = add_singles(other, 0.9, values, asked)
+    joined = add_singles(other, 0.9, task.train, asked)
     np.testing.assert_allclose(joined[0], (1 + right.change[1]) / 2, atol=1e-5)
     np.testing.assert_array_equal(joined[1], other[1])
 
