@@ -102,7 +102,26 @@ VALUES = {
         "`GeneContext` that returns one."
     },
 }
-autosummary_context = {"elsewhere": ELSEWHERE, "values": VALUES}
+# Where each module is explained: on every page of its functions and classes.
+GUIDES = {
+    "infosem_jax.benchmark.grn": ("guide/benchmark",),
+    "infosem_jax.calibration.check": ("guide/judging", "notebooks/uncertainty"),
+    "infosem_jax.calibration.recalibrate": ("guide/judging", "notebooks/uncertainty"),
+    "infosem_jax.calibration.reliability": ("guide/judging", "notebooks/uncertainty"),
+    "infosem_jax.compare": ("guide/judging", "notebooks/priors"),
+    "infosem_jax.data": ("guide/files", "notebooks/first_network"),
+    "infosem_jax.data.simulate": ("notebooks/first_network",),
+    "infosem_jax.embedding": ("guide/embedding", "notebooks/genes_across_studies"),
+    "infosem_jax.engine.types": ("guide/sharp_bits",),
+    "infosem_jax.expression": ("guide/expression", "notebooks/unmeasured_genes"),
+    "infosem_jax.grn": ("guide/grn", "notebooks/first_network", "notebooks/activities"),
+    "infosem_jax.grn.exact": ("guide/grn", "notebooks/large_data"),
+    "infosem_jax.grn.plot": ("notebooks/first_network",),
+    "infosem_jax.grn.priors": ("guide/priors", "notebooks/own_prior"),
+    "infosem_jax.perturbation": ("guide/perturbation", "notebooks/perturbations"),
+    "infosem_jax.scores": ("guide/judging",),
+}
+autosummary_context = {"elsewhere": ELSEWHERE, "guides": GUIDES, "values": VALUES}
 autosummary_ignore_module_all = False
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
