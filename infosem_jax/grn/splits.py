@@ -308,7 +308,7 @@ def _draw(
             part = np.where(side == other, side, 0)
     part = np.where(universe.candidate, part, 0)
     reverse = _reverse(part, is_regulator)
-    part[(0 < reverse) & (reverse < part) if kind == "unseen_as_regulator" else part < reverse] = 0
+    part[(reverse > 0) & (reverse < part) if kind == "unseen_as_regulator" else part < reverse] = 0
     # What was left out for its reverse may have been all that training knew of the other gene.
     if kind in ("unseen_target", "unseen_regulator", "unseen_as_regulator"):
         known = (part == _TRAIN).any(1 if kind == "unseen_target" else 0, keepdims=True)
