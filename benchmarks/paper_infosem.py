@@ -92,7 +92,7 @@ def compute(arguments) -> "list[Cell]":
     others = ("one_hot", "matrix_completion") if arguments.quick else (*SVI, *BASELINES)
     grid = make_grid(
         folder,
-        datasets=DATASETS,
+        datasets=DATASETS[:1] if arguments.quick else DATASETS,
         networks=tuple(filter(None, arguments.networks.split(","))),
         methods=(*VARIANTS, *others, *CONTROLS),
         seeds=arguments.seeds,
