@@ -115,7 +115,8 @@ def hold_out(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield labelled pairs held out, and those left to learn from.
 
-    A pair and its reverse are never on two sides.
+    A pair and its reverse are never on two sides. Regulators that are held out keep their labels as
+    targets where most regulators without a label of their own have such.
 
     Parameters
     ----------
@@ -139,6 +140,8 @@ def hold_out(
     for some in (rows, np.setdiff1d(np.arange(len(of_gene)), rows)):
         of_gene[rng.permutation(some)] = np.arange(len(some)) % FOLDS
     row, column = of_gene[rows][:, None], of_gene
+    # Most regulators without a label of their own may have labels as targets.
+    targets = known[:, rows[~known.any(1)]].any(0)
     # All pairs of folds for both would take four times as long as the half that is taken.
     for a, b in product(range(FOLDS), (0, 1) if kind == "both" else (0,)):
         aside, away = row == a, column == (a + b) % FOLDS
@@ -148,9 +151,19 @@ def hold_out(
             held, left = known & aside, known & ~aside
         else:
             held, left = known & aside & away, known & ~aside & ~away
-        reverse = np.zeros_like(held)
-        reverse[:, rows] = held[:, rows].T
-        yield held, left & ~reverse
+        if kind == "regulators" and targets.sum() > len(targets) / 2:
+            yield held & ~_reverse(left, rows), left
+        else:
+            yield held, left & ~_reverse(held, rows)
+
+
+def _reverse(
+    pairs: Bool[np.ndarray, "rows genes"], rows: Int[np.ndarray, " rows"]
+) -> Bool[np.ndarray, "rows genes"]:
+    """Tell which pairs are the reverse of one of these."""
+    reverse = np.zeros_like(pairs)
+    reverse[:, rows] = pairs[:, rows].T
+    return reverse
 
 
 def parts(
