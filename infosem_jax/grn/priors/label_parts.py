@@ -141,7 +141,7 @@ def hold_out(
         of_gene[rng.permutation(some)] = np.arange(len(some)) % FOLDS
     row, column = of_gene[rows][:, None], of_gene
     # Most regulators without a label of their own may have labels as targets.
-    targets = known[:, rows[~known.any(1)]].any(0)
+    as_targets = np.asarray(known[:, rows[~known.any(1)]].any(0))
     # All pairs of folds for both would take four times as long as the half that is taken.
     for a, b in product(range(FOLDS), (0, 1) if kind == "both" else (0,)):
         aside, away = row == a, column == (a + b) % FOLDS
@@ -151,7 +151,7 @@ def hold_out(
             held, left = known & aside, known & ~aside
         else:
             held, left = known & aside & away, known & ~aside & ~away
-        if kind == "regulators" and targets.sum() > len(targets) / 2:
+        if kind == "regulators" and as_targets.sum() > len(as_targets) / 2:
             yield held & ~_reverse(left, rows), left
         else:
             yield held, left & ~_reverse(held, rows)
