@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from infosem_jax.grn.numpyro_model import Raw
 
 log = logging.getLogger("infosem_jax")
-# Cells that rare genes are found in at most, and standard deviations that leave single cells of
-# these little to say: chosen on the control cells of a PBMC data set.
-RARE, CLIP = 30, 3.0
 
 # Time grows with the cube of the rows or of the cells, whichever are fewer: 2,000 take seconds,
 # 4,000 minutes.
@@ -365,19 +362,7 @@ def scaled(data: Dataset | Stream, config: Config) -> Dataset | Stream:
     """Bring expression to the scale of the settings, unless it is normalised already."""
     if isinstance(data, Stream) or data.normalisation != "none":
         return data
-    _warn_of_rare_genes(data, config)
     return normalise(data, config.normalisation, clip=config.clip)
-
-
-def _warn_of_rare_genes(data: Dataset, config: Config) -> None:
-    cells = np.median((data.x != 0).sum(0))
-    if cells < RARE and len(data.x) > 2 * RARE and config.clip > CLIP:
-        log.info(
-            "%s: half of the genes are found in at most %d of %s cells, so that the strongest "
-            "edges may rest on a few cells that two rare genes share; keep genes that are found in "
-            "more cells, or let single cells count less ([exact] clip = %g in --config).",
-            *(data.name, cells, f"{len(data.x):,}", CLIP),
-        )
 
 
 def chosen_rows(data: Dataset | Stream, config: Config) -> Literal["all", "regulators"]:
