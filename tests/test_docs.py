@@ -101,7 +101,7 @@ def test_no_figure_of_a_result_is_typed(records):
         assert not re.findall(r"\d\.\d|[^\w]\.\d", typed), page.name
     head, *parts = history.read_text().split("\n## ")
     assert "History, not measured again" in head
-    assert all(re.search(r"commits? .*[0-9a-f]{7}|same commits", part) for part in parts)
+    assert all(re.search(r"(?i)commits? .*[0-9a-f]{7}|same commits", part) for part in parts)
 
 
 def test_headlines_of_the_readme_come_from_records_with_intervals(records):
