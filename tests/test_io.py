@@ -686,6 +686,12 @@ TABLES = {
     "semicolons": ("tf;target;weight", "{tf};{gene};{w}"),
     "hTFtarget": ("TF gene\tTarget gene\tscore", "{tf}\t{gene}\t{w}"),
     "names": ("TF_name,target_name,Edge Weight", "{tf},{gene},{w}"),
+    "scenicplus 1.0": ("Region\tGene\timportance_R2G\tTF\timportance_TF2G\tregulation",
+                       "x\t{gene}\t.5\t{tf}\t{w}\t1"),
+    "pando": ("tf,target,estimate,std_err,pval", "{tf},{gene},{w},.1,.01"),
+    "figr": ("Motif,DORC,Score", "{tf},{gene},{w}"),
+    "regnetwork": ("regulator_symbol\tregulator_id\ttarget_symbol\ttarget_id\tscore",
+                   "{tf}\t7157\t{gene}\t1\t{w}"),
     "letters beside": ("tf,confidence,target,probability", "{tf},A,{gene},{w}"),
 }  # fmt: skip
 SCORES = [("A", "C", 2.5), ("B", "C", 0.5), ("B", "A", 3.0)]
@@ -744,8 +750,27 @@ def test_trrust_without_a_header_gives_signs(tmp_path):
         "Symbol\tTF?\nA\tYes\nB\tNo\nC\tYes\n",
         "gene_name,regulator\nA,True\nB,False\nC,True\n",
         '"x"\n"A"\n"C"\n',
+        "Associated Gene Name\nA\nC\n",
+        "tf_symbol;score\nA;1,5\nC;2,5\n",
+        "Gene Information,,,\nID,Name,DBD,Is TF?\nE1,A,x,Yes\nE2,B,x,No\nE3,C,x,Yes\n",
+        "1\tA\n2\tC\n",
+        "TF\n1\tA\n2\tC\n",
+        "HGNC symbol,TF assessment\nA,Known motif\nB,Unlikely to be sequence specific TF\n"
+        "D,ssDNA/RNA binding\nC,Likely to be sequence specific TF\n",
+        "HGNC symbol,TF assessment,Is TF?\nA,Known motif,Yes\nB,Known motif,No\n"
+        "C,ssDNA/RNA binding,Yes\n",
     ],
 )
-def test_flags_and_headers_of_regulators_are_heeded(tmp_path, text):
+def test_flags_and_headers_of_regulators_are_heeded(tmp_path, text, caplog):
+    caplog.set_level("INFO")
     (tmp_path / "tfs.csv").write_text(text)
     assert read_regulators(tmp_path / "tfs.csv") == ("A", "C")
+    assert ("left out" in caplog.text) == ("B" in text)
+    if "TF assessment\n" in text:
+        assert "left out 2 of 4 genes, which are no regulators by its column TF" in caplog.text
+
+
+def test_flags_that_say_neither_are_refused(tmp_path):
+    (tmp_path / "tfs.csv").write_text("Symbol,Is TF?\nA,Yes\nB,perhaps\n")
+    with pytest.raises(ValueError, match=r"tfs\.csv.*expected Is TF\? as one true.*'perhaps'"):
+        read_regulators(tmp_path / "tfs.csv")

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from infosem_jax._typing import Names
 from infosem_jax.data._species import guess_species, symbols_of, without_version
@@ -178,6 +178,29 @@ def check_names(genes: Names) -> None:
         )
 
 
+def are_regulators(values: Sequence[object], name: str) -> list[bool]:
+    """Read a column that says of each gene whether it is a regulator.
+
+    Parameters
+    ----------
+    values
+        True or false, 1 or 0, yes or no, or the ``TF assessment`` of Lambert et al. (2018); nothing
+        for no.
+    name
+        Name of the column, for messages.
+
+    Raises
+    ------
+    ValueError
+        On other values.
+    """
+    said = [_SAYS.get(str(value).strip().lower()) for value in values]
+    if None in said:
+        other = next(value for value, own in zip(values, said, strict=True) if own is None)
+        raise ValueError(f"expected {name} as one true or false per gene, found {str(other)!r}.")
+    return [bool(own) for own in said]
+
+
 def describes_cells(name: str) -> bool:
     """Tell whether a column among genes is one that describes cells, such as ``n_counts``."""
     return bool(_OF_CELLS.fullmatch(name.strip().lower()))
@@ -195,6 +218,10 @@ def _way(name: str, gene: str) -> str:
     return BY_IDENTIFIER if by_identifier else BY_ALIAS
 
 
+_SAYS = dict.fromkeys(("1", "1.0", "true", "yes", "y", "t"), True)
+_SAYS |= dict.fromkeys(("0", "0.0", "false", "no", "n", "f", "", "nan", "none", "<na>"), False)
+_SAYS |= {"known motif": True, "likely to be sequence specific tf": True}
+_SAYS |= {"unlikely to be sequence specific tf": False, "ssdna/rna binding": False}
 # As scanpy, Seurat, scDblFinder and their like name what they find out about cells.
 _OF_CELLS = re.compile(
     r"(log1p_|log_|log10_)?(n|total|num|pct|percent|fraction)[_.]?"

@@ -92,7 +92,8 @@ def read_profiles(
             str(key): column.astype(object).where(column.notna(), "").astype(str).to_numpy(str)
             for key, column in source.obs.items()
         }
-    return _usable(x, genes, samples, labels, name, unit)
+    found = _usable(x, genes, samples, labels, name, unit)
+    return found._replace(notes=(*(f"{name}: {note}" for note in source.notes), *found.notes))
 
 
 def read_gene_table(path: Path) -> pd.DataFrame:

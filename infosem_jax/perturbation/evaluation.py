@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from scipy import sparse
 
 from infosem_jax._typing import Path
-from infosem_jax.data._anndata import INDEX, gene_names, open_anndata
+from infosem_jax.data._anndata import INDEX, gene_columns, gene_names, open_anndata
 from infosem_jax.data._files import STREAM_LIMITS
 from infosem_jax.data._names import near_misses, without_version
 from infosem_jax.data.units import declared_base, describe_units
@@ -138,7 +138,7 @@ def evaluate_predictions(
         controls=[columns.control] if isinstance(columns.control, str) else columns.control or (),
         separator=columns.separator,
     )  # fmt: skip
-    notes = sentences(labels, column, names)
+    notes = [*observed.notes, *sentences(labels, column, names)]
     of_line, own_line = _of_line(observed.obs, columns.line, line)
     notes += own_line
     known = dict(zip(labels.names, labels.perturbed, strict=True))
@@ -178,6 +178,7 @@ class _Loaded(NamedTuple):
     var: pd.DataFrame
     x: sparse.csr_array
     base: str | None
+    notes: tuple[str, ...]
 
 
 def _load(source: Source, layer: str | None) -> _Loaded:
@@ -187,19 +188,22 @@ def _load(source: Source, layer: str | None) -> _Loaded:
         with open_anndata(source, "AnnData file", layer, limits=STREAM_LIMITS) as file:
             dense = isinstance(file.matrix, h5py.Dataset)
             x = file.matrix[:] if dense else sparse_dataset(file.matrix)[:]
-            return _Loaded(file.obs, file.var, _checked(x), file.base)
+            return _Loaded(file.obs, file.var, _checked(x, file.columns), file.base, file.notes)
     places: dict[str, Any] = {"X": source.X, **source.layers}
     if source.raw is not None:
         places.setdefault("raw", source.raw.X)
     if layer not in (None, *places):
         raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(places)}.")
     var = source.raw.var if layer == "raw" and "raw" not in source.layers else source.var
-    return _Loaded(source.obs, var, _checked(places[layer or "X"]), declared_base(source.uns))
+    columns, notes = gene_columns(var)
+    x = _checked(places[layer or "X"], columns)
+    return _Loaded(source.obs, var.iloc[columns], x, declared_base(source.uns), notes)
 
 
-def _checked(x: Any) -> sparse.csr_array:
+def _checked(x: Any, columns: slice | np.ndarray) -> sparse.csr_array:
     found = sparse.csr_array(x, dtype=np.float32)
     found.check_format(full_check=True)
+    found = found[:, columns]
     if not np.isfinite(found.data).all():
         raise ValueError(f"{(~np.isfinite(found.data)).sum()} values are not finite.")
     if found.data.min(initial=0) < 0:
