@@ -131,6 +131,12 @@ def test_a_folder_of_10x_is_named_on_the_command_line(tmp_path):
         assert "Traceback" not in text and not (tmp_path / "out").exists()
 
 
+def test_a_zarr_store_is_named_with_the_option_that_reads_it(tmp_path):
+    anndata.AnnData(X, var=pd.DataFrame(index=GENES)).write_zarr(tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match=r"It is a zarr store, which --stream reads"):
+        read_expression(tmp_path / "a.zarr")
+
+
 VECTORS = np.random.default_rng(1).normal(size=(8, 5)).astype(np.float32)
 
 

@@ -127,15 +127,25 @@ def test_features_of_one_kind_are_what_a_fit_is_asked_for(tmp_path):
 def test_columns_that_describe_cells_are_no_genes(tmp_path):
     frame = pd.DataFrame(LOGS, columns=GENES, index=[f"c{i}" for i in range(30)])
     own = {"n_counts": COUNTS.sum(1), "leiden": np.arange(30) % 3, "pct_counts_mt": 0.1,
-           "percent.mt": 0.2, "nCount_RNA": 3.0, "louvain_r1.0": np.arange(30) % 2}  # fmt: skip
+           "percent.mt": 0.2, "nCount_RNA": 3.0, "louvain_r1.0": np.arange(30) % 2,
+           "timepoint": np.arange(30) % 4, "cluster_id": np.arange(30) % 5}  # fmt: skip
     frame.assign(**own).to_csv(tmp_path / "a.csv")
     data = read_expression(tmp_path / "a.csv", regulators=GENES[:3])
     assert data.genes == tuple(GENES)
-    assert "left out 6 columns that describe cells and are no genes (n_counts" in data.notes[0]
+    assert "left out 8 columns that describe cells and are no genes (n_counts" in data.notes[0]
     found = expression.read_profiles(tmp_path / "a.csv", orientation="genes_in_columns")
-    assert found.genes == tuple(GENES) and "left out 6 columns" in found.notes[0]
+    assert found.genes == tuple(GENES) and "left out 8 columns" in found.notes[0]
     path = h5ad(tmp_path / "a.h5ad", LOGS, index=[*GENES[:22], "n_counts", "leiden"])
     assert open_stream(path).genes == tuple(GENES[:22])
+
+
+def test_genes_that_a_spreadsheet_spoilt_are_told(tmp_path):
+    names = ["1-Mar", "2-Sep", "2001-03-01", *GENES[3:]]
+    frame = pd.DataFrame(LOGS, columns=names, index=[f"c{i}" for i in range(30)])
+    frame.to_csv(tmp_path / "a.csv")
+    notes = read_expression(tmp_path / "a.csv", regulators=GENES[3:6]).notes
+    assert [note for note in notes if "3 genes are called by dates (1-Mar, 2-Sep, 2001" in note]
+    assert not read_expression(h5ad(tmp_path / "a.h5ad", LOGS)).notes
 
 
 def test_columns_that_describe_genes_are_no_cells(tmp_path):

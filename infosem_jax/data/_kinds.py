@@ -102,7 +102,12 @@ def describe_kind(path: Path) -> str:
 
 
 def describe_folder(folder: FilePath) -> str:
-    """Say how a folder of a sparse matrix of 10x is brought to a file, or ``""``."""
+    """Say how a store of zarr, or a matrix of 10x, is read or brought to a file; or ``""``."""
+    if any((folder / name).is_file() for name in (".zgroup", "zarr.json")):
+        return (
+            f" It is a zarr store, which --stream reads; anndata.read_zarr('{folder}')"
+            f".write_h5ad('{folder.stem}.h5ad') makes a file of it."
+        )
     if not any(folder.glob("*.mtx*")):
         return ""
     return (

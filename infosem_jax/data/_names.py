@@ -201,6 +201,11 @@ def are_regulators(values: Sequence[object], name: str) -> list[bool]:
     return [bool(own) for own in said]
 
 
+def spoilt_names(genes: Names) -> list[str]:
+    """Return the names that look like dates, to which spreadsheets turn symbols such as MARCH1."""
+    return [name for name in genes if _DATE.fullmatch(name)]
+
+
 def describes_cells(name: str) -> bool:
     """Tell whether a column among genes is one that describes cells, such as ``n_counts``."""
     return bool(_OF_CELLS.fullmatch(name.strip().lower()))
@@ -218,6 +223,11 @@ def _way(name: str, gene: str) -> str:
     return BY_IDENTIFIER if by_identifier else BY_ALIAS
 
 
+_DATE = re.compile(
+    r"\d{1,2}[- ](mar|mars?|sep|sept|dec|oct|apr|feb|nov|jan|jun|jul|aug|may)[a-z]*"
+    r"|(20\d\d|\d{1,2})[-/]\d{1,2}[-/]\d{2,4}( 00:00:00)?",
+    re.IGNORECASE,
+)
 _SAYS = dict.fromkeys(("1", "1.0", "true", "yes", "y", "t"), True)
 _SAYS |= dict.fromkeys(("0", "0.0", "false", "no", "n", "f", "", "nan", "none", "<na>"), False)
 _SAYS |= {"known motif": True, "likely to be sequence specific tf": True}
@@ -231,7 +241,8 @@ _OF_CELLS = re.compile(
     r"|umi_count|library_size|size_factors?|(leiden|louvain)([_.]\S*)?|seurat_clusters|clusters?"
     r"|(snn|rna_snn)_res[._]\S*|doublet_scores?|predicted_doublets?|scrublet_scores?|s_score"
     r"|__\w+|n_(unmapped|multimapping|nofeature|ambiguous)|orig\.ident"
-    r"|batch|barcode|sample([_.]?id)?|donor([_.]?id)?|cell[_.]?type|age|sex"
+    r"|batch|barcode|(sample|donor|patient|subject|cluster|library)([_.]?id)?|cell[_.]?type|age|sex"
+    r"|time[_.]?(point)?|day|replicate|plate|lane|condition|treatment|dose|group"
     r"|(s|g2m)[._]score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
 )
 # As featureCounts, tximport, GTEx and biomaRt name what they know of genes.

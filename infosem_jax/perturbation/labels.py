@@ -99,6 +99,12 @@ def is_control(name: str) -> bool:
     )
 
 
+def is_text(column: pd.Series) -> bool:
+    """Tell whether a column may hold names: it is of text or categories."""
+    kind = column.dtype
+    return isinstance(kind, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(kind)
+
+
 def read_labels(
     column: pd.Series,
     genes: Sequence[Collection[str]],
@@ -202,7 +208,7 @@ def choose(
         raise ValueError(f"obs has no column {column!r}; it has {_some(obs.columns, 40)}.")
     most = max(20, len(obs) / 2)
     places = [column] if column is not None else [
-        name for name in obs if _is_text(obs[name]) and obs[name].nunique() <= most
+        name for name in obs if is_text(obs[name]) and obs[name].nunique() <= most
     ]  # fmt: skip
     read = []
     for place in places:
@@ -394,7 +400,7 @@ def _worth(parsed: Sequence[tuple[str, ...]], genes: frozenset[str], usual: bool
 def _gene_columns(var: pd.DataFrame, given: str | None) -> dict[str, list[str]]:
     """Return the names of genes that each column of var gives, usual ones first."""
     usual = [name for name in GENES if name in var]
-    other = [str(name) for name in var if name not in usual and _is_text(var[name])]
+    other = [str(name) for name in var if name not in usual and is_text(var[name])]
     places = [given] if given is not None else list(dict.fromkeys([*usual, INDEX, *other]))
     found = {place: gene_names(var, place) for place in places}
     named = {
@@ -406,11 +412,6 @@ def _gene_columns(var: pd.DataFrame, given: str | None) -> dict[str, list[str]]:
         key: own if len(set(own)) == len(set(found[key])) else found[key]
         for key, own in named.items()
     }
-
-
-def _is_text(column: pd.Series) -> bool:
-    kind = column.dtype
-    return isinstance(kind, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(kind)
 
 
 def _enough(reading: Reading, measured: int) -> bool:
