@@ -329,7 +329,8 @@ def _parse_all(
 ) -> list[tuple[str, ...]]:
     numbered = [bool(_NUMBERED.fullmatch(label)) for label in labels]
     strip = sum(numbered) >= 0.9 * len(labels) > 0 and len(labels) >= 3
-    parsed = [_parse(label, genes, separator, strip, genes | known) for label in labels]
+    known = known or genes
+    parsed = [_parse(label, genes, separator, strip, known) for label in labels]
     # Names that differ in case only are one gene, spelled as it was measured.
     named = sorted({gene for own in parsed for gene in own}, key=lambda gene: gene not in genes)
     spelled: dict[str, str] = {}
