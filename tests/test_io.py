@@ -731,6 +731,25 @@ def test_identifiers_of_string_become_symbols(tmp_path):
     assert read_network(file).iloc[0].tolist() == ["TP53", "MDM2", 700]
 
 
+@pytest.mark.parametrize("kind", ["is", "consensus"])
+def test_stimulation_and_inhibition_of_omnipath_are_signs(tmp_path, kind):
+    file = tmp_path / "omnipath.tsv"
+    header = f"source_genesymbol\ttarget_genesymbol\t{kind}_stimulation\t{kind}_inhibition"
+    rows = ("A\tC\tTrue\tFalse", "B\tC\t0\t1", "B\tA\t1\t1")
+    file.write_text("\n".join((header, *rows)) + "\n")
+    assert read_network(file)["sign"].tolist() == [1, -1, 0]
+    assert read_signed_edges(file)["sign"].tolist() == [1, -1]
+
+
+@pytest.mark.parametrize("values", [np.array([[0.5, 1.5]]), np.array([[1, 0]])])
+def test_values_of_a_gene_are_no_names_of_cells(tmp_path, values):
+    """A table without names of cells lost its first gene."""
+    frame = pd.DataFrame(np.repeat(values, 12, 0), columns=["TP53", "MYC"])
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(ValueError, match=r"names in the first column, found numbers in 'TP53'"):
+        read_expression(tmp_path / "x.csv", regulators=["TP53", "MYC"])
+
+
 def test_trrust_without_a_header_gives_signs(tmp_path):
     file = tmp_path / "trrust.tsv"
     file.write_text("A\tC\tActivation\t1\nB\tC\tRepression\t2\nB\tA\tUnknown\t3\n")

@@ -85,6 +85,7 @@ KINDS = {
     "cells.h5seurat": (h5(seurat), r"Seurat.*SeuratDisk::Convert"),
     "utf16.csv": ("gene,a,b\nx,1,2\n".encode("utf-16"), r"UTF-16.*iconv"),
     "table.csv.bz2": (b"BZh91AY" + bytes(30), "bunzip2"),
+    "series_matrix.txt": (b'!Series_title\t"x"\n!Series_y\t"z"\n', r"GEO; grep -v '\^!'"),
     "page.csv": (b"<!DOCTYPE html>\n<html><body>404</body></html>\n", "web page"),
     "pointer.npz": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
 }

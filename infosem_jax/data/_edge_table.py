@@ -111,6 +111,11 @@ def read_edge_table(
         raise ValueError(f"{file}: it has no column {weight!r}; choose from {found}.")
     ends = frame[[source, target]].set_axis(["source", "target"], axis=1)
     others = frame.drop(columns=[source, target, "source", "target"], errors="ignore")
+    for kind in ("consensus", "is"):  # as OmniPath has it
+        if {f"{kind}_stimulation", f"{kind}_inhibition"} <= set(others) and "sign" not in others:
+            up, down = (others[f"{kind}_{how}"].str.lower().isin(("true", "1"))
+                        for how in ("stimulation", "inhibition"))  # fmt: skip
+            others = others.assign(sign=(up.astype(int) - down.astype(int)).astype(str))
     return EdgeTable(
         pd.concat([_without_taxon(file, ends), others], axis=1),
         pick(_numeric(others), *WEIGHT) if given is None else given,

@@ -37,6 +37,8 @@ _BYTES = (
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unzstd '{name}'"),
     (b"\xd0\xcf\x11\xe0", "an old Excel sheet (xls)",
      "pandas.read_excel('{name}', index_col=0).to_csv('{stem}.csv')"),
+    (b"!Series_", "a series matrix of GEO",
+     "grep -v '^!' '{name}' | grep . > '{stem}.tsv' (zgrep of one that is compressed)"),
     (b"<!doctype html", "a web page", "download the file itself"),
     (b"<html", "a web page", "download the file itself"),
     (b"version https://git-lfs", "a pointer of Git LFS", "git lfs pull"),

@@ -249,7 +249,7 @@ _OF_CELLS = re.compile(
 _OF_GENES = re.compile(
     r"(gene|effective|transcript)?length|width|(gene)?(start|end)|chr(omosome)?(name)?|strand"
     r"|(gene|feature)?(bio)?type|entrez(gene)?(id)?|ensembl(gene)?(id)?|hgnc(symbol|id)?"
-    r"|gene(id|name|symbol)|(gene)?(symbol|description)|exons?|gccontent"
+    r"|gene(id|name|symbol)|(gene)?(symbol|description)|exons?|gccontent|transcript(id|name)?s?"
 )
 _LOOSER = {
     (

@@ -157,6 +157,8 @@ def read_landmarks(
     else:
         with open_text(path, "list of genes") as stream:
             genes = [line.strip() for line in stream if line.strip()]
+            titles = ("gene", "genes", "gene_name", *_OTHER_NAMES, *_OTHER_NAMES.values())
+            genes = genes[1:] if genes and genes[0].lower() in titles else genes
     if not genes:
         raise ValueError(f"{path}: expected landmark genes, found none.")
     return tuple(genes)
