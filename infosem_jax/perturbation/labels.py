@@ -25,6 +25,8 @@ SEPARATORS = (
     *("+", "|", ";", ",", "&", "__", "_", "/", ":", " ", " and ", "_and_", "_AND_", "--", "~"),
     *("-", "."),
 )
+# Of a label of guides and genes; what is longer is text, and would take long to take apart.
+_LONGEST = 200
 # Of as many genes as were measured, out of all of a genome, the share that chance would hold.
 GENOME = 20_000
 
@@ -134,7 +136,7 @@ def read_labels(
     """
     text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
     code, names = pd.factorize(text)
-    plain = [name for name in names if not _is_missing(name)]
+    plain = [name for name in names if len(name) <= _LONGEST and not _is_missing(name)]
     wanted = _wanted(plain, controls)
     labels = [name for name in plain if name not in wanted and not is_control(name)]
     found = [usual, *(sep for sep in SEPARATORS if any(sep in label for label in labels))]
