@@ -292,6 +292,7 @@ def _wanted(names: Sequence[str], controls: Sequence[str]) -> set[str]:
 
 def _without_tails(labels: Sequence[str], genes: frozenset[str]) -> list[str]:
     """Take off what follows half of the genes that were measured and is none: it names a guide."""
+    names = genes.union(label for label in labels if re.fullmatch(r"[^\W_]+", label))
     found: dict[str, set[str]] = {}
     for label in labels:
         for place in reversed([match.start() for match in re.finditer(r"[^\w.-]|_", label)]):
@@ -302,7 +303,7 @@ def _without_tails(labels: Sequence[str], genes: frozenset[str]) -> list[str]:
     least = max(2.0, len(set().union(*found.values())) / 2) if found else 0.0
     tails = [
         tail for tail, after in found.items()
-        if len(after) >= least and not genes.intersection(re.split(r"[\W_]+", tail))
+        if len(after) >= least and not names.intersection(re.split(r"[\W_]+", tail))
     ]  # fmt: skip
     tails.sort(key=len, reverse=True)
     return [
