@@ -122,6 +122,15 @@ def test_what_follows_measured_genes_is_no_part_of_others(tmp_path, form):
     check(tmp_path / "s.h5ad")
 
 
+def test_a_gene_in_every_combination_that_was_not_measured_is_no_name_of_a_guide(tmp_path):
+    label = [gene and (gene if i % 2 or gene == "CEBPA" else f"{gene}_CEBPA")
+             for i, gene in enumerate(TARGETS)]  # fmt: skip
+    obs = {"guide": [own or "NT" for own in label]}
+    counts = np.random.default_rng(0).poisson(9.0, (len(TARGETS), len(HALF))).astype(np.float32)
+    write(tmp_path / "s.h5ad", obs, pd.DataFrame(index=HALF), x=counts)
+    assert sum(len(own) == 2 for own in check(tmp_path / "s.h5ad").perturbed) == 9
+
+
 @pytest.mark.parametrize("separator", ["+", "_", "|", "-", ".", " and ", "_AND_", "--", "~"])
 @pytest.mark.parametrize("guides", [False, True])
 def test_combinations_with_genes_that_were_not_measured_stay_combinations(
