@@ -218,11 +218,11 @@ def looks_like_data(columns: Names) -> bool:
 
 def _are_values(names: pd.Series, title: str) -> bool:
     """Tell whether a first column holds values: fractions, or repeated numbers below a title."""
+    told = r"|(cell|gene|sample|barcode|probe|row)?[_. ]?(index|ids?|names?|symbols?)?s?|entrez\w*"
     number = pd.to_numeric(names, errors="coerce")
-    if number.isna().any():
+    if re.fullmatch(told, title, re.IGNORECASE) or number.isna().any():
         return False
-    named = re.fullmatch(r"|index|id|name|(cell|gene|sample|barcode|row).*", title, re.IGNORECASE)
-    return bool((number % 1 != 0).any() or (not named and names.duplicated().any()))
+    return bool((number % 1 != 0).any() or names.duplicated().any())
 
 
 def _check_length(source: io.BufferedIOBase, limit: int) -> None:
