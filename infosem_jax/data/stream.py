@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path as FilePath
@@ -39,6 +40,8 @@ from infosem_jax.data.dataset import (
     usual_normalisation,
 )
 from infosem_jax.data.units import describe_units
+
+_log = logging.getLogger("infosem_jax")
 
 
 @shown("path", "n_cells", "genes", "regulators", "normalisation", "notes")
@@ -199,6 +202,9 @@ def open_stream(
     candidates, matched = genes, []
     if regulators is not None:
         candidates, matched = match_regulators(genes, regulators)
+    notes = (*notes, *matched)
+    for note in notes:
+        _log.info("%s: %s", name, note)
     known = b"" if totals is None else totals.tobytes()
 
     def digest(*more: Names) -> str:
@@ -219,7 +225,7 @@ def open_stream(
         slots=found.slots,
         kept=found.kept,
         fingerprint=digest(candidates),
-        notes=(*notes, *matched),
+        notes=notes,
         totals=totals,
         cells=digest(),
     )
