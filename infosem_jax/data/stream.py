@@ -367,7 +367,7 @@ def _check_names(
 
 
 def _named_once(
-    names: tuple[str, ...], genes: Int[np.ndarray, " genes"]
+    names: tuple[str, ...], genes: Int[np.ndarray, " all"]
 ) -> tuple[Int[np.ndarray, " genes"], tuple[str, ...]]:
     """Return the first column of each name among the genes, and what is said of the others."""
     _, first = np.unique(np.asarray(names, str)[genes], return_index=True)
