@@ -102,7 +102,8 @@ def embedded(stored: anndata.AnnData, cells: grouped.Grouped) -> tuple[np.ndarra
         return components[:, :2], ("PC 1", "PC 2")
     import umap  # pyright: ignore[reportMissingImports]  (an extra)
 
-    return umap.UMAP(random_state=0).fit_transform(components), ("UMAP 1", "UMAP 2")
+    plane = umap.UMAP(min_dist=0.5, random_state=0).fit_transform(components)  # as scanpy does
+    return plane, ("UMAP 1", "UMAP 2")
 
 
 def simulated(out: Path) -> list[Path]:

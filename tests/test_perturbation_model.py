@@ -24,7 +24,13 @@ from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.counting import gene_similarity
 from infosem_jax.perturbation.data import Responses, take
 from infosem_jax.perturbation.explanation import agreement, contexts
-from infosem_jax.perturbation.joining import ADDED, HeldOut, additive_share, choose_shares
+from infosem_jax.perturbation.joining import (
+    ADDED,
+    HeldOut,
+    add_singles,
+    additive_share,
+    choose_shares,
+)
 from infosem_jax.perturbation.methods import configured, shuffled_graph
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.objective import ordered_pairs
@@ -234,9 +240,12 @@ def test_combinations_contain_the_sum_of_their_singles():
         delta=values.delta[[0, 1]] + values.delta[[5, 10]],
     )  # fmt: skip
     assert additive_share(several, 0 * several.delta, values) == pytest.approx(1)
+    # Three that follow the sum are assumed: two known ones of half the size move it by a fifth.
     half = several._replace(delta=several.delta / 2)
-    assert additive_share(half, 0 * half.delta, values) == pytest.approx(0.5)
-    assert additive_share(several, several.delta, values) == 0
+    assert additive_share(half, 0 * half.delta, values) == pytest.approx((2 / 2 + 3) / 5)
+    assert additive_share(half, half.delta, values) == pytest.approx(3 / 5)
+    many = take(half, np.tile([0, 1], 100))
+    assert additive_share(many, 0 * many.delta, values) == pytest.approx(0.5, abs=0.01)
     # None to tell of: the sum alone.
     assert additive_share(take(values, np.arange(0)), values.delta[:0], values) == 1
     task = problem().task
@@ -245,7 +254,12 @@ def test_combinations_contain_the_sum_of_their_singles():
     found = predict_tasks([asked], 0, replace(SMALL, epochs=2, context="none"))[0]
     right = BASELINES["additive"].predict([asked], 0)[0]
     np.testing.assert_allclose(found.change[0], right.change[0], atol=1e-5)
-    assert np.abs(found.change[1] - right.change[1]).max() > 0.1  # p04 was not seen alone
+    # p04 was not seen alone, and only what p00 did counts, by half; one gene is no combination.
+    asked = asked._replace(perturbed=(("p00", "p04"), ("p00",)))
+    other = np.ones_like(found.change)
+    joined = add_singles(other, 0.9, task.train, asked)
+    np.testing.assert_allclose(joined[0], (1 + right.change[1]) / 2, atol=1e-5)
+    np.testing.assert_array_equal(joined[1], other[1])
 
 
 @pytest.mark.parametrize("kind", ["values", "signed"])

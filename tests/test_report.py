@@ -8,9 +8,13 @@ import pandas as pd
 import pytest
 
 from infosem_jax.grn import plot
+from infosem_jax.grn.explorer import explored
 from infosem_jax.grn.networks import Network, edges
 from infosem_jax.grn.report import Report, write_report
 from infosem_jax.outputs import style
+from infosem_jax.outputs.explorer import explore
+from infosem_jax.outputs.page import Page as HtmlPage
+from infosem_jax.outputs.page import Section, write_page
 
 NASTY = ("<script>alert('x')</script>", "$x_{$", 'A"onload="x', "A&amp;B", "--><b>")
 
@@ -61,6 +65,16 @@ def report(**changes) -> Report:
         files={"edges.csv": "all edges"},
     )
     return full._replace(**changes)
+
+
+# What a screen reader tells of the element that has the focus, within shadow trees too.
+FOCUSED = """() => {
+  let at = document.activeElement
+  while (at.shadowRoot?.activeElement) at = at.shadowRoot.activeElement
+  const told = ["role", "aria-label", "aria-valuetext"].map((name) => at.getAttribute(name))
+  const row = at.getRootNode().getElementById(at.getAttribute("aria-activedescendant"))
+  return [at.tagName, ...told, at.innerText, row?.ariaLabel].join(" ")
+}"""
 
 
 class Page(HTMLParser):
@@ -191,6 +205,21 @@ def test_the_same_report_gives_the_same_page_and_leaves_settings_alone(page, tmp
         assert mpl.rcParams[name] == mpl.rcParamsDefault[name]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("regulators", [150, 2000])
+def test_a_page_of_two_thousand_genes_stays_below_five_megabytes(tmp_path, regulators):
+    rng = np.random.default_rng(0)
+    genes = tuple(f"GENE{i:05}" for i in range(2000))
+    shape = (regulators, len(genes))
+    weight, sd, agreement, probability, score = rng.random((5, *shape), np.float32)
+    large = Network(genes[:regulators], genes, weight, sd, agreement, probability, "cells", score)
+    full = report(network=large)
+    write_report(tmp_path / "report.html", full)
+    shown = len(explored(large, full.prior_mean))
+    assert 10_000 < shown < 5 * (regulators + len(genes)) + 10_000
+    assert (tmp_path / "report.html").stat().st_size < 5e6
+
+
 def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):
     sync = pytest.importorskip("playwright.sync_api")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
@@ -201,7 +230,8 @@ def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):
     table = edges(network(genes))
     asked, told = [], []
     with sync.sync_playwright() as play:
-        page = play.chromium.launch(executable_path=browser, args=["--no-sandbox"]).new_page()
+        started = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = started.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda line: told.append(line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: told.append(str(error)))
@@ -228,12 +258,77 @@ def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):
         }
         np.testing.assert_allclose(saved["weight"], of_gene["weight"], rtol=1e-5)
 
+        # By keyboard: a slider, rows and headings of the table, which is one stop, and its picture.
+        gene.fill("")
+        page.get_by_text(f"{len(table)} {rows}").wait_for()
+        gene.focus()
+        sure = int((table["sign_agreement"] > 0.7).sum())
+        for key, told_of in [
+            ("Tab", "slider Sign agreement at least 0.60"),
+            ("End", "slider Sign agreement at least 0.99"),
+            ("PageDown", "slider Sign agreement at least"),
+            ("Tab", "grid edges"),
+            ("Home", f"row 1 of {sure}"),
+            ("ArrowDown", f"row 2 of {sure}"),
+            ("End", f"row {sure} of {sure}"),
+            ("ArrowDown", f"row {sure} of {sure}"),
+            ("PageUp", f"row {sure - 12} of {sure}"),
+            ("Home", f"row 1 of {sure}"),
+            ("ArrowUp", "columnheader source"),
+            ("ArrowRight", "columnheader target"),
+            ("Enter", "columnheader target"),
+            ("ArrowDown", "row 1 of"),
+            ("Tab", "BUTTON Download"),
+        ]:
+            page.keyboard.press(key)
+            assert told_of in " ".join(page.evaluate(FOCUSED).split()), key
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Home")
+        page.keyboard.press("ArrowDown")
+        chosen = page.locator(".slick-row:has(.slick-cell.selected) .slick-cell").first
+        regulator = chosen.inner_text()
+        page.keyboard.press("Enter")
+        around = page.get_by_label("Neighbourhood of")
+        assert around.evaluate("field => field.matches(':focus')")
+        assert around.input_value() == regulator and around.is_visible()
+        page.keyboard.press("Shift+Tab")
+        page.keyboard.press("Shift+Tab")
+        assert "edges" in page.evaluate(FOCUSED)
+
         gene.fill("not a gene")
         page.get_by_text("No row is left").wait_for()
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+        plain = started.new_context(java_script_enabled=False).new_page()
+        plain.goto((tmp_path / "report.html").as_uri())
+        assert plain.get_by_role("rowheader").first.is_visible()
+        assert plain.locator("noscript p").is_visible()
     assert not told
     assert [url for url in asked if not url.startswith(("file:", "blob:", "data:"))] == []
+
+
+@pytest.mark.slow
+def test_rows_above_a_ceiling_are_left_out(tmp_path):
+    sync = pytest.importorskip("playwright.sync_api")
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no browser")
+    table = pd.DataFrame({"gene": list("abc"), "lfsr": [0.0, 0.3, 1.0]})
+    parts = explore(
+        table, search=["gene"], label="Gene", file="a.csv", ceilings={"lfsr": "lfsr at most"}
+    )
+    page = HtmlPage("A", "b", [], [], [Section("C", explorer=parts.layout)], {})
+    write_page(tmp_path / "page.html", page)
+    with sync.sync_playwright() as play:
+        started = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        shown = started.new_page()
+        shown.goto((tmp_path / "page.html").as_uri())
+        shown.get_by_text("3 of 3 rows are shown").wait_for()
+        shown.get_by_role("slider").focus()
+        for key, left in (("Home", 1), ("PageUp", 1), ("End", 3)):
+            shown.keyboard.press(key)
+            shown.get_by_text(f"{left} of 3 rows are shown").wait_for()
 
 
 def test_losses_have_a_line_for_each_seed():

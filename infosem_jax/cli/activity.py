@@ -7,7 +7,7 @@ import typer
 
 from infosem_jax._settings import values_given
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import check_folder, plain_errors, print_table
+from infosem_jax.cli._common import check_folder, note, plain_errors, print_table
 from infosem_jax.cli._progress import progress
 from infosem_jax.cli._record import record_of, write_record
 
@@ -100,4 +100,9 @@ def activity(
             for row in groups.head(SHOWN).to_dict("records")
         ]
         print_table(("regulator", *names, "sd of a cell"), rows, "Mean activity")
+        if len(names) == 1:
+            note(
+                "The mean of all cells is 0, and there is one group: listed are the regulators "
+                "whose activities are surest. --groupby compares groups of cells."
+            )
         typer.echo(f"Wrote {out}: open {out / 'report.html'}.")

@@ -74,7 +74,10 @@ def contrast(
         if groupby is None and not pair:
             pair = tuple(map(str, dict.fromkeys(cells.groups.tolist())))
             if len(pair) != 2:
-                raise ValueError(f"Expected two files, or --groupby, found {len(pair)} files.")
+                raise ValueError(
+                    f"Expected two files, or --groupby with a column of obs, found {len(pair)} "
+                    f"file{'s' if len(pair) > 1 else ''} and no --groupby."
+                )
         note(f"{len(cells.data.cells)} cells, {len(cells.data.genes)} genes, "
              f"{len(cells.data.regulators)} candidate regulators.")  # fmt: skip
         found = grn.contrast(
@@ -107,8 +110,7 @@ def contrast(
         print_table(columns, rows, f"Effects in {b} less those in {a}")
         typer.echo(
             f"{(found.lfsr <= SURE).sum():,} of {found.lfsr.size:,} effects differ with a local "
-            f"false sign rate of at most {SURE:.0%}"
-            + "".join(f"; {n} after labels were shuffled" for n in found.learned["shuffled"])
-            + "."
+            f"false sign rate of at most {SURE:.0%}; after labels were shuffled: "
+            f"{', '.join(map(str, found.learned['shuffled'])) or 'not tried'}."
         )
         typer.echo(f"Wrote {out}: open {out / 'report.html'}.")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import check_folder, plain_errors, print_table, words
+from infosem_jax.cli._common import check_folder, note, plain_errors, print_table, words
 from infosem_jax.cli._record import record_of, write_record
 
 if TYPE_CHECKING:
@@ -99,6 +99,14 @@ def knockout(
         _print(shown, f"Shifts with {'+'.join(chosen)} {to}")
         if above is not None:
             _print(above.head(SHOWN), "Total effects on " + ", ".join(chosen))
+            if isinstance(fitted, grn.exact.Fit):
+                note("Cells do not tell which of two regulators acts on the other, so that even a "
+                     "sure effect has its sign in half of the orders only.")  # fmt: skip
+        note(
+            f"Shifts of mean expression on the scale of the fit ({fitted.config.normalisation}), "
+            "with the probability of their sign. Of measured cells read them as an order: their "
+            "intervals hold where expression is linear and nothing loops."
+        )
         typer.echo(f"Wrote {out}: open {out / 'shifts.csv'}.")
 
 

@@ -194,7 +194,7 @@ def _page(
                 Picture(_figures.scatter(xy, found.cluster, clusters, axes), "By cluster."),
             ],
         ),
-        Section("Studies", tables=[Table("Study", _STUDY, studies)]),
+        Section("Studies", tables=[Table("Study", _STUDY, studies, words=2)]),
         Section("Measures", tables=[Table("Measure", ["Value"], measured)]),
         Section(
             "Clusters",

@@ -169,7 +169,7 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     -------
     DataFrame
         ``regulator, sd``, the mean activity in each group, and ``range``, the largest mean less the
-        smallest, by which it is sorted.
+        smallest, by which it is sorted; of one group, the surest regulators come first.
 
     Raises
     ------
@@ -185,7 +185,7 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     table = means.mean().T
     table.insert(0, "range", table.max(axis=1) - table.min(axis=1))
     table.insert(0, "sd", found.sd)
-    table = table.sort_values("range", ascending=False, kind="stable")
+    table = table.sort_values(["range", "sd"], ascending=[False, True], kind="stable")
     return table.rename_axis("regulator").reset_index()
 
 

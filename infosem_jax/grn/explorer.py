@@ -8,7 +8,7 @@ from jaxtyping import Float
 
 from infosem_jax._typing import Array
 from infosem_jax.grn.networks import Network, edges
-from infosem_jax.outputs.explorer import SIZE, Explorer, explore, plain, script
+from infosem_jax.outputs.explorer import OF_ROW, SIZE, Explorer, explore, plain, script
 from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Pages stay below five megabytes, of which Bokeh's script takes two.
 MOST_EDGES = 10_000
 OF_EACH_GENE = 5
-NEIGHBOURS = 14
+NEIGHBOURS, COMPANIONS = 12, 4
 HIDDEN = ("prior",)
 
 
@@ -81,7 +81,8 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
     from bokeh.plotting import figure
 
     field = AutocompleteInput(
-        title="Neighbourhood of (or click a row above)",
+        title="Neighbourhood of (or choose a row above)",
+        tags=[OF_ROW],
         value=centre,
         completions=genes,
         case_sensitive=False,
@@ -89,6 +90,7 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
         sizing_mode="stretch_width",
     )
     plot = figure(
+        name="The neighbourhood as a picture",
         height=SIZE,
         sizing_mode="stretch_width",
         match_aspect=True,
@@ -109,8 +111,10 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
         arrows[name] = ColumnDataSource(dict(empty))
         lines: dict[str, Any] = {"line_color": colour, "line_width": "width", "line_alpha": "alpha"}
         plot.add_layout(Arrow(source=arrows[name], end=end, **ends, **lines))
-    nodes = ColumnDataSource({name: [] for name in ("x", "y", "lx", "ly", "name", "align")})
-    plot.scatter("x", "y", source=nodes, size=7, color=GREY)
+    nodes = ColumnDataSource(
+        {name: [] for name in ("x", "y", "lx", "ly", "name", "align", "marker")}
+    )
+    plot.scatter("x", "y", source=nodes, size=7, color=GREY, marker="marker")
     plot.add_layout(
         LabelSet(
             x="lx",
@@ -134,6 +138,7 @@ def _neighbourhood(parts: Explorer, centre: str, genes: list[str]) -> "UIElement
             "nodes": nodes,
             "summary": summary,
             "most": NEIGHBOURS,
+            "companions": COMPANIONS,
             **arrows,
         },
         code=script("neighbourhood.js"),
@@ -163,6 +168,7 @@ def _prior_and_weight(parts: Explorer) -> "UIElement":
     from bokeh.plotting import figure
 
     plot = figure(
+        name="Weights of the edges by their prior means",
         height=SIZE,
         sizing_mode="stretch_width",
         title="Edges that are shown, before and after",

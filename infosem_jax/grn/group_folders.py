@@ -32,8 +32,9 @@ from infosem_jax.outputs.explorer import coloured_cells
 from infosem_jax.outputs.folder import write_h5ad
 from infosem_jax.outputs.page import write_page
 
-# Edges that are listed of the network behind activities; the fit holds all.
-MOST_EDGES = 100_000
+# Edges that are listed of the network behind activities, of which the fit holds all, and of total
+# effects.
+MOST_EDGES, MOST_EFFECTS = 100_000, 1_000_000
 # Files of a folder, each with what it holds.
 ACTIVITY_FILES = {
     "cells.h5ad": "the cells, with activities in obsm and their standard deviations in uns",
@@ -55,7 +56,7 @@ CONTRAST_FILES = {
 KNOCKOUT_FILES = {
     "shifts.csv": "shift of each gene, the largest first",
     "upstream.csv": "total effects of regulators on the genes that were held",
-    "total_effects.csv": "total effects of all regulators, over all paths",
+    "total_effects.csv": "total effects of all regulators, over all paths: the first million",
     "config.toml": "settings",
     "versions.json": "versions of software",
 }
@@ -161,7 +162,7 @@ def write_knockout(
     folder = FilePath(folder)
     check_names(total.genes)
     shifts.to_csv(folder / "shifts.csv", index=False)
-    write_edges(folder / "total_effects.csv", total)
+    write_edges(folder / "total_effects.csv", total, top=MOST_EFFECTS)
     if above is not None:
         above.to_csv(folder / "upstream.csv", index=False)
 
@@ -238,6 +239,7 @@ def upstream(total: Network, genes: Sequence[str]) -> pd.DataFrame:
     genes
         The genes.
     """
-    table = edges(total)
-    table = table.loc[table["target"].isin(genes)]
-    return table.loc[:, ["source", "target", "weight", "sd", "sign_agreement"]]
+    at = [total.genes.index(gene) for gene in genes]
+    of_genes = {name: getattr(total, name)[:, at] for name in ("weight", "sd", "sign_agreement")}
+    table = edges(total._replace(genes=tuple(genes), probability=None, **of_genes))
+    return table.loc[:, ["source", "target", *of_genes]]

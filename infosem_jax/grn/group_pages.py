@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 ROWS, DRAWN, LISTED = 40, 5, 5000
 # Share of cells whose activities the colours span.
 SPAN = 0.98
+LEAST_RATE = 1e-10
+READING = {
+    "Shared": "The effect in all cells together: the centre that the effects of both groups are "
+    "drawn to. Change of the target, in its standard deviations, for one of the regulator.",
+    "Difference": "The effect in the second group less that in the first, drawn to zero as far as "
+    "it is unsure; sd is its standard deviation.",
+    "lfsr": "Local false sign rate: the probability that the difference is none, or has the other "
+    "sign. Of those with at most 0.05, fewer than one in twenty should be wrong.",
+}
 
 
 def activities_on_plane(
@@ -130,7 +139,7 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                 row["target"],
                 *(number(row[name], 3, sign=True) for name in ("shared", "difference")),
                 number(row["sd"]),
-                f"{row['lfsr']:.2g}",
+                _rate(row["lfsr"]),
             ],
         )
         for row in changes(found, top=ROWS).to_dict("records")
@@ -141,7 +150,7 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
             [
                 number(row["strength"], 2, sign=True),
                 number(row["sd"], 2),
-                f"{row['lfsr']:.2g}",
+                _rate(row["lfsr"]),
                 str(row["changed"]),
             ],
         )
@@ -172,16 +181,27 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                     search=["source", "target"],
                     label="Gene",
                     file="differences.csv",
+                    ceilings={"lfsr": "Local false sign rate at most"},
                 ).layout,
             ),
             Section(
                 "Regulators",
-                ["Strength: how the effects change together; -2 where they are gone."],
+                [
+                    "Strength: how the effects of a regulator grow (above zero) or shrink "
+                    "together, relative to their mean over the groups: 0 as they are, −2 where "
+                    "they are gone in the second group."
+                ],
                 tables=[
                     Table("regulator", ["strength", "sd", "lfsr", "effects that differ"],
                           regulators, "Regulators whose effects grow or shrink")
                 ],
             ),
+            Section("How to read this", facts=READING),
         ],
         facts,
     )  # fmt: skip
+
+
+def _rate(value: float) -> str:
+    """Write a local false sign rate; what is left of the smallest is rounding."""
+    return f"{value:.2g}" if value >= LEAST_RATE else f"< {LEAST_RATE:g}"

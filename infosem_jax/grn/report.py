@@ -15,6 +15,8 @@ from infosem_jax.outputs.page import Page, Picture, Section, Table, show, write_
 TABLE_EDGES = 25
 STRONG_EDGES = 1000
 SURE = 0.9
+# Where this share of the strongest edges differ in their regulators, those of each are no others.
+FEW_REPEATED = 0.8
 READING = {
     "Weight": (
         "How much the regulator moves the target in the model, with every other regulator held "
@@ -39,6 +41,12 @@ READING = {
         "Expression alone says little about who regulates whom: A acting on B and B acting on A "
         "explain the same co-expression almost equally well. The direction shown comes largely "
         "from the list of candidate regulators and from the priors."
+    ),
+    "Cell types": (
+        "In a mixture of cell types, genes that one type expresses rise and fall together, and the "
+        "first edges tell types apart; a response within a type, such as one to a stimulus, comes "
+        "further down. Fit types on their own (--groupby), take them out (--covariates), or "
+        "compare conditions: infosem activity and infosem contrast."
     ),
     "What is missing": (
         "A weight near zero is no proof that there is no regulation, and a strong one may pass "
@@ -218,7 +226,7 @@ def _strongest(network: Network) -> Section:
     )
     tables = [_edge_table(network, table.head(TABLE_EDGES), text=text)]
     first = table.drop_duplicates("source").head(TABLE_EDGES)
-    if len(first) > table["source"].head(TABLE_EDGES).nunique():
+    if table["source"].head(TABLE_EDGES).nunique() < FEW_REPEATED * len(first):
         title = f"The {order} edge of each regulator"
         more = "A few busy regulators can fill a list of edges; here each has one."
         tables.append(_edge_table(network, first, title=title, text=more))

@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 HEIGHT, WIDTH = 360, 120  # of a table and of its columns, in pixels
 SIZE = 420  # of a figure
 MOST_CELLS = 3000
-AT_START = "at start"  # of what runs as soon as a page is shown
+# Which table and which row keys act on.
+FOCUS = """
+:host(:focus-within) { outline: 2px solid #0072b2; outline-offset: 1px; }
+.slick-header-column:focus { outline: 2px solid #0072b2; outline-offset: -2px; }
+.slick-row .slick-cell.selected { background: #d3e6f4; }
+"""
+# What runs as soon as a page is shown, and the field that Enter on a row of a table leads to.
+AT_START, OF_ROW = "at start", "of row"
 
 
 class Explorer(NamedTuple):
@@ -47,9 +54,10 @@ def explore(
     label: str,
     file: str,
     sliders: Mapping[str, str] | None = None,
+    ceilings: Mapping[str, str] | None = None,
     hidden: Sequence[str] = (),
 ) -> Explorer:
-    """Return a table to search and sort, with a slider for the least value of some columns.
+    """Return a table to search and sort, with sliders for least and largest values of some columns.
 
     Parameters
     ----------
@@ -63,6 +71,8 @@ def explore(
         What the downloaded table is called.
     sliders
         What the least value is called, by the column that it is of.
+    ceilings
+        What the largest value is called, likewise.
     hidden
         Columns that are not shown.
     """
@@ -86,6 +96,11 @@ def explore(
         for name, title in (sliders or {}).items()
         if np.isfinite(table[name]).any()
     }
+    capped = {
+        name: _slider(Slider, table[name], title, at_end=True)
+        for name, title in (ceilings or {}).items()
+        if np.isfinite(table[name]).any()
+    }
     count = Div(text=f"{len(table):,} rows are shown.")
     refresh = CustomJS(
         args={
@@ -94,6 +109,7 @@ def explore(
             "passed": passing,
             "search": field,
             "sliders": ranged,
+            "ceilings": capped,
             "count": count,
             "names": list(search),
         },
@@ -101,7 +117,7 @@ def explore(
         tags=[AT_START],
     )
     field.js_on_change("value_input", refresh)
-    for slider in ranged.values():
+    for slider in (*ranged.values(), *capped.values()):
         slider.js_on_change("value", refresh)
     columns = [_column(table, name) for name in table if name not in hidden]
     grid = DataTable(
@@ -113,11 +129,13 @@ def explore(
         sizing_mode="stretch_width",
         autosize_mode="none",  # narrow windows scroll the table
         reorderable=False,
+        name=file.removesuffix(".csv"),
+        stylesheets=[FOCUS],
     )
     button = Button(label="Download what is shown as CSV")
     saved = {"source": source, "filter": shown, "file": file, "columns": list(map(str, table))}
     button.js_on_click(CustomJS(args=saved, code=script("download.js")))
-    layout = [field, *ranged.values(), count, grid, button]
+    layout = [field, *ranged.values(), *capped.values(), count, grid, button]
     return Explorer(layout, source, shown, passing, field)
 
 
@@ -165,6 +183,7 @@ def coloured_cells(
         CustomJS(args={"source": source, "colours": colours, "chosen": chosen}, code=_RECOLOUR),
     )
     plot = figure(
+        name=f"Cells, coloured by {label[0].lower()}{label[1:]} what is chosen",
         height=SIZE,
         sizing_mode="stretch_width",
         tools="pan,wheel_zoom,reset,save",
@@ -229,12 +248,16 @@ def _values(column: Any) -> Any:
     return column.astype(str).tolist()
 
 
-def _slider(kind: Any, column: Any, title: str) -> Any:
+def _slider(kind: Any, column: Any, title: str, *, at_end: bool = False) -> Any:
     values = column[np.isfinite(column)]
-    low, high = np.floor(100 * values.min()) / 100, np.floor(100 * values.max()) / 100
+    whole = np.ceil if at_end else np.floor  # no row is left out at the start
+    low, high = np.floor(100 * values.min()) / 100, whole(100 * values.max()) / 100
     end = max(high, low + 0.01)
     step = max(0.01, round((end - low) / 200, 2))
-    return kind(start=low, end=end, value=low, step=step, title=title, sizing_mode="stretch_width")
+    value = end if at_end else low
+    return kind(
+        start=low, end=end, value=value, step=step, title=title, sizing_mode="stretch_width"
+    )
 
 
 def _column(table: pd.DataFrame, name: str) -> Any:

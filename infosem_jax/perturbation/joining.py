@@ -24,6 +24,11 @@ PLAIN = (0.0, 0.5, 1.0)
 N_GROUPS = 3
 # Genes of a group that must have been told of, and standard errors of a gain, to leave the usual.
 LEAST_GENES, SURE = 10, 2.0
+# The sum of single responses counts as if so many known combinations had followed it.
+AS_IF_ADDITIVE = 3.0
+# Share of that sum where only some genes of a combination were seen alone: of .3, .5 and .7 the one
+# with the best order of genes, in known combinations whose single responses were hidden in turn.
+PARTLY = 0.5
 
 
 class Shares(NamedTuple):
@@ -105,20 +110,23 @@ def choose_shares(held: Sequence[HeldOut], usual: Shares, train: Responses, scal
 def add_singles(
     change: Float[np.ndarray, "n genes"], share: float, train: Responses, asked: Asked
 ) -> Float32[np.ndarray, "n genes"]:
-    """Join predicted changes with sums of single responses, where all genes were seen alone.
+    """Join predicted changes of combinations with sums of the single responses that were seen.
 
     Parameters
     ----------
     change
         What is predicted otherwise.
     share
-        That of the sums.
+        That of the sums where all genes were seen alone; where some were, it is at most a half.
     train, asked
         Responses to learn from, and the perturbations.
     """
     sums, complete = single_sums(train, asked.perturbed, asked.line)
-    joined = share * sums + (1 - share) * change
-    return np.where(complete[:, None], joined, change).astype(np.float32)
+    several = np.array([len(genes) > 1 for genes in asked.perturbed])
+    some = several & np.isfinite(sums).all(1)
+    own = np.where(complete, share, min(share, PARTLY))[:, None]
+    joined = own * sums + (1 - own) * change
+    return np.where(some[:, None], joined, change).astype(np.float32)
 
 
 def additive_share(
@@ -126,7 +134,8 @@ def additive_share(
 ) -> float:
     """Return the share of summed single responses with the least error in known combinations.
 
-    1 where there is none to tell.
+    To these are added three of usual size that follow the sum, since the best shares of single
+    combinations differ widely: one or two known ones would otherwise decide. 1 where there is none.
 
     Parameters
     ----------
@@ -140,7 +149,9 @@ def additive_share(
         return 1.0
     apart = (sums - response)[complete]
     right = ((truth.delta - response)[complete] * apart).sum()
-    return float(np.clip(right / max(float(np.square(apart).sum()), 1e-12), 0, 1))
+    size = float(np.square(apart).sum())
+    assumed = AS_IF_ADDITIVE * size / complete.sum()
+    return float(np.clip((right + assumed) / max(size + assumed, 1e-12), 0, 1))
 
 
 def _better(

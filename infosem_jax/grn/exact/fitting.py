@@ -225,6 +225,8 @@ def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, confi
             'Expected cells in memory for cells = "effective", which looks for cells that are '
             "alike, found a stream; give a number of cells, or read them into memory."
         )
+    if told := told_of_rare_genes(data, config):
+        log.info("%s: %s", data.name, told)
     ready = scaled(data, config)
     chosen = replace(config, rows=chosen_rows(ready, config), normalisation=ready.normalisation)
     levels = levels_of(data)
@@ -364,19 +366,22 @@ def scaled(data: Dataset | Stream, config: Config) -> Dataset | Stream:
     """Bring expression to the scale of the settings, unless it is normalised already."""
     if isinstance(data, Stream) or data.normalisation != "none":
         return data
-    _warn_of_rare_genes(data, config)
     return normalise(data, config.normalisation, clip=config.clip)
 
 
-def _warn_of_rare_genes(data: Dataset, config: Config) -> None:
+def told_of_rare_genes(data: Dataset | Stream, config: Config) -> str:
+    """Say where the strongest edges may rest on few cells; "" where they do not, or none knows."""
+    if isinstance(data, Stream) or data.normalisation != "none":
+        return ""
     cells = np.median((data.x != 0).sum(0))
-    if cells < RARE and len(data.x) > 2 * RARE and config.clip > CLIP:
-        log.info(
-            "%s: half of the genes are found in at most %d of %s cells, so that the strongest "
-            "edges may rest on a few cells that two rare genes share; keep genes that are found in "
-            "more cells, or let single cells count less ([exact] clip = %g in --config).",
-            *(data.name, cells, f"{len(data.x):,}", CLIP),
-        )
+    if cells >= RARE or len(data.x) <= 2 * RARE or config.clip <= CLIP:
+        return ""
+    return (
+        f"half of the genes are found in at most {cells:.0f} of {len(data.x):,} cells, so that the "
+        "strongest edges may rest on a few cells that two rare genes share; keep genes that are "
+        f"found in more cells, or let single cells count less ([exact] clip = {CLIP:g} in "
+        "--config)."
+    )
 
 
 def chosen_rows(data: Dataset | Stream, config: Config) -> Literal["all", "regulators"]:

@@ -1,4 +1,5 @@
-// Which rows are shown: those that name what is sought, with values at or above every slider.
+// Which rows are shown: those that name what is sought, with values at or above every slider, and at
+// or below every ceiling.
 const rows = source.data[names[0]].length
 const sought = search.value_input.trim().toUpperCase()
 const texts = names.map((name) => source.data[name])
@@ -10,6 +11,7 @@ const passing = new Array(rows)
 let n = 0
 for (let i = 0; i < rows; i++) {
   passing[i] = Object.entries(sliders).every(([name, slider]) => !(source.data[name][i] < slider.value))
+    && Object.entries(ceilings).every(([name, slider]) => !(source.data[name][i] > slider.value))
   shown[i] = passing[i] && (sought === "" || texts.some((column) => matches(column[i])))
   if (shown[i]) n++
 }

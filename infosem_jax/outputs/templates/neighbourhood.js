@@ -1,5 +1,5 @@
-// Draw the first edges from and to one gene, and the edges among the genes that these reach. Rows
-// come strongest first.
+// Draw the first edges from and to one gene, the regulators that act on most of the genes that these reach, and the
+// edges among all of them. Rows come strongest first.
 const {source: from, target: to, weight} = source.data
 const centre = field.value
 const passes = (i) => passing.booleans === null || passing.booleans[i]
@@ -9,6 +9,14 @@ for (let i = 0; i < from.length && near.length < most; i++) {
 }
 const others = [...new Set(near.flatMap((i) => [from[i], to[i]]))].filter((name) => name !== centre)
 const inside = new Set(others)
+const acts = new Map()
+for (let i = 0; i < from.length; i++) {
+  if (inside.has(to[i]) && !inside.has(from[i]) && from[i] !== centre && passes(i)) acts.set(from[i], (acts.get(from[i]) ?? 0) + 1)
+}
+const along = [...acts].filter(([, n]) => n > 1).sort(([, a], [, b]) => b - a).slice(0, companions).map(([name]) => name)
+const beside = new Set(along)
+others.push(...along)
+along.forEach((name) => inside.add(name))
 const among = []
 for (let i = 0; i < from.length && among.length < 2 * most; i++) {
   if (inside.has(from[i]) && inside.has(to[i]) && passes(i)) among.push(i)
@@ -39,10 +47,13 @@ up.data = arrows(1)
 down.data = arrows(-1)
 const names = [centre, ...others].filter((name) => name !== "")
 nodes.data = {
+  marker: names.map((name) => beside.has(name) ? "square" : "circle"),
   x: names.map((name) => at.get(name)[0]), y: names.map((name) => at.get(name)[1]), name: names,
   lx: names.map((name) => 1.09 * at.get(name)[0]), ly: names.map((name) => 1.09 * at.get(name)[1] + (name === centre ? .12 : 0)),
   align: names.map((name) => Math.abs(at.get(name)[0]) < .2 ? "center" : at.get(name)[0] > 0 ? "left" : "right"),
 }
-const escaped = centre.replaceAll("&", "&amp;").replaceAll("<", "&lt;")
-summary.text = near.length === 0 ? `No edge of ${escaped} passes the sliders.`
-  : `${escaped}: its ${near.length} first edges, and ${among.length} among the genes that these reach (pale).`
+const escaped = (name) => name.replaceAll("&", "&amp;").replaceAll("<", "&lt;")
+const who = escaped(centre)
+summary.text = near.length === 0 ? `No edge of ${who} passes the sliders.`
+  : `${who}: its ${near.length} first edges, and ${among.length} among the genes that are shown (pale).`
+    + (along.length === 0 ? "" : ` Squares act on several of the same genes: ${along.map(escaped).join(", ")}.`)
