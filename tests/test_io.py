@@ -710,6 +710,14 @@ def test_edges_of_every_tool_are_read_alike(tmp_path, tool):
     assert graph["directed"].all() == (not tool.startswith(("string", "beeline")))
 
 
+def test_versions_of_identifiers_do_not_matter_in_graphs(tmp_path):
+    file = tmp_path / "graph.tsv"
+    file.write_text("TF\ttarget\nENSG00000141510.18\tENSG00000136997.22\nMIR1.1\tENSG00000141510\n")
+    graph = read_edges(file)
+    assert graph["source"].tolist() == ["ENSG00000141510", "MIR1.1"]
+    assert graph["target"].tolist() == ["ENSG00000136997", "ENSG00000141510"]
+
+
 def test_a_column_of_weights_can_be_named(tmp_path):
     file = tmp_path / "links.csv"
     file.write_text("source,target,coef_mean,-logp\nA,B,-2,7\nA,C,1,3\n")
