@@ -203,8 +203,8 @@ def planted(sign=False, strength=0.5, seed=0):
     group = np.where(draw < up, 1, np.where(draw < up + down, -1, 0))
     deviation = jnp.asarray(score.SHIFT * group + rng.normal(size=told.shape), jnp.float32)
     pairs = jnp.ones(told.shape, bool)
-    edges, activating = score.groups(deviation, pairs, 0.7, score.SHIFT)
-    found = score.Evidence(deviation, jnp.ones(()), edges, activating)
+    up, down = score.groups(deviation, pairs, score.SHIFT)
+    found = score.Evidence(deviation, jnp.ones(()), up + down, up / (up + down))
     return found, jnp.asarray(told), pairs, group
 
 
@@ -215,9 +215,11 @@ def test_groups_are_those_that_were_planted():
     error = 1 / np.sqrt(n / 3)
     assert float(found.edges) == pytest.approx(n / group.size, rel=4 * error)
     assert float(found.activating) == pytest.approx((group > 0).sum() / n, abs=4 * error)
-    # Without knowing, pairs that are told apart least are taken for either.
-    _, unknown = score.groups(found.deviation, pairs, 0.5, score.SHIFT)
-    assert 0.5 < float(unknown) < float(found.activating)
+    up, down = score.groups(found.deviation, pairs, score.SHIFT, jnp.asarray(0.7))
+    assert float(up / (up + down)) == pytest.approx(0.7)
+    assert float(up + down) == pytest.approx(n / group.size, rel=4 * error)
+    nothing = score.groups(jnp.asarray(group * 0.0), pairs, score.STRONG)
+    assert float(nothing.sum()) < 1e-4
 
 
 @pytest.mark.parametrize("sign", [False, True])
@@ -485,23 +487,18 @@ def test_embeddings_without_the_genes_are_refused(simulation):
         exact.fit(simulation.data, priors.GeneSimilarity(other), config=QUICK)
 
 
-def test_rare_genes_are_warned_of_and_count_less_where_values_are_cut_off(caplog):
-    caplog.set_level("INFO", "infosem_jax")
+def test_rare_genes_that_share_cells_by_chance_are_not_the_strongest_edges():
     rng = np.random.default_rng(0)
-    x = np.zeros((400, 30))
-    for gene in range(2, 28):
-        x[rng.choice(400, 8, replace=False), gene] = 1 + rng.random(8)
-    x[:, :2] = rng.gamma(4.0, size=(400, 2)) + rng.gamma(4.0, size=(400, 1))
-    x[:9, 28:] = 1 + rng.random((9, 2))
-    x[9:14, 28], x[14:19, 29] = 1.0, 1.0
-    data = dataset(np.log1p(x), [f"G{i:02}" for i in range(30)])
-
-    def strongest(clip):
-        table = edges(exact.network(exact.fit(data, config=exact.Config(clip=clip))), top=1)
-        return {*table["source"], *table["target"]}
-
-    assert strongest(10.0) == {"G28", "G29"}
-    assert "half of the genes are found in at most 8 of 400 cells" in caplog.text
-    caplog.clear()
-    assert strongest(2.0) == {"G00", "G01"}
-    assert not caplog.text
+    x = rng.gamma(4.0, size=(400, 60))
+    x[:, 1:6] += 0.35 * x[:, :1]
+    x[:, 10:] = 0
+    for gene in range(10, 58):
+        x[rng.choice(400, 6, replace=False), gene] = 1 + rng.random(6)
+    x[:24, 58:] = 1 + rng.random((24, 2))
+    x[20:22, 58], x[22:24, 59] = 0, 0
+    fitted = exact.fit(dataset(np.log1p(x), [f"G{i:02}" for i in range(60)]))
+    top = edges(exact.network(fitted), top=12)
+    known = {*fitted.genes[:6], "G58", "G59"}
+    assert {*top["source"], *top["target"]} <= known
+    assert "G58" in set(top["source"])
+    assert fitted.probability[10:58, 10:58].max() < 0.5
