@@ -1,5 +1,6 @@
 """AnnData in HDF5, opened to read no more of it than is asked for."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -162,8 +163,8 @@ def gene_columns(
     is_gene = kinds.str.strip().str.lower().isin(_GENE_KINDS).to_numpy(bool)
     if is_gene.all() or not is_gene.any():
         return slice(None), ()
-    count = kinds[~is_gene].value_counts()
-    told = ", ".join(f"{kind} ({n})" for kind, n in count.items())
+    count = Counter(kinds[~is_gene])
+    told = ", ".join(f"{kind} ({n})" for kind, n in count.most_common())
     note = f"left out {len(var) - is_gene.sum()} features of other kinds than genes: {told}"
     return np.flatnonzero(is_gene), (note,)
 

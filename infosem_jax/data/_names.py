@@ -228,7 +228,7 @@ _DATE = re.compile(
     r"|(20\d\d|\d{1,2})[-/]\d{1,2}[-/]\d{2,4}( 00:00:00)?",
     re.IGNORECASE,
 )
-_SAYS = dict.fromkeys(("1", "1.0", "true", "yes", "y", "t"), True)
+_SAYS: dict[str, bool] = dict.fromkeys(("1", "1.0", "true", "yes", "y", "t"), True)
 _SAYS |= dict.fromkeys(("0", "0.0", "false", "no", "n", "f", "", "nan", "none", "<na>"), False)
 _SAYS |= {"known motif": True, "likely to be sequence specific tf": True}
 _SAYS |= {"unlikely to be sequence specific tf": False, "ssdna/rna binding": False}

@@ -219,10 +219,10 @@ def looks_like_data(columns: Names) -> bool:
 def _are_values(names: pd.Series, title: str) -> bool:
     """Tell whether a first column holds values: fractions, or repeated numbers below a title."""
     told = r"|(cell|gene|sample|barcode|probe|row)?[_. ]?(index|ids?|names?|symbols?)?s?|entrez\w*"
-    number = pd.to_numeric(names, errors="coerce").to_numpy(np.float64)
+    number = np.asarray(pd.to_numeric(names, errors="coerce"), np.float64)
     if re.fullmatch(told, title, re.IGNORECASE) or np.isnan(number).any():
         return False
-    return bool((number % 1 != 0).any() or names.duplicated().any())
+    return bool(np.mod(number, 1).any() or names.duplicated().any())
 
 
 def _check_length(source: io.BufferedIOBase, limit: int) -> None:
