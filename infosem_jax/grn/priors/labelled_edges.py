@@ -149,7 +149,7 @@ class LabelledEdges(Arithmetic):
         found = label_parts.learn(labels[np.ix_(rows, genes)], at, vectors, pairs, EVIDENCE)
         for kind, weights in found.weights.items():
             said = [f"{name} {w:.2f}" for name, w in weights.items() if w >= 0.005]
-            log.info("labels, %s: %s", kind, ", ".join(said) or "nothing carries over")
+            log.debug("labels, %s: %s", kind, ", ".join(said) or "nothing carries over")
         out = np.empty(labels.shape)
         out[np.ix_(rows, genes)] = found.log_odds
         if context.expression is not None:
