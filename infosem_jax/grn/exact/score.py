@@ -16,9 +16,9 @@ shrunk by ``k / (k + SHARED)``.
 
 A mixture of two groups (Efron 2008) says which deviations stand out: those of other pairs are
 ``Normal(0, 1)``, those of edges are off by `SHIFT` standard deviations, up (a share ``activating``)
-or down. The share ``edges`` of these pairs is found by expectation maximisation, and so are, before
-that, the shares of pairs that are off by `STRONG` in either direction, which ``activating`` follows
-from: fewer stand out by so much, but hardly any of them by chance.
+or down. The share ``edges`` of these pairs is found by expectation maximisation; ``activating``
+shows in those that are off by `STRONG`, before anything is known of either direction, taken for
+a share of at least `LEAST`.
 
 What a prior says of a pair, ``c_ij`` with mean square 1, multiplies the odds of an edge by
 ``exp(strength c_ij)``. Pairs that stand out are the examples that the strength is learned from:
@@ -68,9 +68,8 @@ SHIFT, STRONG = 2.0, 4.0
 # it says anything: chosen on simulated data and on the transcription factors of BEELINE's mHSC-E.
 LEAST = 0.02
 CLEAR, FAINT = (SHIFT, LEAST), (1.0, 0.1)
-# Pairs that are taken to have been seen to go up, and as many down, before any is: chosen on
-# mHSC-E, DREAM4, SERGIO and simulated data.
-BALANCE = 50.0
+# Pairs that are taken to have been seen to go up, and as many down, before any is.
+BALANCE = 10.0
 SWEEPS = 100
 # Groups are fitted to counts of pairs in bins, so many in a unit and so many on either side.
 FINENESS, BINS = 16, 256
@@ -245,9 +244,8 @@ def evidence(
     total = _mean((x - _mean(x, pairs)) ** 2, pairs)
     reliability = jnp.clip(1 - _mean(believed**2 * left, pairs) / total, 0.01, 1.0)
     deviation = x / jnp.sqrt(total)
-    up, down = pairs.sum() * groups(deviation, pairs, STRONG)
-    activating = (up + BALANCE) / (up + down + 2 * BALANCE)
-    edges = groups(deviation, pairs, SHIFT, activating).sum()
+    _, activating = groups(deviation, pairs, 0.5, STRONG)
+    edges, _ = groups(deviation, pairs, activating, SHIFT)
     return Evidence(deviation, reliability, edges, activating)
 
 
@@ -266,10 +264,10 @@ def _believed(basis: Spectrum, reported: Array) -> Array:
 def groups(
     deviation: Float[Array, "regulators genes"],
     pairs: Bool[Array, "regulators genes"],
+    activating: Float[Array, ""] | float,
     shift: float,
-    activating: Float[Array, ""] | None = None,
-) -> Float[Array, " directions"]:
-    """Learn the shares of pairs that stand out upward and downward.
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """Learn the share of pairs that stand out, and return it with the share of these that go up.
 
     Parameters
     ----------
@@ -277,23 +275,25 @@ def groups(
         In standard deviations, [regulators, genes].
     pairs
         Which pairs there are.
+    activating
+        Share of edges that activate, as far as it is known.
     shift
         Standard deviations by which edges stand out.
-    activating
-        Share of edges that activate, where it is known.
     """
     place = jnp.clip(jnp.round(FINENESS * deviation), -BINS, BINS).astype(int) + BINS
     counts = jnp.zeros(2 * BINS + 1).at[place.ravel()].add(pairs.ravel())
     z = jnp.arange(-BINS, BINS + 1) / FINENESS
 
-    def sweep(_, shares):
-        found = _memberships(z, shares.sum(), shares[0] / shares.sum(), shift)
-        found = jnp.stack([(counts * part).sum() for part in found]) / counts.sum()
-        if activating is not None:
-            found = found.sum() * jnp.stack([activating, 1 - activating])
-        return jnp.clip(found, 1e-6, 0.25)
+    def found(edges):
+        return ((counts * part).sum() for part in _memberships(z, edges, activating, shift))
 
-    return lax.fori_loop(0, SWEEPS, sweep, jnp.full(2, LEAST / 2))
+    def sweep(_, edges):
+        return jnp.clip(sum(found(edges)) / counts.sum(), 1e-6, 0.5)
+
+    edges = lax.fori_loop(0, SWEEPS, sweep, jnp.asarray(LEAST))
+    # Few cells may show no edge for sure, and still more that lean one way than the other.
+    up, down = found(jnp.maximum(edges, LEAST))
+    return edges, (up + BALANCE) / (up + down + 2 * BALANCE)
 
 
 @partial(jax.jit, static_argnames="sign")
