@@ -19,7 +19,7 @@ from infosem_jax.data.io import Embedding, read_expression
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.data.sparse_simulation import write_sparse_simulation
 from infosem_jax.data.stream import open_stream
-from infosem_jax.grn import exact, priors
+from infosem_jax.grn import exact, priors, run_folder
 from infosem_jax.grn.exact import posterior as closed
 from infosem_jax.grn.exact import score, statistics
 from infosem_jax.grn.exact.grid import fit_many
@@ -485,7 +485,7 @@ def test_embeddings_without_the_genes_are_refused(simulation):
         exact.fit(simulation.data, priors.GeneSimilarity(other), config=QUICK)
 
 
-def test_rare_genes_are_warned_of_and_count_less_where_values_are_cut_off(caplog):
+def test_rare_genes_are_warned_of_and_count_less_where_values_are_cut_off(caplog, tmp_path):
     caplog.set_level("INFO", "infosem_jax")
     rng = np.random.default_rng(0)
     x = np.zeros((400, 30))
@@ -497,11 +497,14 @@ def test_rare_genes_are_warned_of_and_count_less_where_values_are_cut_off(caplog
     data = dataset(np.log1p(x), [f"G{i:02}" for i in range(30)])
 
     def strongest(clip):
-        table = edges(exact.network(exact.fit(data, config=exact.Config(clip=clip))), top=1)
+        fitted = exact.fit(data, config=exact.Config(clip=clip))
+        found = run_folder.write_run(tmp_path, data, fitted, Priors(), record={}, title="t")
+        table = edges(found, top=1)
         return {*table["source"], *table["target"]}
 
+    told = "alf of the genes are found in at most 8 of 400 cells"
     assert strongest(10.0) == {"G28", "G29"}
-    assert "half of the genes are found in at most 8 of 400 cells" in caplog.text
+    assert told in caplog.text and told in (tmp_path / "report.html").read_text()
     caplog.clear()
     assert strongest(2.0) == {"G00", "G01"}
-    assert not caplog.text
+    assert told not in caplog.text and told not in (tmp_path / "report.html").read_text()
