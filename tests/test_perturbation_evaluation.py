@@ -237,6 +237,18 @@ def test_names_are_matched_counted_and_refused(pair):
         perturbation.evaluate_predictions(predicted[:, :0].copy(), truth)
 
 
+def test_predicted_names_are_read_as_those_of_the_truth(pair, found):
+    """As GEARS, guides and other separators have them, in whatever column they are."""
+    predicted, truth = pair
+    for form in ("{}+ctrl", "{}_1", "{}"):
+        other = predicted.copy()
+        names = [form.format(name) if name != "control" else "ctrl" for name in other.obs["target"]]
+        other.obs = pd.DataFrame({"seed": "a", "condition": names}, index=other.obs_names)
+        again = perturbation.evaluate_predictions(other, truth, splits=0)
+        assert again.panel.perturbed == found.panel.perturbed
+        assert "names from obs['condition']" in " ".join(again.notes)
+
+
 def test_combinations_in_any_order_and_lines_by_name(pair):
     predicted, truth = (each.copy() for each in pair)
     names = truth.obs["target"].replace({"g08": "g08+g20"})
