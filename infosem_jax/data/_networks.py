@@ -111,7 +111,7 @@ def _flag(rows: list[list[str]], header: list[str]) -> tuple[int | None, list[bo
 def read_network(path: Path, *, weight: str | None = None) -> pd.DataFrame:
     """Read directed edges into the columns ``source`` and ``target``, and what else is there.
 
-    Columns may be called as by any tool that `read_edge_table` knows. Optional ones become
+    Columns may be called as by any tool that ``read_edge_table`` knows. Optional ones become
     ``weight`` (also ``EdgeWeight``, ``importance``, ``score``, ``coef_mean``, ...), ``score``
     (where it has values beside another column of weights), ``label`` (1 present, 0 absent),
     ``sign`` (also ``Type``: ``+``, ``-``) and ``split`` (kept as it is).

@@ -251,7 +251,8 @@ def harmonise(
     studies
         The studies.
     orthologues
-        For each other species, symbol -> symbol of the target species; see `read_orthologues`.
+        For each other species, symbol -> symbol of the target species; see
+        `infosem_jax.data.read_orthologues`.
     target
         Species whose symbols name genes.
     withheld

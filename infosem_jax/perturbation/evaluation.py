@@ -59,11 +59,11 @@ class Evaluation(NamedTuple):
     predicted
         Profiles of the predictions.
     scores
-        Their scores, see `panel.score`.
+        Their scores, see ``panel.score``.
     bounds
         Those of the mean response and of the replicate.
     placed
-        Scores between these, see `panel.place`.
+        Scores between these, see ``panel.place``.
     notes
         What was matched, and what was left out, in sentences.
     """

@@ -37,7 +37,7 @@ class Columns(NamedTuple):
     Attributes
     ----------
     perturbation
-        Column of ``obs``; chosen by what it holds where None, see `labels.choose`.
+        Column of ``obs``; chosen by what it holds where None, see ``labels.choose``.
     line, batch
         Columns of ``obs``; the first of a known name where None.
     control

@@ -81,7 +81,7 @@ class Grid(NamedTuple):
     notes: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
-        """Return what is to be computed, see `benchmark.runner`."""
+        """Return what is to be computed, see ``benchmark.runner``."""
         check_grid(self.seeds, data_set=self.loaded, method=self.methods)
         check_splits(self.splits, self.loaded)
         return Plan(
@@ -129,7 +129,7 @@ def make_grid(
     Parameters
     ----------
     data, datasets, genes, networks
-        The folder, and which of its data sets, gene sets and networks; see `find_references`.
+        The folder, and which of its data sets, gene sets and networks; see ``find_references``.
     methods
         Names of methods; all where empty.
     splits
@@ -141,11 +141,11 @@ def make_grid(
         Take the first two data sets in a reduced form, few epochs and one seed.
     embeddings
         Names and files of vectors or texts of genes; those of the folder where empty, see
-        `find_embeddings`.
+        ``find_embeddings``.
     check_leaks
         See :class:`Grid`.
     **reading
-        See `references.load`.
+        See ``references.load``.
 
     Raises
     ------

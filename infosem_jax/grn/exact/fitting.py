@@ -72,8 +72,9 @@ class Fit(NamedTuple):
         Mean of each effect before the expression, [regulators, genes].
     log_evidence
         Of each target, in nats, [genes]; its sum over targets compares priors on the same data.
-        Where a prior learns what to expect of a target from the cells of others (`GeneEmbedding`,
-        `GraphSmooth`), it is given those.
+        Where a prior learns what to expect of a target from the cells of others
+        (`infosem_jax.grn.priors.GeneEmbedding`, `infosem_jax.grn.priors.GraphSmooth`), it is given
+        those.
     learned
         What was learned: ``r2``, ``slope``, ``reliability``, ``edges``, ``activating``,
         ``strength``, ``trust``, ``cells``, and the parameters of the prior.
