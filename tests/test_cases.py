@@ -135,6 +135,19 @@ def test_repeated_cells_and_constant_genes_are_no_obstacle(tmp_path):
         assert said in text, text
 
 
+def test_regulators_in_other_case_are_found_and_a_match_by_chance_is_refused(tmp_path):
+    """One of 301 was taken for a match."""
+    x = np.random.default_rng(0).gamma(2.0, 1.0, (30, 120))
+    genes = [*GENES[:20], *(f"A{i}" for i in range(100))]
+    pd.DataFrame(x, [f"c{i}" for i in range(30)], genes).to_csv(tmp_path / "x.csv")
+    mouse = [gene.capitalize() for gene in GENES[:10]]
+    data = read_expression(tmp_path / "x.csv", regulators=mouse)
+    assert data.regulators == GENES[:10] and "10 in other case" in data.notes[0]
+    (tmp_path / "tfs.txt").write_text("\n".join(["TP53", *(f"B{i}" for i in range(300))]))
+    status, text = run(tmp_path, f"fit {tmp_path}/x.csv --regulators {tmp_path}/tfs.txt")
+    assert status == 2 and "Only 1 of the 301 regulators is among the 120 genes" in text, text
+
+
 def test_genes_by_identifier_are_told_where_symbols_are(tmp_path):
     versions = [f"{name}.{i % 5 + 1}" for i, name in enumerate(IDS)]
     var = pd.DataFrame({"feature_name": pd.Categorical(GENES)}, index=versions)

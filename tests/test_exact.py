@@ -227,6 +227,10 @@ def test_few_cells_say_the_same_decomposed_either_way(wide):
         np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5)
     some = jnp.asarray(0.4), jnp.arange(5)
     np.testing.assert_allclose(exact.chance(one, *some), exact.chance(other, *some), rtol=1e-4)
+    off = (x - x.mean(0)).astype(np.float64)
+    height = (off**3).mean(0) / off.var(0)
+    for basis in (one, other):
+        np.testing.assert_allclose(basis.height, height, rtol=1e-3, atol=1e-4)
 
 
 def test_what_cannot_be_is_refused(x):

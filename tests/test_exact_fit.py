@@ -19,7 +19,7 @@ from infosem_jax.data.io import Embedding, read_expression
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.data.sparse_simulation import write_sparse_simulation
 from infosem_jax.data.stream import open_stream
-from infosem_jax.grn import exact, priors, run_folder
+from infosem_jax.grn import exact, priors
 from infosem_jax.grn.exact import posterior as closed
 from infosem_jax.grn.exact import score, statistics
 from infosem_jax.grn.exact.grid import fit_many
@@ -203,8 +203,8 @@ def planted(sign=False, strength=0.5, seed=0):
     group = np.where(draw < up, 1, np.where(draw < up + down, -1, 0))
     deviation = jnp.asarray(score.SHIFT * group + rng.normal(size=told.shape), jnp.float32)
     pairs = jnp.ones(told.shape, bool)
-    edges, activating = score.groups(deviation, pairs, 0.7, score.SHIFT)
-    found = score.Evidence(deviation, jnp.ones(()), edges, activating)
+    up, down = score.groups(deviation, pairs, score.SHIFT)
+    found = score.Evidence(deviation, jnp.ones(()), up + down, up / (up + down))
     return found, jnp.asarray(told), pairs, group
 
 
@@ -215,9 +215,11 @@ def test_groups_are_those_that_were_planted():
     error = 1 / np.sqrt(n / 3)
     assert float(found.edges) == pytest.approx(n / group.size, rel=4 * error)
     assert float(found.activating) == pytest.approx((group > 0).sum() / n, abs=4 * error)
-    # Without knowing, pairs that are told apart least are taken for either.
-    _, unknown = score.groups(found.deviation, pairs, 0.5, score.SHIFT)
-    assert 0.5 < float(unknown) < float(found.activating)
+    up, down = score.groups(found.deviation, pairs, score.SHIFT, jnp.asarray(0.7))
+    assert float(up / (up + down)) == pytest.approx(0.7)
+    assert float(up + down) == pytest.approx(n / group.size, rel=4 * error)
+    nothing = score.groups(jnp.asarray(group * 0.0), pairs, score.STRONG)
+    assert float(nothing.sum()) < 1e-4
 
 
 @pytest.mark.parametrize("sign", [False, True])
@@ -485,26 +487,18 @@ def test_embeddings_without_the_genes_are_refused(simulation):
         exact.fit(simulation.data, priors.GeneSimilarity(other), config=QUICK)
 
 
-def test_rare_genes_are_warned_of_and_count_less_where_values_are_cut_off(caplog, tmp_path):
-    caplog.set_level("INFO", "infosem_jax")
+def test_rare_genes_that_share_cells_by_chance_are_not_the_strongest_edges():
     rng = np.random.default_rng(0)
-    x = np.zeros((400, 30))
-    for gene in range(2, 28):
-        x[rng.choice(400, 8, replace=False), gene] = 1 + rng.random(8)
-    x[:, :2] = rng.gamma(4.0, size=(400, 2)) + rng.gamma(4.0, size=(400, 1))
-    x[:9, 28:] = 1 + rng.random((9, 2))
-    x[9:14, 28], x[14:19, 29] = 1.0, 1.0
-    data = dataset(np.log1p(x), [f"G{i:02}" for i in range(30)])
-
-    def strongest(fitted):
-        table = edges(exact.network(fitted), top=1)
-        return {*table["source"], *table["target"]}
-
-    fitted = exact.fit(data, config=exact.Config(clip=10.0))
-    run_folder.write_run(tmp_path, data, fitted, Priors(), record={}, title="Rare")
-    told = "alf of the genes are found in at most 8 of 400 cells"
-    assert strongest(fitted) == {"G28", "G29"}
-    assert told in caplog.text and told in (tmp_path / "report.html").read_text()
-    caplog.clear()
-    assert strongest(exact.fit(data, config=exact.Config(clip=2.0))) == {"G00", "G01"}
-    assert not caplog.text
+    x = rng.gamma(4.0, size=(400, 60))
+    x[:, 1:6] += 0.35 * x[:, :1]
+    x[:, 10:] = 0
+    for gene in range(10, 58):
+        x[rng.choice(400, 6, replace=False), gene] = 1 + rng.random(6)
+    x[:24, 58:] = 1 + rng.random((24, 2))
+    x[20:22, 58], x[22:24, 59] = 0, 0
+    fitted = exact.fit(dataset(np.log1p(x), [f"G{i:02}" for i in range(60)]))
+    top = edges(exact.network(fitted), top=12)
+    known = {*fitted.genes[:6], "G58", "G59"}
+    assert {*top["source"], *top["target"]} <= known
+    assert "G58" in set(top["source"])
+    assert fitted.probability[10:58, 10:58].max() < 0.5

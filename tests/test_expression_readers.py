@@ -238,6 +238,12 @@ def test_h5ad_and_tables(tmp_path):
             read_profiles(tmp_path / "x.tsv", orientation="genes_in_rows", **arguments)
 
 
+@pytest.mark.parametrize("title", ["gene", "pr_gene_symbol", "Gene_Symbol"])
+def test_a_title_above_a_list_of_genes_is_no_gene(tmp_path, title):
+    (tmp_path / "genes.txt").write_text(f"{title}\nTP53\nMYC\n")
+    assert read_landmarks(tmp_path / "genes.txt") == ("TP53", "MYC")
+
+
 def test_landmarks_from_tables_lists_and_json(tmp_path, real_data):
     folder = real_data / "l1000"
     landmarks = read_landmarks(folder / "geneinfo_beta.tsv.gz")

@@ -1,94 +1,16 @@
-"""Vectors of genes made from expression, joined to others, and compared by a prior."""
+"""Vectors of genes joined to others, and compared by a prior."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from infosem_jax.data.dataset import Dataset, dataset, normalise
-from infosem_jax.data.gene_features import expression_embedding, join_embeddings
+from infosem_jax.data.gene_features import join_embeddings
 from infosem_jax.data.io import Embedding, embedding
 from infosem_jax.grn.priors import GeneSimilarity, shuffled
 from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, bind, coverage
 
 GENES = tuple(f"g{i:02d}" for i in range(30))
-
-
-def expression(cells: int) -> Dataset:
-    """Return expression with zeros, in which genes follow four others."""
-    rng = np.random.default_rng(0)
-    x = rng.gamma(1.5, size=(cells, 30)) * rng.uniform(0.5, 2, 30)
-    x[:, 4:] += rng.uniform(0, 1, 26) * x[:, np.arange(26) % 4]
-    x[rng.uniform(size=x.shape) < 0.2] = 0
-    return dataset(x, GENES)
-
-
-def part(data: Dataset, cells, genes) -> Dataset:
-    names = [data.genes[i] for i in genes]
-    return dataset(data.x[np.ix_(list(cells), list(genes))], names)
-
-
-@pytest.mark.parametrize("cells", [20, 50])
-def test_expression_features_are_loadings_and_summaries(cells):
-    data = expression(cells)
-    found = expression_embedding(data, components=5)
-    assert found.names == GENES
-    x = data.x.astype(float)
-    z = (x - x.mean(0)) / x.std(0)
-    cells_by_component, size, directions = np.linalg.svd(z / np.sqrt(cells), full_matrices=False)
-    for k in range(5):
-        loadings = directions[k] * size[k]
-        # A loading is the correlation of the gene with the scores of the component.
-        scores = cells_by_component[:, k]
-        correlation = [np.corrcoef(scores, z[:, j])[0, 1] for j in range(30)]
-        np.testing.assert_allclose(loadings, correlation, atol=1e-6)
-        directions[k] *= np.sign(loadings[np.abs(loadings).argmax()])
-    loadings = (directions[:5] * size[:5, None]).T
-    np.testing.assert_allclose(
-        found.vectors[:, :5], loadings / np.sqrt((loadings**2).mean()), atol=1e-5
-    )
-    summary = np.stack([x.mean(0), x.std(0), (x > 0).mean(0)], 1)
-    summary = (summary - summary.mean(0)) / summary.std(0)
-    np.testing.assert_allclose(found.vectors[:, 5:], summary, atol=1e-5)
-    largest = np.abs(found.vectors[:, :5]).argmax(0)
-    assert (found.vectors[largest, range(5)] > 0).all()
-
-
-@pytest.mark.parametrize("cells", [20, 50])
-def test_expression_features_follow_genes_whatever_the_order(cells):
-    data = expression(cells)
-    rng = np.random.default_rng(1)
-    found = expression_embedding(data, components=5).vectors
-    order, mixed = rng.permutation(30), rng.permutation(cells)
-    by_cell = expression_embedding(part(data, mixed, range(30)), components=5)
-    np.testing.assert_allclose(by_cell.vectors, found, atol=1e-5)
-    by_gene = expression_embedding(part(data, range(cells), order), components=5)
-    assert by_gene.names == tuple(GENES[i] for i in order)
-    np.testing.assert_allclose(by_gene.vectors, found[order], atol=1e-5)
-
-
-def test_genes_that_are_always_expressed_have_no_share_to_tell():
-    data = expression(20)
-    always = dataset(data.x + 1, GENES)
-    vectors = expression_embedding(always, components=2).vectors
-    assert np.isfinite(vectors).all()
-    np.testing.assert_array_equal(vectors[:, -1], 0)
-
-
-@pytest.mark.parametrize("components", [0, -1, 20, 100])
-def test_bad_numbers_of_components_are_refused(components):
-    with pytest.raises(ValueError, match=f"expected 1 to 19 components, found {components}"):
-        expression_embedding(expression(20), components=components)
-
-
-def test_normalised_data_are_refused():
-    with pytest.raises(ValueError, match=r"found it normalised \(zscore\)"):
-        expression_embedding(normalise(expression(20)))
-
-
-def test_most_components_that_there_are():
-    assert expression_embedding(expression(20), components=19).vectors.shape == (30, 22)
-    assert expression_embedding(expression(50), components=29).vectors.shape == (30, 32)
 
 
 def test_joined_embeddings_count_alike():

@@ -686,6 +686,12 @@ TABLES = {
     "semicolons": ("tf;target;weight", "{tf};{gene};{w}"),
     "hTFtarget": ("TF gene\tTarget gene\tscore", "{tf}\t{gene}\t{w}"),
     "names": ("TF_name,target_name,Edge Weight", "{tf},{gene},{w}"),
+    "scenicplus 1.0": ("Region\tGene\timportance_R2G\tTF\timportance_TF2G\tregulation",
+                       "x\t{gene}\t.5\t{tf}\t{w}\t1"),
+    "pando": ("tf,target,estimate,std_err,pval", "{tf},{gene},{w},.1,.01"),
+    "figr": ("Motif,DORC,Score", "{tf},{gene},{w}"),
+    "regnetwork": ("regulator_symbol\tregulator_id\ttarget_symbol\ttarget_id\tscore",
+                   "{tf}\t7157\t{gene}\t1\t{w}"),
     "letters beside": ("tf,confidence,target,probability", "{tf},A,{gene},{w}"),
 }  # fmt: skip
 SCORES = [("A", "C", 2.5), ("B", "C", 0.5), ("B", "A", 3.0)]
@@ -702,6 +708,14 @@ def test_edges_of_every_tool_are_read_alike(tmp_path, tool):
     graph = read_edges(file)
     assert graph["weight"].tolist() == [w / 3 for _, _, w in SCORES]
     assert graph["directed"].all() == (not tool.startswith(("string", "beeline")))
+
+
+def test_versions_of_identifiers_do_not_matter_in_graphs(tmp_path):
+    file = tmp_path / "graph.tsv"
+    file.write_text("TF\ttarget\nENSG00000141510.18\tENSG00000136997.22\nMIR1.1\tENSG00000141510\n")
+    graph = read_edges(file)
+    assert graph["source"].tolist() == ["ENSG00000141510", "MIR1.1"]
+    assert graph["target"].tolist() == ["ENSG00000136997", "ENSG00000141510"]
 
 
 def test_a_column_of_weights_can_be_named(tmp_path):
@@ -725,6 +739,25 @@ def test_identifiers_of_string_become_symbols(tmp_path):
     assert read_network(file).iloc[0].tolist() == ["TP53", "MDM2", 700]
 
 
+@pytest.mark.parametrize("kind", ["is", "consensus"])
+def test_stimulation_and_inhibition_of_omnipath_are_signs(tmp_path, kind):
+    file = tmp_path / "omnipath.tsv"
+    header = f"source_genesymbol\ttarget_genesymbol\t{kind}_stimulation\t{kind}_inhibition"
+    rows = ("A\tC\tTrue\tFalse", "B\tC\t0\t1", "B\tA\t1\t1")
+    file.write_text("\n".join((header, *rows)) + "\n")
+    assert read_network(file)["sign"].tolist() == [1, -1, 0]
+    assert read_signed_edges(file)["sign"].tolist() == [1, -1]
+
+
+@pytest.mark.parametrize("values", [np.array([[0.5, 1.5]]), np.array([[1, 0]])])
+def test_values_of_a_gene_are_no_names_of_cells(tmp_path, values):
+    """A table without names of cells lost its first gene."""
+    frame = pd.DataFrame(np.repeat(values, 12, 0), columns=["TP53", "MYC"])
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(ValueError, match=r"names in the first column, found numbers in 'TP53'"):
+        read_expression(tmp_path / "x.csv", regulators=["TP53", "MYC"])
+
+
 def test_trrust_without_a_header_gives_signs(tmp_path):
     file = tmp_path / "trrust.tsv"
     file.write_text("A\tC\tActivation\t1\nB\tC\tRepression\t2\nB\tA\tUnknown\t3\n")
@@ -744,8 +777,27 @@ def test_trrust_without_a_header_gives_signs(tmp_path):
         "Symbol\tTF?\nA\tYes\nB\tNo\nC\tYes\n",
         "gene_name,regulator\nA,True\nB,False\nC,True\n",
         '"x"\n"A"\n"C"\n',
+        "Associated Gene Name\nA\nC\n",
+        "tf_symbol;score\nA;1,5\nC;2,5\n",
+        "Gene Information,,,\nID,Name,DBD,Is TF?\nE1,A,x,Yes\nE2,B,x,No\nE3,C,x,Yes\n",
+        "1\tA\n2\tC\n",
+        "TF\n1\tA\n2\tC\n",
+        "HGNC symbol,TF assessment\nA,Known motif\nB,Unlikely to be sequence specific TF\n"
+        "D,ssDNA/RNA binding\nC,Likely to be sequence specific TF\n",
+        "HGNC symbol,TF assessment,Is TF?\nA,Known motif,Yes\nB,Known motif,No\n"
+        "C,ssDNA/RNA binding,Yes\n",
     ],
 )
-def test_flags_and_headers_of_regulators_are_heeded(tmp_path, text):
+def test_flags_and_headers_of_regulators_are_heeded(tmp_path, text, caplog):
+    caplog.set_level("INFO")
     (tmp_path / "tfs.csv").write_text(text)
     assert read_regulators(tmp_path / "tfs.csv") == ("A", "C")
+    assert ("left out" in caplog.text) == ("B" in text)
+    if "TF assessment\n" in text:
+        assert "left out 2 of 4 genes, which are no regulators by its column TF" in caplog.text
+
+
+def test_flags_that_say_neither_are_refused(tmp_path):
+    (tmp_path / "tfs.csv").write_text("Symbol,Is TF?\nA,Yes\nB,perhaps\n")
+    with pytest.raises(ValueError, match=r"tfs\.csv.*expected Is TF\? as one true.*'perhaps'"):
+        read_regulators(tmp_path / "tfs.csv")

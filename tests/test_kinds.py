@@ -85,6 +85,7 @@ KINDS = {
     "cells.h5seurat": (h5(seurat), r"Seurat.*SeuratDisk::Convert"),
     "utf16.csv": ("gene,a,b\nx,1,2\n".encode("utf-16"), r"UTF-16.*iconv"),
     "table.csv.bz2": (b"BZh91AY" + bytes(30), "bunzip2"),
+    "series_matrix.txt": (b'!Series_title\t"x"\n!Series_y\t"z"\n', r"GEO; grep -v '\^!'"),
     "page.csv": (b"<!DOCTYPE html>\n<html><body>404</body></html>\n", "web page"),
     "pointer.npz": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
 }
@@ -129,6 +130,13 @@ def test_a_folder_of_10x_is_named_on_the_command_line(tmp_path):
         text = " ".join(done.output.split())
         assert done.exit_code == 2 and "scanpy.read_10x_mtx" in text, text
         assert "Traceback" not in text and not (tmp_path / "out").exists()
+
+
+def test_a_zarr_store_is_named_with_the_option_that_reads_it(tmp_path):
+    (tmp_path / "a.zarr").mkdir()
+    (tmp_path / "a.zarr" / "zarr.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"It is a zarr store, which --stream reads"):
+        read_expression(tmp_path / "a.zarr")
 
 
 VECTORS = np.random.default_rng(1).normal(size=(8, 5)).astype(np.float32)

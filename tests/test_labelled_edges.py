@@ -99,6 +99,19 @@ def test_what_does_not_carry_over_to_unknown_regulators_has_no_weight():
     assert told.weights["both"]["rate of the target"] == 0
 
 
+@pytest.mark.parametrize("as_targets", [True, False])
+def test_regulators_are_held_out_as_unknown_ones_are_known(as_targets: bool):
+    known = np.ones((ROWS, GENES), bool)
+    np.fill_diagonal(known, False)
+    known[30:] = False
+    known[:, 30:ROWS] = as_targets & known[:, 30:ROWS]
+    for held, left in label_parts.hold_out("regulators", known, np.arange(ROWS)):
+        aside = held.any(1)
+        assert aside.any() and not left[aside].any()
+        assert left[:, :ROWS][:, aside].any() == as_targets
+        assert not (held[:, :ROWS] & left[:, :ROWS].T).any()
+
+
 def test_labels_permuted_among_pairs_give_next_to_no_prior():
     made, held = Planted(), held_out("both")
     labels = made.known(held)

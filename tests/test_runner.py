@@ -206,7 +206,7 @@ def test_methods_get_no_truth_and_expression_is_solved_once(loaded, tmp_path: Pa
         "fixed": recorder(fixed, random=False),
         "labelled": recorder(labelled, uses="labels"),
     }
-    run(Grid(loaded, known, KINDS, 2), tmp_path / "out")
+    run(Grid(loaded, known, seeds=2), tmp_path / "out")
     assert [[p.seed for p in call] for call in plain] == [[0, 1], [0, 1]]
     assert [[p.seed for p in call] for call in fixed] == [[0], [0]]
     both = loaded[0].networks
@@ -216,7 +216,7 @@ def test_methods_get_no_truth_and_expression_is_solved_once(loaded, tmp_path: Pa
         assert set(problem.genes) == set(problem.data.genes)
     assert [len(call) for call in labelled] == [2 * 4 * 2, 4 * 2]
     universe = candidates(loaded[0].data, both["specific"])
-    for problem, kind in zip(labelled[0][:8], np.repeat(KINDS[1:], 2), strict=True):
+    for problem, kind in zip(labelled[0][:8], np.repeat(runner.USUAL[1:], 2), strict=True):
         part = split(universe, kind, problem.seed)
         assert (np.isnan(problem.labels) == ~part.train).all()
         assert (np.isnan(problem.validation) == ~part.validation).all()

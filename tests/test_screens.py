@@ -1,5 +1,7 @@
 """Screens are read by what their columns hold, and what was read is told."""
 
+from itertools import pairwise
+
 import anndata
 import numpy as np
 import pandas as pd
@@ -67,6 +69,13 @@ GUIDES = {
     "GENE_A": lambda i, gene: f"{gene}_{'AB'[i % 2]}",
     "GENE-KO": lambda i, gene: f"{gene}-KO",
     "CRISPRi_GENE_1": lambda i, gene: f"CRISPRi_{gene}_{i % 2}",
+    "g1_GENE": lambda i, gene: f"g{i % 2 + 1}_{gene}",
+    "KO_GENE": lambda i, gene: f"KO_{gene}",
+    "number_GENE_id": lambda i, gene: f"10{i % 2}_{gene}_P1P2_ENSG00000{100000 + i % 2}",
+    "GENE_1|GENE_2": lambda i, gene: f"{gene}_1|{gene}_2",
+    "sgRNA_GENE_1": lambda i, gene: f"sgRNA_{gene}_{i % 2}",
+    "siGENE": lambda i, gene: f"si{gene}",
+    "GENE-KD-1": lambda i, gene: f"{gene}-KD-{i % 2}",
     "GENE_strand_place": lambda i, gene: f"{gene}_{'+-'[i % 2]}_{1000 + i % 2}.23-P1P2",
     "gene": lambda i, gene: gene if i % 2 else gene.lower(),
     "GENE+ctrl": lambda i, gene: f"{gene}+ctrl",
@@ -95,6 +104,52 @@ def test_guides_of_genes_that_were_not_measured_go_together(tmp_path, form):
     write(tmp_path / "s.h5ad", {"perturbation": other})
     genes = {"MYC", *(f"{gene}X" for gene in PERTURBED if gene != "MYC")}
     assert len(check(tmp_path / "s.h5ad", perturbed=genes).perturbed) == len(PERTURBED)
+
+
+HALF = [gene for gene in GENES if gene not in PERTURBED[5:8]]
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["GENE KO", "GENE (sg1)", "GENE:1", "GENE_TSS1", "GENE_1|GENE_2",
+     "GENE_+_100.23-P1P2|GENE_-_112.2-P1P2",
+     "GENE_NegCtrl0", "GENE_1|NT_2"],
+)  # fmt: skip
+def test_what_follows_measured_genes_is_no_part_of_others(tmp_path, form):
+    obs = {"guide": named(lambda i, gene: form.replace("GENE", gene), "non-targeting")}
+    counts = np.random.default_rng(0).poisson(9.0, (len(TARGETS), len(HALF))).astype(np.float32)
+    write(tmp_path / "s.h5ad", obs, pd.DataFrame(index=HALF), x=counts)
+    check(tmp_path / "s.h5ad")
+
+
+def test_a_gene_in_every_combination_that_was_not_measured_is_no_name_of_a_guide(tmp_path):
+    label = [gene and (gene if i % 2 or gene == "CEBPA" else f"{gene}_CEBPA")
+             for i, gene in enumerate(TARGETS)]  # fmt: skip
+    obs = {"guide": [own or "NT" for own in label]}
+    counts = np.random.default_rng(0).poisson(9.0, (len(TARGETS), len(HALF))).astype(np.float32)
+    write(tmp_path / "s.h5ad", obs, pd.DataFrame(index=HALF), x=counts)
+    assert sum(len(own) == 2 for own in check(tmp_path / "s.h5ad").perturbed) == 9
+
+
+@pytest.mark.parametrize(
+    ("separator", "ends"),
+    [*((own, ("", "")) for own in ("_", "|", "-", ".", " and ", "_AND_", "--", "~")),
+     ("+", ("_1", "_2")), ("|", ("_1", "_2"))],
+)  # fmt: skip
+def test_combinations_with_genes_that_were_not_measured_stay_combinations(
+    tmp_path, separator, ends
+):
+    """They became single perturbations of the gene that was measured."""
+    label = [gene and gene + ends[0] for gene in TARGETS]
+    for k, (a, b) in enumerate(pairwise(PERTURBED)):
+        label[CONTROLS + k * PER + 6 : CONTROLS + (k + 1) * PER] = [
+            f"{a}{ends[0]}{separator}{b}{ends[1]}"
+        ] * 6
+    obs = {"guide": [own or "NT" for own in label]}
+    counts = np.random.default_rng(0).poisson(9.0, (len(TARGETS), len(HALF))).astype(np.float32)
+    write(tmp_path / "s.h5ad", obs, pd.DataFrame(index=HALF), x=counts)
+    found = check(tmp_path / "s.h5ad").perturbed
+    assert sum(len(own) == 2 for own in found) == 9, found
 
 
 @pytest.mark.parametrize("separator", ["+", "_", "|", ";", ",", "&", "/", " ", "__"])

@@ -17,6 +17,7 @@ from infosem_jax.data.io import read_expression, read_groups
 from infosem_jax.data.stream import open_stream, read_block
 from infosem_jax.embedding import read_study
 from infosem_jax.expression.gct import read_gctx
+from infosem_jax.perturbation import read_cells
 
 GENES = [f"GENE{i}" for i in range(24)]
 IDS = [f"ENSG{100000 + i:011d}.{i % 9 + 1}" for i in range(24)]
@@ -85,18 +86,66 @@ def test_totals_are_those_of_all_genes_where_obs_tells_them(tmp_path, column):
         assert read_expression(h5ad(path, x, obs={column: other})).totals is None
 
 
+OTHERS = ["Antibody Capture"] * 3 + ["CRISPR Guide Capture", "Peaks"]
+
+
+@pytest.mark.parametrize("kind", ["Gene Expression", "GEX"])
+def test_features_that_are_no_genes_are_left_out_by_every_reader(tmp_path, caplog, kind):
+    """As of CITE-seq and multiome; and totals over all features are not those of genes."""
+    caplog.set_level("INFO")
+    every = np.insert(COUNTS, [0, 0, 10, 24, 24], 900.0, axis=1)
+    names = list(np.insert(np.array(GENES, object), [0, 0, 10, 24, 24], list("PQRST")))
+    kinds = list(np.insert(np.array([kind] * 24, object), [0, 0, 10, 24, 24], OTHERS))
+    label = ["control"] * 10 + ["GENE1", "GENE2"] * 10
+    obs = {"total_counts": every.sum(1), "perturbation": label}
+    path = h5ad(tmp_path / "a.h5ad", every, index=names, obs=obs, feature_types=kinds)
+    genes = h5ad(tmp_path / "genes.h5ad", obs={"perturbation": label})
+    said = "left out 5 features of other kinds than genes: Antibody Capture (3), "
+    for read in (read_expression, partial(read_groups, groupby="perturbation")):
+        found, only = read(path), read(genes)
+        for a, b in zip(*([own] if read is read_expression else own.values()
+                          for own in (found, only)), strict=True):  # fmt: skip
+            np.testing.assert_array_equal(a.x, b.x)
+            assert a.genes == b.genes and a.totals is None and said in a.notes[0]
+    for own in (read_cells, expression.read_profiles, read_study):
+        np.testing.assert_array_equal(own(path).x, own(genes).x)
+    assert said in read_cells(path).notes[0] and said in expression.read_profiles(path).notes[0]
+    assert sum(said in text for text in caplog.messages) == 3, caplog.messages
+    streams = open_stream(path, normalisation="auto"), open_stream(genes, normalisation="auto")
+    np.testing.assert_array_equal(streams[0].mean, streams[1].mean)
+    values = [read_block(own, np.arange(30)).values for own in streams]
+    np.testing.assert_array_equal(*values)
+    assert said in streams[0].notes[0] and said in caplog.messages[-1]
+
+
+def test_features_of_one_kind_are_what_a_fit_is_asked_for(tmp_path):
+    for kind in ("Antibody Capture", "protein_coding"):
+        path = h5ad(tmp_path / "a.h5ad", LOGS, feature_types=[kind] * 24)
+        assert read_expression(path).genes == tuple(GENES)
+
+
 def test_columns_that_describe_cells_are_no_genes(tmp_path):
     frame = pd.DataFrame(LOGS, columns=GENES, index=[f"c{i}" for i in range(30)])
     own = {"n_counts": COUNTS.sum(1), "leiden": np.arange(30) % 3, "pct_counts_mt": 0.1,
-           "percent.mt": 0.2, "nCount_RNA": 3.0, "louvain_r1.0": np.arange(30) % 2}  # fmt: skip
+           "percent.mt": 0.2, "nCount_RNA": 3.0, "louvain_r1.0": np.arange(30) % 2,
+           "timepoint": np.arange(30) % 4, "cluster_id": np.arange(30) % 5}  # fmt: skip
     frame.assign(**own).to_csv(tmp_path / "a.csv")
     data = read_expression(tmp_path / "a.csv", regulators=GENES[:3])
     assert data.genes == tuple(GENES)
-    assert "left out 6 columns that describe cells and are no genes (n_counts" in data.notes[0]
+    assert "left out 8 columns that describe cells and are no genes (n_counts" in data.notes[0]
     found = expression.read_profiles(tmp_path / "a.csv", orientation="genes_in_columns")
-    assert found.genes == tuple(GENES) and "left out 6 columns" in found.notes[0]
+    assert found.genes == tuple(GENES) and "left out 8 columns" in found.notes[0]
     path = h5ad(tmp_path / "a.h5ad", LOGS, index=[*GENES[:22], "n_counts", "leiden"])
     assert open_stream(path).genes == tuple(GENES[:22])
+
+
+def test_genes_that_a_spreadsheet_spoilt_are_told(tmp_path):
+    names = ["1-Mar", "2-Sep", "2001-03-01", *GENES[3:]]
+    frame = pd.DataFrame(LOGS, columns=names, index=[f"c{i}" for i in range(30)])
+    frame.to_csv(tmp_path / "a.csv")
+    notes = read_expression(tmp_path / "a.csv", regulators=GENES[3:6]).notes
+    assert [note for note in notes if "3 genes are called by dates (1-Mar, 2-Sep, 2001" in note]
+    assert not read_expression(h5ad(tmp_path / "a.h5ad", LOGS)).notes
 
 
 def test_columns_that_describe_genes_are_no_cells(tmp_path):

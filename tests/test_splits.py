@@ -79,8 +79,10 @@ def test_held_out_genes_stay_out_of_training(of, kind, seed):
         own_regulators, own_targets = names(of, part)
         if kind in ("seen", "unseen_target"):
             assert own_regulators <= regulators
-        if kind in ("seen", "unseen_regulator"):
+        if kind in ("seen", "unseen_regulator", "unseen_as_regulator"):
             assert own_targets <= targets
+        if kind == "unseen_as_regulator":
+            assert not own_regulators & regulators
         if kind == "unseen_target":
             assert not own_targets & targets
         if kind == "unseen_regulator":
@@ -90,7 +92,7 @@ def test_held_out_genes_stay_out_of_training(of, kind, seed):
     if kind != "seen":  # validation is as unseen to test
         (a, b), (c, d) = names(of, drawn.validation), names(of, drawn.test)
         assert kind == "unseen_target" or not a & c
-        assert kind == "unseen_regulator" or not b & d
+        assert kind in ("unseen_regulator", "unseen_as_regulator") or not b & d
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)
@@ -141,6 +143,9 @@ def test_sizes_are_the_shares_asked_for():
     assert [len(names(of, mask)[1]) for mask in target[:3]] == [60, 10, 30]
     regulator = split(of, "unseen_regulator")
     assert [len(names(of, mask)[0]) for mask in regulator[:3]] == [12, 2, 6]
+    role = split(of, "unseen_as_regulator")
+    assert [len(names(of, mask)[0]) for mask in role[:3]] == [12, 2, 6]
+    assert names(of, role.test)[0] <= names(of, role.train)[1]
     both = split(of, "unseen_both")
     genes = [len(set.union(*names(of, mask))) for mask in both[:3]]
     assert [len(names(of, mask)[0]) for mask in both[:3]] == [12, 2, 6] and genes == [60, 10, 30]

@@ -60,6 +60,13 @@ def test_units_are_told(name):
     assert found.countable == (kind in ("counts", "fractional counts", "linear"))
 
 
+def test_logarithms_of_logarithms_are_refused():
+    twice = np.log1p(np.log1p(CP10K))
+    for x in (twice, sp.csr_array(twice)):
+        with pytest.raises(ValueError, match=r"logarithms of logarithms.*total of 1e\+04.*expm1"):
+            describe_units(x, base="e")
+
+
 def test_values_that_are_none_are_refused():
     for value, text in (
         (np.nan, "NaN or infinite"),

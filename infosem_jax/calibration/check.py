@@ -62,7 +62,7 @@ class Check(NamedTuple):
     recalibration
         Reliability of edge probabilities on matched simulations, where it was asked for.
     losses
-        Table of the losses, see `loss_table`.
+        Table of the losses, see `infosem_jax.grn.loss_table`.
     """
 
     name: str

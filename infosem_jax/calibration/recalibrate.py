@@ -37,7 +37,7 @@ class Recalibration:
     Attributes
     ----------
     coefficients
-        Of the logistic regression on `FEATURES`, none negative, so that the map is monotone.
+        Of the logistic regression on ``FEATURES``, none negative, so that the map is monotone.
     score, probability
         Knots of the isotonic map from the regression's score to a probability.
     simulation
@@ -45,10 +45,12 @@ class Recalibration:
     simulations
         How many there were.
     scores
-        `reliability_scores` on simulations that the map was not learned from (each left out in
-        turn): lines ``stated`` (of the gate, if there is one) and ``recalibrated``.
+        `infosem_jax.calibration.reliability.reliability_scores` on simulations that the map was
+        not learned from (each left out in turn): lines ``stated`` (of the gate, if there is one)
+        and ``recalibrated``.
     tables
-        The `reliability_table` of each line, in bins with equal numbers of pairs.
+        The `infosem_jax.calibration.reliability.reliability_table` of each line, in bins with
+        equal numbers of pairs.
     """
 
     coefficients: tuple[float, ...]
@@ -94,7 +96,7 @@ def fit_simulations(
     config
         What to simulate.
     priors
-        Returns the priors for a simulation; see `matched_priors`.
+        Returns the priors for a simulation; see ``matched_priors``.
     model
         Settings of the fits.
     simulations, first
@@ -195,7 +197,7 @@ def recalibration_for(
     Raises
     ------
     ValueError
-        As `matched_simulation` and `learn`.
+        As ``matched_simulation`` and `learn`.
     """
     config = matched_simulation(data, base)
     matched = partial(matched_priors, priors)

@@ -44,7 +44,8 @@ def grn(
 
     DATA holds a folder for each data set, with expression.npz (h5ad, csv) and network_<name>.csv,
     or with such folders, one for each gene set. Splits are all, seen, unseen_target,
-    unseen_regulator, unseen_both, and published:<name> of a table <name>.csv.
+    unseen_regulator, unseen_both, if asked for unseen_as_regulator (such regulators may be known
+    as targets), and published:<name> of a table <name>.csv.
     """
     return {
         "genes": words(genes),

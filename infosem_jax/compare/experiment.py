@@ -108,11 +108,13 @@ def compare(
     datasets
         Data sets, by name or with names of their own.
     priors
-        Priors by name, as `fit_many` takes them; `priors.scan` gives one at several strengths.
+        Priors by name, as `infosem_jax.grn.fit_many` takes them; `infosem_jax.grn.priors.scan`
+        gives one at several strengths.
     truth
         Known networks: one for all data sets, or by their names. Columns ``source, target``.
     config
-        Settings of the exact engine; or of the svi engine, such as `RECIPE`, with cells held out.
+        Settings of the exact engine; or of the svi engine, such as `infosem_jax.compare.RECIPE`,
+        with cells held out.
     seeds, key
         Fits of each that differ by random numbers (of svi), and what seeds these. The held-out
         cells of a seed are the same for all priors.

@@ -1,5 +1,6 @@
 """AnnData in HDF5, opened to read no more of it than is asked for."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._files import LIMITS, Limits, check_h5, read_element, reading
@@ -16,10 +17,14 @@ from infosem_jax.data._tables import pick
 from infosem_jax.data.units import declared_base
 
 INDEX = "index"
+# Of genes only, whatever other features were measured.
+GENE_TOTALS = ("nCount_RNA", "nCount_SCT")
 TOTALS = (
-    *("total_counts", "n_counts", "nCount_RNA", "ncounts", "n_umis", "total_umis", "UMI_count"),
-    *("umi_count", "nUMI", "n_umi", "nCount_SCT", "sum"),
+    *("total_counts", "n_counts", *GENE_TOTALS, "ncounts", "n_umis", "total_umis", "UMI_count"),
+    *("umi_count", "nUMI", "n_umi", "sum"),
 )
+# As Cell Ranger, and the files of others, call features that are genes.
+_GENE_KINDS = ("gene expression", "gex", "rna", "gene")
 
 
 class Opened(NamedTuple):
@@ -30,7 +35,11 @@ class Opened(NamedTuple):
     obs, var
         Tables of cells and genes; ``var`` is that of the matrix, which ``raw`` has its own of.
     matrix
-        The dataset, or the group of a sparse matrix, [cells, genes].
+        The dataset, or the group of a sparse matrix, [cells, features].
+    columns
+        Its columns that ``var`` is about.
+    notes
+        What was left out, a sentence each.
     others
         What else ``layer`` may name.
     base
@@ -40,6 +49,8 @@ class Opened(NamedTuple):
     obs: pd.DataFrame
     var: pd.DataFrame
     matrix: Any
+    columns: slice | Int[np.ndarray, " genes"]
+    notes: tuple[str, ...]
     others: tuple[str, ...]
     base: str | None
 
@@ -49,6 +60,8 @@ def open_anndata(
     path: Path, kind: str, layer: str | None = None, *, limits: Limits = LIMITS
 ) -> Iterator[Opened]:
     """Open an h5ad file; only its tables and one matrix are looked at.
+
+    Features that are no genes are left out, see `gene_columns`.
 
     Parameters
     ----------
@@ -77,10 +90,21 @@ def open_anndata(
                 raise ValueError(
                     "obs and var are no tables; write the file again with current AnnData."
                 )
+            obs, var = tables
+            matrix: Any = file[key]
+            found = getattr(matrix, "shape", None) or tuple(map(int, matrix.attrs["shape"]))
+            if found != (len(obs), len(var)):
+                raise ValueError(
+                    f"obs and var name {len(obs)} x {len(var)} values, the matrix is {found}."
+                )
             others = tuple(name for name in choices(file) if matrix_place(file, name)[0] != key)
             uns = file.get("uns")
             base = declared_base(uns) if isinstance(uns, h5py.Group) else None
-            yield Opened(*tables, file[key], others, base)
+            columns, notes = gene_columns(var)
+            if notes:  # totals of all features are not those of genes
+                known = [name for name in TOTALS if name in obs and name not in GENE_TOTALS]
+                obs, var = obs.drop(columns=known), var.iloc[columns]
+            yield Opened(obs, var, matrix, columns, notes, others, base)
 
 
 def places(layer: str | None) -> tuple[str, ...]:
@@ -119,6 +143,30 @@ def choices(store: Any) -> list[str]:
     """Return what may be asked for as a layer."""
     layers = sorted(store["layers"]) if "layers" in store else []
     return [*(["X"] if "X" in store else []), *layers, *(["raw"] if "raw/X" in store else [])]
+
+
+def gene_columns(
+    var: pd.DataFrame,
+) -> tuple[slice | Int[np.ndarray, " genes"], tuple[str, ...]]:
+    """Return which features are genes, and what is said of antibodies, guides, peaks and others.
+
+    Parameters
+    ----------
+    var
+        Table of features, whose column ``feature_types`` tells their kinds; without one, or if it
+        names no gene expression, all are genes.
+    """
+    column = pick(var.columns, "feature_types", "feature_type", "modality")
+    if column is None:
+        return slice(None), ()
+    kinds = var[column].astype(object).where(var[column].notna(), "unknown").astype(str)
+    is_gene = kinds.str.strip().str.lower().isin(_GENE_KINDS).to_numpy(bool)
+    if is_gene.all() or not is_gene.any():
+        return slice(None), ()
+    count = Counter(kinds[~is_gene])
+    told = ", ".join(f"{kind} ({n})" for kind, n in count.most_common())
+    note = f"left out {len(var) - is_gene.sum()} features of other kinds than genes: {told}"
+    return np.flatnonzero(is_gene), (note,)
 
 
 def gene_names(var: pd.DataFrame, column: str | None = None) -> list[str]:

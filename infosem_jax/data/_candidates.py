@@ -72,7 +72,7 @@ def read_signed_edges(path: Path) -> pd.DataFrame:
     """Read known activations and repressions: columns source, target and sign (1 or -1).
 
     The sign comes from a column ``sign``, ``mode``, ``mor``, ``type``, ``effect`` or
-    ``interaction``, see `edge_signs`. Pairs of unknown sign, or listed with both, are dropped.
+    ``interaction``, see ``edge_signs``. Pairs of unknown sign, or listed with both, are dropped.
 
     Raises
     ------

@@ -21,19 +21,21 @@ from infosem_jax.data._tables import delimiter, open_text, pick, read_table
 REGULATOR = (
     *("tf", "regulator", "regulatorygene", "regulatory_gene", "source_genesymbol", "source"),
     *("tf_name", "tf_gene", "tf_symbol", "transcription_factor", "source_gene", "from", "gene1"),
+    *("regulator_symbol", "regulator_name", "name.tf", "motif"),
 )
 TARGET = (
     *("target_genesymbol", "target", "targetgene", "target_gene", "target_name", "target_symbol"),
-    *("gene2", "to", "gene"),
+    *("gene2", "to", "gene", "gene_symbol", "name.target", "dorc"),
 )  # fmt: skip
 UNDIRECTED = (
     *(("entity1", "entity2"), ("protein1", "protein2"), ("node1", "node2"), ("gene1", "gene2")),
     *(("gene_a", "gene_b"), ("protein_a", "protein_b")),
+    ("official_symbol_interactor_a", "official_symbol_interactor_b"),
 )
 WEIGHT = (
     *("weight", "edgeweight", "importance", "score", "coef_mean", "tf2g_importance"),
     *("combined_confidences", "combined_score", "confidence", "coef_abs", "-logp", "edge_weight"),
-    *("probability", "prob", "strength", "importance_score"),
+    *("probability", "prob", "strength", "importance_score", "importance_tf2g", "estimate"),
 )
 SIGN = ("sign", "mode", "mor", "type", "regulation", "effect", "interaction")
 
@@ -109,6 +111,11 @@ def read_edge_table(
         raise ValueError(f"{file}: it has no column {weight!r}; choose from {found}.")
     ends = frame[[source, target]].set_axis(["source", "target"], axis=1)
     others = frame.drop(columns=[source, target, "source", "target"], errors="ignore")
+    for kind in ("consensus", "is"):  # as OmniPath has it
+        if {f"{kind}_stimulation", f"{kind}_inhibition"} <= set(others) and "sign" not in others:
+            up, down = (others[f"{kind}_{how}"].str.lower().isin(("true", "1"))
+                        for how in ("stimulation", "inhibition"))  # fmt: skip
+            others = others.assign(sign=(up.astype(int) - down.astype(int)).astype(str))
     return EdgeTable(
         pd.concat([_without_taxon(file, ends), others], axis=1),
         pick(_numeric(others), *WEIGHT) if given is None else given,

@@ -4,7 +4,6 @@ import logging
 from pathlib import Path as FilePath
 
 import numpy as np
-import pandas as pd
 
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._anndata import cell_totals, hinted
@@ -74,7 +73,7 @@ def read_expression(
     source = read_source(path, layer, variant, names=names, marked=regulators is None)
     regulators = source.regulators if regulators is None else tuple(regulators)
     values, cells, genes = _orient(path, source, regulators, orientation)
-    totals, notes = _totals(source.obs, values)
+    totals, notes = _totals(path, source, values)
     with hinted(source.var, regulators):
         data = dataset(
             values, genes, regulators, cells=cells, name=name or _name(path), totals=totals
@@ -153,7 +152,7 @@ def read_groups(
     )
     genes = np.asarray(source.columns, object)[varies]
     rows = np.asarray(source.rows, object)
-    totals, notes = _totals(obs, x)
+    totals, notes = _totals(path, source, x)
     groups = {}
     with hinted(source.var, regulators):
         for value, cells in kept.items():
@@ -185,11 +184,14 @@ def _check_options(
         raise ValueError(f"{path}: only .npz files have variants; leave variant out.")
 
 
-def _totals(obs: pd.DataFrame | None, x: np.ndarray) -> tuple[np.ndarray | None, list[str]]:
-    """Return the totals of cells that obs tells, of counts only."""
-    totals, notes = cell_totals(obs, x.sum(1, dtype=np.float64))
+def _totals(path: Path, source: Source, x: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Return the totals of cells that obs tells, of counts only, and what was noted so far."""
+    totals, notes = cell_totals(source.obs, x.sum(1, dtype=np.float64))
     if totals is None or not (x.min() >= 0 and describe_units(x).countable):
-        return None, []
+        totals, notes = None, []
+    notes = (*source.notes, *notes)
+    for note in notes:
+        _log.info("%s: %s", path, note)
     return totals, notes
 
 

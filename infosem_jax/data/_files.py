@@ -128,8 +128,9 @@ def reading(path: Path, kind: str) -> Iterator[None]:
 def _blame(path: Path, kind: str, error: Exception) -> NoReturn:
     if isinstance(error, UnicodeError):
         raise ValueError(
-            f"{path}: cannot be used as {kind}: expected UTF-8 text ({error}); "
-            "convert the file, or check its ending if it is no text."
+            f"{path}: cannot be used as {kind}: expected UTF-8 text ({error}); if it is text of "
+            f"Windows, iconv -f WINDOWS-1252 -t UTF-8 '{FilePath(path).name}' converts it; check "
+            "its ending if it is no text."
         ) from error
     if isinstance(error, ValueError) and str(path) in str(error):
         raise error

@@ -37,6 +37,8 @@ _BYTES = (
     (b"\x28\xb5\x2f\xfd", "compressed by zstd", "unzstd '{name}'"),
     (b"\xd0\xcf\x11\xe0", "an old Excel sheet (xls)",
      "pandas.read_excel('{name}', index_col=0).to_csv('{stem}.csv')"),
+    (b"!Series_", "a series matrix of GEO",
+     "grep -v '^!' '{name}' | grep . > '{stem}.tsv' (zgrep of one that is compressed)"),
     (b"<!doctype html", "a web page", "download the file itself"),
     (b"<html", "a web page", "download the file itself"),
     (b"version https://git-lfs", "a pointer of Git LFS", "git lfs pull"),
@@ -102,7 +104,12 @@ def describe_kind(path: Path) -> str:
 
 
 def describe_folder(folder: FilePath) -> str:
-    """Say how a folder of a sparse matrix of 10x is brought to a file, or ``""``."""
+    """Say how a store of zarr, or a matrix of 10x, is read or brought to a file; or ``""``."""
+    if any((folder / name).is_file() for name in (".zgroup", "zarr.json")):
+        return (
+            f" It is a zarr store, which --stream reads; anndata.read_zarr('{folder}')"
+            f".write_h5ad('{folder.stem}.h5ad') makes a file of it."
+        )
     if not any(folder.glob("*.mtx*")):
         return ""
     return (

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from infosem_jax._typing import Names
 from infosem_jax.data._species import guess_species, symbols_of, without_version
@@ -178,6 +178,34 @@ def check_names(genes: Names) -> None:
         )
 
 
+def are_regulators(values: Sequence[object], name: str) -> list[bool]:
+    """Read a column that says of each gene whether it is a regulator.
+
+    Parameters
+    ----------
+    values
+        True or false, 1 or 0, yes or no, or the ``TF assessment`` of Lambert et al. (2018); nothing
+        for no.
+    name
+        Name of the column, for messages.
+
+    Raises
+    ------
+    ValueError
+        On other values.
+    """
+    said = [_SAYS.get(str(value).strip().lower()) for value in values]
+    if None in said:
+        other = next(value for value, own in zip(values, said, strict=True) if own is None)
+        raise ValueError(f"expected {name} as one true or false per gene, found {str(other)!r}.")
+    return [bool(own) for own in said]
+
+
+def spoilt_names(genes: Names) -> list[str]:
+    """Return the names that look like dates, to which spreadsheets turn symbols such as MARCH1."""
+    return [name for name in genes if _DATE.fullmatch(name)]
+
+
 def describes_cells(name: str) -> bool:
     """Tell whether a column among genes is one that describes cells, such as ``n_counts``."""
     return bool(_OF_CELLS.fullmatch(name.strip().lower()))
@@ -195,6 +223,15 @@ def _way(name: str, gene: str) -> str:
     return BY_IDENTIFIER if by_identifier else BY_ALIAS
 
 
+_DATE = re.compile(
+    r"\d{1,2}[- ](mar|mars?|sep|sept|dec|oct|apr|feb|nov|jan|jun|jul|aug|may)[a-z]*"
+    r"|(20\d\d|\d{1,2})[-/]\d{1,2}[-/]\d{2,4}( 00:00:00)?",
+    re.IGNORECASE,
+)
+_SAYS: dict[str, bool] = dict.fromkeys(("1", "1.0", "true", "yes", "y", "t"), True)
+_SAYS |= dict.fromkeys(("0", "0.0", "false", "no", "n", "f", "", "nan", "none", "<na>"), False)
+_SAYS |= {"known motif": True, "likely to be sequence specific tf": True}
+_SAYS |= {"unlikely to be sequence specific tf": False, "ssdna/rna binding": False}
 # As scanpy, Seurat, scDblFinder and their like name what they find out about cells.
 _OF_CELLS = re.compile(
     r"(log1p_|log_|log10_)?(n|total|num|pct|percent|fraction)[_.]?"
@@ -204,14 +241,15 @@ _OF_CELLS = re.compile(
     r"|umi_count|library_size|size_factors?|(leiden|louvain)([_.]\S*)?|seurat_clusters|clusters?"
     r"|(snn|rna_snn)_res[._]\S*|doublet_scores?|predicted_doublets?|scrublet_scores?|s_score"
     r"|__\w+|n_(unmapped|multimapping|nofeature|ambiguous)|orig\.ident"
-    r"|batch|barcode|sample([_.]?id)?|donor([_.]?id)?|cell[_.]?type|age|sex"
+    r"|batch|barcode|(sample|donor|patient|subject|cluster|library)([_.]?id)?|cell[_.]?type|age|sex"
+    r"|time[_.]?(point)?|day|replicate|plate|lane|condition|treatment|dose|group"
     r"|(s|g2m)[._]score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
 )
 # As featureCounts, tximport, GTEx and biomaRt name what they know of genes.
 _OF_GENES = re.compile(
     r"(gene|effective|transcript)?length|width|(gene)?(start|end)|chr(omosome)?(name)?|strand"
     r"|(gene|feature)?(bio)?type|entrez(gene)?(id)?|ensembl(gene)?(id)?|hgnc(symbol|id)?"
-    r"|gene(id|name|symbol)|(gene)?(symbol|description)|exons?|gccontent"
+    r"|gene(id|name|symbol)|(gene)?(symbol|description)|exons?|gccontent|transcript(id|name)?s?"
 )
 _LOOSER = {
     (

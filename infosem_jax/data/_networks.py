@@ -14,13 +14,18 @@ import pandas as pd
 
 from infosem_jax._typing import Path
 from infosem_jax.data._edge_table import edge_signs, edge_weights, read_edge_table
+from infosem_jax.data._names import are_regulators
 from infosem_jax.data._species import SPECIES, regulators_of
 from infosem_jax.data._tables import delimiter, open_text, pick, read_table
 
-_REGULATOR = ("regulator", "tf", "symbol", "hgncsymbol", "genesymbol", "genename", "gene")
-# Of whether a gene counts; and what R calls a column without a name.
-_FLAG, _YES = ("istf", "tf", "regulator"), ("1", "1.0", "true", "yes", "y", "t")
-_SAYS = (*_YES, "0", "0.0", "false", "no", "n", "f", "")
+_REGULATOR = (
+    *("regulator", "tf", "tfname", "tfsymbol", "transcriptionfactor", "symbol", "hgncsymbol"),
+    *("genesymbol", "approvedsymbol", "genename", "externalgenename", "associatedgenename", "gene"),
+    *("name", "regulators", "tfs", "genes"),
+)
+# Of whether a gene counts, of which the last may also hold names; and what R calls a column without
+# a name.
+_FLAG = ("istf", "tfassessment", "tf", "regulator")
 _NAMELESS = ("x", "v1")
 
 _log = logging.getLogger("infosem_jax")
@@ -34,8 +39,8 @@ def read_regulators(path: Path) -> tuple[str, ...]:
 
     One symbol per line, or a CSV or TSV file whose column ``regulator``, ``TF``, ``symbol`` or
     ``gene`` holds them (any case); the first column where no header has such a name. A column
-    ``is_tf`` (also ``Is TF?``) tells which of the genes count. Blank lines and lines that start
-    with ``#`` are skipped.
+    ``is_tf`` (also ``Is TF?``, or else ``TF assessment`` of Lambert et al. 2018) tells which of the
+    genes count, and how many do is logged. Blank lines and lines that start with ``#`` are skipped.
 
     Raises
     ------
@@ -47,20 +52,23 @@ def read_regulators(path: Path) -> tuple[str, ...]:
     if str(path) in SPECIES and not FilePath(path).is_file():
         return regulators_of(str(path))
     with open_text(path, "list of regulators") as stream:
-        lines = [line for line in stream if line.strip() and not line.lstrip().startswith("#")]
-        rows = list(csv.reader(lines, delimiter=delimiter(lines[0]))) if lines else []
-        if len(rows) == 1 and len(rows[0]) > 2:  # all in one line
-            rows = [[cell] for cell in rows[0]]
-        header = [re.sub(r"\W|_", "", cell).lower() for cell in rows[0]] if rows else []
-        flag = next((i for i, name in enumerate(header) if name in _FLAG and _says(rows, i)), None)
+        rows = _rows([line for line in stream if line.strip() and line.lstrip()[0] != "#"])
+        header = _plain(rows[0]) if rows else []
+        flag, marks = _flag(rows, header)
         column = pick([name for i, name in enumerate(header) if i != flag], *_REGULATOR)
         if column is None and header in [[name] for name in _NAMELESS] and len(rows) > 1:
             column = header[0]
         # What R and pandas save beside a list is a row number.
-        index = header.index(column) if column else int(len(header) > 1 and not header[0])
-        body = rows[column is not None or (len(header) > 1 and not header[0]) :]
+        wide = len(header) > 1
+        numbered = wide and all(row[0].strip().isdigit() for row in rows if row)
+        index = header.index(column) if column else int(wide and (numbered or not header[0]))
+        body = rows[column is not None or (wide and not header[0]) :]
         if flag is not None:
-            body = [row for row in body if len(row) > flag and row[flag].strip().lower() in _YES]
+            body = [row for row, counts in zip(rows[1:], marks, strict=True) if counts]
+            _log.info(
+                "%s: left out %d of %d genes, which are no regulators by its column %s",
+                *(path, len(marks) - len(body), len(marks), rows[0][flag].strip()),
+            )
         cells = [row[index].strip() for row in body if len(row) > index]
         found = tuple(dict.fromkeys(cell for cell in cells if cell))
         if not found:
@@ -68,17 +76,42 @@ def read_regulators(path: Path) -> tuple[str, ...]:
         return found
 
 
-def _says(rows: list[list[str]], at: int) -> bool:
-    """Tell whether a column says yes or no of each row, and so names no gene."""
-    return len(rows) > 1 and all(
-        row[at].strip().lower() in _SAYS for row in rows[1:] if len(row) > at
-    )
+def _rows(lines: list[str]) -> list[list[str]]:
+    """Split a list or table of regulators, whose first row is its header if it has one."""
+    parted = next((line for line in lines[:2] if re.search(r"[\t,;]", line)), "".join(lines[1:2]))
+    rows = list(csv.reader(lines, delimiter=delimiter(parted or "".join(lines))))
+    if len(rows) == 1 and len(rows[0]) > 2:  # all in one line
+        return [[cell] for cell in rows[0]]
+    # R leaves out the name of the column of row names, and sheets have titles above the header.
+    if len(rows) > 1 and len(rows[1]) == len(rows[0]) + 1 and rows[1][-1].strip():
+        rows[0] = ["", *rows[0]]
+    named = [len(row) > 2 and pick(_plain(row), *_REGULATOR) is not None for row in rows[:3]]
+    return rows[named.index(True) if any(named) else 0 :]
+
+
+def _plain(row: list[str]) -> list[str]:
+    return [re.sub(r"\W|_", "", cell).lower() for cell in row]
+
+
+def _flag(rows: list[list[str]], header: list[str]) -> tuple[int | None, list[bool]]:
+    """Return the column that says of each row whether it counts, and what it says."""
+    for name in _FLAG:
+        if name not in header or len(rows) < 2:
+            continue
+        at = header.index(name)
+        values = [row[at] if len(row) > at else "" for row in rows[1:]]
+        try:
+            return at, are_regulators(values, rows[0][at].strip())
+        except ValueError:
+            if name in _FLAG[:2]:
+                raise
+    return None, []
 
 
 def read_network(path: Path, *, weight: str | None = None) -> pd.DataFrame:
     """Read directed edges into the columns ``source`` and ``target``, and what else is there.
 
-    Columns may be called as by any tool that `read_edge_table` knows. Optional ones become
+    Columns may be called as by any tool that ``read_edge_table`` knows. Optional ones become
     ``weight`` (also ``EdgeWeight``, ``importance``, ``score``, ``coef_mean``, ...), ``score``
     (where it has values beside another column of weights), ``label`` (1 present, 0 absent),
     ``sign`` (also ``Type``: ``+``, ``-``) and ``split`` (kept as it is).

@@ -1,7 +1,7 @@
 """The kinds of file that hold expression: h5ad, npz, text tables, and the folders of benchmarks."""
 
 from pathlib import Path as FilePath
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,6 +11,7 @@ from infosem_jax._typing import Path
 from infosem_jax.data._anndata import gene_names, open_anndata, refuse_negative
 from infosem_jax.data._files import LIMITS, load_npz, reading
 from infosem_jax.data._kinds import describe_folder
+from infosem_jax.data._names import are_regulators
 from infosem_jax.data._tables import pick, read_matrix, read_table
 
 Orientation = Literal["auto", "genes_in_rows", "genes_in_columns"]
@@ -26,6 +27,7 @@ class Source(NamedTuple):
     regulators: tuple[str, ...] | None = None
     obs: pd.DataFrame | None = None
     var: pd.DataFrame | None = None
+    notes: tuple[str, ...] = ()  # what was left out
 
 
 def read_source(
@@ -72,8 +74,9 @@ def _read_folder(folder: FilePath, variant: str | None) -> Source:
         genes = read_table(table, "table of genes")
         if not {"gene", "is_tf"} <= set(genes):
             raise ValueError(f"{table}: expected columns gene,is_tf, found {', '.join(genes)}.")
-        marked = genes["gene"][genes["is_tf"].str.lower().isin(("1", "true"))]
-        return source._replace(regulators=tuple(marked))
+        with reading(table, "table of genes"):
+            marks = are_regulators(list(genes["is_tf"]), "is_tf")
+        return source._replace(regulators=tuple(genes["gene"][marks]))
     for name, table in (("BL--ExpressionData.csv", "TF.csv"), ("ExpressionData.csv", None)):
         places = (folder / name, folder / f"{name}.gz")
         file = next((place for place in places if place.exists()), None)
@@ -102,7 +105,7 @@ def _read_h5ad(path: Path, layer: str | None, names: str | None, marked: bool) -
 
     with open_anndata(path, "h5ad file", layer) as file:
         matrix = read_elem(file.matrix)
-        values = _dense(matrix, (len(file.obs), len(file.var)))
+        values = _dense(matrix, file.columns)
         refuse_negative(values, file.others)
         flag = pick(file.var.columns, "is_tf", "regulator") if marked else None
         genes = tuple(gene_names(file.var, names))
@@ -114,23 +117,23 @@ def _read_h5ad(path: Path, layer: str | None, names: str | None, marked: bool) -
             regulators=_marked(genes, file.var[flag].to_numpy(), flag) if flag else None,
             obs=file.obs,
             var=file.var,
+            notes=file.notes,
         )
 
 
-def _dense(values: object, shape: tuple[int, int]) -> np.ndarray:
-    found = getattr(values, "shape", None)
-    if found != shape:
-        raise ValueError(f"obs and var name {shape[0]} x {shape[1]} values, the matrix is {found}.")
-    if shape[0] * shape[1] * 4 > LIMITS.size:
+def _dense(values: Any, columns: slice | np.ndarray) -> np.ndarray:
+    sparse = scipy.sparse.issparse(values)
+    if sparse:
+        # Only the full check looks at every index; expanding a matrix with wrong ones is not safe.
+        values.check_format(full_check=True)
+    values = values[:, columns]
+    cells, genes = values.shape
+    if cells * genes * 4 > LIMITS.size:
         raise ValueError(
-            f"{shape[0]} cells x {shape[1]} genes exceed {LIMITS.size / 2**30:.0f} GiB as a dense "
+            f"{cells} cells x {genes} genes exceed {LIMITS.size / 2**30:.0f} GiB as a dense "
             "matrix; keep fewer genes or cells."
         )
-    if scipy.sparse.issparse(values):
-        # Only the full check looks at every index; expanding a matrix with wrong ones is not safe.
-        values.check_format(full_check=True)  # pyright: ignore[reportAttributeAccessIssue]
-        return values.toarray()  # pyright: ignore[reportAttributeAccessIssue]
-    return np.asarray(values)
+    return values.toarray() if sparse else np.asarray(values)
 
 
 def _read_npz(path: Path, variant: str | None) -> Source:
@@ -169,8 +172,9 @@ def _read_npz(path: Path, variant: str | None) -> Source:
 
 def _marked(genes: tuple[str, ...], flag: np.ndarray, name: str) -> tuple[str, ...]:
     flag = np.asarray(flag)
-    if flag.shape != (len(genes),) or not np.isin(flag, (0, 1)).all():
+    if flag.shape != (len(genes),):
         raise ValueError(f"expected {name} as one true or false per gene.")
-    if not flag.any():
+    marks = are_regulators(flag.tolist(), name)
+    if not any(marks):
         raise ValueError(f"{name} marks no gene; leave it out or give regulators.")
-    return tuple(gene for gene, is_regulator in zip(genes, flag, strict=True) if is_regulator)
+    return tuple(gene for gene, is_regulator in zip(genes, marks, strict=True) if is_regulator)

@@ -14,9 +14,11 @@ from jaxtyping import Bool, Float, Float32, Int
 
 from infosem_jax._typing import Path
 from infosem_jax.data._anndata import (
+    GENE_TOTALS,
     TOTALS,
     cell_totals,
     choices,
+    gene_columns,
     gene_names,
     matrix_place,
     refuse_negative,
@@ -83,10 +85,34 @@ def open_store(path: Path) -> Iterator[Any]:
         yield store
 
 
-def read_genes(
+class Features(NamedTuple):
+    """What the columns of a matrix are.
+
+    Attributes
+    ----------
+    var
+        Table of the genes.
+    names
+        Names of all columns.
+    genes
+        Columns that are genes, see `gene_columns`.
+    regulators
+        Genes that a boolean ``is_tf`` or ``regulator`` column marks; None where there is none.
+    notes
+        What was left out, a sentence each.
+    """
+
+    var: pd.DataFrame
+    names: tuple[str, ...]
+    genes: Int[np.ndarray, " genes"]
+    regulators: tuple[str, ...] | None
+    notes: tuple[str, ...]
+
+
+def read_features(
     store: Any, path: Path, layer: str | None, names: str | None, marked: bool
-) -> tuple[pd.DataFrame, tuple[str, ...], tuple[str, ...] | None]:
-    """Return var, the genes, and those that a boolean ``is_tf`` or ``regulator`` column marks.
+) -> Features:
+    """Read what the columns are, and which of them are genes.
 
     Parameters
     ----------
@@ -106,9 +132,14 @@ def read_genes(
         var = _read_table(_member(store, matrix_place(store, layer)[1]))
         if not isinstance(var, pd.DataFrame):
             raise ValueError("var is no table; write the store again with current AnnData.")
-        genes = tuple(gene_names(var, names))
+        named = tuple(gene_names(var, names))
+        columns, notes = gene_columns(var)
+        at = np.arange(len(var))[columns]
+        var = var.iloc[at]
         flag = pick(var.columns, "is_tf", "regulator") if marked else None
-        return var, genes, _marked(genes, var[flag].to_numpy(), flag) if flag else None
+        genes = tuple(named[i] for i in at)
+        marks = _marked(genes, var[flag].to_numpy(), flag) if flag else None
+        return Features(var, named, at, marks, notes)
 
 
 def find_matrix(store: Any, path: Path, layer: str | None) -> Matrix:
@@ -149,17 +180,25 @@ def find_matrix(store: Any, path: Path, layer: str | None) -> Matrix:
 
 
 def read_totals(
-    store: Any, matrix: Matrix
+    store: Any, matrix: Matrix, genes: Int[np.ndarray, " genes"]
 ) -> tuple[Float32[np.ndarray, " cells"] | None, list[str]]:
     """Return the totals of all cells that obs tells of more genes, and a note; see `cell_totals`.
 
     Whether they are of more genes is told by the first cells.
+
+    Parameters
+    ----------
+    store, matrix
+        The open store, and its values.
+    genes
+        Columns that are genes; totals of other features do not count.
     """
-    column = pick(store["obs"], *TOTALS)
+    known = TOTALS if len(genes) == matrix.shape[1] else GENE_TOTALS
+    column = pick(store["obs"], *known)
     if column is None or len(getattr(store["obs"][column], "shape", ())) != 1:
         return None, []
     totals = np.asarray(store["obs"][column][:])
-    first = read_rows(matrix, 0, min(matrix.shape[0], 1024))
+    first = keep(read_rows(matrix, 0, min(matrix.shape[0], 1024)), genes)
     if totals.dtype.kind not in "iuf" or not np.isfinite(totals).all():
         return None, []
     obs = pd.DataFrame({column: totals[: first.shape[0]]})  # pyright: ignore[reportOptionalSubscript]

@@ -93,6 +93,11 @@ def read_matrix(path: Path, kind: str, limits: Limits = LIMITS) -> Matrix:
                 f"expected names in the first line, found numbers ({', '.join(columns[:3])}, ...); "
                 "add a header."
             )
+        if _are_values(names, header[0]):
+            raise ValueError(
+                f"expected names in the first column, found numbers in {header[0]!r} "
+                f"({', '.join(names[:3])}, ...); add a column of names before it."
+            )
         # featureCounts and GTEx put what they know of genes, such as the strand, before the cells.
         texts = [i for i, kind in enumerate(frame.dtypes[1:]) if kind.kind not in "iuf"]
         told = {i for i in texts if describes_genes(columns[i])}
@@ -209,6 +214,15 @@ def looks_like_data(columns: Names) -> bool:
         return not all(number.is_integer() for number in [float(name) for name in columns])
     except ValueError:
         return False
+
+
+def _are_values(names: pd.Series, title: str) -> bool:
+    """Tell whether a first column holds values: fractions, or repeated numbers below a title."""
+    told = r"|(cell|gene|sample|barcode|probe|row)?[_. ]?(index|ids?|names?|symbols?)?s?|entrez\w*"
+    number = np.asarray(pd.to_numeric(names, errors="coerce"), np.float64)
+    if re.fullmatch(told, title, re.IGNORECASE) or np.isnan(number).any():
+        return False
+    return bool(np.mod(number, 1).any() or names.duplicated().any())
 
 
 def _check_length(source: io.BufferedIOBase, limit: int) -> None:

@@ -27,7 +27,7 @@ def regress_out(
     With C the covariates, centred, of rank k, ``x <- sqrt(n / (n - k)) (1 - C C^+) x``. A
     regression of a gene on genes from which the covariates were taken out is that on genes and
     covariates together, with a flat prior of the covariates' effects, if the n cells count as n - k
-    (Frisch & Waugh 1933, Lovell 1963); both engines count so by `Dataset.lost`.
+    (Frisch & Waugh 1933, Lovell 1963); both engines count so by ``Dataset.lost``.
 
     Parameters
     ----------

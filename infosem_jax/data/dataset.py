@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Names
-from infosem_jax.data._names import describes_cells, describes_genes, match_regulators
+from infosem_jax.data._names import describes_cells, describes_genes, match_regulators, spoilt_names
 from infosem_jax.data.units import MISSING, Units, describe_units
 
 Normalisation = Literal[
@@ -124,6 +124,13 @@ def dataset(
     candidates, matched = genes, []
     if regulators is not None:
         candidates, matched = match_regulators(genes, regulators)
+    spoilt = spoilt_names(genes)
+    if spoilt:
+        matched = [
+            *matched,
+            f"{len(spoilt)} genes are called by dates ({_some(spoilt)}), to which a spreadsheet "
+            "turned symbols such as MARCH1 and SEPT2; take the table from before that",
+        ]
     notes = (*notes, *renamed, *matched)
     for note in notes:
         _log.info("%s: %s", name, note)

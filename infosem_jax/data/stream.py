@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path as FilePath
@@ -17,13 +18,14 @@ from infosem_jax._typing import Array, Names, Path
 from infosem_jax.data._anndata import hinted, refuse_negative
 from infosem_jax.data._names import describes_cells, match_regulators
 from infosem_jax.data._sparse import (
+    Features,
     Matrix,
     Moments,
     find_matrix,
     keep,
     measure,
     open_store,
-    read_genes,
+    read_features,
     read_rows,
     read_totals,
     transform,
@@ -38,6 +40,8 @@ from infosem_jax.data.dataset import (
     usual_normalisation,
 )
 from infosem_jax.data.units import describe_units
+
+_log = logging.getLogger("infosem_jax")
 
 
 @shown("path", "n_cells", "genes", "regulators", "normalisation", "notes")
@@ -168,19 +172,21 @@ def open_stream(
     name = name or FilePath(path).resolve().stem
     check_store(path, layer)
     with open_store(path) as store:
-        var, genes, marked = read_genes(store, path, layer, names, regulators is None)
+        features = read_features(store, path, layer, names, regulators is None)
+        genes = features.names
         matrix = find_matrix(store, path, layer)
-        regulators = marked if regulators is None else tuple(regulators)
-        with hinted(var, regulators):
-            _check_names(matrix, genes, regulators, name)
-        named, notes = _named_once(genes)
+        regulators = features.regulators if regulators is None else tuple(regulators)
+        with hinted(features.var, regulators):
+            _check_names(matrix, features, regulators, name)
+        named, notes = _named_once(genes, features.genes)
+        notes = (*features.notes, *notes)
         if normalisation == "auto":
-            first = read_rows(matrix, 0, min(matrix.shape[0], 1024))
+            first = keep(read_rows(matrix, 0, min(matrix.shape[0], 1024)), named)
             refuse_negative(first, matrix.others)
             normalisation = usual_normalisation(describe_units(first))
         totals, told = None, []
         if normalisation.startswith("log1p_cpm"):
-            totals, told = read_totals(store, matrix)
+            totals, told = read_totals(store, matrix, features.genes)
         notes = (*told, *notes)
         look = partial(measure, matrix, genes, normalisation, name, chunk_cells, on_chunk, totals)
         found = look(named)
@@ -196,6 +202,9 @@ def open_stream(
     candidates, matched = genes, []
     if regulators is not None:
         candidates, matched = match_regulators(genes, regulators)
+    notes = (*notes, *matched)
+    for note in notes:
+        _log.info("%s: %s", name, note)
     known = b"" if totals is None else totals.tobytes()
 
     def digest(*more: Names) -> str:
@@ -216,7 +225,7 @@ def open_stream(
         slots=found.slots,
         kept=found.kept,
         fingerprint=digest(candidates),
-        notes=(*notes, *matched),
+        notes=notes,
         totals=totals,
         cells=digest(),
     )
@@ -338,12 +347,15 @@ def _check_options(
 
 
 def _check_names(
-    matrix: Matrix, genes: tuple[str, ...], regulators: tuple[str, ...] | None, name: str
+    matrix: Matrix, features: Features, regulators: tuple[str, ...] | None, name: str
 ) -> None:
     """Refuse before the pass what names and shapes alone tell."""
     cells, columns = matrix.shape
-    if columns != len(genes):
-        raise ValueError(f"{name}: var names {len(genes)} genes, the matrix has {columns} columns.")
+    if columns != len(features.names):
+        raise ValueError(
+            f"{name}: var names {len(features.names)} genes, the matrix has {columns} columns."
+        )
+    genes = tuple(features.names[i] for i in features.genes)
     if cells < MIN_CELLS:
         raise ValueError(
             f"{name}: {cells} cells, at least {MIN_CELLS} are needed to estimate effects."
@@ -354,18 +366,20 @@ def _check_names(
         match_regulators(genes, regulators)
 
 
-def _named_once(names: tuple[str, ...]) -> tuple[Int[np.ndarray, " genes"], tuple[str, ...]]:
-    """Return the first column of each name, and what is said of the others."""
-    _, first = np.unique(np.asarray(names, str), return_index=True)
-    named = np.sort([i for i in first if names[i] and not describes_cells(names[i])]).astype(int)
-    of_cells = [name for name in names if describes_cells(name)]
-    left = len(names) - len(named) - len(of_cells)
+def _named_once(
+    names: tuple[str, ...], genes: Int[np.ndarray, " all"]
+) -> tuple[Int[np.ndarray, " genes"], tuple[str, ...]]:
+    """Return the first column of each name among the genes, and what is said of the others."""
+    _, first = np.unique(np.asarray(names, str)[genes], return_index=True)
+    named = np.sort([i for i in genes[first] if names[i] and not describes_cells(names[i])])
+    of_cells = [names[i] for i in genes if describes_cells(names[i])]
+    left = len(genes) - len(named) - len(of_cells)
     notes = ()
     if of_cells:
         notes += (f"left out columns that describe cells and are no genes ({_some(of_cells)})",)
     if left:
         notes += (f"left out {left} genes without a name, or of a name that an earlier one has",)
-    return named, notes
+    return named.astype(int), notes
 
 
 def _left_out(varies: Bool[np.ndarray, " genes"], names: list[str], name: str) -> tuple[str, ...]:

@@ -79,8 +79,8 @@ class Facts(NamedTuple):
     unit
         Smallest and largest of these smallest values, [2].
     totals
-        Number of cells, mean and summed squared deviations of their totals; of the values, and of
-        ``base**x - 1`` for each of `BASES`, [bases + 1, 3].
+        Number of cells, mean and summed squared deviations of their totals; of the values, of
+        ``base**x - 1`` for each of `BASES`, and of the inverse taken twice, [bases + 2, 3].
     wholes
         Numbers of cells where the inverse is whole, [bases].
     """
@@ -153,7 +153,12 @@ def look_at(x: object, most_cells: int = 500) -> Facts:
         cells=cells,
         multiples=multiples,
         unit=unit,
-        totals=np.stack([_spread(_inverse(some, scale).sum(1)) for scale in _SCALES]),
+        totals=np.stack(
+            [
+                *(_spread(_inverse(some, scale).sum(1)) for scale in _SCALES),
+                _spread(_inverse(_inverse(some, math.e), math.e).sum(1)),
+            ]
+        ),
         wholes=np.array([_whole_rows(_inverse(some, scale)) for scale in _SCALES[1:]], float),
     )
 
@@ -181,7 +186,13 @@ def merge(a: Facts, b: Facts) -> Facts:
 
 
 def decide(facts: Facts, *, base: str | None = None) -> Units:
-    """Apply `RULE` to what was gathered; ``base`` is that of `declared_base`."""
+    """Apply `RULE` to what was gathered; ``base`` is that of `declared_base`.
+
+    Raises
+    ------
+    ValueError
+        On logarithms of logarithms.
+    """
     size = f"{facts.least:.4g} to {facts.most:.4g}"
     cells = facts.totals[0, 0]
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -210,6 +221,11 @@ def decide(facts: Facts, *, base: str | None = None) -> Units:
         if facts.near > 0.6 * facts.stored:
             return units("fractional counts", "most are near to whole numbers")
         return units("linear", f"some exceed {MOST_LOG:.0f}")
+    if equal[-1] and not equal[:-1].any() and facts.most < math.log1p(MOST_LOG):
+        raise ValueError(
+            f"values are logarithms of logarithms: the inverse, taken twice, gives every cell a "
+            f"total of {facts.totals[-1, 1]:.4g}. Take one back: adata.X = numpy.expm1(adata.X)."
+        )
     if base is not None:
         return units("log", "base declared by the file", base)
     for i, name in enumerate(BASES):

@@ -32,7 +32,7 @@ class Config:
     Attributes
     ----------
     method
-        Name of the method, see `METHODS`.
+        Name of the method, see `infosem_jax.embedding.METHODS`.
     settings
         Settings of the method, such as `MuSeGNNConfig`; its usual ones where None.
     graph
@@ -231,7 +231,7 @@ def neighbours(
 
 
 def save(path: Path, fitted: Fitted) -> None:
-    """Write fitted embeddings to one file, without pickle, see `outputs.arrays.save`."""
+    """Write fitted embeddings to one file, without pickle, see ``outputs.arrays.save``."""
     arrays.save(path, KIND, fitted)
 
 

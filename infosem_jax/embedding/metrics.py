@@ -48,7 +48,7 @@ def evaluate(
 
     Returns
     -------
-    The six metrics (see `SIX`; those that compare studies are NaN where no gene is common),
+    The six metrics (see ``SIX``; those that compare studies are NaN where no gene is common),
     ``clusters`` and ``common_genes``, and for each collection those of `function_recovery`, their
     names followed by that of the collection.
 

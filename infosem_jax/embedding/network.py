@@ -43,7 +43,7 @@ class MuSeGNNConfig:
     encoder_rate, decoder_rate
         Adam's learning rates.
     similarity, contrast
-        Weights of the two terms that join studies, see `losses`.
+        Weights of the two terms that join studies, see ``losses``.
     temperature, pairs
         Of the contrastive term, and private genes that a study draws for it.
     attention

@@ -83,7 +83,7 @@ def retrieve_orthologues(
     graphs, vectors
         Studies and their embeddings.
     orthologues, withheld
-        All pairs, and those that were withheld, see `withhold`.
+        All pairs, and those that were withheld, see ``withhold``.
     target
         Species that genes are named by.
     """

@@ -183,6 +183,8 @@ def read_study(
     if source.usual == "genes_in_rows":
         x, genes = x.T, source.rows
     name = name or FilePath(path).name.split(".")[0]
+    for note in source.notes:
+        _log.info("%s: %s", name, note)
     return make_study(x, genes, name=name, places=places, **{**annotated, **known})
 
 
@@ -249,7 +251,8 @@ def harmonise(
     studies
         The studies.
     orthologues
-        For each other species, symbol -> symbol of the target species; see `read_orthologues`.
+        For each other species, symbol -> symbol of the target species; see
+        `infosem_jax.data.read_orthologues`.
     target
         Species whose symbols name genes.
     withheld

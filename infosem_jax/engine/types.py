@@ -179,7 +179,7 @@ class Fits(NamedTuple):
     rates
         Rate of each group of parameters.
     own
-        What the objective's `view` needs of each fit.
+        What the objective's ``view`` needs of each fit.
     """
 
     keys: Array

@@ -31,7 +31,7 @@ def trust_table(problem: Problem, prediction: Prediction) -> pd.DataFrame:
     Returns
     -------
     Columns ``gene, pearson, spearman, r2, mae, recall, best`` as in
-    :func:`~infosem_jax.expression.metrics.gene_table`; ``sd``, the mean of the stated standard
+    `~infosem_jax.expression.gene_table`; ``sd``, the mean of the stated standard
     deviations, and ``within_90``, the share of samples whose truth lies within 1.64 of them: about
     0.9 where deviations mean what they say. Errors are in units of the data.
     """
@@ -72,7 +72,7 @@ def complete(
     Raises
     ------
     ValueError
-        If the table is that of other genes, and as of `fitting.predict`.
+        If the table is that of other genes, and as of `infosem_jax.expression.predict`.
     """
     import anndata
 

@@ -12,17 +12,17 @@ class Config:
     Attributes
     ----------
     method
-        One of `methods.METHODS`.
+        One of `infosem_jax.expression.METHODS`.
     settings
         Settings of the method that differ from its usual ones.
     inputs
         Genes that are measured: ``landmarks``, ``all``, how many to choose among all, or names.
     choose
-        How genes are chosen where ``inputs`` is a number; one of `methods.ORDERS`.
+        How genes are chosen where ``inputs`` is a number; one of ``methods.ORDERS``.
     labels
         Labels of the samples that are known too, such as ``tissue``.
     split
-        Samples for training, validation and test, see `choices.SPLITS`; the one that suits the
+        Samples for training, validation and test, see ``choices.SPLITS``; the one that suits the
         labels of the data where empty.
     scaling
         ``standard`` for each gene, ``max`` as Kim et al. (2025), or ``none``.

@@ -197,13 +197,13 @@ def predict(fitted: Fitted, data: Profiles | Problem, *, impute: bool = False) -
     Raises
     ------
     ValueError
-        As of `prepare`.
+        As of ``prepare``.
     """
     return infer(fitted, prepare(fitted, data, impute=impute))
 
 
 def infer(fitted: Fitted, prepared: "Prepared") -> Prediction:
-    """Infer the targets of samples that `prepare` brought into form, as `predict` does."""
+    """Infer the targets of samples that ``prepare`` brought into form, as `predict` does."""
     x, covariate = scale(prepared.x, fitted.x_scaling), prepared.covariate
     found = [_predict_member(fitted, member, x, covariate) for member in fitted.members]
     means = np.stack([each.mean for each in found])
@@ -288,7 +288,7 @@ def _check_known(data: Profiles, name: str, known: list[str]) -> None:
 
 
 def save(path: Path, fitted: Fitted) -> None:
-    """Write a fit to one file, without pickle, see `outputs.arrays.save`."""
+    """Write a fit to one file, without pickle, see ``outputs.arrays.save``."""
     arrays.save(path, KIND, fitted)
 
 

@@ -36,7 +36,7 @@ class GraphConfig:
     layers, channels
         Layers, and channels of a node.
     neighbours, similarity, side
-        Of the graph beside the inputs, see `graph.neighbours`.
+        Of the graph beside the inputs, see ``graph.neighbours``.
     messages
         Messages are weighted by a learned weight per ``edge`` and layer, or by ``attention``,
         which needs far fewer parameters and a graph of at most 2,048 genes.

@@ -214,7 +214,7 @@ def to_symbols(
         Expression under Entrez numbers, Ensembl ids (versions are ignored) or probes.
     table
         Columns ``gene_symbol`` and that of the identifiers: ``gene_id`` (Entrez), ``ensembl_id``
-        or ``probe``; as of :func:`~infosem_jax.expression.readers.read_gene_table`.
+        or ``probe``; as of `~infosem_jax.expression.read_gene_table`.
     duplicates
         What becomes of several identifiers of one symbol: refused, or averaged, as is usual for
         log values.

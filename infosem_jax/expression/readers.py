@@ -92,7 +92,8 @@ def read_profiles(
             str(key): column.astype(object).where(column.notna(), "").astype(str).to_numpy(str)
             for key, column in source.obs.items()
         }
-    return _usable(x, genes, samples, labels, name, unit)
+    found = _usable(x, genes, samples, labels, name, unit)
+    return found._replace(notes=(*(f"{name}: {note}" for note in source.notes), *found.notes))
 
 
 def read_gene_table(path: Path) -> pd.DataFrame:
@@ -156,6 +157,8 @@ def read_landmarks(
     else:
         with open_text(path, "list of genes") as stream:
             genes = [line.strip() for line in stream if line.strip()]
+            titles = ("gene", "genes", "gene_name", *_OTHER_NAMES, *_OTHER_NAMES.values())
+            genes = genes[1:] if genes and genes[0].lower() in titles else genes
     if not genes:
         raise ValueError(f"{path}: expected landmark genes, found none.")
     return tuple(genes)

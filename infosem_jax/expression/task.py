@@ -102,7 +102,7 @@ class Problem(NamedTuple):
     x_scaling, y_scaling
         Of the input and the target genes.
     units
-        What the training inputs look like, for `check_units` on new data.
+        What the training inputs look like, for ``check_units`` on new data.
     largest
         Largest training value of the target genes, in units of the data; see `comparable`.
     imputed
@@ -158,7 +158,7 @@ def make_task(
         training sample has become zeros.
     cohort
         Other data to test on, in the form of ``profiles``, in place of the test part of the split.
-        Its units must match (see `check_units`).
+        Its units must match (see ``check_units``).
     missing
         What becomes of input genes that the cohort lacks: refused, or set to the training mean.
 

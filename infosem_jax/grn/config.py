@@ -36,7 +36,7 @@ class Config:
         mean-field normal posterior; ``lowrank`` gives all entries a joint normal one with
         covariance ``D + F F^T``; ``nuts`` draws from the exact posterior, for small problems. Or an
         own guide: any function of the model of the edges (see
-        `infosem_jax.grn.edge_guides.EdgeModel`) that returns an AutoGuide, as its class does, or
+        ``infosem_jax.grn.edge_guides.EdgeModel``) that returns an AutoGuide, as its class does, or
         that declares all sites of that model itself. It starts where it says, such as with
         ``init_loc_fn=init_to_median`` near the prior. A fit keeps its draws, and records it as
         ``own``.

@@ -63,7 +63,7 @@ def fit(
     posterior of linear-Gaussian regressions, see `infosem_jax.grn.exact.fit`. With settings of the
     svi engine, `infosem_jax.grn.Config`, InfoSEM is trained with one posterior per seed, all seeds
     in one compiled program; with ``guide="nuts"`` each seed is a chain, and networks are trained
-    first, see `nuts`.
+    first, see ``nuts``.
 
     The result depends on the key, the data and the settings only: genes and cells are put in the
     order of their names first, so that the order they came in does not matter. (Cells of a stream
@@ -180,10 +180,9 @@ def fit_many(
 
     Exact fits are made one after the other, and the cells of a data set are summed up once.
 
-    What of the svi engine shares shapes trains side by side, over all devices of `jax.devices()`:
-    see `prepare.groups`. Each fit equals the one that `fit` makes of it alone, to rounding. All is
-    checked before the first is trained; ``dict(fit_many(...))`` holds all results, a loop over it
-    one at a time.
+    What of the svi engine shares shapes trains side by side, over all devices of ``jax.devices()``.
+    Each fit equals the one that `fit` makes of it alone, to rounding. All is checked before the
+    first is trained; ``dict(fit_many(...))`` holds all results, a loop over it one at a time.
 
     Parameters
     ----------

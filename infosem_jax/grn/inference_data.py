@@ -44,9 +44,9 @@ def to_arviz(
         A fit.
     data
         The cells that it is of, to add the log density ``x`` of each cell under each draw with its
-        noise integrated out, which `arviz.loo` and `arviz.waic` take; None leaves it out. It takes
-        the time of `infosem_jax.grn.evidence.density` for each draw. An exact fit needs them, as
-        it holds the moments of its posterior only.
+        noise integrated out, which ``arviz.loo`` and ``arviz.waic`` take; None leaves it out. It
+        takes the time of ``infosem_jax.grn.evidence.density`` for each draw. An exact fit needs
+        them, as it holds the moments of its posterior only.
     effect
         Prior of an exact fit, which does not hold it either.
     draws

@@ -9,7 +9,7 @@ columns of S at zero) and ``z`` (such that ``u_S = c``) gives.
 ``T[i, j] / T[i, i]`` is the total effect of gene i on gene j, over all paths: the change of j where
 i is held one unit higher. The svi engine has one W; of an exact fit, whose regressions do not tell
 which of two regulators acts on the other, total effects are drawn over the orders of regulators
-(`infosem_jax.grn.orders`).
+(``infosem_jax.grn.orders``).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -58,7 +58,7 @@ class Knockouts(NamedTuple):
     silenced, genes
         Names of the genes held, those held together joined by ``+``, and of those that respond.
     level
-        Expression at which each is held, in the units of `shift`, mean over draws, [held].
+        Expression at which each is held, in the units of ``shift``, mean over draws, [held].
     shift
         Change of mean expression over cells, on the scale of the fit (z-scores unless the
         normalisation says otherwise), mean over draws, [silenced, genes].
@@ -66,7 +66,7 @@ class Knockouts(NamedTuple):
         Its standard deviation over draws of the posterior and over seeds, [silenced, genes]; NaN
         where there is one draw only (a point estimate and one seed).
     probability
-        Share of the draws that have the sign of `shift`, [silenced, genes]; NaN likewise. Of an
+        Share of the draws that have the sign of ``shift``, [silenced, genes]; NaN likewise. Of an
         exact fit it is about one half for a regulator, as half of the orders have it before the
         one that is held, and nothing to respond to.
     """
@@ -128,7 +128,7 @@ def knockouts(
     stays. Shifts are means over cells, since the decoder bends.
 
     Of an exact fit, the candidate regulators act, ``u = x``, and draws are of an order of them
-    each, see `infosem_jax.grn.orders`. Intervals hold where expression is linear, without
+    each, see ``infosem_jax.grn.orders``. Intervals hold where expression is linear, without
     feed-back and without hidden common causes; where it is read out through dropout or genes share
     noise, they are too narrow (``benchmarks/biology_grn.py``). Those of the svi engine hold within
     the model only, and its shifts are several times too small (``benchmarks/knockout_grn.py``):
@@ -147,7 +147,7 @@ def knockouts(
         Level to hold the genes at, on the scale of the fit; or ``silenced``, the lowest value
         measured (or drawn, without data) of each, ``halved``, halfway there from its mean, or
         ``overexpressed``, the highest. The gene is put in the state, within the range of those of
-        the cells, that decodes to the nearest level; `Knockouts.level` tells which it is.
+        the cells, that decodes to the nearest level; ``Knockouts.level`` tells which it is.
     together
         Hold all genes at once, instead of one at a time.
     among

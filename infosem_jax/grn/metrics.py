@@ -24,7 +24,7 @@ from infosem_jax.scores import auroc
 
 MIN_POSITIVES = 10
 MIN_NEGATIVES = 10
-# Draws of two true edges, see `degree_matched`.
+# Draws of two true edges, see ``degree_matched``.
 COUPLES = 20_000
 
 UNIVERSE = (
@@ -134,7 +134,7 @@ def score_matrix(
         regulators, and ``auprc_ratio_per_regulator_chance``, what an order at random gives on
         average, which is above 1 since few edges can come early by luck;
         ``auprc_ratio_regulator_mean``, ``auprc_ratio_target_mean``;
-        ``auroc_degree_matched``, see `degree_matched`; the counts ``candidates,
+        ``auroc_degree_matched``, see ``degree_matched``; the counts ``candidates,
         positives, regulators_scored, unscored_pairs``; and ``base_rate``.
 
     Raises

@@ -113,7 +113,7 @@ def write_edges(path: Path, network: Network, *, top: int | None = None) -> None
     Raises
     ------
     ValueError
-        As :func:`edges` and :func:`check_names`.
+        As :func:`edges` and ``check_names``.
     """
     check_names(network.genes)
     with atomic_write(path) as temporary:
@@ -129,7 +129,7 @@ def write_ranked_edges(path: Path, network: Network) -> None:
     Raises
     ------
     ValueError
-        As :func:`edges` and :func:`check_names`.
+        As :func:`edges` and ``check_names``.
     """
     check_names(network.genes)
     table, ranked = edges(network), "weight"

@@ -38,7 +38,7 @@ class Raw(NamedTuple):
         prior), ``z`` and ``x``, and what the priors declare. Without ``x`` it draws expression, of
         as many cells as the data have or as ``cells`` says. Of the exact engine it is
         ``model(basis=None)`` with the sites ``r2`` and ``slope``, and ``variance``, ``effect`` and
-        ``x`` without moments of cells to condition on, see `infosem_jax.grn.exact.generative`.
+        ``x`` without moments of cells to condition on, see ``infosem_jax.grn.exact.generative``.
     guide
         ``guide(x=None, *, cells=None)`` declares the posterior, given ``x`` or the data; of the
         exact engine ``guide(basis=None)``.
@@ -77,7 +77,7 @@ def raw(
     covariates: pd.DataFrame | None = None,
     params: dict[str, Any] | None = None,
 ) -> Raw:
-    """Return what a fit runs, ready for SVI, MCMC, `Predictive`, handlers and `render_model`.
+    """Return what a fit runs, ready for SVI, MCMC, ``Predictive``, handlers and ``render_model``.
 
     Prior predictive: ``Predictive(raw.model, num_samples=100)(key)["x"]``. Posterior predictive,
     with parameters from training:

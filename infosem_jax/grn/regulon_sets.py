@@ -24,7 +24,7 @@ def false_sign_rate(
     """Return the probability that each edge is absent, or of the other sign than its weight.
 
     It is ``1 - probability sign_agreement``, and of an exact fit with its data, where smaller, the
-    local false sign rate among all effects (`infosem_jax.grn.activities.shrunk_effects`), as
+    local false sign rate among all effects (``infosem_jax.grn.activities.shrunk_effects``), as
     probabilities of edges are too low where many are weak. One from a gene to itself.
 
     An effect holds given the other genes that act; where what cells share is not among these, as

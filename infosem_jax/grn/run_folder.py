@@ -17,7 +17,6 @@ from infosem_jax.data._names import check_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.grn import exact
-from infosem_jax.grn.exact.fitting import told_of_rare_genes
 from infosem_jax.grn.networks import Network, to_anndata, write_edges
 from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.priors.registry import describe
@@ -256,8 +255,6 @@ def _notes(data: Dataset | Stream, fitted: Fit | exact.Fit, result: Network) -> 
             f"{n_cells(data)} cells are few to find the regulators of {len(data.genes)} genes; "
             "the prior weighs much."
         )
-    if isinstance(fitted, exact.Fit) and (told := told_of_rare_genes(data, fitted.config)):
-        notes.append(told[0].upper() + told[1:])
     if data.regulators == data.genes:
         notes.append("Every gene is a candidate regulator; pass a list of regulators to narrow it.")
     return notes + (_training_notes(fitted, result) if isinstance(fitted, Fit) else [])

@@ -20,7 +20,7 @@ MATRICES = 5  # weight, sd, positive, probability, prior_mean
 def save(path: Path, fitted: Fit | exact.Fit) -> None:
     """Write a fit of either engine to an npz file, whole or not at all; `load` returns it.
 
-    The file holds no pickles, and no expression; see `infosem_jax.outputs.arrays`.
+    The file holds no pickles, and no expression; see ``infosem_jax.outputs.arrays``.
 
     Raises
     ------

@@ -18,11 +18,14 @@ from infosem_jax.data._names import refuse_few
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.io import read_network
 
-Kind = Literal["all", "seen", "unseen_target", "unseen_regulator", "unseen_both"]
+Kind = Literal[
+    "all", "seen", "unseen_target", "unseen_regulator", "unseen_as_regulator", "unseen_both"
+]
 KINDS: tuple[str, ...] = get_args(Kind)
 Targets = Literal["network", "expressed"]
 
-# Parts in order: of a pair and its reverse, the one in the earlier part is left out.
+# Parts in order: of a pair and its reverse, the one in the earlier part is left out, and in
+# ``unseen_as_regulator`` the one in the later part.
 _TRAIN, _VALIDATION, _TEST = 1, 2, 3
 _PARTS = {
     "train": _TRAIN,
@@ -156,6 +159,8 @@ def split(
         Targets are held out: no test target is a target in training, its regulators are seen.
     ``unseen_regulator``
         Regulators are held out: a test regulator occurs in no training pair, its targets are seen.
+    ``unseen_as_regulator``
+        Likewise, but a test regulator may be a target in training, as in the InfoSEM paper.
     ``unseen_both``
         Genes are held out in both roles by one partition, of regulators and of other genes: a pair
         is in training if both its genes are on that side, in test if both are on the other, and
@@ -163,7 +168,8 @@ def split(
 
     The validation pairs are as unseen as the test pairs. A pair and its reverse are never in two
     parts, since half of what networks without direction (STRING) say would be known before the
-    test: in ``seen`` they stay together, elsewhere the one in the earlier part is left out.
+    test: in ``seen`` they stay together, elsewhere the one in the earlier part is left out (in
+    ``unseen_as_regulator`` the one in the later part).
 
     Parts depend on the names and the seed, not on the order of the genes. Labels decide nothing
     but that draws in which a part holds no known edge, or nothing else, are drawn anew.
@@ -301,9 +307,10 @@ def _draw(
             other[rest] = _partition(len(rest), held_out, validation, rng)
             part = np.where(side == other, side, 0)
     part = np.where(universe.candidate, part, 0)
-    part[part < _reverse(part, is_regulator)] = 0
+    reverse = _reverse(part, is_regulator)
+    part[(reverse > 0) & (reverse < part) if kind == "unseen_as_regulator" else part < reverse] = 0
     # What was left out for its reverse may have been all that training knew of the other gene.
-    if kind in ("unseen_target", "unseen_regulator"):
+    if kind in ("unseen_target", "unseen_regulator", "unseen_as_regulator"):
         known = (part == _TRAIN).any(1 if kind == "unseen_target" else 0, keepdims=True)
         part[np.broadcast_to(~known, part.shape)] = 0
     return part

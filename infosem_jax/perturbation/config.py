@@ -14,10 +14,11 @@ class Config:
     Attributes
     ----------
     method
-        One of `methods.METHODS`.
+        One of ``methods.METHODS``.
     split
-        Which perturbations are held out for the test, see `splits.draw_splits`; it must not have
-        several folds. ``auto`` takes what suits the data, and ``none`` learns from all.
+        Which perturbations are held out for the test, see `infosem_jax.perturbation.draw_splits`;
+        it must not have several folds. ``auto`` takes what suits the data, and ``none`` learns from
+        all.
     settings
         Settings of the method that differ from its usual ones, by name; see `AdaPertConfig`.
     """
@@ -70,7 +71,7 @@ class AdaPertConfig:
         perturbations (an addition). Learning what these leave lost on held-out perturbations.
     added, plain
         This share, and that of neighbours counted gene by gene in tables of signs (the others count
-        similar genes too), where held-out perturbations do not tell otherwise, see `joining` (an
+        similar genes too), where held-out perturbations do not tell otherwise, see ``joining`` (an
         addition).
     decoder
         ``joint`` for all genes, or ``genewise``, GEARS's: a gene's vector, averaged with those of

@@ -15,13 +15,20 @@ from jaxtyping import Float, Int
 from scipy import sparse
 
 from infosem_jax._typing import Path
-from infosem_jax.data._anndata import INDEX, gene_names, open_anndata
+from infosem_jax.data._anndata import INDEX, gene_columns, gene_names, open_anndata
 from infosem_jax.data._files import STREAM_LIMITS
 from infosem_jax.data._names import near_misses, without_version
 from infosem_jax.data.units import declared_base, describe_units
 from infosem_jax.engine.types import Progress
 from infosem_jax.perturbation.data import LEAST_CELLS, label
-from infosem_jax.perturbation.labels import GENES, choose, is_control, sentences
+from infosem_jax.perturbation.labels import (
+    GENES,
+    choose,
+    is_control,
+    is_text,
+    read_labels,
+    sentences,
+)
 from infosem_jax.perturbation.metrics import Scores
 from infosem_jax.perturbation.panel import SPLITS, Bounds, Panel, bounds, make_panel, place, score
 from infosem_jax.perturbation.profiles import (
@@ -52,11 +59,11 @@ class Evaluation(NamedTuple):
     predicted
         Profiles of the predictions.
     scores
-        Their scores, see `panel.score`.
+        Their scores, see ``panel.score``.
     bounds
         Those of the mean response and of the replicate.
     placed
-        Scores between these, see `panel.place`.
+        Scores between these, see ``panel.place``.
     notes
         What was matched, and what was left out, in sentences.
     """
@@ -138,12 +145,12 @@ def evaluate_predictions(
         controls=[columns.control] if isinstance(columns.control, str) else columns.control or (),
         separator=columns.separator,
     )  # fmt: skip
-    notes = sentences(labels, column, names)
+    notes = [*observed.notes, *sentences(labels, column, names)]
     of_line, own_line = _of_line(observed.obs, columns.line, line)
     notes += own_line
     known = dict(zip(labels.names, labels.perturbed, strict=True))
     code = np.array([known[name] is not None for name in labels.names])[labels.code] & of_line
-    asked, note = _perturbations(other.obs, predicted_columns, labels.column, known, line)
+    asked, note = _perturbations(other.obs, predicted_columns, labels.column, known, names, line)
     notes += note
     genes, at, there, note = _genes(names, other.var, column, predicted_columns.genes, common_genes)
     notes += note
@@ -178,6 +185,7 @@ class _Loaded(NamedTuple):
     var: pd.DataFrame
     x: sparse.csr_array
     base: str | None
+    notes: tuple[str, ...]
 
 
 def _load(source: Source, layer: str | None) -> _Loaded:
@@ -187,19 +195,22 @@ def _load(source: Source, layer: str | None) -> _Loaded:
         with open_anndata(source, "AnnData file", layer, limits=STREAM_LIMITS) as file:
             dense = isinstance(file.matrix, h5py.Dataset)
             x = file.matrix[:] if dense else sparse_dataset(file.matrix)[:]
-            return _Loaded(file.obs, file.var, _checked(x), file.base)
+            return _Loaded(file.obs, file.var, _checked(x, file.columns), file.base, file.notes)
     places: dict[str, Any] = {"X": source.X, **source.layers}
     if source.raw is not None:
         places.setdefault("raw", source.raw.X)
     if layer not in (None, *places):
         raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(places)}.")
     var = source.raw.var if layer == "raw" and "raw" not in source.layers else source.var
-    return _Loaded(source.obs, var, _checked(places[layer or "X"]), declared_base(source.uns))
+    columns, notes = gene_columns(var)
+    x = _checked(places[layer or "X"], columns)
+    return _Loaded(source.obs, var.iloc[columns], x, declared_base(source.uns), notes)
 
 
-def _checked(x: Any) -> sparse.csr_array:
+def _checked(x: Any, columns: slice | np.ndarray) -> sparse.csr_array:
     found = sparse.csr_array(x, dtype=np.float32)
     found.check_format(full_check=True)
+    found = found[:, columns]
     if not np.isfinite(found.data).all():
         raise ValueError(f"{(~np.isfinite(found.data)).sum()} values are not finite.")
     if found.data.min(initial=0) < 0:
@@ -235,19 +246,39 @@ def _perturbations(
     columns: Columns,
     column: str,
     known: dict[str, tuple[str, ...] | None],
+    genes: Sequence[str],
     line: str | None,
 ) -> tuple[list[tuple[str, ...] | None], list[str]]:
-    """Return the perturbed genes of each predicted row; none of controls, None of others."""
-    place = columns.perturbation or next((n for n in (column, "perturbation") if n in obs), None)
+    """Return the perturbed genes of each predicted row; none of controls, None of others.
+
+    Names are those of the truth, or are read as it was; of the column that has most of them.
+    """
+    place = columns.perturbation
     if place is not None and place not in obs:
         raise ValueError(f"The predictions' obs has no column {place!r}: {', '.join(obs)}.")
-    names = (obs.index if place is None else obs[place]).astype(str)
-    known = {name: genes for name, genes in known.items() if genes is not None}
-    known |= {label(genes): genes for genes in list(known.values()) if genes}
-    found = [
-        () if name not in known and is_control(name) else known.get(_sorted(name), known.get(name))
-        for name in names
-    ]
+    known = {name: own for name, own in known.items() if own is not None}
+    known |= {label(own): own for own in list(known.values()) if own}
+    whole = set(known.values())
+
+    def read(column: pd.Series) -> tuple[tuple[str, ...], list[tuple[str, ...] | None]]:
+        labels = read_labels(column, [genes])[0]
+        own = [
+            () if name not in known and is_control(name)
+            else known.get(_sorted(name), known.get(name, parsed if parsed in whole else None))
+            for name, parsed in zip(labels.names, labels.perturbed, strict=True)
+        ]  # fmt: skip
+        return tuple(labels.names[i] for i in labels.code), [own[i] for i in labels.code]
+
+    most = max(20, len(obs) / 2)
+    usual = [name for name in (column, "perturbation") if name in obs]
+    others = [name for name in obs if name not in usual and is_text(obs[name])
+              and obs[name].nunique() <= most]  # fmt: skip
+    places = [place] if place is not None else [*usual, *others]
+    tried = {name: read(obs[name]) for name in places}
+    if not any(any(own) for _, own in tried.values()) and place is None:
+        tried[None] = read(obs.index.to_series())
+    place = max(tried, key=lambda name: len(set(filter(None, tried[name][1]))))
+    names, found = tried[place]
     if line is not None and (at := columns.line or next((n for n in LINE if n in obs), None)):
         found = [p if own == line else None for p, own in zip(found, obs[at].astype(str),
                                                               strict=True)]  # fmt: skip
@@ -280,21 +311,21 @@ def _genes(
     places = [given] if given else [name for name in (column, INDEX, *GENES) if
                                     name == INDEX or name in var]  # fmt: skip
     first = {name: i for i, name in reversed(list(enumerate(names)))}
-    best: dict[str, int] = {}
+    tried = []
     for key in places:
         own = map(without_version, gene_names(var, key))
-        found = {name: i for i, name in reversed(list(enumerate(own)))}
-        best = max(best, found, key=lambda each: len(first.keys() & each.keys()))
+        tried.append({name: i for i, name in reversed(list(enumerate(own)))})
+    best = max(tried, key=lambda each: len(first.keys() & each.keys()))
     shared = [name for name in first if name in best]
     shared.sort(key=first.__getitem__)
     missing = [name for name in first if name not in best]
     told = f"{len(shared)} of {len(first)} genes of the truth are predicted"
     if missing and not (common and shared):
-        advice = "leave them out of both with common_genes (--common-genes)" if shared else ""
-        raise ValueError(
-            f"{told}; {', '.join(missing[:5])} and others are not. "
-            f"{near_misses(sorted(best), missing) if not shared else ''}{advice}"
-        )
+        advice = (
+            "leave them out of both with common_genes (--common-genes)" if shared
+            else near_misses(sorted(best), missing, "Genes of the truth")
+        )  # fmt: skip
+        raise ValueError(f"{told}; {', '.join(missing[:5])} and others are not. {advice}")
     more = len(best) - len(shared)
     notes = [told, *([f"{more} predicted genes are not in the truth"] if more else [])]
     place_of = np.array([first[name] for name in shared]), np.array([best[n] for n in shared])

@@ -91,7 +91,7 @@ def explain(
     fitted
         A network that chooses nodes.
     perturbed, line
-        As of `fitting.predict`, of one perturbation.
+        As of `infosem_jax.perturbation.predict`, of one perturbation.
 
     Raises
     ------

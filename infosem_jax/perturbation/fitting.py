@@ -306,7 +306,7 @@ def _lines(fitted: Fitted, line: str | Sequence[str] | None, n: int) -> tuple[st
 
 
 def save(path: Path, fitted: Fitted) -> None:
-    """Write a fit to one file, without pickle, see `outputs.arrays.save`."""
+    """Write a fit to one file, without pickle, see ``outputs.arrays.save``."""
     arrays.save(path, KIND, fitted)
 
 

@@ -19,6 +19,7 @@ from infosem_jax._typing import Path
 from infosem_jax.data._edge_table import edge_weights, read_edge_table
 from infosem_jax.data._embeddings import Embedding, read_embedding
 from infosem_jax.data._files import reading
+from infosem_jax.data._species import without_version
 from infosem_jax.data._tables import open_text
 from infosem_jax.data.gene_text import embed_genes, read_gene_text
 
@@ -77,8 +78,8 @@ def read_edges(path: Path, *, top: int = 0) -> pd.DataFrame:
     """Read a knowledge graph: columns ``source``, ``target``, ``weight`` and ``directed``.
 
     The tables of all tools that ``infosem_jax.data._edge_table`` knows, ``edges.csv`` of
-    ``infosem fit`` among them. Weights are divided by
-    the largest; their sign says how a gene acts, and is not part of the graph.
+    ``infosem fit`` among them. Weights are divided by the largest; their sign says how a gene acts,
+    and is not part of the graph. Ensembl identifiers lose their version, as those of screens do.
 
     Parameters
     ----------
@@ -102,7 +103,9 @@ def read_edges(path: Path, *, top: int = 0) -> pd.DataFrame:
             weight = np.abs(edge_weights(table, "graph"))
         if not weight.max() > 0:
             raise ValueError(f"expected numbers in the column {table.weight}, some not 0.")
-        edges = table.frame[["source", "target"]].assign(weight=weight / weight.max())
+        edges = table.frame[["source", "target"]]
+        plain = {name: without_version(name) for name in pd.unique(edges.to_numpy().ravel())}
+        edges = edges.apply(lambda column: column.map(plain)).assign(weight=weight / weight.max())
         edges = edges[(edges["source"] != edges["target"]) & (edges["weight"] > 0)]
         if top and edges["weight"].min() < edges["weight"].max():
             edges = edges.sort_values("weight", ascending=False, kind="stable")

@@ -21,15 +21,20 @@ PERTURBATION = (
     *("perturbation_name", "guide_identity"),
 )
 GENES = ("gene_name", "gene_symbol", "gene_symbols", "symbol", "feature_name", "gene_short_name")
-SEPARATORS = ("+", "|", ";", ",", "&", "__", "_", "/", ":", " ")
+SEPARATORS = (
+    *("+", "|", ";", ",", "&", "__", "_", "/", ":", " ", " and ", "_and_", "_AND_", "--", "~"),
+    *("-", "."),
+)
+# Of a label of guides and genes; what is longer is text, and would take long to take apart.
+_LONGEST = 200
 # Of as many genes as were measured, out of all of a genome, the share that chance would hold.
 GENOME = 20_000
 
 # Compared in lower case and without blanks and signs, and without what numbers a guide.
 _CONTROL = re.compile(
-    r"(sg|grna|crispr[ain]?)?(control|ctrl|ctl|nt|ntc|neg|safe|nontarget(ing|ed)?|notarget(ing)?|(un|non|not?)perturb(ed|ation)"
+    r"(s[ghi]|grna|crispr[ain]?)?(control|ctrl|ctl|nt|ntc|neg|safe|nontarget(ing|ed)?|notarget(ing)?|(un|non|not?)perturb(ed|ation)"
     r"|untargeted|(neg(ative)?|nontargeting|safe|safetargeting|safeharbor|empty|scramble)"
-    r"(control|ctrl|ctl)|safeharbor|safetargeting|scrambled?|intergenic|wildtype|vehicle|dmso|mock"
+    r"(control|ctrl|ctl)|safeharbor|safetargeting|scrambled?|scr|luc|intergenic|wildtype|vehicle|dmso|mock"
     r"|aavs1|rosa26|lacz|luciferase|e?gfp|nongenesite|(one)?nongenesite|nosite|onesite"
     r"|noguidecontrol|cuttingcontrol|untreated|emptyvector)"
     r"(human|mouse)?(control|ctrl|guide|grna|sgrna|gene|sg|g)?s?\d*"
@@ -46,8 +51,10 @@ _SUFFIX = re.compile(
     r"|p\d(p\d)?|enst?\w*\d{6,}\S*|ko|kd|oe|crispr[ain]?|[+-]|[\d.]+-p\dp?\d?|[acgt]{15,})"
 )
 _NUMBERED = re.compile(r"(.+?)(?:[-_.#]\d{1,2}|[-_.#]?(?:sg|g|guide|gRNA|sgRNA)[-_.]?\d{1,2})")
-_PREFIX = re.compile(r"(?:sg|sgRNA[-_]|gRNA[-_]|guide[-_])(?=[A-Z])")
+_PREFIX = re.compile(r"(?:sgRNA[-_]|gRNA[-_]|guide[-_]|s[ghi])(?=[A-Z])")
 _METHOD = re.compile(r"(.+)-(?:KO|KD|OE|CRISPR[ain]?|ko|kd|oe)")
+_NUMBER = r"(?:_[+-])?[-_.](?:sg|g)?[\d.]+(?:-P\dP?\d?)?"
+_TWICE = re.compile(rf"(.+)__\1|((.+?){_NUMBER})\|\3{_NUMBER}")
 # How, and the strand that a guide lies on, as Replogle's library has it.
 _BEFORE, _STRAND = re.compile(r"^CRISPR[ain]?[-_](?=[A-Z])"), re.compile(r"_[+-]_")
 
@@ -94,6 +101,12 @@ def is_control(name: str) -> bool:
     )
 
 
+def is_text(column: pd.Series) -> bool:
+    """Tell whether a column may hold names: it is of text or categories."""
+    kind = column.dtype
+    return isinstance(kind, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(kind)
+
+
 def read_labels(
     column: pd.Series,
     genes: Sequence[Collection[str]],
@@ -123,15 +136,17 @@ def read_labels(
     """
     text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
     code, names = pd.factorize(text)
-    plain = [name for name in names if not _is_missing(name)]
+    plain = [name for name in names if len(name) <= _LONGEST and not _is_missing(name)]
     wanted = _wanted(plain, controls)
     labels = [name for name in plain if name not in wanted and not is_control(name)]
     found = [usual, *(sep for sep in SEPARATORS if any(sep in label for label in labels))]
     found = [separator] if separator else list(dict.fromkeys(found))
     readings = []
     for own in map(frozenset, genes):
-        tried = {sep: _parse_all(labels, own, sep) for sep in found}
-        best = max(found, key=lambda sep: _worth(tried[sep], own, sep == usual))
+        bare = _without_tails(labels, own)
+        known = own | _alone(bare, own)
+        tried = {sep: _parse_all(bare, own, sep, known) for sep in found}
+        best = max(found, key=lambda sep: _worth(tried[sep], known, sep == usual))
         parsed = dict(zip(labels, tried[best], strict=True))
         parsed |= dict.fromkeys(wanted, ())
         if controls:  # those that were not asked for
@@ -195,7 +210,7 @@ def choose(
         raise ValueError(f"obs has no column {column!r}; it has {_some(obs.columns, 40)}.")
     most = max(20, len(obs) / 2)
     places = [column] if column is not None else [
-        name for name in obs if _is_text(obs[name]) and obs[name].nunique() <= most
+        name for name in obs if is_text(obs[name]) and obs[name].nunique() <= most
     ]  # fmt: skip
     read = []
     for place in places:
@@ -275,12 +290,50 @@ def _wanted(names: Sequence[str], controls: Sequence[str]) -> set[str]:
     return found
 
 
+def _without_tails(labels: Sequence[str], genes: frozenset[str]) -> list[str]:
+    """Take off what follows half of the genes that were measured and is none: it names a guide."""
+    names = genes.union(label for label in labels if re.fullmatch(r"[^\W_]+", label))
+    found: dict[str, set[str]] = {}
+    for label in labels:
+        for place in reversed([match.start() for match in re.finditer(r"[^\w.-]|_", label)]):
+            gene = _PREFIX.sub("", label[:place])
+            if gene in genes:
+                found.setdefault(label[place:], set()).add(gene)
+                break
+    least = max(2.0, len(set().union(*found.values())) / 2) if found else 0.0
+    tails = [
+        tail for tail, after in found.items()
+        if len(after) >= least and not names.intersection(re.split(r"[\W_]+", tail))
+    ]  # fmt: skip
+    tails.sort(key=len, reverse=True)
+    return [
+        label.removesuffix(next((tail for tail in tails if label.endswith(tail)), ""))
+        for label in labels
+    ]
+
+
+def _alone(labels: Sequence[str], genes: frozenset[str]) -> frozenset[str]:
+    """Return the labels that are one name, which need not be of a gene that was measured."""
+    found = {label for label in labels if re.fullmatch(r"[^\W_]+", label)}
+    hyphened = {label for label in labels if re.fullmatch(r"[^\W_]+(-[^\W_]+)+", label)}
+    for label in sorted(hyphened, key=len):
+        parts = label.split("-")
+        begins = ("-".join(parts[:n]) for n in range(1, len(parts)))
+        if not any(name in genes or name in found for name in (*parts, *begins)):
+            found.add(label)
+    return frozenset(found)
+
+
 def _parse_all(
-    labels: Sequence[str], genes: frozenset[str], separator: str
+    labels: Sequence[str],
+    genes: frozenset[str],
+    separator: str,
+    known: frozenset[str] = frozenset(),
 ) -> list[tuple[str, ...]]:
     numbered = [bool(_NUMBERED.fullmatch(label)) for label in labels]
     strip = sum(numbered) >= 0.9 * len(labels) > 0 and len(labels) >= 3
-    parsed = [_parse(label, genes, separator, strip) for label in labels]
+    known = known or genes
+    parsed = [_parse(label, genes, separator, strip, known) for label in labels]
     # Names that differ in case only are one gene, spelled as it was measured.
     named = sorted({gene for own in parsed for gene in own}, key=lambda gene: gene not in genes)
     spelled: dict[str, str] = {}
@@ -292,20 +345,35 @@ def _parse_all(
     ]
 
 
-def _parse(text: str, genes: frozenset[str], separator: str, strip: bool) -> tuple[str, ...]:
-    half = (len(text) - 2) // 2
-    if text[:half] == text[half + 2 :] and text[half : half + 2] == "__":
-        text = text[:half]  # one label for each of two guides
+def _parse(
+    text: str, genes: frozenset[str], separator: str, strip: bool, known: frozenset[str]
+) -> tuple[str, ...]:
+    twice = _TWICE.fullmatch(text)
+    if twice and not genes.intersection(text.split("|")):
+        text = twice[1] or twice[2]  # one label for each of two guides
     text = _STRAND.sub("_", _BEFORE.sub("", text))
     if text in genes:
         return (text,)
-    parts = [part.strip() for part in text.split(separator)]
+    parts = _split(text, separator, known)
     if separator != "+":
-        last = [bool(i or part.isdigit()) for i, part in enumerate(parts)]
-        parts = [part for part, later in zip(parts, last, strict=True)
-                 if part in genes or not (later and _SUFFIX.fullmatch(part))]  # fmt: skip
+        # What numbers a guide may also stand first where a gene that was measured follows.
+        first = 0 if parts[0].isdigit() or genes.intersection(parts[1:]) else 1
+        parts = [*parts[:first], *(part for part in parts[first:] if part in genes
+                 or not (part.isdigit() or _SUFFIX.fullmatch(part)))]  # fmt: skip
     kept = {part for part in parts if part and not is_control(part)}
     return tuple(sorted({_gene(part, genes, strip) for part in kept}))
+
+
+def _split(text: str, separator: str, known: frozenset[str]) -> list[str]:
+    """Split a label, but for names that hold the separator."""
+    parts = [part.strip() for part in text.split(separator)]
+    whole = []
+    while parts:
+        ends = (n for n in range(len(parts), 1, -1) if separator.join(parts[:n]) in known)
+        n = next(ends, 1)
+        whole.append(separator.join(parts[:n]))
+        parts = parts[n:]
+    return whole
 
 
 def _gene(text: str, genes: frozenset[str], strip: bool) -> str:
@@ -336,7 +404,7 @@ def _worth(parsed: Sequence[tuple[str, ...]], genes: frozenset[str], usual: bool
 def _gene_columns(var: pd.DataFrame, given: str | None) -> dict[str, list[str]]:
     """Return the names of genes that each column of var gives, usual ones first."""
     usual = [name for name in GENES if name in var]
-    other = [str(name) for name in var if name not in usual and _is_text(var[name])]
+    other = [str(name) for name in var if name not in usual and is_text(var[name])]
     places = [given] if given is not None else list(dict.fromkeys([*usual, INDEX, *other]))
     found = {place: gene_names(var, place) for place in places}
     named = {
@@ -348,11 +416,6 @@ def _gene_columns(var: pd.DataFrame, given: str | None) -> dict[str, list[str]]:
         key: own if len(set(own)) == len(set(found[key])) else found[key]
         for key, own in named.items()
     }
-
-
-def _is_text(column: pd.Series) -> bool:
-    kind = column.dtype
-    return isinstance(kind, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(kind)
 
 
 def _enough(reading: Reading, measured: int) -> bool:
@@ -401,9 +464,12 @@ def _only(
         )
     if column is not None or uncontrolled:
         found = uncontrolled[0] if uncontrolled else read[0][0]
+        unnamed = int(np.isin(found.code, [i for i, n in enumerate(found.names) if not n]).sum())
+        more = f" The {unnamed} cells without one are no controls; name them control, if they are."
         raise ValueError(
             "no cell is a control; name what controls are called (--control, "
-            f"Columns(control=...)). Names in obs[{found.column!r}]: {_some(found.names)}."
+            f"Columns(control=...)). Names in obs[{found.column!r}]: "
+            f"{_some([name for name in found.names if name])}.{more if unnamed else ''}"
         )
     raise ValueError(
         "no column of obs says what was perturbed: expected names of genes that are measured and "

@@ -72,7 +72,7 @@ def evaluate(
         Tables of signs need none.
     changes
         Fold changes and p-values of predicted cells, by the same test as those of the truth; see
-        `de.predicted_cells`. Measures that need them are NaN without.
+        `infosem_jax.perturbation.predicted_cells`. Measures that need them are NaN without.
     thresholds
         What counts as differentially expressed, in truth and prediction.
 

@@ -7,6 +7,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ class Columns(NamedTuple):
     Attributes
     ----------
     perturbation
-        Column of ``obs``; chosen by what it holds where None, see `labels.choose`.
+        Column of ``obs``; chosen by what it holds where None, see ``labels.choose``.
     line, batch
         Columns of ``obs``; the first of a known name where None.
     control
@@ -114,7 +115,7 @@ def read_cells(
             else columns.control or (),
             separator=columns.separator,
         )  # fmt: skip
-        notes = sentences(reading, place, names)
+        notes = [*file.notes, *sentences(reading, place, names)]
         perturbed = [reading.perturbed[i] for i in reading.code]
         line, batch = (
             ["all"] * len(obs) if name is None else obs[name].astype(str).tolist()
@@ -127,14 +128,10 @@ def read_cells(
         source = (
             file.matrix if isinstance(file.matrix, h5py.Dataset) else sparse_dataset(file.matrix)
         )
-        if source.shape != (len(obs), len(file.var)):
-            raise ValueError(
-                f"obs and var name {len(obs)} x {len(file.var)} values, the matrix is "
-                f"{source.shape}."
-            )
         if math.prod(source.shape) * 4 <= _IN_MEMORY:
             source = _checked(source[:])
-        first = _dense(source, rows[:_CHUNK])
+        read = partial(_dense, source, file.columns)
+        first = read(rows[:_CHUNK])
         refuse_negative(first, file.others)
         units = describe_units(first, base=file.base)
         kind = "log" if units.kind == "log" else "counts"
@@ -145,7 +142,7 @@ def read_cells(
                 "logarithms of linear values)."
             )
         unique = np.sort(np.unique(names, return_index=True)[1])
-        total = np.concatenate([_dense(source, part).sum(1) for part in _parts(rows)])
+        total = np.concatenate([read(part).sum(1) for part in _parts(rows)])
         if kind == "counts":
             told, note = cell_totals(obs.iloc[rows], total)
             total = total if told is None else told
@@ -156,9 +153,9 @@ def read_cells(
             notes.append(f"counts were brought to {size} per cell and log(1 + x)")
         at = unique
         if top_genes:
-            at = _variable(source, rows, total, kind, unique, names, perturbed, top_genes)
+            at = _variable(read, rows, total, kind, unique, names, perturbed, top_genes)
         x = [
-            normalise(_dense(source, part), own, float(np.median(total)), kind)[:, at]
+            normalise(read(part), own, float(np.median(total)), kind)[:, at]
             for part, own in zip(_parts(rows), _parts(total), strict=True)
         ]
         return Cells(
@@ -208,11 +205,11 @@ def _rows(
 
 
 def _variable(
-    source, rows, total, kind, unique, names, perturbed, top_genes
+    read, rows, total, kind, unique, names, perturbed, top_genes
 ) -> np.ndarray:  # fmt: skip
     n, mean, squares = 0, np.zeros(len(unique)), np.zeros(len(unique))
     for part, own in zip(_parts(rows), _parts(total), strict=True):
-        x = normalise(_dense(source, part), own, float(np.median(total)), kind)
+        x = normalise(read(part), own, float(np.median(total)), kind)
         x = x[:, unique].astype(np.float64)
         # Moments of the piece, then merged (Chan et al. 1983): stable, unlike a sum of squares.
         center, share = x.mean(0), len(x) / (n + len(x))
@@ -229,8 +226,8 @@ def _parts(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[i : i + _CHUNK] for i in range(0, len(rows), _CHUNK)]
 
 
-def _dense(source: Any, rows: np.ndarray) -> np.ndarray:
-    x = _checked(source[rows])
+def _dense(source: Any, columns: slice | np.ndarray, rows: np.ndarray) -> np.ndarray:
+    x = _checked(source[rows])[:, columns]
     x = x.toarray() if sparse.issparse(x) else np.asarray(x)
     return x.astype(np.float32)
 

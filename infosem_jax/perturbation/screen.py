@@ -68,7 +68,7 @@ def read_screen(
     Parameters
     ----------
     path
-        The file; see `readers`.
+        The file; see ``readers``.
     columns, least_counts, keep, top_genes, most_cells
         Of cells, see `read_cells`.
     thresholds, least_cells

@@ -40,6 +40,7 @@ _SPLITS = {
     "seen": (ACTIVATES, "o"),
     "unseen_target": (SECOND, "^"),
     "unseen_regulator": ("#e69f00", "s"),
+    "unseen_as_regulator": ("#f0e442", "v"),
     "unseen_both": (REPRESSES, "X"),
 }
 _OTHER_SPLIT = ("#cc79a7", "P")

@@ -11,14 +11,11 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax.benchmark.grn.controls import (
-    CONTROLS,
     embedding_cosine,
     random_embedding,
     symbol_embedding,
 )
 from infosem_jax.benchmark.grn.method import Method
-from infosem_jax.benchmark.grn.stacking import stack
-from infosem_jax.data.gene_features import expression_embedding, join_embeddings
 from infosem_jax.data.io import Embedding
 from infosem_jax.embedding.vectors import nearest_pairs
 from infosem_jax.grn import exact
@@ -31,7 +28,6 @@ from infosem_jax.grn.priors import (
     GraphPrior,
     KnownElsewhere,
     LabelledEdges,
-    LearnedEdges,
     MeanAbsolute,
     Normal,
 )
@@ -43,23 +39,17 @@ SCALE = 0.05
 # A third of the default's epochs at three times its rates: steps of RMSprop are as long as the rate
 # says, so that effects end in the same place. Chosen on mHSC-E's transcription factors.
 REDUCED = Config(epochs=30, rate_networks=3e-4, rate_edges=6e-5)
-LABELLED = Config(rows="regulators", epochs=45, rate_priors=0.02)
 QUICK = {"epochs": 10}
-COMPONENTS = 32
 # Of a gene, in a graph of like embeddings.
 NEIGHBOURS = 10
 
-# Scale of what networks of embeddings learn; next to nothing leaves the table of genes.
-TABLE_ONLY = 1e-3
-
-# Priors of a problem; several are fitted each, and their gates stacked (`stacking.stack`).
-Build = Callable[[Problem], list[Priors]]
+# Prior of the effects of a problem.
+Build = Callable[[Problem], Prior]
 
 
 def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
     """Return the variants by name; trained for a few epochs only where ``quick``."""
     plain = replace(REDUCED, **QUICK) if quick else REDUCED
-    labelled = replace(LABELLED, **QUICK) if quick else LABELLED
     specific = deepsem("cell-type-specific", epochs=40, rate_networks=3e-4, rate_edges=6e-5)
     specific = replace(specific, **QUICK) if quick else specific
 
@@ -75,16 +65,16 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
     found = {
         "deepsem": method(
             "DeepSEM's recipe for non-specific networks: InfoSEM without priors as published.",
-            lambda problem: [Priors(MeanAbsolute(rows=None))],
+            lambda problem: MeanAbsolute(rows=None),
         ),
         "deepsem_specific": method(
             "DeepSEM's recipe for cell-type-specific networks.",
-            lambda problem: [Priors(MeanAbsolute(1.0, rows=None))],
+            lambda problem: MeanAbsolute(1.0, rows=None),
             specific,
         ),
         "infosem_none": method(
             "InfoSEM without prior knowledge: effects are Normal(0, 0.05).",
-            lambda problem: [Priors(Normal(SCALE))],
+            lambda problem: Normal(SCALE),
         ),
         "infosem_B": method(
             "InfoSEM-B: genes with like texts are expected to act on each other.",
@@ -118,26 +108,6 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
         "infosem_B_roles_shuffled": method(
             "Control: the same with texts permuted among genes.",
             partial(_roles, control=True),
-            needs=("text",),
-        ),
-        "infosem_C": method(
-            "InfoSEM-C: labels are observations of the gates; genes are known by expression only.",
-            partial(label_priors, text=None),
-            labelled,
-            uses="labels",
-        ),
-        "infosem_BC": method(
-            "InfoSEM-BC: C, with texts as a prior of the effects and as features of genes.",
-            partial(label_priors, text="given"),
-            labelled,
-            uses="labels",
-            needs=("text",),
-        ),
-        "infosem_BC_shuffled": method(
-            "Control: InfoSEM-BC with texts permuted among genes.",
-            partial(label_priors, text="shuffled"),
-            labelled,
-            uses="labels",
             needs=("text",),
         ),
     }
@@ -213,7 +183,7 @@ def embedding_methods(names: Sequence[str], *, quick: bool = False) -> dict[str,
     for name in names:
         for form in ("B", "graph"):
             for control in (False, True):
-                build: Build = partial(neighbour_priors, name=name, control=control)
+                build: Build = partial(neighbour_prior, name=name, control=control)
                 if form == "B":
                     build = partial(_similar, vectors=partial(_given, name), control=control)
                 what = "permuted among genes" if control else "as they are"
@@ -227,7 +197,7 @@ def embedding_methods(names: Sequence[str], *, quick: bool = False) -> dict[str,
     return found
 
 
-def neighbour_priors(problem: Problem, *, name: str, control: bool = False) -> list[Priors]:
+def neighbour_prior(problem: Problem, *, name: str, control: bool = False) -> Prior:
     """Return a graph prior of nearest neighbours among the genes of a problem.
 
     Parameters
@@ -244,61 +214,19 @@ def neighbour_priors(problem: Problem, *, name: str, control: bool = False) -> l
     own = (shuffled(vectors, problem.seed) if control else vectors).embedding
     at = [i for i, gene in enumerate(own.names) if gene in known]
     graph = nearest_pairs([own.names[i] for i in at], own.vectors[at], NEIGHBOURS)
-    return [Priors(GraphPrior(graph, scale=SCALE))]
-
-
-def label_priors(problem: Problem, text: str | None) -> list[Priors]:
-    """Return priors of C, and of BC where there are texts, from the narrowest to the widest.
-
-    What labels say of genes by themselves, of their expression, and of their texts may or may not
-    carry over to other pairs; the validation labels decide how much each of these counts.
-
-    Parameters
-    ----------
-    problem
-        Its training labels, expression and texts count.
-    text
-        ``given``; ``shuffled``, with texts permuted among genes; or None, for C.
-    """
-    table = _table(problem)
-    data = _with_regulators(problem)
-    vectors = expression_embedding(data, components=min(COMPONENTS, min(data.x.shape) - 1))
-    pairs = ["correlation", "partial_correlation_ridge"]
-    controls = {name: CONTROLS[name] for name in pairs}
-    effect: Prior = Normal(SCALE)
-    wide = None
-    if text is not None:
-        similarity = GeneSimilarity(_given("text", problem), scale=SCALE)
-        effect = shuffled(similarity, problem.seed) if text == "shuffled" else similarity
-        controls["text"] = embedding_cosine(effect.embedding)
-        wide = join_embeddings(data.genes, effect.embedding, vectors)
-    whole = problem._replace(genes=data.genes)
-    whole = whole._replace(labels=np.full((len(whole.regulators), len(data.genes)), np.nan))
-    features = {
-        name: pd.DataFrame(
-            control(whole), pd.Index(whole.regulators), pd.Index(whole.genes)
-        ).fillna(0.0)
-        for name, control in controls.items()
-    }
-    edges = [
-        LearnedEdges(table, vectors, features, weight_scale=TABLE_ONLY),
-        LearnedEdges(table, vectors, features),
-    ]
-    if wide is not None:
-        edges.append(LearnedEdges(table, wide, features))
-    return [Priors(effect, edge) for edge in edges]
+    return GraphPrior(graph, scale=SCALE)
 
 
 def _similar(
     problem: Problem, *, vectors: Callable[[Problem], Embedding], control: bool = False
-) -> list[Priors]:
+) -> Prior:
     prior = GeneSimilarity(vectors(problem), scale=SCALE)
-    return [Priors(shuffled(prior, problem.seed) if control else prior)]
+    return shuffled(prior, problem.seed) if control else prior
 
 
-def _roles(problem: Problem, *, control: bool = False) -> list[Priors]:
+def _roles(problem: Problem, *, control: bool = False) -> Prior:
     prior = GeneEmbedding(problem.embeddings["text"], scale=SCALE)
-    return [Priors(shuffled(prior, problem.seed) if control else prior)]
+    return shuffled(prior, problem.seed) if control else prior
 
 
 def _random(problem: Problem) -> Embedding:
@@ -322,18 +250,10 @@ def _solve(
                 if problem.data is first.data and problem.regulators == first.regulators
             ]
             data = _with_regulators(first)
-            priors = {f"{j} {k}": p for j in alike for k, p in enumerate(build(problems[j]))}
-            keys = {name: problems[int(name.split()[0])].seed for name in priors}
-            fits = {
-                job.prior: _read(fitted, problems[int(job.prior.split()[0])])
-                for job, fitted in fit_many({data.name: data}, priors, configs=config, key=keys)
-            }
-            for j in alike:
-                own = [fits[name] for name in priors if name.split()[0] == str(j)]
-                results[j] = own[-1]
-                if len(own) > 1:
-                    gates = [fit[""] for fit in own]
-                    results[j] = {**own[-1], "": stack(gates, problems[j].validation)}
+            priors = {str(j): Priors(build(problems[j])) for j in alike}
+            keys = {str(j): problems[j].seed for j in alike}
+            for job, fitted in fit_many({data.name: data}, priors, configs=config, key=keys):
+                results[int(job.prior)] = _read(fitted, problems[int(job.prior)])
         yield results.pop(i)
 
 
@@ -397,8 +317,6 @@ def _read(fitted: Fit, problem: Problem) -> dict[str, Scores]:
         return values[0][places].astype(np.float64)
 
     weight = np.abs(scores(fitted.weight))
-    if fitted.probability is not None:
-        return {"": scores(fitted.probability), "weight": weight}
     prior = np.abs(scores(fitted.prior_mean))
     return {"": weight, "prior": prior} if np.ptp(prior) > 0 else {"": weight}
 

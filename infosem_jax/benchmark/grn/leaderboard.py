@@ -59,10 +59,11 @@ RULES = {
     ),
     "Splits": (
         "all: every pair is tested and no label is used. seen: unseen pairs of seen genes. "
-        "unseen_target, unseen_regulator: the targets, or the regulators, of tested pairs occur in "
-        "no training pair in that role. unseen_both: neither does. transfer: labels are those of "
-        "other data sets only, by name or orthologue. Ratios of different splits have "
-        "different ceilings (1 over the share of true edges)."
+        "unseen_target: targets of tested pairs are no targets in training. unseen_regulator: "
+        "their regulators occur in no training pair. unseen_as_regulator: these are no regulators "
+        "in training, but may be targets there. unseen_both: neither gene occurs in training. "
+        "transfer: labels are those of other data sets only, by name or orthologue. Ratios of "
+        "different splits have different ceilings (1 over the share of true edges)."
     ),
     "Per regulator": (
         "The headline: for each regulator with enough edges, how well its own targets are ranked, "

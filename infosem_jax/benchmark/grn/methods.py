@@ -16,7 +16,7 @@ def register(
     random: bool = True,
     about: str = "",
 ) -> None:
-    """Add a method to :data:`METHODS`, and so to every benchmark of this process.
+    """Add a method to ``METHODS``, and so to every benchmark of this process.
 
     Parameters
     ----------
@@ -25,7 +25,7 @@ def register(
     method
         A method, or a function of a `Problem` that returns scores, [regulators, genes].
     uses, knows_names, random, about
-        As of a :class:`Method`, for a function.
+        As of a ``Method``, for a function.
 
     Raises
     ------

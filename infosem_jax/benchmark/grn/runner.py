@@ -44,6 +44,8 @@ from infosem_jax.outputs.page import Table
 
 QUICK = {"regulators": 24, "genes": 120, "cells": 150}
 QUICK_DATASETS = 2
+# Those that are drawn unless others are asked for.
+USUAL = tuple(kind for kind in KINDS if kind != "unseen_as_regulator")
 
 LeakCheck = Literal["registered", "all", "none"]
 
@@ -72,14 +74,14 @@ class Grid(NamedTuple):
 
     loaded: list[Loaded]
     methods: dict[str, Method]
-    splits: tuple[str, ...] = KINDS
+    splits: tuple[str, ...] = USUAL
     seeds: int = 3
     quick: bool = False
     check_leaks: LeakCheck = "registered"
     notes: tuple[str, ...] = ()
 
     def plan(self) -> Plan:
-        """Return what is to be computed, see `benchmark.runner`."""
+        """Return what is to be computed, see ``benchmark.runner``."""
         check_grid(self.seeds, data_set=self.loaded, method=self.methods)
         check_splits(self.splits, self.loaded)
         return Plan(
@@ -127,23 +129,23 @@ def make_grid(
     Parameters
     ----------
     data, datasets, genes, networks
-        The folder, and which of its data sets, gene sets and networks; see `find_references`.
+        The folder, and which of its data sets, gene sets and networks; see ``find_references``.
     methods
         Names of methods; all where empty.
     splits
-        See :class:`Grid`; where empty, all kinds, and ``transfer`` where networks of other data
-        sets are there.
+        See :class:`Grid`; where empty, all kinds but ``unseen_as_regulator``, and ``transfer``
+        where networks of other data sets are there.
     seeds
         How many.
     quick
         Take the first two data sets in a reduced form, few epochs and one seed.
     embeddings
         Names and files of vectors or texts of genes; those of the folder where empty, see
-        `find_embeddings`.
+        ``find_embeddings``.
     check_leaks
         See :class:`Grid`.
     **reading
-        See `references.load`.
+        See ``references.load``.
 
     Raises
     ------
@@ -171,7 +173,7 @@ def make_grid(
                 f"--methods: {name} needs the embedding {', '.join(sorted(lacking))}, which is not "
                 "there for every data set; give it with --embedding, or leave the method out."
             )
-    usual = (*KINDS, *([TRANSFER] if any(each.others for each in loaded) else []))
+    usual = (*USUAL, *([TRANSFER] if any(each.others for each in loaded) else []))
     return Grid(
         loaded, chosen, tuple(splits) or usual, 1 if quick else seeds, quick, check_leaks,
         tuple(notes),

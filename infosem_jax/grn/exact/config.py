@@ -27,7 +27,7 @@ class Config:
     cells
         Number of independent cells that all cells are worth for weights and their sd; None takes
         every cell as one, ``effective`` estimates it from cells that are alike (see
-        `infosem_jax.grn.exact.effective`).
+        ``infosem_jax.grn.exact.effective``).
     noise
         Cells that the prior of a target's unexplained variance, around 1, is worth.
     edges

@@ -43,9 +43,6 @@ if TYPE_CHECKING:
     from infosem_jax.grn.numpyro_model import Raw
 
 log = logging.getLogger("infosem_jax")
-# Cells that rare genes are found in at most, and standard deviations that leave single cells of
-# these little to say: chosen on the control cells of a PBMC data set.
-RARE, CLIP = 30, 3.0
 
 # Time grows with the cube of the rows or of the cells, whichever are fewer: 2,000 take seconds,
 # 4,000 minutes.
@@ -75,8 +72,9 @@ class Fit(NamedTuple):
         Mean of each effect before the expression, [regulators, genes].
     log_evidence
         Of each target, in nats, [genes]; its sum over targets compares priors on the same data.
-        Where a prior learns what to expect of a target from the cells of others (`GeneEmbedding`,
-        `GraphSmooth`), it is given those.
+        Where a prior learns what to expect of a target from the cells of others
+        (`infosem_jax.grn.priors.GeneEmbedding`, `infosem_jax.grn.priors.GraphSmooth`), it is given
+        those.
     learned
         What was learned: ``r2``, ``slope``, ``reliability``, ``edges``, ``activating``,
         ``strength``, ``trust``, ``cells``, and the parameters of the prior.
@@ -225,8 +223,6 @@ def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, confi
             'Expected cells in memory for cells = "effective", which looks for cells that are '
             "alike, found a stream; give a number of cells, or read them into memory."
         )
-    if told := told_of_rare_genes(data, config):
-        log.info("%s: %s", data.name, told)
     ready = scaled(data, config)
     chosen = replace(config, rows=chosen_rows(ready, config), normalisation=ready.normalisation)
     levels = levels_of(data)
@@ -367,21 +363,6 @@ def scaled(data: Dataset | Stream, config: Config) -> Dataset | Stream:
     if isinstance(data, Stream) or data.normalisation != "none":
         return data
     return normalise(data, config.normalisation, clip=config.clip)
-
-
-def told_of_rare_genes(data: Dataset | Stream, config: Config) -> str:
-    """Say where the strongest edges may rest on few cells; "" where they do not, or none knows."""
-    if isinstance(data, Stream) or data.normalisation != "none":
-        return ""
-    cells = np.median((data.x != 0).sum(0))
-    if cells >= RARE or len(data.x) <= 2 * RARE or config.clip <= CLIP:
-        return ""
-    return (
-        f"half of the genes are found in at most {cells:.0f} of {len(data.x):,} cells, so that the "
-        "strongest edges may rest on a few cells that two rare genes share; keep genes that are "
-        f"found in more cells, or let single cells count less ([exact] clip = {CLIP:g} in "
-        "--config)."
-    )
 
 
 def chosen_rows(data: Dataset | Stream, config: Config) -> Literal["all", "regulators"]:

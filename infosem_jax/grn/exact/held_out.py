@@ -181,7 +181,7 @@ def held_out(
 
 def _sums(x: np.ndarray, rows: np.ndarray) -> Moments:
     RG = x[:, rows].T @ x
-    return Moments(RG[:, rows], RG, (x**2).sum(0), float(len(x)))
+    return Moments(RG[:, rows], RG, x.sum(0), (x**2).sum(0), (x**3).sum(0), float(len(x)))
 
 
 def _student(

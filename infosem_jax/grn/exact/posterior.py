@@ -58,6 +58,9 @@ class Spectrum(NamedTuple):
         ``X_R'X / cells`` in that basis, [components, genes].
     total
         Mean square of each gene, [genes].
+    height
+        Third central moment of each gene over its variance, [genes]: in a gene of few cells, what
+        stands out in these.
     own
         Which row each target is, -1 for those that act on nothing, [genes].
     cells
@@ -69,6 +72,7 @@ class Spectrum(NamedTuple):
     outside: Float[Array, " rows"]
     cross: Float[Array, "components genes"]
     total: Float[Array, " genes"]
+    height: Float[Array, " genes"]
     own: Int[Array, " genes"]
     cells: Float[Array, ""]
 
@@ -118,7 +122,8 @@ def spectrum(summed: Moments, rows: Int[np.ndarray, " rows"]) -> Spectrum:
     n = summed.cells
     values, vectors = np.linalg.eigh(summed.RR / n)
     cross = vectors.T @ (summed.RG / n)
-    return _spectrum(np.maximum(values, 0), vectors, cross, summed.GG / n, rows, n)
+    powers = (part / n for part in (summed.G, summed.GG, summed.GGG))
+    return _spectrum(np.maximum(values, 0), vectors, cross, powers, rows, n)
 
 
 def spectrum_of_cells(
@@ -138,7 +143,8 @@ def spectrum_of_cells(
     size = np.sqrt(np.where(values > NOTHING * values[-1], values, 0))
     cross = size[:, None] * (cells.T @ x) / np.sqrt(n)
     vectors = cross[:, rows].T / np.where(size > 0, size**2, 1)
-    return _spectrum(size**2, vectors, cross, (x**2).mean(0), rows, float(n))
+    powers = ((x**power).mean(0) for power in (1, 2, 3))
+    return _spectrum(size**2, vectors, cross, powers, rows, float(n))
 
 
 def worth(basis: Spectrum, cells: float | int | None) -> Spectrum:
@@ -390,11 +396,14 @@ class _Solved(NamedTuple):
     log_determinant: Array
 
 
-def _spectrum(values, vectors, cross, total, rows: np.ndarray, n: float) -> Spectrum:
+def _spectrum(values, vectors, cross, powers, rows: np.ndarray, n: float) -> Spectrum:
+    mean, total, cube = powers
+    variance, third = total - mean**2, cube - 3 * mean * total + 2 * mean**3
+    height = np.divide(third, variance, out=np.zeros_like(third), where=variance > NOTHING * total)
     own = np.full(len(total), -1)
     own[rows] = np.arange(len(rows))
     outside = np.maximum(1 - (vectors**2).sum(1), 0) * (len(values) < len(rows))
-    parts = (values, vectors, outside, cross, total)
+    parts = (values, vectors, outside, cross, total, height)
     parts = (jnp.asarray(part, float) for part in parts)
     return Spectrum(*parts, own=jnp.asarray(own), cells=jnp.asarray(n, float))
 

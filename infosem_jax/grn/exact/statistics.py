@@ -21,6 +21,8 @@ from infosem_jax.data.stream import Stream, densify, read_block
 
 BLOCK = 2048
 CELLS = "cells"
+# Fields of `Moments` that are sums over cells of powers of the expression of each gene.
+POWERS = ("G", "GG", "GGG")
 
 
 class Moments(NamedTuple):
@@ -32,15 +34,17 @@ class Moments(NamedTuple):
         ``X_R' X_R`` of the genes that act, [rows, rows].
     RG
         ``X_R' X``, [rows, genes].
-    GG
-        ``sum(x^2)`` of each gene, [genes].
+    G, GG, GGG
+        ``sum(x)``, ``sum(x^2)`` and ``sum(x^3)`` of each gene, [genes].
     cells
         Number of cells.
     """
 
     RR: Float64[np.ndarray, "rows rows"]
     RG: Float64[np.ndarray, "rows genes"]
+    G: Float64[np.ndarray, " genes"]
     GG: Float64[np.ndarray, " genes"]
+    GGG: Float64[np.ndarray, " genes"]
     cells: float
 
 
@@ -80,18 +84,18 @@ def moments(
     n_cells, n_genes = _checked(source)
     block = min(block or BLOCK, n_cells)
     which = jnp.asarray(rows)
-    RG, GG = np.zeros((len(rows), n_genes)), np.zeros(n_genes)
+    RG, powers = np.zeros((len(rows), n_genes)), np.zeros((3, n_genes))
     starts = range(0, n_cells, block)[jax.process_index() :: jax.process_count()]
     for start, x in zip(starts, _blocks(source, starts, block, _over(devices)), strict=True):
         if on_block is not None:
             on_block(start, n_cells)
-        product, squares = _products(x, which)
-        RG += np.asarray(product)
-        GG += np.asarray(squares)
+        for total, part in zip((RG, powers), _products(x, which), strict=True):
+            total += np.asarray(part)
     if jax.process_count() > 1:
         with jax.enable_x64(True):
-            RG, GG = (part.sum(0) for part in multihost_utils.process_allgather((RG, GG)))
-    return Moments(RG[:, rows], RG, GG, float(n_cells))
+            RG, powers = (part.sum(0) for part in multihost_utils.process_allgather((RG, powers)))
+    G, GG, GGG = powers
+    return Moments(RG[:, rows], RG, G, GG, GGG, float(n_cells))
 
 
 def kept(
@@ -125,7 +129,8 @@ def kept(
                 place = {int(row): i for i, row in enumerate(file["rows"])}
                 if place.keys() >= set(rows.tolist()):
                     RG = file["RG"][[place[row] for row in rows.tolist()]]
-                    return Moments(RG[:, rows], RG, file["GG"], float(file["cells"]))
+                    G, GG, GGG = (file[name] for name in POWERS)
+                    return Moments(RG[:, rows], RG, G, GG, GGG, float(file["cells"]))
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
                 f"{path}: no sums over cells, or damaged ({error}); remove it."
@@ -134,7 +139,8 @@ def kept(
     if jax.process_index() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path) as draft, draft.open("wb") as file:
-            np.savez(file, rows=rows, RG=summed.RG, GG=summed.GG, cells=summed.cells)
+            powers = {name: getattr(summed, name) for name in POWERS}
+            np.savez(file, rows=rows, RG=summed.RG, cells=summed.cells, **powers)
     return summed
 
 
@@ -159,7 +165,8 @@ def add(parts: Iterable[Moments]) -> Moments:
 
 
 def _sum(a: Moments, b: Moments) -> Moments:
-    return Moments(a.RR + b.RR, a.RG + b.RG, a.GG + b.GG, a.cells + b.cells)
+    powers = (a.G + b.G, a.GG + b.GG, a.GGG + b.GGG)
+    return Moments(a.RR + b.RR, a.RG + b.RG, *powers, a.cells + b.cells)
 
 
 def _checked(source: np.ndarray | Stream) -> tuple[int, int]:
@@ -210,8 +217,9 @@ def _blocks(
 @jax.jit
 def _products(x: Array, rows: Array) -> tuple[Array, Array]:
     product = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
-    # As a product too: a sum over cells strides through memory, slower with every gene.
-    return product(x[:, rows].T, x), product(jnp.ones(len(x)), x**2)
+    # As products too: a sum over cells strides through memory, slower with every gene.
+    powers = [product(jnp.ones(len(x)), x**power) for power in (1, 2, 3)]
+    return product(x[:, rows].T, x), jnp.stack(powers)
 
 
 @jax.jit

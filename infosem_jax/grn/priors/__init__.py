@@ -1,9 +1,10 @@
 """Priors on the effects and on the existence of edges.
 
 A prior is a NumPyro distribution over one number or over [rows, genes], or a function of the
-`GeneContext` that returns one and may itself declare parameters or sample sites. The classes here
-are such functions that also align tables and embeddings to the genes of the data, and tell how much
-of the data they cover. Priors add (``a + b``: both bear on every edge) and weaken (``0.5 * a``).
+`infosem_jax.grn.priors.GeneContext` that returns one and may itself declare parameters or sample
+sites. The classes here are such functions that also align tables and embeddings to the genes of the
+data, and tell how much of the data they cover. Priors add (``a + b``: both bear on every edge) and
+weaken (``0.5 * a``).
 """
 
 from infosem_jax.grn.priors.arithmetic import (

@@ -113,7 +113,7 @@ def learned_strength(prior: Prior) -> LearnedStrength:
 
 
 def scan(prior: Prior, weights: Iterable[float | int]) -> dict[str, Prior]:
-    """Return the prior at several strengths, by name, as `fit_many` takes them.
+    """Return the prior at several strengths, by name, as `infosem_jax.grn.fit_many` takes them.
 
     Parameters
     ----------

@@ -85,7 +85,7 @@ class GeneContext:
 
 
 class BoundPrior(NamedTuple):
-    """A prior aligned to the genes of one data set: a pytree, ready for `jit` and `vmap`.
+    """A prior aligned to the genes of one data set: a pytree, ready for ``jit`` and ``vmap``.
 
     Attributes
     ----------

@@ -56,7 +56,7 @@ class GeneEmbedding(Arithmetic):
     sizes and the scale are choices made here, and settings.
 
     The exact engine takes linear roles, ``a(h) . b(h') = h' A h'`` of the first ``rank`` principal
-    components, for which A has a posterior in closed form (`infosem_jax.grn.exact.roles`).
+    components, for which A has a posterior in closed form (``infosem_jax.grn.exact.roles``).
 
     Parameters
     ----------

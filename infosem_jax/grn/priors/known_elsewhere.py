@@ -51,7 +51,7 @@ class KnownElsewhere(Arithmetic):
 
     ``logit[i, j] ~ Normal(c + d[i, j], scale)`` with ``d = a p + b o``, brought to the standard
     deviation ``strength`` over pairs: p is the popularity of the target among other regulators and
-    o the regulator's own edges, both elsewhere (see `Elsewhere`). The trust a and b is learned by
+    o the regulator's own edges, both elsewhere (see ``Elsewhere``). The trust a and b is learned by
     logistic regression of labels less their mean over a regulator's pairs: from labels of this cell
     type (``known``) where they are of both kinds, else from how the networks foretell each other,
     and is at least 0; a single network is trusted as four BEELINE cell types proved right for

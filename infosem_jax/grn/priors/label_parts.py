@@ -75,7 +75,7 @@ def learn(
     given = [np.asarray(part, np.float32) for part in pairs.values()]
     names = _names(vectors, pairs)
     centre = np.array([float(name == expected) for name in names])
-    whole = np.stack([*parts(labels, known, rows, vectors), *given])
+    whole = [*parts(labels, known, rows, vectors), *given]
     base = logit(np.clip(labels[known].mean(), _LEAST, 1 - _LEAST))
     out = np.zeros(labels.shape)
     weights: dict[str, dict[str, float]] = {}
@@ -83,8 +83,8 @@ def learn(
         x, y, places = [], [], []
         for held, left in hold_out(kind, known, rows) if asked.any() else ():
             if held.any() and 0 < labels[left].sum() < left.sum():
-                own = np.stack([*parts(labels, left, rows, vectors), *given])
-                x.append(own[:, held])
+                own = [*parts(labels, left, rows, vectors), *given]
+                x.append(np.stack([part[held] for part in own]))
                 y.append(labels[held])
                 places.append(held)
         held_labels = np.concatenate(y or [np.zeros(0)])
@@ -95,7 +95,8 @@ def learn(
             weights[kind] = dict(zip(names, spread, strict=True))
         else:
             offset, weight = base, centre
-        out[asked] = offset + np.tensordot(weight, whole[:, asked], 1)
+        counting = zip(weight, whole, strict=True)
+        out[asked] = offset + sum(w * part[asked] for w, part in counting if w)
         if kind == "pairs":
             for held, values in zip(places, x, strict=True):
                 out[held] = offset + weight @ values
@@ -114,7 +115,8 @@ def hold_out(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield labelled pairs held out, and those left to learn from.
 
-    A pair and its reverse are never on two sides.
+    A pair and its reverse are never on two sides. Regulators that are held out keep their labels as
+    targets where most regulators without a label of their own have such.
 
     Parameters
     ----------
@@ -138,6 +140,8 @@ def hold_out(
     for some in (rows, np.setdiff1d(np.arange(len(of_gene)), rows)):
         of_gene[rng.permutation(some)] = np.arange(len(some)) % FOLDS
     row, column = of_gene[rows][:, None], of_gene
+    # Most regulators without a label of their own may have labels as targets.
+    as_targets = np.asarray(known[:, rows[~known.any(1)]].any(0))
     # All pairs of folds for both would take four times as long as the half that is taken.
     for a, b in product(range(FOLDS), (0, 1) if kind == "both" else (0,)):
         aside, away = row == a, column == (a + b) % FOLDS
@@ -147,9 +151,19 @@ def hold_out(
             held, left = known & aside, known & ~aside
         else:
             held, left = known & aside & away, known & ~aside & ~away
-        reverse = np.zeros_like(held)
-        reverse[:, rows] = held[:, rows].T
-        yield held, left & ~reverse
+        if kind == "regulators" and as_targets.sum() > len(as_targets) / 2:
+            yield held & ~_reverse(left, rows), left
+        else:
+            yield held, left & ~_reverse(held, rows)
+
+
+def _reverse(
+    pairs: Bool[np.ndarray, "rows genes"], rows: Int[np.ndarray, " rows"]
+) -> Bool[np.ndarray, "rows genes"]:
+    """Tell which pairs are the reverse of one of these."""
+    reverse = np.zeros_like(pairs)
+    reverse[:, rows] = pairs[:, rows].T
+    return reverse
 
 
 def parts(
@@ -157,7 +171,7 @@ def parts(
     known: Bool[np.ndarray, "rows genes"],
     rows: Int[np.ndarray, " rows"],
     vectors: Mapping[str, Float[np.ndarray, "genes features"]],
-) -> Float32[np.ndarray, "parts rows genes"]:
+) -> list[Float32[np.ndarray, "rows genes"]]:
     """Say of every pair what labels teach, in the order of `_names`.
 
     With rates ``p_ij = expit(c + r_i + t_j)``, coefficients of vectors and factors are one Newton
@@ -170,9 +184,7 @@ def parts(
     rows, vectors
         As in `learn`.
     """
-    p, r, t, variances = _rates(labels, known)
-    error = np.where(known, labels - p, 0).astype(np.float32)
-    weight = (known * p * (1 - p)).astype(np.float32)
+    weight, error, r, t, variances = _rates(labels, known)
     shape = labels.shape
     out = [np.broadcast_to(r[:, None], shape), np.broadcast_to(t, shape)]
     for F in (np.asarray(each, np.float32) for each in vectors.values()):
@@ -189,12 +201,11 @@ def parts(
         targets = row_regressions(weight.T, error.T, own, RIDGE)
         seen = own[known.any(1)]
         like = np.linalg.solve(
-            seen.T @ seen + RIDGE * np.eye(F.shape[1]), seen.T @ regulators[known.any(1)]
+            seen.T @ seen + RIDGE * np.eye(F.shape[1], dtype=np.float32),
+            seen.T @ regulators[known.any(1)],
         )
         out += [regulators @ F.T, own @ targets.T, own @ like @ F.T]
-    return np.stack([*out, _factors(weight, error), *_shared(labels, known, rows)]).astype(
-        np.float32
-    )
+    return [*out, _factors(weight, error), *_shared(labels, known, rows)]
 
 
 def weigh(
@@ -254,28 +265,44 @@ def _names(vectors: Mapping[str, np.ndarray], pairs: Mapping[str, Matrix]) -> li
 
 def _rates(
     labels: Matrix, known: Bool[np.ndarray, "rows genes"]
-) -> tuple[Matrix, np.ndarray, np.ndarray, tuple[float, float]]:
-    """Fit ``expit(c + r_i + t_j)`` with normal r and t, whose variances are learned as well."""
+) -> tuple[
+    Float32[np.ndarray, "rows genes"],
+    Float32[np.ndarray, "rows genes"],
+    Float32[np.ndarray, " rows"],
+    Float32[np.ndarray, " genes"],
+    tuple[float, float],
+]:
+    """Fit ``p_ij = expit(c + r_i + t_j)`` with normal r and t, whose variances are learned as well.
+
+    Returns
+    -------
+    ``p (1 - p)`` and what p leaves of the labels, 0 where these are not known; r, t and their
+    variances.
+    """
     c = logit(np.clip(labels[known].mean(), _LEAST, 1 - _LEAST))
     values = [np.zeros(n) for n in labels.shape]
     variances = [1.0, 1.0]
+    mask, edges = known.astype(np.float32), (labels * known).astype(np.float32)
 
-    def now() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        p = expit(c + values[0][:, None] + values[1])
-        return p, known * p * (1 - p), np.where(known, labels - p, 0)
+    def now() -> tuple[np.ndarray, np.ndarray]:
+        row, column = (np.exp(each).astype(np.float32) for each in (c + values[0], values[1]))
+        odds = row[:, None] * column
+        p = mask * odds / (1 + odds)
+        return p * (1 - p), edges - p
 
     for _ in range(SWEEPS):
         for k, axis in enumerate((1, 0)):
-            _, weight, error = now()
+            weight, error = now()
             precision = weight.sum(axis) + 1 / variances[k]
             step = (error.sum(axis) - values[k] / variances[k]) / precision
             # From a low rate, a whole step leads far beyond the best.
             values[k] = values[k] + np.clip(step, -1, 1)
             seen = known.any(axis)
             variances[k] = float(np.clip((values[k] ** 2 + 1 / precision)[seen].mean(), 0.01, 9))
-        _, weight, error = now()
+        weight, error = now()
         c += np.clip(error.sum() / max(weight.sum(), 1e-9), -1, 1)
-    return now()[0], values[0], values[1], (variances[0], variances[1])
+    r, t = (each.astype(np.float32) for each in values)
+    return *now(), r, t, (variances[0], variances[1])
 
 
 def row_regressions(
@@ -299,8 +326,12 @@ def row_regressions(
     """
     k = F.shape[1]
     squares = (F[:, :, None] * F[:, None, :]).reshape(len(F), -1)
-    left = (weight @ squares).reshape(-1, k, k) + ridge * np.eye(k, dtype=weight.dtype)
-    return np.linalg.solve(left, (error @ F)[:, :, None])[:, :, 0]
+    out = np.zeros((len(weight), k), np.result_type(weight, F))
+    # Rows without weight have nothing to go by.
+    some = weight.any(1)
+    left = (weight[some] @ squares).reshape(-1, k, k) + ridge * np.eye(k, dtype=weight.dtype)
+    out[some] = np.linalg.solve(left, (error[some] @ F)[:, :, None])[:, :, 0]
+    return out
 
 
 def _factors(

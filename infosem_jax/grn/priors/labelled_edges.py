@@ -39,7 +39,7 @@ class LabelledEdges(Arithmetic):
 
     ``logit[i, j] ~ Normal(a_k + sum_p w_kp x_p[i, j], scale)``: parts x are what labels teach of
     rates, of genes with like texts and like expression, of factors and of shared partners (see
-    `infosem_jax.grn.priors.label_parts`); the similarity of the genes' vectors; networks of other
+    ``infosem_jax.grn.priors.label_parts``); the similarity of the genes' vectors; networks of other
     cell types; and, in the exact engine, the log Bayes factor of the expression, which is what it
     is without labels (weight 1) unless labels say otherwise. The kind k of a pair is whether its
     regulator and its target have labels in that role; offset and weights w >= 0 are those that best
@@ -149,7 +149,7 @@ class LabelledEdges(Arithmetic):
         found = label_parts.learn(labels[np.ix_(rows, genes)], at, vectors, pairs, EVIDENCE)
         for kind, weights in found.weights.items():
             said = [f"{name} {w:.2f}" for name, w in weights.items() if w >= 0.005]
-            log.info("labels, %s: %s", kind, ", ".join(said) or "nothing carries over")
+            log.debug("labels, %s: %s", kind, ", ".join(said) or "nothing carries over")
         out = np.empty(labels.shape)
         out[np.ix_(rows, genes)] = found.log_odds
         if context.expression is not None:
