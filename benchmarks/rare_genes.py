@@ -25,7 +25,10 @@ from infosem_jax.grn.metrics import score_matrix
 from infosem_jax.grn.splits import candidates
 
 CHOSEN_ON = ("human_pbmc_ctrl", "human_oligodendroglioma")
-FILES = (*CHOSEN_ON, "human_pbmc_stim", "human_breastcancer_ST_layer1", "human_pancreas_xin")
+FILES = (
+    *CHOSEN_ON, "human_pbmc_stim", "human_breastcancer_ST_layer1", "human_pancreas_xin",
+    "mouse_olfactorybulb_ST",
+)  # fmt: skip
 QUICK = "human_pancreas_xin"
 FIRST = 500
 CONFIG = exact.Config(normalisation="auto")
