@@ -102,8 +102,8 @@ def embedded(stored: anndata.AnnData, cells: grouped.Grouped) -> tuple[np.ndarra
         return components[:, :2], ("PC 1", "PC 2")
     import umap  # pyright: ignore[reportMissingImports]  (an extra)
 
-    plane = umap.UMAP(min_dist=0.5, random_state=0).fit_transform(components)  # as scanpy does
-    return plane, ("UMAP 1", "UMAP 2")
+    made = umap.UMAP(min_dist=0.5, random_state=0, n_jobs=1)  # as scanpy makes it
+    return made.fit_transform(components), ("UMAP 1", "UMAP 2")
 
 
 def simulated(out: Path) -> list[Path]:

@@ -147,7 +147,9 @@ def test_rank_sums_of_groups_are_scipys():
     found = rank_sum_p(sparse.csc_array(x), group, sparse.csc_array(controls))
     with np.errstate(all="ignore"):
         tests = [stats.mannwhitneyu(x[group == i], controls, method="asymptotic") for i in range(3)]
-    np.testing.assert_allclose(found, [test.pvalue for test in tests], rtol=1e-12)
+    # Of genes that are the same in all cells, newer versions of scipy say NaN.
+    expected = np.nan_to_num([test.pvalue for test in tests], nan=1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_the_mean_response_is_0_a_replicate_1_and_the_truth_beyond(pair, found):

@@ -95,7 +95,10 @@ def activity_page(
     """
     groups = [name for name in table if name not in ("regulator", "sd", "range")]
     rows = [
-        (row["regulator"], [number(row[name], 2, sign=True) for name in (*groups, "sd")])
+        (
+            row["regulator"],
+            [*(number(row[name], 2, sign=True) for name in groups), number(row["sd"], 2)],
+        )
         for row in table.head(ROWS).to_dict("records")
     ]
     means = Table("regulator", [*groups, "sd of a cell"], rows, "Mean activity of each group")
@@ -111,7 +114,11 @@ def activity_page(
         [
             Section(
                 "Cells",
-                [],
+                [
+                    f"Choose among the {len(rows)} regulators whose activities "
+                    f"{'are surest' if len(groups) == 1 else 'differ most between groups'}; "
+                    "activity.csv holds all."
+                ],
                 [Picture(picture, "Cells by group and activity", wide=True)],
                 explorer=cells,
             ),

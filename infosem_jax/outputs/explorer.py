@@ -167,7 +167,7 @@ def coloured_cells(
         What is chosen, such as "Activity of".
     """
     from bokeh.models import ColorBar, ColumnDataSource, CustomJS, LinearColorMapper, Select
-    from bokeh.palettes import RdBu11
+    from bokeh.palettes import PuOr11
     from bokeh.plotting import figure
 
     some = np.unique(np.linspace(0, len(place) - 1, MOST_CELLS).astype(int))
@@ -175,7 +175,7 @@ def coloured_cells(
     at = {"x": place[some, 0].astype(np.float32), "y": place[some, 1].astype(np.float32)}
     source = ColumnDataSource({**at, "value": columns["v0"], **columns})
     far = float(np.abs(columns["v0"]).max())
-    colours = LinearColorMapper(palette=RdBu11, low=-far, high=far)
+    colours = LinearColorMapper(palette=PuOr11, low=-far, high=far)
     options = [(f"v{i}", str(name)) for i, name in enumerate(values)]
     chosen = Select(title=label, value="v0", options=options)  # pyright: ignore[reportArgumentType]
     chosen.js_on_change(
@@ -185,6 +185,7 @@ def coloured_cells(
     plot = figure(
         name=f"Cells, coloured by {label[0].lower()}{label[1:]} what is chosen",
         height=SIZE,
+        max_width=2 * SIZE,
         sizing_mode="stretch_width",
         tools="pan,wheel_zoom,reset,save",
         toolbar_location="below",

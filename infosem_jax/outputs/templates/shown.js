@@ -2,8 +2,10 @@
 {
   const within = (view) => [view, ...(view.child_views ?? []).flatMap(within)]
 
+  const clamp = (value, most) => Math.min(Math.max(value, 0), most)
+
   // A table is one stop of Tab: arrows, Page Up and Down, Home and End choose a row, above the first one a
-  // heading, by which Enter sorts; on a row, Enter goes to what is drawn of it.
+  // heading, by which Enter sorts; on a row, Enter goes to what is drawn of it, left and right to hidden columns.
   const byKeys = ({grid, model, shadow_el}, name, open) => {
     const body = shadow_el.querySelector(".bk-data-table")
     const headings = [...body.querySelectorAll(".slick-header-left .slick-header-column")]
@@ -22,11 +24,11 @@
       const by = grid.getSortColumns().find(({columnId}) => columnId === id)
       headings[i].setAttribute("aria-sort", by === undefined ? "none" : by.sortAsc ? "ascending" : "descending")
     }))
-    const choose = (row) => {
+    const choose = (to, column = 0) => {
       const last = grid.getDataLength() - 1
       if (last < 0) return
-      row = Math.min(Math.max(row, 0), last)
-      grid.setActiveCell(row, 0)
+      const row = clamp(to, last)
+      grid.setActiveCell(row, clamp(column, headings.length - 1))
       const shown = grid.getActiveCellNode().parentNode
       const texts = [...shown.children].map((cell, i) => `${headings[i].innerText.trim()} ${cell.innerText}`)
       for (const each of body.querySelectorAll("#chosen")) each.removeAttribute("id")
@@ -36,24 +38,30 @@
       body.setAttribute("aria-activedescendant", "chosen")
       body.focus()
     }
+    const head = (column) => {
+      grid.scrollCellIntoView(grid.getViewport().top, column)  // headings move with the rows
+      headings[column].focus({preventScroll: true})
+    }
     const rows = (event) => {
-      const at = grid.getActiveCell()?.row ?? -1
+      const {row: at, cell} = grid.getActiveCell() ?? {row: -1, cell: 0}
       const page = Math.floor(model.height / grid.getOptions().rowHeight) - 2
       const to = {ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: Math.max(at - page, 0), Home: 0, End: Infinity}
+      const side = {ArrowLeft: cell - 1, ArrowRight: cell + 1}
       if (event.key === "Enter" && at >= 0) open()
+      else if (event.key in side) choose(at, side[event.key])
       else if (!(event.key in to)) return false
-      else if (event.key === "ArrowUp" && at <= 0) headings[0].focus()
-      else choose(to[event.key])
+      else if (event.key === "ArrowUp" && at <= 0) head(cell)
+      else choose(to[event.key], cell)
       return true
     }
     const columns = (event, at) => {
       const to = {ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: headings.length - 1}
       if (event.key === "Enter" || event.key === " ") {
         headings[at].click()
-        headings[at].focus()
+        head(at)
       } else if (event.key === "ArrowDown") choose(grid.getActiveCell()?.row ?? 0)
       else if (!(event.key in to)) return false
-      else headings[Math.min(Math.max(to[event.key], 0), headings.length - 1)].focus()
+      else head(clamp(to[event.key], headings.length - 1))
       return true
     }
     body.addEventListener("keydown", (event) => {
