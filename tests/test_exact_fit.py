@@ -374,6 +374,12 @@ def test_all_genes_act_where_they_or_the_cells_are_few(monkeypatch):
     exact.fit(simulation.data, config=QUICK)
 
 
+@pytest.mark.parametrize(("name", "stays"), [("scales", True), ("embedding", False)])
+def test_says_which_parameters_of_a_prior_stay_where_they_are(simulation, caplog, name, stays):
+    exact.fit(simulation.data, EFFECTS[name](simulation), config=QUICK)
+    assert ("leaves those parameters where their own prior has them" in caplog.text) == stays
+
+
 def test_regulators_act_where_scales_of_every_pair_would_take_long(simulation, monkeypatch, caplog):
     prior = priors.GraphPrior(simulation.network[["source", "target"]])
     assert exact.fit(simulation.data, prior, config=QUICK).rows == simulation.data.genes

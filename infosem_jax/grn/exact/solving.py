@@ -129,10 +129,12 @@ def solve(
 
     if config.hyper == "map" or not found:
         told = stated if learns is None else hyper.at(found, learns)
+        _say_what_stays(told, learns)
         solved, scale = effects(found)
         return Solved(solved, told, scale, found, losses)
     centre = {name: values.mean(0) for name, values in found.items()}
     told = stated if learns is None else hyper.at(centre, learns)
+    _say_what_stays(told, learns)
     drawn = np.linspace(0, config.draws - 1, min(config.draws, AVERAGED)).astype(int)
     each = [effects({name: values[i] for name, values in found.items()}) for i in drawn]
     averaged, scale = _averaged([one for one, _ in each]), each[0][1]
@@ -181,6 +183,16 @@ def _mixture(
         settings = {"block": config.block}
         found = posterior_by_pair(basis, scales, none, config.noise, rows, **settings)
     return _summary(found), scales
+
+
+def _say_what_stays(told: Normals | None, learns: Partial | None) -> None:
+    # Expression tells of one scale, by r2, and of means; it says nothing of scales of pairs.
+    if learns is not None and told is not None and not bool((told.mean != 0).any()):
+        log.warning(
+            "The prior expects no effect to be other than zero, and its parameters move scales "
+            "only. The exact engine learns one scale for all effects (r2) and leaves those "
+            'parameters where their own prior has them; engine = "svi" learns them.'
+        )
 
 
 def _say_cost(basis: Spectrum, times: int) -> None:
