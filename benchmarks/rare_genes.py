@@ -63,6 +63,9 @@ def compare(folder: Path, name: str) -> dict[str, dict[str, float]]:
     path = folder / "expression" / f"{name}.h5ad"
     data = read_expression(path, regulators=read_regulators(species), name=name)
     network = read_network(folder / "beeline" / "networks_full" / f"{species}_STRING.csv.gz")
+    # The networks of BEELINE have all names in capitals.
+    own = {gene.upper(): gene for gene in data.genes}
+    network = network.replace({"source": own, "target": own})
     universe = candidates(data, network.query("source in @data.regulators"))
     scores = {"exact": scores_of(exact.fit(data, config=CONFIG), universe)}
     labels = np.full(universe.truth.shape, np.nan)
