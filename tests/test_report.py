@@ -220,11 +220,16 @@ def test_a_page_of_two_thousand_genes_stays_below_five_megabytes(tmp_path, regul
     assert (tmp_path / "report.html").stat().st_size < 5e6
 
 
-def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):
+def playwright_and_browser():
     sync = pytest.importorskip("playwright.sync_api")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("the page is tried in Chromium or Chrome, and neither is installed")
+    return sync, browser
+
+
+def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):
+    sync, browser = playwright_and_browser()
     genes = ("A", "AB", "C", "=1+1", *NASTY)
     written(tmp_path, network=network(genes), prior_mean=None)
     table = edges(network(genes))
@@ -311,10 +316,7 @@ def test_a_page_can_be_explored_offline_in_a_browser(tmp_path):
 
 @pytest.mark.slow
 def test_rows_above_a_ceiling_are_left_out(tmp_path):
-    sync = pytest.importorskip("playwright.sync_api")
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if browser is None:
-        pytest.skip("there is no browser")
+    sync, browser = playwright_and_browser()
     table = pd.DataFrame({"gene": list("abc"), "lfsr": [0.0, 0.3, 1.0]})
     parts = explore(
         table, search=["gene"], label="Gene", file="a.csv", ceilings={"lfsr": "lfsr at most"}

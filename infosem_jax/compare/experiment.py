@@ -4,10 +4,8 @@ All fits train in as few programs as possible (`fit_many`); each is measured whe
 trained, and what was measured is written at once, so that a run that was killed goes on from there.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +13,7 @@ import numpyro.distributions as dist
 import pandas as pd
 
 from infosem_jax import _typing
-from infosem_jax.compare import exact_measures
+from infosem_jax.compare import exact_measures, store
 from infosem_jax.compare.measures import (
     PRIOR_ONLY,
     SHUFFLED,
@@ -26,13 +24,11 @@ from infosem_jax.compare.measures import (
 )
 from infosem_jax.compare.summary import Comparison, summarise
 from infosem_jax.data.dataset import MIN_CELLS, Dataset
-from infosem_jax.data.io import atomic_write
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn import exact
-from infosem_jax.grn.accuracy import At, Cell
 from infosem_jax.grn.config import Config, converged
 from infosem_jax.grn.evidence import MOST_GENES, held_out_cells
 from infosem_jax.grn.fitting import fit_many
@@ -283,10 +279,10 @@ def run(
         jobs += [(data, prior, "halves") for data in plan.datasets for prior in plan.priors]
     done = set()
     for job in jobs:
-        path = None if folder is None else _path(folder, *job)
+        path = None if folder is None else store.place(folder, *job)
         if path is not None and path.exists():
             done.add(job)
-            yield _read(path)
+            yield store.read(path)
     steps = STEPS if isinstance(plan.config, exact.Config) else plan.config.epochs
     share = _Share(len(jobs), len(done), steps, on_progress)
     parts = [(1, _wholes(plan, done, savers and savers[0], share))]
@@ -296,7 +292,7 @@ def run(
         share.begin(fits)
         for outcome in outcomes:
             if folder is not None:
-                _write(_path(folder, outcome.data, outcome.prior, outcome.part), outcome)
+                store.write(store.place(folder, outcome.data, outcome.prior, outcome.part), outcome)
             share.measure(f"{outcome.data}, {outcome.prior}, {outcome.part}")
             yield outcome
             if stop():
@@ -471,32 +467,3 @@ def _universes(
             f"{', '.join(unknown)}."
         )
     return {name: candidates(datasets[name], table) for name, table in tables.items()}
-
-
-def _path(folder: _typing.Path, *names: str) -> Path:
-    # Names may hold what file names must not, and differ by case only.
-    return Path(folder, f"{fingerprint(names)[:24]}.json")
-
-
-def _write(path: Path, outcome: Outcome) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    cells = [[np.asarray(part).tolist() for part in cell[3:]] for cell in outcome.scored]
-    heads = [[cell.at, cell.metrics, cell.seconds] for cell in outcome.scored]
-    record = outcome._asdict() | {"scored": [[*a, *b] for a, b in zip(heads, cells, strict=True)]}
-    with atomic_write(path) as draft:
-        draft.write_text(json.dumps(record), encoding="utf-8")
-
-
-def _read(path: Path) -> Outcome:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        scored = [
-            Cell(At(*at), metrics, seconds, tuple(names), *(np.asarray(a, float) for a in arrays))
-            for at, metrics, seconds, names, *arrays in record.pop("scored")
-        ]
-        numbers = [(seed, name, value) for seed, name, value in record.pop("numbers")]
-        return Outcome(**record, scored=scored, numbers=numbers)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path}: not written by this comparison, or damaged ({error}); remove it."
-        ) from error
