@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-from jaxtyping import Int
+from jaxtyping import Float32, Int
 from scipy import sparse
 
 from infosem_jax._settings import Method
@@ -411,8 +411,8 @@ def _outputs(network: FittedNetwork, member: int, asked: Asked) -> np.ndarray:
 def _tune(network: FittedNetwork) -> FittedNetwork:
     """Choose shares, and the factor on deviations, in rows that members did not learn from."""
     known, config = network.train, network.config
-    if network.variances is not None:
-        own = _neighbour_shares(network, network.variances)
+    if network.variances is not None and known.delta is not None:
+        own = _neighbour_shares(network, network.variances, known.delta)
         network = network._replace(shares=network.shares._replace(neighbours=own))
     shares = network.shares
     held = []
@@ -438,16 +438,18 @@ def _variances(train: Responses, config: AdaPertConfig) -> Variances | None:
     return estimate_variances(train) if of_genes else None
 
 
-def _neighbour_shares(network: FittedNetwork, variances: Variances) -> tuple[float, float]:
+def _neighbour_shares(
+    network: FittedNetwork, variances: Variances, delta: Float32[np.ndarray, "n genes"]
+) -> tuple[float, float]:
     """Return the shares of similar perturbations that suit those of training, each left out."""
-    train, n = network.train, len(network.train.perturbed)
+    train = network.train
     effects = leave_out_effects(train, variances)
     weight = neighbour_weights(network.knowledge, train, train, network.config)
     # A perturbation is no neighbour of itself, and must not be in its mean response either.
-    mean = (train.delta.sum(0) - train.delta) / max(n - 1, 1)
-    response = (weight @ train.delta + mean) / (weight.sum(1, keepdims=True) + 1)
+    mean = (delta.sum(0) - delta) / (len(delta) - 1)
+    response = (weight @ delta + mean) / (weight.sum(1, keepdims=True) + 1)
     _, alone = single_sums(train, train.perturbed, train.line)
-    given = train.delta, effects, response
+    given = delta, effects, response
     first, second = (neighbour_share(*(x[own] for x in given)) for own in (alone, ~alone))
     return first, second
 

@@ -122,7 +122,7 @@ class AdaPertConfig:
     tied: bool = True
     base: Literal["mean", "neighbours"] = "neighbours"
     added: float = 0.2
-    plain: float = 0.5
+    plain: float = 0.25
     decoder: Literal["joint", "genewise"] = "joint"
     focus: float = 2.0
     direction: float = 0.0

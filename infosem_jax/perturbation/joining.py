@@ -19,7 +19,7 @@ from infosem_jax.perturbation.objective import ordered_pairs
 
 # Shares that are tried.
 ADDED = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
-PLAIN = (0.0, 0.5, 1.0)
+PLAIN = (0.0, 0.25, 0.5, 1.0)
 # Groups of genes, by how many training perturbations change them.
 N_GROUPS = 3
 # Genes of a group that must have been told of (of values, held-out perturbations), and standard
