@@ -85,10 +85,10 @@ def figure_text(figure: dict[str, Any]) -> str:
     text = _number(figure["value"], sign)
     if figure.get("error") is not None:
         return f"{text}{SPACE}±{SPACE}{_number(figure['error'])}"
-    ends = figure.get("low"), figure.get("high")
-    if None in ends or ends[0] == ends[1]:
+    if figure.get("low") is None or figure.get("high") is None:
         return text
-    return f"{text} [{_number(figure['low'], sign)},{SPACE}{_number(figure['high'], sign)}]"
+    low, high = (_number(figure[end], sign) for end in ("low", "high"))
+    return text if low == high else f"{text} [{low},{SPACE}{high}]"
 
 
 def digest(name: str) -> str:
@@ -148,12 +148,15 @@ def _table(names: str, figures: dict[tuple[str, ...], dict[str, Any]]) -> str:
     table = "\n".join(
         "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines
     )
-    return f"{table}\n\n*{'; '.join(map(_about, names.split(', ')))}; [all of it](records.md).*"
+    return f"{table}\n\n*{_about(names)}*"
 
 
-def _about(name: str) -> str:
-    made = record(name)
-    return f"`{made['command']}`, commit {made['commit']}, {made['date']}"
+def _about(names: str) -> str:
+    if ", " in names:
+        links = ", ".join(f"[{name}](records.md#{name})" for name in names.split(", "))
+        return f"Commands, commits and machine: {links}."
+    made = record(names)
+    return f"`{made['command']}`, commit {made['commit']}, {made['date']}; [all of it](records.md)."
 
 
 def _about_all() -> str:
