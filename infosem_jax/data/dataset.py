@@ -4,7 +4,7 @@ import logging
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Shaped
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Names
@@ -143,6 +143,35 @@ def dataset(
         name=name,
         totals=None if totals is None else np.asarray(totals, np.float32)[rows],
         notes=notes,
+    )
+
+
+def subset(
+    data: Dataset,
+    *,
+    cells: Shaped[np.ndarray, " cells"] | None = None,
+    genes: Shaped[np.ndarray, " genes"] | None = None,
+) -> Dataset:
+    """Keep some cells and genes, in the order given.
+
+    Parameters
+    ----------
+    data
+        Expression.
+    cells, genes
+        Places or masks of those to keep; None keeps all.
+    """
+    row = np.arange(len(data.cells)) if cells is None else np.arange(len(data.cells))[cells]
+    column = np.arange(len(data.genes)) if genes is None else np.arange(len(data.genes))[genes]
+    kept = tuple(data.genes[i] for i in column)
+    acting = set(data.regulators)
+    return data._replace(
+        x=data.x[np.ix_(row, column)],
+        observed=data.observed[np.ix_(row, column)],
+        genes=kept,
+        cells=tuple(data.cells[i] for i in row),
+        regulators=tuple(gene for gene in kept if gene in acting),
+        totals=None if data.totals is None else data.totals[row],
     )
 
 
