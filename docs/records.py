@@ -12,6 +12,7 @@ says where its figures go, and what stands between the two marks is written here
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -87,8 +88,10 @@ def figure_text(figure: dict[str, Any]) -> str:
         return f"{text}{SPACE}±{SPACE}{_number(figure['error'])}"
     if figure.get("low") is None or figure.get("high") is None:
         return text
-    low, high = (_number(figure[end], sign) for end in ("low", "high"))
-    return text if low == high else f"{text} [{low},{SPACE}{high}]"
+    low, high = figure["low"], figure["high"]
+    if math.isclose(low, high):
+        return text
+    return f"{text} [{_number(low, sign)},{SPACE}{_number(high, sign)}]"
 
 
 def digest(name: str) -> str:
