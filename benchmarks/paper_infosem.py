@@ -139,7 +139,8 @@ def _figure(claim: str, row: Row) -> Figure:
         # Texts that mean nothing should cost next to nothing.
         "shuffled B against none": 0.95,
     }
-    name = f"paper_infosem: {claim}, {row['network']}, {row['split']}, {METRICS[row['metric']]}"
+    split = row["split"].replace("_", " ")
+    name = f"paper_infosem: {claim}, {row['network']}, {split}, {METRICS[row['metric']]}"
     ends = {"low": float(row["ratio_low"]), "high": float(row["ratio_high"])}
     return Figure(name, float(row["ratio"]), "ratio", "higher", targets.get(claim, 1.0), **ends)
 

@@ -143,16 +143,7 @@ class AdaPertConfig:
 
     def __post_init__(self):
         counts = ("features", "heads", "layers", "hops", "most", "latent", "hidden", "components")
-        sizes = (
-            "top",
-            "change_non",
-            "change_align",
-            "weight_decay",
-            "rate",
-            "patience",
-            "added",
-            "plain",
-        )
+        sizes = ("top", "change_non", "change_align", "weight_decay", "rate", "patience", "added")
         shares = ("dropout", "held_out", "cut")
         check(
             self,
