@@ -98,7 +98,7 @@ def gene_effects(task: Task) -> Prediction:
     See `infosem_jax.perturbation.gene_effects`.
     """
     variances = estimate_variances(task.train)
-    return from_change(predict_effects(task.train, task.perturbed, task.line, variances), task)
+    return from_change(predict_effects(task.train, task.perturbed, task.line, variances))
 
 
 def ridge(
