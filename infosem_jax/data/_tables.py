@@ -158,6 +158,11 @@ def delimiter(line: str) -> str:
     return found or (" " if len(line.split()) > 2 else ",")
 
 
+def cells_of(line: str) -> list[str]:
+    """Return the cells of one line of a table, none of a blank one."""
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter(line)), [])]
+
+
 def pick(columns: Collection, *wanted: str) -> str | None:
     """Return the first of the wanted column names that is there, or None."""
     return next((name for name in wanted if name in columns), None)
@@ -178,7 +183,7 @@ def _split(
             "them as rows, or save the matrix as h5ad."
         )
     body = Joined(below if header is None else line + below, stream)
-    header = header or [name.strip() for name in next(csv.reader([line], delimiter=sep))]
+    header = header or cells_of(line)
     try:
         # Header and body apart: pandas would rename duplicates and read "NA" or "nan", which are
         # also gene symbols, as missing.

@@ -4,7 +4,7 @@ import logging
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Names
@@ -376,10 +376,14 @@ def _check_values(x: np.ndarray, genes: tuple[str, ...], name: str) -> None:
             )
 
 
+def counts_of_cells(data: Dataset) -> Float64[np.ndarray, "cells 1"]:
+    """Return the total of each cell: over all genes that were counted, where that is known."""
+    total = data.x.sum(1, keepdims=True, dtype=np.float64)
+    return total if data.totals is None else np.maximum(total, data.totals[:, None])
+
+
 def _log1p_cpm(x: np.ndarray, data: Dataset) -> np.ndarray:
-    total = x.sum(1, keepdims=True)
-    if data.totals is not None:
-        total = np.maximum(total, data.totals[:, None])
+    total = counts_of_cells(data)
     empty = np.flatnonzero(total == 0)
     if len(empty):
         names = [data.cells[i] for i in empty]
