@@ -17,7 +17,6 @@ from _record import Figure, parser, print_table, report
 
 from infosem_jax.calibration import sbc
 from infosem_jax.calibration.recalibrate import (
-    candidates,
     fit_simulations,
     learn,
     recalibrate,
@@ -26,6 +25,7 @@ from infosem_jax.calibration.recalibrate import (
 from infosem_jax.calibration.reliability import reliability_scores, reliability_table
 from infosem_jax.data.simulate import SimulationConfig
 from infosem_jax.grn import Config, exact
+from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.priors import Normal
 
 CONFIG = Config(
@@ -79,7 +79,9 @@ def edges(quick: bool) -> list[Figure]:
     truth = np.concatenate([true_edges(fitted) for fitted in new])
     figures = []
     for name, found in networks.items():
-        stated = np.concatenate([np.asarray(each.probability)[candidates(each)] for each in found])
+        stated = np.concatenate(
+            [np.asarray(each.probability)[candidate_pairs(each)] for each in found]
+        )
         head = f"calibration_grn: edges, {name}"
         for row in reliability_table(stated, truth).to_dict("records"):
             title = f"{head}, {row['stated']:.3f}, share of true edges"

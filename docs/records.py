@@ -4,13 +4,15 @@ A record is what a script in ``benchmarks/`` wrote with ``--json docs/records/NA
 says where its figures go, and what stands between the two marks is written here:
 
 - ``<!-- NAME: PATTERN -->...<!-- end -->`` in a line: a figure with its interval;
-- the same on lines of their own: a table of all figures that match. Each ``*`` is any text, each
-  ``{a|b}`` one of these; the last of them names the columns, those before it the rows;
+- the same on lines of their own: a table of all figures that match, of one record or of several
+  (``NAME, NAME: PATTERN``). Each ``*`` is any text, each ``{a|b}`` one of these; the last of them
+  names the columns, those before it the rows;
 - ``<!-- records -->`` on a line of its own: command, settings, commit and machine of each record.
 """
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +22,8 @@ HERE = Path(__file__).parent
 RECORDS, PLOTS = HERE / "records", HERE / "_static" / "results"
 PAGES = [HERE.parent / "README.md", *sorted((HERE / "results").glob("*.md"))]
 ERROR = ", standard error"
-MARK = re.compile(r"<!-- (\w+: [^\n]+?|records) -->(.*?)<!-- end -->", re.DOTALL)
+SPACE = "\N{NO-BREAK SPACE}"  # an interval stays on one line
+MARK = re.compile(r"<!-- (\w+(?:, \w+)*: [^\n]+?|records) -->(.*?)<!-- end -->", re.DOTALL)
 
 
 def main() -> None:
@@ -48,11 +51,20 @@ def filled(text: str) -> str:
     return MARK.sub(_filled, text)
 
 
-def found(name: str, pattern: str) -> dict[tuple[str, ...], dict[str, Any]]:
-    """Return the figures of a record that match, by what stands for each ``*``.
+def found(names: str, pattern: str) -> dict[tuple[str, ...], dict[str, Any]]:
+    """Return the figures of records that match, by what stands for each ``*``.
 
     Where a figure is followed by its standard error, it has an entry ``error``.
+
+    Raises
+    ------
+    ValueError
+        If a record has no figure that matches.
     """
+    return {key: one for name in names.split(", ") for key, one in _found(name, pattern).items()}
+
+
+def _found(name: str, pattern: str) -> dict[tuple[str, ...], dict[str, Any]]:
     parts = (_part(text) for text in re.split(r"(\*|\{.+?\})", pattern))
     whole = re.compile("".join(parts))
     made, figures = record(name), {}
@@ -73,10 +85,13 @@ def figure_text(figure: dict[str, Any]) -> str:
     sign = "+" if " minus " in figure["name"] else ""
     text = _number(figure["value"], sign)
     if figure.get("error") is not None:
-        return f"{text} ± {_number(figure['error'])}"
+        return f"{text}{SPACE}±{SPACE}{_number(figure['error'])}"
     if figure.get("low") is None or figure.get("high") is None:
         return text
-    return f"{text} [{_number(figure['low'], sign)}, {_number(figure['high'], sign)}]"
+    low, high = figure["low"], figure["high"]
+    if math.isclose(low, high):
+        return text
+    return f"{text} [{_number(low, sign)},{SPACE}{_number(high, sign)}]"
 
 
 def digest(name: str) -> str:
@@ -101,10 +116,10 @@ def _filled(match: re.Match[str]) -> str:
     if mark == "records":
         text = f"\n\n{_about_all()}\n\n"
     else:
-        name, _, pattern = mark.partition(": ")
-        figures = found(name, pattern)
+        names, _, pattern = mark.partition(": ")
+        figures = found(names, pattern)
         on_lines = old.startswith("\n")
-        text = f"\n\n{_table(name, figures)}\n\n" if on_lines else figure_text(figures[()])
+        text = f"\n\n{_table(names, figures)}\n\n" if on_lines else figure_text(figures[()])
     return f"<!-- {mark} -->{text}<!-- end -->"
 
 
@@ -123,7 +138,7 @@ def _number(value: float | None, sign: str = "") -> str:
     return f"{value:{sign},.0f}" if whole else f"{value:{sign}#.3g}".rstrip(".")
 
 
-def _table(name: str, figures: dict[tuple[str, ...], dict[str, Any]]) -> str:
+def _table(names: str, figures: dict[tuple[str, ...], dict[str, Any]]) -> str:
     columns = list(dict.fromkeys(key[-1] for key in figures))
     rows = list(dict.fromkeys(key[:-1] for key in figures))
     if not any(rows):  # one star: a row for each figure
@@ -136,11 +151,14 @@ def _table(name: str, figures: dict[tuple[str, ...], dict[str, Any]]) -> str:
     table = "\n".join(
         "| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines
     )
-    return f"{table}\n\n*{_about(name)}*"
+    return f"{table}\n\n*{_about(names)}*"
 
 
-def _about(name: str) -> str:
-    made = record(name)
+def _about(names: str) -> str:
+    if ", " in names:
+        links = ", ".join(f"[{name}](records.md#{name})" for name in names.split(", "))
+        return f"Commands, commits and machine: {links}."
+    made = record(names)
     return f"`{made['command']}`, commit {made['commit']}, {made['date']}; [all of it](records.md)."
 
 

@@ -155,7 +155,8 @@ def check(
     settings
         A dataclass, whose choices are annotated as ``Literal``.
     least, above, below
-        Bounds, with the names of the settings that must be at least, above or below them.
+        Bounds, with the names of the settings that must be at least, above or below them if they
+        have a value.
 
     Raises
     ------
@@ -174,7 +175,7 @@ def check(
         for bound, names in bounds.items():
             for name in names:
                 value = getattr(settings, name)
-                if not fits(value, bound):
+                if value is not None and not fits(value, bound):
                     raise ValueError(f"{name}: expected {words} {bound}, found {value}.")
 
 

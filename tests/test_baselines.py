@@ -211,14 +211,14 @@ def test_boosting_stops_when_trees_no_longer_help():
         (one_hot.solve, {"labels": np.full((8, 14), np.nan)}, "0 labelled pairs"),
         (matrix_completion.solve, {"labels": np.zeros((8, 14))}, "no known edge"),
         (trees.solve, {"regulators": ("G00",)}, "at least two regulators"),
-        (lambda p: one_hot.solve(p, OneHotConfig(C=0.0)), {}, "C and max_iter above 0"),
+        (lambda p: one_hot.solve(p, OneHotConfig(C=0.0)), {}, "C: expected a number above 0"),
         (lambda p: matrix_completion.solve(p, MatrixCompletionConfig(())), {}, "ranks"),
         (
             lambda p: matrix_completion.solve(p, MatrixCompletionConfig(ridges=(0.0,))),
             {},
             "above 0",
         ),
-        (lambda p: trees.solve(p, replace(GENIE3, trees=0)), {}, "at least one tree"),
+        (lambda p: trees.solve(p, replace(GENIE3, trees=0)), {}, "trees: expected at least 1"),
     ],
 )
 def test_bad_input_is_refused_before_the_first_fit(solve, change, message):

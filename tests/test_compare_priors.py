@@ -104,6 +104,9 @@ def test_halves_share_no_cell_and_lose_none():
     order = np.random.default_rng(0).permutation(40)
     turned = data._replace(x=data.x[order], cells=tuple(data.cells[i] for i in order))
     assert split_cells(turned, 0)[0].cells == first.cells
+    counted = data._replace(totals=np.arange(len(data.cells), dtype=np.float32))
+    for half in split_cells(counted, 0):
+        assert [data.cells[int(total)] for total in half.totals] == list(half.cells)
 
 
 def test_share_moved_counts_edges():
@@ -111,18 +114,18 @@ def test_share_moved_counts_edges():
     zero = np.zeros((len(data.regulators), len(data.genes)))
     found = linear_fit(zero, data.genes, data.regulators)
     weight = np.zeros_like(found.weight)
-    moving = found._replace(weight=weight, prior_mean=np.zeros_like(weight))
-    assert moved(moving, 0)["share_moved"] == 0
+    nothing = np.zeros_like(weight)
+    moving = found._replace(weight=weight, prior_mean=nothing)
+    assert moved(moving, weight[0], nothing[0])["share_moved"] == 0
     pairs = np.argwhere(np.asarray(found.regulators)[:, None] != np.asarray(found.genes))
     for row, column in pairs[:15]:
         weight[0, row, column] = -0.5
-    got = moved(moving._replace(weight=weight), 0)
+    got = moved(moving, weight[0], nothing[0])
     assert got["share_moved"] == pytest.approx(15 / 75)
     assert got["change_rms"] == pytest.approx(0.5 * (15 / 75) ** 0.5)
     assert np.isnan(got["prior_correlation"])
-    assert moved(moving._replace(weight=weight, prior_mean=-2 * weight), 0)[
-        "prior_correlation"
-    ] == pytest.approx(-1)
+    turned = moved(moving, weight[0], -2 * weight[0])
+    assert turned["prior_correlation"] == pytest.approx(-1)
     table = edge_changes(moving._replace(weight=weight), top=3)
     assert table["change"].tolist() == [-0.5] * 3
     assert len(edge_changes(moving)) == 75

@@ -94,14 +94,10 @@ def test_changed_figures_and_unknown_ones_are_told(records):
 
 
 def test_no_figure_of_a_result_is_typed(records):
-    history = RESULTS / "history.md"
-    for page in set(RESULTS.glob("*.md")) - {history}:
+    for page in RESULTS.glob("*.md"):
         typed = records.MARK.sub("", page.read_text())
         assert not re.findall(r"^\|.*\d.*$", typed, re.MULTILINE), page.name
         assert not re.findall(r"\d\.\d|[^\w]\.\d", typed), page.name
-    head, *parts = history.read_text().split("\n## ")
-    assert "History, not measured again" in head
-    assert all(re.search(r"(?i)commits? .*[0-9a-f]{7}|same commits", part) for part in parts)
 
 
 def test_headlines_of_the_readme_come_from_records_with_intervals(records):

@@ -162,7 +162,7 @@ def test_scores_are_random_only_as_published():
 
     @partial(jax.jit, static_argnums=0)
     def codes(as_published, seeds):
-        network = replace(GAT, channel_dropout=0.5, as_published=as_published).network()
+        network = genelink.GENELink(replace(GAT, channel_dropout=0.5, as_published=as_published))
         keys = {"params": random.key(0), "dropout": random.key(0)}
         params = network.init(keys, graph, x, True, method="encode")
 
@@ -183,11 +183,11 @@ def test_bad_input_is_refused_before_training():
     for solve, config in SOLVERS:
         with pytest.raises(ValueError, match=r"found 0 edges and \d+ other pairs"):
             solve([given, given._replace(labels=np.where(given.labels == 1, np.nan, 0.0))], config)
-        with pytest.raises(ValueError, match="batch_size of at least 1, found 0"):
+        with pytest.raises(ValueError, match="batch_size: expected at least 1, found 0"):
             solve([given], replace(config, batch_size=0))
-        with pytest.raises(ValueError, match="rate above 0"):
+        with pytest.raises(ValueError, match="rate: expected a number above 0"):
             solve([given], replace(config, rate=0.0))
-    with pytest.raises(ValueError, match="channel_dropout from 0 to below 1"):
+    with pytest.raises(ValueError, match="channel_dropout: expected a number below 1"):
         genelink.solve([given], replace(GAT, channel_dropout=1.0))
     with pytest.raises(ValueError, match="at least one layer"):
         gnnlink.solve([given], replace(GCN, features=()))

@@ -9,7 +9,6 @@ import pytest
 from infosem_jax.calibration.matching import matched_priors, matched_simulation
 from infosem_jax.calibration.recalibrate import (
     Fitted,
-    candidates,
     fit_simulations,
     learn,
     recalibrate,
@@ -25,6 +24,7 @@ from infosem_jax.data.dataset import normalise
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import Network, converged
 from infosem_jax.grn.demo import SIMULATION
+from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.priors import GeneEmbedding, KnownEdges, Normal
 
 SMALL = SimulationConfig(genes=30, regulators=8, cells=60)
@@ -133,7 +133,7 @@ def test_recalibrated_probabilities_mean_what_they_say(gate):
     learned = learn([planted(seed, gate=gate) for seed in range(8)], SMALL)
     fresh = [planted(seed, gate=gate) for seed in range(100, 108)]
     p = np.concatenate(
-        [recalibrate(f.network, learned).probability[candidates(f.network)] for f in fresh]
+        [recalibrate(f.network, learned).probability[candidate_pairs(f.network)] for f in fresh]
     )
     truth = np.concatenate([true_edges(f) for f in fresh])
     scores = reliability_scores(p, truth)
@@ -152,7 +152,7 @@ def test_the_map_is_monotone_and_says_where_it_comes_from():
     fits = [planted(seed) for seed in range(3)]
     learned = learn(fits, SMALL)
     found = recalibrate(fits[0].network, learned)
-    candidate = candidates(found)
+    candidate = candidate_pairs(found)
     order = np.abs(found.weight[candidate]).argsort()
     assert (np.diff(found.probability[candidate][order]) >= 0).all()
     assert found.probability[~candidate].max() == 0
@@ -207,7 +207,7 @@ def test_edge_probabilities_of_the_demo_are_calibrated():
     run = partial(fit_simulations, SIMULATION, priors, model=converged())
     learned = learn(run(simulations=2), SIMULATION)
     (fresh,) = run(simulations=1, first=50)
-    p = recalibrate(fresh.network, learned).probability[candidates(fresh.network)]
+    p = recalibrate(fresh.network, learned).probability[candidate_pairs(fresh.network)]
     scores = reliability_scores(p, true_edges(fresh))
     assert scores["ece"] < 0.05 and scores["ece_adaptive"] < 0.05
     assert scores["brier_skill"] > 0.25

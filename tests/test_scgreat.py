@@ -16,7 +16,7 @@ from infosem_jax.engine import training
 from infosem_jax.grn.baselines import scgreat
 from infosem_jax.grn.baselines._scgreat_network import EncoderLayer
 from infosem_jax.grn.baselines.problem import Problem
-from infosem_jax.grn.baselines.scgreat import PUBLISHED, REDUCED, ScGREATConfig
+from infosem_jax.grn.baselines.scgreat import PUBLISHED, ScGREATConfig
 
 TINY = ScGREATConfig(
     hidden=8,
@@ -145,7 +145,7 @@ def test_norms_before_the_parts_of_a_layer_are_an_option():
 
     @jax.jit
     def encoded():
-        layers = (EncoderLayer(2, 8, norm, 0.0) for norm in ("post", "pre"))
+        layers = (EncoderLayer(replace(TINY, norm=norm)) for norm in ("post", "pre"))
         return [layer.init_with_output(key, tokens, True)[0] for layer in layers]
 
     post, pre = encoded()
@@ -170,17 +170,17 @@ def test_gradients_are_clipped_before_adam():
 @pytest.mark.parametrize(
     ("change", "config", "message"),
     [
-        ({"labels": np.ones((REGULATORS, GENES))}, TINY, "120 edges and 0 other pairs"),
-        ({"labels": np.full((REGULATORS, GENES), np.nan)}, TINY, "0 edges and 0 other pairs"),
-        ({"embeddings": {}}, TINY, "no embedding 'biobert', only none at all"),
-        ({}, replace(TINY, embedding="bert"), "only biobert"),
-        ({}, replace(TINY, heads=3), "heads that divides the width"),
-        ({}, replace(TINY, head=(8, 3)), "last number divides the first"),
-        ({}, replace(TINY, dropout=1.0), "from 0 to below 1"),
-        ({}, replace(REDUCED, epochs=0), "epochs of at least 1"),
-        ({}, replace(REDUCED, rate=0.0), "rate"),
+        ({"labels": np.ones((REGULATORS, GENES))}, {}, "120 edges and 0 other pairs"),
+        ({"labels": np.full((REGULATORS, GENES), np.nan)}, {}, "0 edges and 0 other pairs"),
+        ({"embeddings": {}}, {}, "no embedding 'biobert', only none at all"),
+        ({}, {"embedding": "bert"}, "only biobert"),
+        ({}, {"heads": 3}, "heads: expected a number that divides the width"),
+        ({}, {"head": (8, 3)}, "last number divides the first"),
+        ({}, {"dropout": 1.0}, "dropout: expected a number below 1"),
+        ({}, {"epochs": 0}, "epochs: expected at least 1"),
+        ({}, {"rate": 0.0}, "rate: expected a number above 0"),
     ],
 )
 def test_bad_input_is_refused_before_training(change, config, message):
     with pytest.raises(ValueError, match=message):
-        scgreat.solve([problem()._replace(**change)], config)
+        scgreat.solve([problem()._replace(**change)], replace(TINY, **config))

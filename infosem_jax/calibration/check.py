@@ -29,7 +29,7 @@ from infosem_jax.calibration.recalibrate import (
     fit_simulations,
     learn,
 )
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.dataset import Dataset, subset
 from infosem_jax.data.io import read_expression, read_groups, read_regulators
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.held_out import HeldOut, random_folds, state_folds
@@ -220,14 +220,7 @@ def _reduced(data: Dataset) -> Dataset:
         kept.append(group[np.linspace(0, len(group) - 1, count).astype(int)] if count else group)
     genes = np.sort(np.concatenate(kept))
     cells = np.linspace(0, len(data.cells) - 1, min(MOST_CELLS, len(data.cells))).astype(int)
-    names = tuple(data.genes[i] for i in genes)
-    return data._replace(
-        x=data.x[np.ix_(cells, genes)],
-        observed=data.observed[np.ix_(cells, genes)],
-        genes=names,
-        cells=tuple(data.cells[i] for i in cells),
-        regulators=tuple(gene for gene in names if gene in set(data.regulators)),
-    )
+    return subset(data, cells=cells, genes=genes)
 
 
 def _expression(fitted: Fit | exact.Fit, record: dict[str, Any], path: Path | None) -> Dataset:

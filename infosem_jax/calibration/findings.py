@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from infosem_jax.grn import exact
+from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.result import Fit, network
 
 Verdict = Literal["fine", "note", "looks wrong"]
@@ -40,15 +41,26 @@ class Finding(NamedTuple):
     do: str = ""
     values: dict[str, float] = {}  # noqa: RUF012
 
+    @property
+    def sentences(self) -> list[str]:
+        """What was found, what may be behind it, and what helps."""
+        because = [f"Perhaps because {self.because}."] if self.because else []
+        do = [f"What helps: {self.do}."] if self.do else []
+        return [self.what, *because, *do]
+
     def __str__(self) -> str:
-        parts = [f"{self.verdict}: {self.topic}. {self.what}"]
-        parts += [f"Perhaps because {self.because}."] if self.because else []
-        parts += [f"What helps: {self.do}."] if self.do else []
-        return " ".join(parts)
+        return f"{self.verdict}: {self.topic}. {' '.join(self.sentences)}"
 
 
 def judged(
-    topic: str, good: bool, what: str, because: str, do: str, values: dict[str, float]
+    topic: str,
+    good: bool,
+    what: str,
+    because: str,
+    do: str,
+    values: dict[str, float],
+    *,
+    otherwise: Verdict = "looks wrong",
 ) -> Finding:
     """Return a finding that is fine, or looks wrong for a reason and with a remedy.
 
@@ -60,10 +72,12 @@ def judged(
         Whether it is fine.
     because, do
         See `Finding`; left out where it is fine.
+    otherwise
+        The verdict where it is not.
     """
     if good:
         return Finding(topic, "fine", what, values=values)
-    return Finding(topic, "looks wrong", what, because, do, values)
+    return Finding(topic, otherwise, what, because, do, values)
 
 
 def convergence(fitted: Fit) -> list[Finding]:
@@ -86,7 +100,6 @@ def convergence(fitted: Fit) -> list[Finding]:
         late = float(np.nanmean(train[:, -1] - train[:, -1 - epochs // 10]))
         whole = float(np.nanmean(train[:, -1] - train[:, 0]))
         share = late / whole if whole < 0 else 0.0
-        values = {"share_of_fall_in_last_tenth": share}
         text = f"The last tenth of the epochs brought {max(share, 0):.0%} of the fall of the loss"
         if whole >= 0:
             found.append(
@@ -99,39 +112,35 @@ def convergence(fitted: Fit) -> list[Finding]:
                     {"fall": -whole},
                 )
             )
-        elif share > UNFINISHED:
-            by_design = fitted.config.phase_edges > 0
+        else:
+            by_design, falling = fitted.config.phase_edges > 0, share > UNFINISHED
             found.append(
-                Finding(
+                judged(
                     "training",
-                    "note" if by_design else "looks wrong",
-                    f"{text}: it was still falling.",
+                    not falling,
+                    f"{text}: it was still falling." if falling else f"{text}.",
                     "DeepSEM's recipe stops on the way by design, as edges often rank best there"
                     if by_design
                     else "training ended early",
                     "compare the edges of a run with twice the epochs",
-                    values,
+                    {"share_of_fall_in_last_tenth": share},
+                    otherwise="note" if by_design else "looks wrong",
                 )
             )
-        else:
-            found.append(Finding("training", "fine", f"{text}.", values=values))
     if np.isfinite(held_out).any():
         curve = np.nanmean(held_out, 0)
         best, last, first = np.nanmin(curve), curve[np.isfinite(curve)][-1], np.nanmax(curve)
         lost = float((last - best) / max(first - best, 1e-12))
-        values = {"held_out_lost": lost}
-        text = f"{max(lost, 0):.0%} of the gain on held-out cells was lost again by the last epoch"
         found.append(
-            Finding(
+            judged(
                 "held-out cells",
-                "looks wrong",
-                f"{text}.",
+                lost <= OVERFITTED,
+                f"{max(lost, 0):.0%} of the gain on held-out cells was lost again by the last "
+                "epoch.",
                 "the model went on to fit noise",
                 "set patience, train for fewer epochs, or take a narrower prior",
-                values,
+                {"held_out_lost": lost},
             )
-            if lost > OVERFITTED
-            else Finding("held-out cells", "fine", f"{text}.", values=values)
         )
     return found
 
@@ -141,29 +150,27 @@ def moved(fitted: Fit) -> list[Finding]:
     config = fitted.config
     if config.start != "constant" or config.start_noise == 0:
         return []
-    pairs = _pairs(fitted)
+    pairs = candidate_pairs(fitted)
     start = 1 / max(len(fitted.genes) - 1, 1) + config.start_noise / 2
     weight = fitted.weight[fitted.diverged < 0][:, pairs]
     ratio = float(np.sqrt(((weight - start) ** 2).mean()) / (config.start_noise / 12**0.5))
-    values = {"moved_against_start_noise": ratio}
+    good = fitted.probability is not None or ratio >= LEFT
     what = f"Edges lie {ratio:.1f} times as far from their common start as the noise put there."
-    if fitted.probability is not None or ratio >= LEFT:
-        return [Finding("edges", "fine", what, values=values)]
     return [
-        Finding(
+        judged(
             "edges",
-            "looks wrong",
-            f"{what} The ranking is chance for the most part.",
+            good,
+            what if good else f"{what} The ranking is chance for the most part.",
             "there were too few steps at so small a rate: few cells, few epochs",
             "train for more epochs, raise rate_edges, or set start = 'zero' with optimiser 'adam'",
-            values,
+            {"moved_against_start_noise": ratio},
         )
     ]
 
 
 def agreement(fitted: Fit) -> list[Finding]:
     """Judge how far fits from other random numbers find the same edges."""
-    weight = np.abs(fitted.weight[fitted.diverged < 0][:, _pairs(fitted)])
+    weight = np.abs(fitted.weight[fitted.diverged < 0][:, candidate_pairs(fitted)])
     if len(weight) < 2:
         return [
             Finding(
@@ -178,25 +185,21 @@ def agreement(fitted: Fit) -> list[Finding]:
     top = [set(np.argpartition(row, -count)[-count:]) for row in weight]
     seeds = range(len(top))
     shared = float(np.mean([len(top[i] & top[j]) / count for i in seeds for j in seeds if i < j]))
-    values = {"shared_strongest_edges": shared, "strongest_edges": float(count)}
-    what = f"Two seeds share {shared:.0%} of their {count} strongest edges on average."
-    if shared >= AGREE:
-        return [Finding("seeds", "fine", what, values=values)]
     return [
-        Finding(
+        judged(
             "seeds",
-            "looks wrong",
-            what,
+            shared >= AGREE,
+            f"Two seeds share {shared:.0%} of their {count} strongest edges on average.",
             "the data do not decide among many networks that fit alike, or training ended early",
             "fit more seeds and trust what they share (sign_agreement, sd); train longer",
-            values,
+            {"shared_strongest_edges": shared, "strongest_edges": float(count)},
         )
     ]
 
 
 def from_prior(fitted: Fit | exact.Fit) -> list[Finding]:
     """Judge how much of the network was in its priors already."""
-    pairs, summed = _pairs(fitted), network(fitted)
+    pairs, summed = candidate_pairs(fitted), network(fitted)
     if isinstance(fitted, exact.Fit):
         prior, found = fitted.prior_mean[pairs], _borne_out(fitted)
     else:
@@ -219,15 +222,19 @@ def _borne_out(fitted: exact.Fit) -> list[Finding]:
     if "trust" not in fitted.learned:
         return []
     trust, strength = (float(np.mean(fitted.learned[name])) for name in ("trust", "strength"))
-    what = (
-        f"The expression bears out what it says of edges with probability {trust:.2f}; it moves "
-        f"the log-odds of an edge by {strength:.2f} per standard deviation of what it says."
-    )
-    values = {"trust": trust, "strength": strength}
-    if trust >= AGREE:
-        return [Finding("what the prior says", "fine", what, values=values)]
-    because = "it knows other things than these cells show, or the cells are too few to tell"
-    return [Finding("what the prior says", "note", what, because, values=values)]
+    return [
+        judged(
+            "what the prior says",
+            trust >= AGREE,
+            f"The expression bears out what it says of edges with probability {trust:.2f}; it "
+            f"moves the log-odds of an edge by {strength:.2f} per standard deviation of what it "
+            "says.",
+            "it knows other things than these cells show, or the cells are too few to tell",
+            "",
+            {"trust": trust, "strength": strength},
+            otherwise="note",
+        )
+    ]
 
 
 def _explained(topic: str, what: str, prior: np.ndarray, weight: np.ndarray) -> Finding:
@@ -245,7 +252,7 @@ def _explained(topic: str, what: str, prior: np.ndarray, weight: np.ndarray) -> 
 
 def hubs(fitted: Fit | exact.Fit) -> Finding:
     """Judge whether the ranking is about pairs, or about which regulators are strong at all."""
-    candidate = _pairs(fitted)
+    candidate = candidate_pairs(fitted)
     size = np.where(candidate, np.abs(network(fitted).weight), 0)
     n = candidate.sum(1)
     mean = size.sum(1) / n
@@ -253,18 +260,12 @@ def hubs(fitted: Fit | exact.Fit) -> Finding:
     spread = ((size[candidate] - centre) ** 2).sum()
     share = float((n * (mean - centre) ** 2).sum() / spread) if spread > 0 else 0.0
     what = f"{share:.0%} of the variance of |weight| lies between regulators."
-    values = {"between_regulators": share}
-    if share <= HUBS:
-        return Finding("regulators", "fine", what, values=values)
-    return Finding(
+    return judged(
         "regulators",
-        "note",
-        f"{what} The list of edges is mostly a list of regulators.",
+        share <= HUBS,
+        what if share <= HUBS else f"{what} The list of edges is mostly a list of regulators.",
         "some regulators follow what many genes share, such as cell state, cycle or batch",
         "compare edges within a regulator, not across; add a remainder (rows = 'regulators+8')",
-        values,
+        {"between_regulators": share},
+        otherwise="note",
     )
-
-
-def _pairs(fitted: Fit | exact.Fit) -> np.ndarray:
-    return np.asarray(fitted.regulators)[:, None] != np.asarray(fitted.genes)

@@ -101,7 +101,7 @@ def _judge_zeros(found: Predictive, zeros: float, fitted: Fit) -> Finding:
         float((by_gene["zeros"] - by_gene["zeros_simulated"]).abs().mean()) if len(by_gene) else 0.0
     )
     masked = fitted.config.observe == "nonzero"
-    found_zeros = judged(
+    return judged(
         "zeros",
         gap <= 0.1,
         f"{found.measured['zeros']:.0%} of the measured values are zeros, {zeros:.0%} of the "
@@ -114,8 +114,8 @@ def _judge_zeros(found: Predictive, zeros: float, fitted: Fit) -> Finding:
         else "leave out genes that are nearly always zero, or score what was measured only "
         "(observe = 'nonzero')",
         {"zeros_gap": gap},
+        otherwise="note" if masked else "looks wrong",
     )
-    return found_zeros._replace(verdict="note") if masked and gap > 0.1 else found_zeros
 
 
 def judge_calibration(found: Recalibration) -> Finding:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from infosem_jax._typing import Path
 from infosem_jax.calibration.check import Check
-from infosem_jax.calibration.findings import Finding
 from infosem_jax.calibration.predictive import Predictive
 from infosem_jax.data.io import atomic_write
 from infosem_jax.grn.exact.held_out import LEVELS, HeldOut
@@ -59,7 +58,8 @@ def _page(found: Check) -> Page:
     )
     sections = []
     for verdict, heading, tone in verdicts:
-        parts = [_finding(each) for each in found.findings if each.verdict == verdict]
+        own = [each for each in found.findings if each.verdict == verdict]
+        parts = [Section(each.topic, each.sentences) for each in own]
         sections += [Section(heading, parts=parts, tone=tone)] if parts else []
     if found.predictive is not None:
         losses = Picture(plot.losses(found.losses), "Loss over epochs, one line for each seed.")
@@ -106,13 +106,6 @@ def _coverage_figure(held_out: dict[str, HeldOut]) -> "Figure":
     ax.set_ylabel("Values within it", color=INK)
     ax.legend(frameon=False, labelcolor=INK, fontsize=9)
     return figure
-
-
-def _finding(finding: Finding) -> Section:
-    text = [finding.what]
-    text += [f"Perhaps because {finding.because}."] if finding.because else []
-    text += [f"What helps: {finding.do}."] if finding.do else []
-    return Section(finding.topic, text)
 
 
 def _genes_figure(predictive: Predictive) -> "Figure":

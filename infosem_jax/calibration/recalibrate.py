@@ -23,7 +23,7 @@ from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn import exact
 from infosem_jax.grn.config import Config
 from infosem_jax.grn.fitting import fit_many
-from infosem_jax.grn.networks import Network
+from infosem_jax.grn.networks import Network, candidate_pairs
 from infosem_jax.grn.priors.binding import PriorLike
 from infosem_jax.grn.result import network
 
@@ -163,7 +163,7 @@ def recalibrate(found: Network, recalibration: Recalibration) -> Network:
         The map, learned on fits of the same model.
     """
     probability = np.zeros(np.shape(found.weight))
-    candidate = candidates(found)
+    candidate = candidate_pairs(found)
     learned = recalibration.coefficients, recalibration.score, recalibration.probability
     probability[candidate] = _apply(learned, features(found))
     return found._replace(
@@ -205,22 +205,17 @@ def recalibration_for(
     return learn(fits, config)
 
 
-def candidates(found: Network) -> Bool[np.ndarray, "regulators genes"]:
-    """Return which pairs can be edges: all but those of a gene with itself."""
-    return np.asarray(found.regulators)[:, None] != np.asarray(found.genes)
-
-
 def true_edges(fitted: Fitted) -> Bool[np.ndarray, " pairs"]:
     """Return which candidate pairs are edges of the simulation."""
     place = {gene: i for i, gene in enumerate(fitted.simulation.data.genes)}
     rows = [place[name] for name in fitted.network.regulators]
     columns = [place[name] for name in fitted.network.genes]
-    return (fitted.simulation.effect[np.ix_(rows, columns)] != 0)[candidates(fitted.network)]
+    return (fitted.simulation.effect[np.ix_(rows, columns)] != 0)[candidate_pairs(fitted.network)]
 
 
 def features(found: Network) -> Float[np.ndarray, "pairs features"]:
     """Return the features of each candidate pair, see `learn`."""
-    candidate = candidates(found)
+    candidate = candidate_pairs(found)
     size, sd = np.abs(found.weight[candidate]), found.sd[candidate]
     order = np.sort(size)
     at_least = len(size) - np.searchsorted(order, size, side="left")
@@ -267,4 +262,4 @@ def _apply(learned: Map, x: np.ndarray) -> np.ndarray:
 def _stated(found: Network) -> np.ndarray:
     if found.probability is None:
         raise ValueError(f"{found.name}: the model has no gate, and so no probability of its own.")
-    return np.clip(found.probability[candidates(found)].astype(float), 0, 1)
+    return np.clip(found.probability[candidate_pairs(found)].astype(float), 0, 1)

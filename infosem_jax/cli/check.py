@@ -51,11 +51,8 @@ def check(
 
 def _print(finding: "Finding") -> None:
     typer.secho(f"{finding.verdict}: {finding.topic}", fg=COLOURS[finding.verdict], bold=True)
-    typer.echo(f"  {finding.what}")
-    if finding.because:
-        typer.echo(f"  Perhaps because {finding.because}.")
-    if finding.do:
-        typer.echo(f"  What helps: {finding.do}.")
+    for sentence in finding.sentences:
+        typer.echo(f"  {sentence}")
 
 
 def _simulated(run: Path) -> "Dataset | None":

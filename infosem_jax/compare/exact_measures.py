@@ -10,8 +10,7 @@ from infosem_jax.compare.measures import (
     accuracy,
     agreement,
     edge_changes,
-    off_diagonal,
-    shift,
+    moved,
 )
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
@@ -25,6 +24,7 @@ from infosem_jax.grn.exact.held_out import (
 )
 from infosem_jax.grn.exact.posterior import Spectrum, log_evidence
 from infosem_jax.grn.exact.priors import directed
+from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.priors.binding import Prior
 from infosem_jax.grn.splits import Universe
 from infosem_jax.grn.states import as_fitted
@@ -104,7 +104,7 @@ def measure_exact(
         "explained": at_random.explained,
         "log_evidence": float(fitted.log_evidence.sum()),
         **learned,
-        **shift(fitted, fitted.weight, fitted.prior_mean),
+        **moved(fitted, fitted.weight, fitted.prior_mean),
     }
     scored = []
     if universe is not None:
@@ -138,7 +138,7 @@ def halves(data: str, prior: str, first: exact.Fit, second: exact.Fit) -> Outcom
     first, second
         The fits.
     """
-    off = off_diagonal(first)
+    off = candidate_pairs(first)
     odds = (np.exp(each.score[off].astype(np.float64)) for each in (first, second))
     numbers = [(0, f"halves_{name}", value) for name, value in agreement(*odds).items()]
     return Outcome(data, prior, "halves", numbers, [], [], [], [])

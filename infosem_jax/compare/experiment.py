@@ -23,7 +23,7 @@ from infosem_jax.compare.measures import (
     measure_halves,
 )
 from infosem_jax.compare.summary import Comparison, summarise
-from infosem_jax.data.dataset import MIN_CELLS, Dataset
+from infosem_jax.data.dataset import MIN_CELLS, Dataset, subset
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
@@ -425,12 +425,7 @@ def split_cells(data: Dataset, key: int) -> list[Dataset]:
     by_name = np.argsort(np.asarray(data.cells))
     order = by_name[np.random.default_rng(key).permutation(len(by_name))]
     return [
-        data._replace(
-            x=data.x[part],
-            observed=data.observed[part],
-            cells=tuple(data.cells[i] for i in part),
-            name=f"{data.name} (half {i + 1})",
-        )
+        subset(data, cells=part)._replace(name=f"{data.name} (half {i + 1})")
         for i, part in enumerate(np.array_split(order, 2))
     ]
 

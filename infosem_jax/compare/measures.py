@@ -5,13 +5,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.accuracy import At, Cell
 from infosem_jax.grn.accuracy import measure as measure_cell
 from infosem_jax.grn.evidence import density, held_out_cells
+from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.result import Fit, network
 from infosem_jax.grn.splits import Universe
 
@@ -112,7 +113,8 @@ def measure(
             found["density"] = float(of.per_value.mean())
             found["effective_samples"] = float(of.effective.mean())
             found["elbo"] = -_last(np.asarray(fitted.losses.held_out[seed]))
-            found |= moved(fitted, seed) | agreed.get(seed, {})
+            found |= moved(fitted, fitted.weight[seed], fitted.prior_mean[seed])
+            found |= agreed.get(seed, {})
             if universe is not None:
                 by = (np.abs(fitted.weight[seed]), np.abs(fitted.prior_mean[seed]))
                 cells, metrics = accuracy(fitted, seed, prior, part, universe, *by)
@@ -139,7 +141,7 @@ def measure_halves(data: str, prior: str, first: Fit, second: Fit) -> Outcome:
     first, second
         The fits.
     """
-    off = off_diagonal(first)
+    off = candidate_pairs(first)
     n = len(first.diverged)
     numbers = []
     for seed in range(n):
@@ -150,29 +152,18 @@ def measure_halves(data: str, prior: str, first: Fit, second: Fit) -> Outcome:
     return Outcome(data, prior, "halves", numbers, [], [], [], [])
 
 
-def moved(fitted: Fit, seed: int) -> dict[str, float]:
-    """Tell how far data moved the edges of one seed from the prior.
-
-    With ``d = weight - prior_mean`` over the N candidate pairs, ``share_moved`` is the
-    participation ratio ``(sum |d|)^2 / (N sum d^2)``: 1 where all moved by as much, 1/N where one
-    did. ``change_rms`` and ``weight_rms`` are root mean squares of d and of the weight, and
-    ``prior_correlation`` is between prior and posterior mean (NaN where the prior tells no pairs
-    apart).
-
-    Parameters
-    ----------
-    fitted, seed
-        A fit, and which seed.
-    """
-    return shift(fitted, fitted.weight[seed], fitted.prior_mean[seed])
-
-
-def shift(
+def moved(
     fitted: Fit | exact.Fit,
     weight: Float[np.ndarray, "regulators genes"],
     prior: Float[np.ndarray, "regulators genes"],
 ) -> dict[str, float]:
-    """Tell how far data moved the edges, see `moved`.
+    """Tell how far data moved edges from the prior.
+
+    With ``d = weight - prior`` over the N candidate pairs, ``share_moved`` is the participation
+    ratio ``(sum |d|)^2 / (N sum d^2)``: 1 where all moved by as much, 1/N where one did.
+    ``change_rms`` and ``weight_rms`` are root mean squares of d and of the weight, and
+    ``prior_correlation`` is between prior and posterior mean (NaN where the prior tells no pairs
+    apart).
 
     Parameters
     ----------
@@ -181,7 +172,7 @@ def shift(
     weight, prior
         Means after and before the data.
     """
-    off = off_diagonal(fitted)
+    off = candidate_pairs(fitted)
     weight, prior = (np.asarray(values[off], np.float64) for values in (weight, prior))
     d = weight - prior
     square = float(np.sum(d**2))
@@ -235,7 +226,7 @@ def edge_changes(fitted: Fit | exact.Fit, *, top: int | None = None) -> pd.DataF
     FloatingPointError
         If no seed is sound.
     """
-    row, column = np.nonzero(off_diagonal(fitted))
+    row, column = np.nonzero(candidate_pairs(fitted))
     weight = np.asarray(network(fitted).weight)[row, column]
     prior = fitted.prior_mean
     if isinstance(fitted, Fit):
@@ -272,7 +263,7 @@ def accuracy(
     """
     method = prior + SHUFFLED * (part == "control")
     read_outs = {method: by}
-    if np.ptp(alone[off_diagonal(fitted)]) > 0:
+    if np.ptp(alone[candidate_pairs(fitted)]) > 0:
         read_outs[method + PRIOR_ONLY] = alone
     rows = pd.Index(fitted.regulators).get_indexer(pd.Index(universe.regulators))
     columns = pd.Index(fitted.genes).get_indexer(pd.Index(universe.genes))
@@ -290,11 +281,6 @@ def accuracy(
     return cells, metrics
 
 
-def off_diagonal(fitted: Fit | exact.Fit) -> Bool[np.ndarray, "regulators genes"]:
-    """Tell pairs of a regulator and another gene from those of a gene with itself."""
-    return np.asarray(fitted.regulators)[:, None] != np.asarray(fitted.genes)
-
-
 def _last(losses: Float[np.ndarray, " epochs"]) -> float:
     """Return the last loss that was computed; training may have stopped early."""
     known = losses[np.isfinite(losses)]
@@ -303,7 +289,7 @@ def _last(losses: Float[np.ndarray, " epochs"]) -> float:
 
 def _between_seeds(fitted: Fit) -> dict[int, dict[str, float]]:
     """Average the agreement of each sound seed with the others."""
-    off = off_diagonal(fitted)
+    off = candidate_pairs(fitted)
     found: dict[int, list[dict[str, float]]] = {}
     for a, b in combinations(np.flatnonzero(fitted.diverged < 0).tolist(), 2):
         pair = agreement(fitted.weight[a][off], fitted.weight[b][off])

@@ -35,6 +35,7 @@ from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.hyper import scale_of
 from infosem_jax.grn.false_signs import Shrunk, shrink
+from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.result import Fit, network
 from infosem_jax.grn.states import as_fitted
 
@@ -125,9 +126,8 @@ def loadings(
     if isinstance(fitted, Fit):
         net = network(fitted)
         return np.asarray(net.weight), np.asarray(net.sd) ** 2
-    own = np.asarray(fitted.regulators)[:, None] == np.asarray(fitted.genes)
     gate = np.maximum(fitted.probability, shrunk_effects(fitted, x).nonzero)
-    gate = np.where(own, 0.0, gate)
+    gate = np.where(candidate_pairs(fitted), gate, 0.0)
     mean = gate * fitted.weight
     variance = gate * (fitted.sd**2 + fitted.weight**2) - mean**2
     return mean.astype(np.float32), variance.astype(np.float32)

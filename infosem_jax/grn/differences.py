@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Array, Float, Int
 
-from infosem_jax.data.dataset import MIN_CELLS, Dataset
+from infosem_jax.data.dataset import MIN_CELLS, Dataset, subset
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.fitting import chosen_rows, scaled
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of
@@ -39,6 +39,7 @@ from infosem_jax.grn.exact.posterior import (
 )
 from infosem_jax.grn.exact.statistics import moments
 from infosem_jax.grn.false_signs import Shrunk, moderated, shrink
+from infosem_jax.grn.networks import candidate_pairs
 
 SURE = 0.05
 SETTINGS = exact.Config(rows="regulators", normalisation="auto")
@@ -211,7 +212,7 @@ def changes(found: Contrast, *, top: int | None = None) -> pd.DataFrame:
     DataFrame
         Columns ``source, target, shared, difference, sd, positive, lfsr``, see `Contrast`.
     """
-    row, column = np.nonzero(np.asarray(found.regulators)[:, None] != np.asarray(found.genes))
+    row, column = np.nonzero(candidate_pairs(found))
     size = np.abs(found.difference)[row, column]
     order = np.lexsort((-size, found.lfsr[row, column]))[:top]
     row, column = row[order], column[order]
@@ -268,12 +269,7 @@ def _chosen(
         )
     keep = np.isin(of, names)
     second = of[keep] == names[1]
-    cells = data._replace(
-        x=data.x[keep],
-        observed=data.observed[keep],
-        cells=tuple(np.asarray(data.cells)[keep]),
-        totals=None if data.totals is None else data.totals[keep],
-    )
+    cells = subset(data, cells=keep)
     if replicates is None:
         samples = Samples(second.astype(int), np.array([False, True]), None)
     else:

@@ -56,6 +56,11 @@ class Network(NamedTuple):
     score: Float[Array, "regulators genes"] | None = None
 
 
+def candidate_pairs(found: Any) -> Bool[np.ndarray, "regulators genes"]:
+    """Tell which pairs of a network or fit can be edges: all but those of a gene with itself."""
+    return np.asarray(found.regulators)[:, None] != np.asarray(found.genes)
+
+
 def edges(network: Network, *, top: int | None = None, each: int = 0) -> pd.DataFrame:
     """List the candidate edges, strongest first.
 
@@ -82,7 +87,7 @@ def edges(network: Network, *, top: int | None = None, each: int = 0) -> pd.Data
     """
     if top is not None and top < 1:
         raise ValueError(f"Expected a positive number of edges, found top={top}; None keeps all.")
-    kept = _candidates(network)
+    kept = candidate_pairs(network)
     strength = _strengths(network, kept)
     always = _first_of_each(strength, each)
     if top is not None and top < kept.sum():
@@ -145,7 +150,7 @@ def to_sparse(network: Network) -> "scipy.sparse.csr_array":
     """Return the weights that are not zero as a sparse array, [regulators, genes]."""
     from scipy.sparse import csr_array
 
-    return csr_array(np.where(_candidates(network), network.weight, 0))
+    return csr_array(np.where(candidate_pairs(network), network.weight, 0))
 
 
 def to_decoupler(network: Network, *, top: int | None = None) -> pd.DataFrame:
@@ -283,10 +288,6 @@ def from_anndata(adata: "anndata.AnnData", *, key: str = "infosem") -> Network:
     )
 
 
-def _candidates(network: Network) -> np.ndarray:
-    return np.asarray(network.regulators)[:, None] != np.asarray(network.genes)
-
-
 def _strengths(
     network: Network, candidate: Bool[np.ndarray, "regulators genes"]
 ) -> Float[np.ndarray, "regulators genes"]:
@@ -342,7 +343,7 @@ def _spread(values: np.ndarray, network: Network, names: pd.Index) -> "scipy.spa
     """Place [regulators, genes] among all genes, with an entry for every candidate pair."""
     from scipy.sparse import csr_array
 
-    row, column = np.nonzero(_candidates(network))
+    row, column = np.nonzero(candidate_pairs(network))
     place = (names.get_indexer(network.regulators)[row], names.get_indexer(network.genes)[column])
     return csr_array((values[row, column], place), shape=(len(names), len(names)))
 

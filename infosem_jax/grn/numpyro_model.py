@@ -14,7 +14,7 @@ from jaxtyping import Array
 from numpyro.infer import SVI, Trace_ELBO
 
 from infosem_jax.data.covariates import regress_out
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.dataset import Dataset, subset
 from infosem_jax.engine.training import step_rule
 from infosem_jax.grn import exact, prepare
 from infosem_jax.grn import model as declared
@@ -153,13 +153,8 @@ def of_exact_fit(fitted: exact.Fit, data: Dataset, effect: Prior | None) -> Raw:
     """Return what `infosem_jax.grn.exact.Fit.raw` does."""
     scaled = as_fitted(fitted, data)
     at = {gene: i for i, gene in enumerate(data.genes)}
-    order = [at[gene] for gene in fitted.genes]
-    ordered = scaled._replace(
-        x=scaled.x[:, order],
-        observed=scaled.observed[:, order],
-        genes=fitted.genes,
-        regulators=fitted.regulators,
-    )
+    order = np.array([at[gene] for gene in fitted.genes])
+    ordered = subset(scaled, genes=order)._replace(regulators=fitted.regulators)
     plain = raw(ordered, effect, config=fitted.config)
     start = jax.eval_shape(lambda: plain.svi.get_params(plain.svi.init(random.key(0), *plain.args)))
     site_of = {name: name.removesuffix("_auto_loc") for name in start}

@@ -10,6 +10,7 @@ from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.gene_sets import GeneSets, over_represented
 from infosem_jax.grn import exact
 from infosem_jax.grn.activities import centred_cells, shrunk_effects
+from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.result import Fit, network
 
 # Fewest targets of a regulon.
@@ -39,8 +40,7 @@ def false_sign_rate(
     """
     net = network(fitted)
     p = 1.0 if net.probability is None else np.asarray(net.probability)
-    own = np.asarray(net.regulators)[:, None] == np.asarray(net.genes)
-    rate = np.where(own, 1.0, 1 - p * np.asarray(net.sign_agreement))
+    rate = np.where(candidate_pairs(net), 1 - p * np.asarray(net.sign_agreement), 1.0)
     if data is None or isinstance(fitted, Fit):
         return rate
     told = shrunk_effects(fitted, centred_cells(fitted, data))
@@ -80,8 +80,7 @@ def regulons(
     if not 0 < lfsr <= 1:
         raise ValueError(f"lfsr: expected a rate above 0 and at most 1, found {lfsr}.")
     net, rate = network(fitted), false_sign_rate(fitted, data)
-    own = np.asarray(net.regulators)[:, None] == np.asarray(net.genes)
-    row, column = np.nonzero((rate <= lfsr) & ~own)
+    row, column = np.nonzero((rate <= lfsr) & candidate_pairs(net))
     order = np.lexsort((-np.abs(net.weight[row, column]), rate[row, column], row))
     row, column = row[order], column[order]
     keep = np.isin(row, np.flatnonzero(np.bincount(row, minlength=len(rate)) >= least))

@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from infosem_jax._typing import Array, Path
 from infosem_jax.grn.explorer import explored, explorer
-from infosem_jax.grn.networks import Network, edges
+from infosem_jax.grn.networks import Network, candidate_pairs, edges
 from infosem_jax.outputs.page import Page, Picture, Section, Table, show, write_page
 
 TABLE_EDGES = 25
@@ -325,7 +325,7 @@ def _pairs(report: Report) -> tuple[np.ndarray, np.ndarray] | None:
             f"Expected prior means of shape {np.shape(network.weight)} (regulators, genes), found "
             f"{np.shape(report.prior_mean)}."
         )
-    candidate = np.asarray(network.regulators)[:, None] != np.asarray(network.genes)
+    candidate = candidate_pairs(network)
     prior = np.asarray(report.prior_mean)[candidate]
     return (prior, np.asarray(network.weight)[candidate]) if np.ptp(prior) > 0 else None
 

@@ -21,14 +21,18 @@ from infosem_jax.perturbation.counting import (
     rates,
 )
 from infosem_jax.perturbation.data import Responses
+from infosem_jax.perturbation.gene_effects import estimate_variances, predict_effects
 from infosem_jax.perturbation.knowledge import indicator, reach, text_of
 from infosem_jax.perturbation.similarity import graph_similarity, text_similarity
 from infosem_jax.perturbation.task import Prediction, Task, from_change
 
+# Of a gene's loadings, where responses are regressed on them.
+DIMENSIONS = 10
+
 
 def no_change(task: Task) -> Prediction:
     """Predict that nothing changes."""
-    return from_change(np.zeros((len(task.perturbed), len(task.genes)), np.float32), task)
+    return from_change(np.zeros((len(task.perturbed), len(task.genes)), np.float32))
 
 
 def mean_response(task: Task) -> Prediction:
@@ -85,7 +89,16 @@ def additive(task: Task) -> Prediction:
         raise ValueError("additive needs values of responses, found a table of signs.")
     sums, informed = single_sums(task.train, task.perturbed, task.line, least=1)
     change = np.where(np.isfinite(sums), sums, mean_response(task).change)
-    return from_change(change, task, informed=informed)
+    return from_change(change, informed)
+
+
+def gene_effects(task: Task) -> Prediction:
+    """Predict the sum of effects of the perturbed genes, which all perturbations tell of.
+
+    See `infosem_jax.perturbation.gene_effects`.
+    """
+    variances = estimate_variances(task.train)
+    return from_change(predict_effects(task.train, task.perturbed, task.line, variances))
 
 
 def ridge(
@@ -170,7 +183,7 @@ def _averaged(task: Task, weight: np.ndarray, near=None) -> Prediction:
         # decide alone, and perturbations without any have something to go by.
         usual = np.full(weight.shape, 1.0 / weight.shape[1])
         own = (weight + PRIOR * usual) / (total + PRIOR)
-        return from_change((own @ train.delta).astype(np.float32), task)
+        return from_change((own @ train.delta).astype(np.float32))
     shares = ((0.0, 0.0), (0.0, 0.0)) if near is None else SHARES
     parts = zip(count(train, near), rates(train), shares, strict=True)
     return _signed(*(np.clip(posterior(weight.astype(np.float32), *p), 0, 1) for p in parts))
@@ -217,10 +230,10 @@ def _smooth(graph, start):
     return sparse.csr_array(spread.multiply(1 / np.maximum(norm, 1e-9)[:, None]))
 
 
-def _loadings(task: Task, dimensions: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _loadings(task: Task) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     outcome, _ = _outcomes(task.train)
     genes = len(task.genes)
-    k = min(dimensions, *outcome.shape)
+    k = min(DIMENSIONS, *outcome.shape)
     axes = np.linalg.svd(outcome[:, :genes], full_matrices=False)[2][:k]
     place = {gene: i for i, gene in enumerate(task.genes)}
     size = np.sqrt(np.square(axes).mean()) or 1.0
@@ -246,7 +259,7 @@ def _outcomes(train: Responses) -> tuple[np.ndarray, np.ndarray]:
 
 def _from_outcomes(task: Task, found: np.ndarray) -> Prediction:
     if task.train.delta is not None:
-        return from_change(found.astype(np.float32), task)
+        return from_change(found.astype(np.float32))
     de, up = np.split(found, 2, axis=1)
     return _signed(np.clip(de, 0, 1), np.clip(up, 0, 1))._replace(
         de=de.astype(np.float32), up=up.astype(np.float32)
@@ -290,4 +303,7 @@ METHODS: dict[str, Method] = {
     "ridge_pca": _plain(ridge, "Ridge regression on loadings of genes.", features="pca"),
     "ridge": _plain(ridge, "Ridge regression on texts and graphs.", features="all"),
     "additive": _plain(additive, "The sum of the single responses, for combinations."),
+    "gene_effects": _plain(
+        gene_effects, "The sum of effects of genes, estimated from single ones and combinations."
+    ),
 }

@@ -1,8 +1,10 @@
 """Responses to perturbations: cells brought to means, differences and signs against controls."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int8
 
@@ -103,6 +105,12 @@ class Responses(NamedTuple):
         )
 
 
+# The arrays of responses, with their axis of perturbations.
+_ROWS = dict.fromkeys(("sign", "known", "control", "delta", "changes", "n_cells"), 0) | {
+    "halves": 1
+}
+
+
 def label(genes: Sequence[str]) -> str:
     """Name a perturbation by its genes."""
     return "+".join(genes) or "control"
@@ -110,21 +118,14 @@ def label(genes: Sequence[str]) -> str:
 
 def take(responses: Responses, rows: Int[np.ndarray, " rows"]) -> Responses:
     """Return some rows, in the order asked for."""
-
-    def of(array, axis: int = 0):
-        return None if array is None else np.take(array, rows, axis=axis)
-
-    changes = responses.changes
+    arrays = {
+        name: jax.tree.map(partial(np.take, indices=rows, axis=axis), getattr(responses, name))
+        for name, axis in _ROWS.items()
+    }
     return responses._replace(
         perturbed=tuple(responses.perturbed[i] for i in rows),
         line=tuple(responses.line[i] for i in rows),
-        sign=responses.sign[rows],
-        known=responses.known[rows],
-        control=of(responses.control),
-        delta=of(responses.delta),
-        changes=None if changes is None else Changes(*(part[rows] for part in changes)),
-        halves=of(responses.halves, 1),
-        n_cells=of(responses.n_cells),
+        **arrays,
     )
 
 
@@ -235,28 +236,18 @@ def stack(parts: Sequence[Responses], name: str) -> Responses:
     if len({part.continuous for part in parts}) > 1:
         raise ValueError("Expected values in all data or signs in all, found both.")
     cut = [_genes(part, shared) for part in parts]
-
-    def join(field: str, axis: int = 0):
+    arrays = {}
+    for field, axis in _ROWS.items():
         found = [getattr(part, field) for part in cut]
-        return None if any(each is None for each in found) else np.concatenate(found, axis)
-
-    tests = [part.changes for part in cut if part.changes is not None]
-    changes = None
-    if len(tests) == len(cut):
-        changes = Changes(*(np.concatenate(part) for part in zip(*tests, strict=True)))
+        if all(each is not None for each in found):
+            arrays[field] = jax.tree.map(lambda *own, axis=axis: np.concatenate(own, axis), *found)
     return Responses(
         name,
         tuple(genes for part in cut for genes in part.perturbed),
         tuple(line for part in cut for line in part.line),
         tuple(shared),
-        np.concatenate([part.sign for part in cut]),
-        np.concatenate([part.known for part in cut]),
-        join("control"),
-        join("delta"),
-        changes,
-        join("halves", 1),
-        join("n_cells"),
-        tuple(dict.fromkeys(note for part in cut for note in part.notes)),
+        **arrays,
+        notes=tuple(dict.fromkeys(note for part in cut for note in part.notes)),
     )
 
 
@@ -281,20 +272,11 @@ def stack_rows(
 def _genes(responses: Responses, genes: Sequence[str]) -> Responses:
     place = {gene: i for i, gene in enumerate(responses.genes)}
     at = np.array([place[gene] for gene in genes])
-
-    def of(array):
-        return None if array is None else array[..., at]
-
-    changes = responses.changes
-    return responses._replace(
-        genes=tuple(genes),
-        sign=responses.sign[:, at],
-        known=responses.known[:, at],
-        control=of(responses.control),
-        delta=of(responses.delta),
-        changes=None if changes is None else Changes(*(part[:, at] for part in changes)),
-        halves=of(responses.halves),
-    )
+    arrays = {
+        name: jax.tree.map(lambda array: array[..., at], getattr(responses, name))
+        for name in _ROWS.keys() - {"n_cells"}
+    }
+    return responses._replace(genes=tuple(genes), **arrays)
 
 
 def _matched(

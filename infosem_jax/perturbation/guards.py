@@ -103,4 +103,4 @@ def from_profiles(
                 f"The controls of the prediction are off the observed ones by {off:.1%} of their "
                 "expression; predict against the observed control cells."
             )
-    return from_change(mean - task.control, task)
+    return from_change(mean - task.control)

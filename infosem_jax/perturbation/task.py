@@ -133,20 +133,8 @@ def flags(task: Task) -> list[str]:
 
 
 def from_change(
-    change: Float32[np.ndarray, "test genes"],
-    task: Task,
-    informed: Bool[np.ndarray, " test"] | None = None,
+    change: Float32[np.ndarray, "test genes"], informed: Bool[np.ndarray, " test"] | None = None
 ) -> Prediction:
-    """Make a prediction of a change alone: the larger, the more likely it is significant.
-
-    Parameters
-    ----------
-    change
-        Predicted changes.
-    task
-        The task.
-    informed
-        As of `Prediction`.
-    """
+    """Make a prediction of a change alone: the larger, the more likely it is significant."""
     change = change.astype(np.float32)
     return Prediction(change, np.abs(change), change, None, informed)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.dataset import Dataset, subset
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.baselines.problem import Problem
 from infosem_jax.grn.splits import Split, Universe, training_labels
@@ -137,13 +137,7 @@ def cut(
     few = len(targets) - places // 2
     kept = {*first, *targets[: places - places // 2], *targets[few:]}
     columns = [i for i, gene in enumerate(data.genes) if gene in kept]
-    return data._replace(
-        x=np.ascontiguousarray(x[:, columns]),
-        observed=np.ascontiguousarray(data.observed[rows][:, columns]),
-        genes=tuple(data.genes[i] for i in columns),
-        cells=tuple(data.cells[i] for i in rows),
-        regulators=tuple(gene for gene in data.regulators if gene in kept),
-    )
+    return subset(data, cells=rows, genes=np.array(columns, int))
 
 
 def restrict(embeddings: Mapping[str, Embedding], data: Dataset) -> dict[str, Embedding]:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax.linen.initializers import variance_scaling
 from jaxtyping import Array, Float, Int
 
+from infosem_jax._settings import check
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.grn.baselines import links
 from infosem_jax.grn.baselines.problem import Problem, Scores
@@ -44,16 +45,10 @@ class GENELinkConfig(links.LinkConfig):
     channel_dropout: float = 0.01
     as_published: bool = False
 
-    def network(self) -> "GENELink":
-        """Return the network to train."""
-        return GENELink(
-            heads=self.heads,
-            features=self.features,
-            attention_dropout=self.attention_dropout,
-            channel=self.channel,
-            channel_dropout=self.channel_dropout,
-            never_deterministic=self.as_published,
-        )
+    def __post_init__(self):
+        super().__post_init__()
+        shares = ("attention_dropout", "channel_dropout")
+        check(self, least={0: shares}, below={1: shares})
 
 
 PUBLISHED = GENELinkConfig(decay_every="batch", as_published=True)
@@ -85,40 +80,33 @@ def solve(
     Raises
     ------
     ValueError
-        As `links.solve`, and if a share of dropped units is out of range.
+        As `links.solve`.
     """
-    for name in ("attention_dropout", "channel_dropout"):
-        if not 0 <= getattr(config, name) < 1:
-            raise ValueError(f"Expected {name} from 0 to below 1, found {getattr(config, name)}.")
-    return links.solve(problems, config, config.network())
+    return links.solve(problems, config, GENELink(config))
 
 
 class GENELink(nn.Module):
     """Attention, and a channel for each role; see `GENELinkConfig`."""
 
-    heads: int
-    features: tuple[int, int]
-    attention_dropout: float
-    channel: tuple[int, ...]
-    channel_dropout: float
-    never_deterministic: bool
+    config: GENELinkConfig
 
     def setup(self):  # noqa: D102
-        first, second = self.features
-        rest: dict[str, Any] = {"dropout": self.attention_dropout, "each_head": _unit}
-        self.first = GAT(first, self.heads, "concat", **rest)
-        self.second = GAT(second, self.heads, "mean", **rest)
+        config = self.config
+        first, second = config.features
+        rest: dict[str, Any] = {"dropout": config.attention_dropout, "each_head": _unit}
+        self.first = GAT(first, config.heads, "concat", **rest)
+        self.second = GAT(second, config.heads, "mean", **rest)
         self.regulator, self.target = (
-            [nn.Dense(units, kernel_init=_START) for units in self.channel] for _ in range(2)
+            [nn.Dense(units, kernel_init=_START) for units in config.channel] for _ in range(2)
         )
-        self.drop = nn.Dropout(self.channel_dropout)
+        self.drop = nn.Dropout(config.channel_dropout)
 
     def encode(
         self, graph: GraphsTuple, x: Float[Array, "nodes features"], deterministic: bool
     ) -> tuple[Float[Array, "nodes units"], Float[Array, "nodes units"]]:
         """Return the codes of all genes as regulators and as targets."""
         x = self.second(graph, nn.elu(self.first(graph, x, deterministic)), deterministic)
-        deterministic = deterministic and not self.never_deterministic
+        deterministic = deterministic and not self.config.as_published
         return self._role(self.regulator, x, deterministic), self._role(
             self.target, x, deterministic
         )

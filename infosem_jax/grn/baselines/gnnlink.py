@@ -13,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from infosem_jax._settings import check
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.grn.baselines import links
 from infosem_jax.grn.baselines.problem import Problem, Scores
@@ -51,9 +52,13 @@ class GNNLinkConfig(links.LinkConfig):
     decoder: Literal["dot", "mlp"] = "dot"
     hidden: int = 64
 
-    def network(self) -> "GNNLink":
-        """Return the network to train."""
-        return GNNLink(self.features, self.decoder, self.hidden)
+    def __post_init__(self):
+        super().__post_init__()
+        check(self, least={1: ("hidden",)})
+        if not self.features or min(self.features) < 1:
+            raise ValueError(
+                f"features: expected at least one layer with one, found {self.features}."
+            )
 
 
 PUBLISHED = GNNLinkConfig()
@@ -89,27 +94,20 @@ def solve(problems: Sequence[Problem], config: GNNLinkConfig = GNNLinkConfig()) 
     Raises
     ------
     ValueError
-        As `links.solve`, and if there are no graph layers.
+        As `links.solve`.
     """
-    if not config.features or min(*config.features, config.hidden) < 1:
-        raise ValueError(
-            "Expected features of at least one layer and hidden units of at least 1, found "
-            f"features={config.features} and hidden={config.hidden}."
-        )
-    return links.solve(problems, config, config.network())
+    return links.solve(problems, config, GNNLink(config))
 
 
 class GNNLink(nn.Module):
     """Graph convolutions and a decoder; see `GNNLinkConfig`."""
 
-    features: tuple[int, ...]
-    decoder: Literal["dot", "mlp"]
-    hidden: int
+    config: GNNLinkConfig
 
     def setup(self):  # noqa: D102
-        self.layers = [GCN(features, use_bias=False) for features in self.features]
-        if self.decoder == "mlp":
-            self.of_regulator, self.of_target = (nn.Dense(self.hidden) for _ in range(2))
+        self.layers = [GCN(features, use_bias=False) for features in self.config.features]
+        if self.config.decoder == "mlp":
+            self.of_regulator, self.of_target = (nn.Dense(self.config.hidden) for _ in range(2))
             self.out = nn.Dense(1)
 
     def encode(
@@ -120,7 +118,7 @@ class GNNLink(nn.Module):
         x = x / jnp.sqrt(jnp.maximum(square, 1e-12))
         for layer in self.layers:
             x = nn.leaky_relu(layer(graph, x), 0.2)
-        if self.decoder == "dot":
+        if self.config.decoder == "dot":
             return x, x
         # A product with both codes side by side is the sum of a product with each.
         return self.of_regulator(x), self.of_target(x)
@@ -128,6 +126,6 @@ class GNNLink(nn.Module):
     def decode(self, codes, pairs: Int[Array, "pairs 2"]) -> Float[Array, " pairs"]:
         """Return scores of pairs of genes, regulator first."""
         regulator, target = codes[0][pairs[:, 0]], codes[1][pairs[:, 1]]
-        if self.decoder == "dot":
+        if self.config.decoder == "dot":
             return (regulator * target).sum(1)
         return self.out(nn.leaky_relu(regulator + target))[:, 0]

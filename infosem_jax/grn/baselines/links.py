@@ -18,6 +18,7 @@ from jax import lax, random
 from jaxtyping import Array, Float, Int
 
 from infosem_jax import graphs
+from infosem_jax._settings import check
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import Layout, choose, over_fits, place
@@ -80,6 +81,18 @@ class LinkConfig:
     decay_every: Literal["batch", "epoch"] = "epoch"
     patience: int = 0
 
+    def __post_init__(self):
+        check(
+            self,
+            least={
+                1: ("batch_size", "epochs", "components", "negatives"),
+                0: ("steps", "patience", "self_loops"),
+            },
+            above={0: ("rate", "decay")},
+        )
+        if self.decay > 1:
+            raise ValueError(f"decay: expected at most 1, found {self.decay}.")
+
 
 @runtime_checkable
 class LinkNetwork(Protocol):
@@ -131,9 +144,8 @@ def solve(
     Raises
     ------
     ValueError
-        If labels are not of both kinds, or settings are out of range; before anything is trained.
+        If labels are not of both kinds; before anything is trained.
     """
-    _check_config(config)
     for problem in problems:
         of_pairs.check_labels(problem, _WHY_BOTH)
     return of_pairs.solve_in_groups(
@@ -316,18 +328,3 @@ def _train_together(a: Problem, b: Problem, config: LinkConfig) -> bool:
     """Tell whether two problems have the same features and stop for the same reason."""
     patience = [of_pairs.usable_patience(problem, config.patience) for problem in (a, b)]
     return patience[0] == patience[1] and of_pairs.same_data(a.data, b.data)
-
-
-def _check_config(config: LinkConfig) -> None:
-    for name in ("batch_size", "epochs", "components", "negatives"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise ValueError(f"Expected {name} of at least 1, found {value}.")
-    for name in ("steps", "patience", "self_loops"):
-        if getattr(config, name) < 0:
-            raise ValueError(f"Expected {name} of 0 or more, found {getattr(config, name)}.")
-    if not (config.rate > 0 and 0 < config.decay <= 1):
-        raise ValueError(
-            "Expected a rate above 0 and a decay above 0, of at most 1, found "
-            f"rate={config.rate} and decay={config.decay}."
-        )

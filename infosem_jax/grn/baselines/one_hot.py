@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from infosem_jax._settings import check
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
 
@@ -27,6 +28,9 @@ class OneHotConfig:
 
     C: float = 1.0
     max_iter: int = 1000
+
+    def __post_init__(self):
+        check(self, above={0: ("C", "max_iter")})
 
 
 DEFAULT = OneHotConfig()
@@ -47,11 +51,8 @@ def solve(problems: Sequence[Problem], config: OneHotConfig = DEFAULT) -> Iterat
     Raises
     ------
     ValueError
-        If training labels are not of both kinds, or settings are out of range; before the first
-        fit.
+        If training labels are not of both kinds; before the first fit.
     """
-    if not (config.C > 0 and config.max_iter > 0):
-        raise ValueError(f"Expected C and max_iter above 0, found {config}.")
     for problem in problems:
         known = problem.labels[~np.isnan(problem.labels)]
         if not 0 < known.sum() < len(known):

@@ -8,7 +8,7 @@ the log-odds of an edge.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ from infosem_jax.engine import training
 from infosem_jax.engine.layout import Layout, choose, place
 from infosem_jax.engine.types import Chunk, Fits
 from infosem_jax.grn.baselines import pairs as of_pairs
-from infosem_jax.grn.baselines._scgreat_network import Genes, Pairs
+from infosem_jax.grn.baselines._scgreat_network import Genes, Pairs, ScGREATConfig
 from infosem_jax.grn.baselines.pairs import FitPairs, Labelled, PairData, PairObjective
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
@@ -30,81 +30,6 @@ from infosem_jax.grn.baselines.problem import Problem, Scores
 # times the first are what memory must hold.
 _SIDE_BY_SIDE = 2048
 _PER_CALL = 8 * _SIDE_BY_SIDE
-
-
-@dataclass(frozen=True)
-class ScGREATConfig:
-    """Settings; the defaults are the published ones, `REDUCED` is for two cores.
-
-    Attributes
-    ----------
-    embedding
-        Name of the gene embedding in ``problem.embeddings``; genes without a vector get zeros. None
-        reads expression alone.
-    hidden, width
-        Units of the expression network, and of a token. An embedding of another width goes
-        through a learned linear map.
-    layers, heads, feed_forward
-        Layers of the encoder, heads of its attention, units between its two linear maps.
-    norm
-        Whether a layer normalises after it added to its input, or before.
-    dropout
-        Share of units dropped in the encoder.
-    head, head_dropout
-        Units of the final network, and share of them dropped. The first layer, averaged over equal
-        blocks, is added to the last, whose units must divide it.
-    batch_size
-        Pairs per step.
-    epochs
-        Most passes over the labelled pairs.
-    steps
-        Most steps that count as an epoch; 0 is a pass over all pairs.
-    optimiser
-        ``adam_clipped`` or ``adam``.
-    rate, decay, decay_every
-        Learning rate, and the factor on it each so many steps, applied at the end of epochs.
-    patience
-        Epochs without a better average precision on validation pairs after which training ends,
-        the best parameters kept; 0, or a problem without validation, trains all epochs.
-    validation_pairs
-        Most validation pairs looked at, drawn by the problem's seed.
-    """
-
-    embedding: str | None = "biobert"
-    hidden: int = 512
-    width: int = 768
-    layers: int = 2
-    heads: int = 4
-    feed_forward: int = 2048
-    norm: Literal["post", "pre"] = "post"
-    dropout: float = 0.1
-    head: tuple[int, ...] = (1024, 512, 256)
-    head_dropout: float = 0.2
-    batch_size: int = 32
-    epochs: int = 50
-    steps: int = 0
-    optimiser: Literal["adam_clipped", "adam"] = "adam_clipped"
-    rate: float = 1e-5
-    decay: float = 0.999
-    decay_every: int = 10
-    patience: int = 0
-    validation_pairs: int = 4096
-
-    def genes(self) -> Genes:
-        """Return the part of the network that reads single genes."""
-        return Genes(self.hidden, self.width)
-
-    def pairs(self) -> Pairs:
-        """Return the part of the network that reads pairs of tokens."""
-        return Pairs(
-            layers=self.layers,
-            heads=self.heads,
-            feed_forward=self.feed_forward,
-            norm=self.norm,
-            dropout=self.dropout,
-            head=self.head,
-            head_dropout=self.head_dropout,
-        )
 
 
 PUBLISHED = ScGREATConfig()
@@ -157,7 +82,6 @@ def solve(
         If labels are not of both kinds, there is no embedding of the name or it covers no gene, or
         settings do not fit together; before anything is trained.
     """
-    _check_config(config)
     for problem in problems:
         _check_problem(problem, config)
     return of_pairs.solve_in_groups(
@@ -183,8 +107,8 @@ class ScGREATObjective(PairObjective):
         one = jax.tree.map(lambda leaf: leaf[:1], features)
         tokens = jnp.zeros((1, 2, self.config.width))
         return {
-            "genes": self.config.genes().init(genes, *one),
-            "pairs": self.config.pairs().init(pairs, tokens, True),
+            "genes": Genes(self.config).init(genes, *one),
+            "pairs": Pairs(self.config).init(pairs, tokens, True),
         }
 
     def scores(
@@ -200,19 +124,19 @@ class ScGREATObjective(PairObjective):
             return self.judge(params, data.features, pairs)
         parts = self._parts(params, data.features)
         features = jax.tree.map(lambda leaf: leaf[pairs.reshape(-1)], data.features)
-        tokens: Any = self.config.genes().apply(parts["genes"], *features)
+        tokens: Any = Genes(self.config).apply(parts["genes"], *features)
         tokens = tokens.reshape(len(pairs), 2, -1)
         rngs = {"dropout": key}
-        logit: Any = self.config.pairs().apply(parts["pairs"], tokens, False, rngs=rngs)
+        logit: Any = Pairs(self.config).apply(parts["pairs"], tokens, False, rngs=rngs)
         return logit
 
     def judge(self, params, features: Features, pairs: Int[Array, "pairs 2"]) -> Array:
         """Return the log-odds of pairs without dropout, some at a time."""
         parts = self._parts(params, features)
-        tokens: Any = self.config.genes().apply(parts["genes"], *features)
+        tokens: Any = Genes(self.config).apply(parts["genes"], *features)
 
         def some(pairs):
-            return self.config.pairs().apply(parts["pairs"], tokens[pairs], True)
+            return Pairs(self.config).apply(parts["pairs"], tokens[pairs], True)
 
         size = min(len(pairs), _SIDE_BY_SIDE)
         return lax.map(some, pairs.reshape(-1, size, 2)).reshape(-1)
@@ -316,39 +240,6 @@ def _train_together(a: Problem, b: Problem, config: ScGREATConfig) -> bool:
 
 def _same_embedding(a: Embedding, b: Embedding) -> bool:
     return a is b or (a.names == b.names and np.array_equal(a.vectors, b.vectors))
-
-
-def _check_config(config: ScGREATConfig) -> None:
-    counts = ("hidden", "width", "layers", "heads", "feed_forward", "batch_size", "epochs")
-    for name in (*counts, "decay_every", "validation_pairs"):
-        if getattr(config, name) < 1:
-            raise ValueError(f"Expected {name} of at least 1, found {getattr(config, name)}.")
-    if config.steps < 0 or config.patience < 0 or not (config.rate > 0 and config.decay > 0):
-        raise ValueError(
-            "Expected steps and patience of 0 or more, rate and decay above 0, found "
-            f"steps={config.steps}, patience={config.patience}, rate={config.rate} and "
-            f"decay={config.decay}."
-        )
-    if config.norm not in ("post", "pre") or config.optimiser not in ("adam_clipped", "adam"):
-        raise ValueError(
-            "Expected norm post or pre and optimiser adam_clipped or adam, found "
-            f"{config.norm!r} and {config.optimiser!r}."
-        )
-    if config.width % config.heads:
-        raise ValueError(
-            f"Expected a number of heads that divides the width, found {config.heads} heads for a "
-            f"width of {config.width}."
-        )
-    if not config.head or min(config.head) < 1 or config.head[0] % config.head[-1]:
-        raise ValueError(
-            "Expected units of the final network whose last number divides the first, found "
-            f"head={config.head}."
-        )
-    if not (0 <= config.dropout < 1 and 0 <= config.head_dropout < 1):
-        raise ValueError(
-            "Expected shares of dropped units from 0 to below 1, found "
-            f"dropout={config.dropout} and head_dropout={config.head_dropout}."
-        )
 
 
 def _check_problem(problem: Problem, config: ScGREATConfig) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from infosem_jax._settings import check
 from infosem_jax.data.dataset import normalise
 from infosem_jax.data.units import describe_units
 from infosem_jax.grn.baselines.problem import Problem, Scores
@@ -52,6 +53,11 @@ class TreesConfig:
     window: int = 25
     jobs: int = -1
 
+    def __post_init__(self):
+        check(self, least={1: ("trees", "min_leaf", "window")})
+        if self.jobs == 0:
+            raise ValueError("jobs: expected a number that is not 0.")
+
 
 GENIE3 = TreesConfig()
 GRNBOOST2 = TreesConfig(kind="boosting", trees=500, max_features=0.1, min_leaf=1, depth=3)
@@ -80,15 +86,8 @@ def solve(
     Raises
     ------
     ValueError
-        If settings are out of range, or there are fewer than two regulators; before the first fit.
+        If there are fewer than two regulators; before the first fit.
     """
-    if config.kind not in ("extra_trees", "random_forest", "boosting"):
-        raise ValueError(f"Expected extra_trees, random_forest or boosting, found {config.kind!r}.")
-    if min(config.trees, config.min_leaf, config.window) < 1 or config.jobs == 0:
-        raise ValueError(
-            "Expected at least one tree, one cell in a leaf and one tree in the window, and a "
-            f"number of jobs that is not 0, found {config}."
-        )
     for problem in problems:
         if len(problem.regulators) < 2:
             raise ValueError(
