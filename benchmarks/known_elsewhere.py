@@ -13,6 +13,7 @@ The last part takes one other network at a time, of the cell-type-specific ones.
 import sys
 from typing import TYPE_CHECKING
 
+import pandas as pd
 from _record import (
     Figure,
     benchmark_parser,
@@ -73,11 +74,12 @@ def scores_of(cells: "list[Cell]") -> list[Figure]:
     """Return the scores of each data set, means over seeds, and their means over data sets."""
     from infosem_jax.grn.paired import summary, table
 
-    rows, figures = table(cells), []
-    for (dataset, network, method), own in rows.groupby(["dataset", "network", "method"]):
+    figures = []
+    means = pd.DataFrame(table(cells).groupby(["dataset", "network", "method"])[[*SCORES]].mean())
+    for row in means.reset_index().to_dict("records"):
         for metric, name in SCORES.items():
-            what = f"known_elsewhere: {dataset}, {network}, {name}, {method}"
-            figures.append(Figure(what, float(own[metric].mean()), _unit(metric), "higher"))
+            what = f"known_elsewhere: {row['dataset']}, {row['network']}, {name}, {row['method']}"
+            figures.append(Figure(what, float(row[metric]), _unit(metric), "higher"))
     for row in summary(cells).to_dict("records"):
         for metric, name in SCORES.items():
             what = f"known_elsewhere: mean, {row['network']}, {name}, {row['method']}"
