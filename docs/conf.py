@@ -5,6 +5,8 @@ import inspect
 from pathlib import Path
 
 import typer
+from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util.logging import getLogger
@@ -62,7 +64,6 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
-    "sphinx.ext.mathjax",
     "sphinx.ext.viewcode",
 ]
 exclude_patterns = ["_build", "_templates"]
@@ -77,6 +78,7 @@ nb_execution_show_tb = True
 nb_execution_timeout = 180
 nb_merge_streams = True
 nb_output_stderr = "remove"  # notices of other packages
+html_math_renderer = "mathml"  # browsers draw it by themselves, without a network
 
 autosummary_generate = True
 # Names that two modules export are on the page of one.
@@ -139,10 +141,23 @@ python_use_unqualified_type_names = True
 
 
 def setup(app: Sphinx) -> None:
-    """Write the pages of commands, leave out what Python adds to a NamedTuple, miss no name."""
+    """Write formulas and the pages of commands, leave out fields of a NamedTuple, miss no name."""
+    app.add_html_math_renderer("mathml", (_inline, None), (_block, None))
     app.connect("builder-inited", _write_commands)
     app.connect("env-check-consistency", _check_reference)
     app.connect("autodoc-skip-member", _is_field)
+
+
+def _inline(page, node: nodes.Element) -> None:
+    """Write a formula within a line."""
+    page.body.append(convert(node.astext()))
+    raise nodes.SkipNode
+
+
+def _block(page, node: nodes.Element) -> None:
+    """Write a formula on lines of its own."""
+    page.body.append(f'<div class="math">{convert(node.astext(), display="block")}</div>')
+    raise nodes.SkipNode
 
 
 def _write_commands(app: Sphinx) -> None:

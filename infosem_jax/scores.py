@@ -10,6 +10,8 @@ from scipy import stats
 # Of all intervals.
 LEVEL = 0.95
 _PERCENTILES = (2.5, 97.5)
+# Standard deviations on either side of a normal mean that hold 90 %.
+NINETY = 1.6448536
 
 
 class Estimate(NamedTuple):

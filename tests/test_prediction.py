@@ -51,6 +51,14 @@ def test_predictions_are_in_the_unit_of_the_data(how):
         np.testing.assert_allclose(on_scale[:, 0], 0, atol=1e-3)
 
 
+def test_totals_over_more_genes_count():
+    data = measured("log1p_cpm")
+    more = data._replace(totals=4 * data.x.sum(1))
+    close = {"rtol": 0.12, "atol": 2e-3}
+    found = predict(fitted("log1p_cpm"), more)
+    np.testing.assert_allclose(found[:, 3], data.x[:, 3], **close)
+
+
 def test_sound_seeds_are_averaged_and_what_cannot_be_predicted_is_refused():
     data = measured("zscore")
     two = fitted("zscore")

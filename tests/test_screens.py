@@ -19,8 +19,8 @@ from infosem_jax.perturbation import (
     make_problem,
     read_screen,
 )
+from infosem_jax.perturbation.guides import is_control
 from infosem_jax.perturbation.knowledge import make_knowledge
-from infosem_jax.perturbation.labels import is_control
 
 GENES = (
     *("TP53", "MYC", "GATA1", "KLF1", "SPI1", "CEBPA", "RUNX1", "NKX2-1", "HLA-A", "STAT1"),

@@ -62,6 +62,19 @@ def _termination_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, previous)
 
 
+def file_of(folder: Path, name: str, command: str) -> Path:
+    """Return a file of the folder that another command wrote.
+
+    Raises
+    ------
+    ValueError
+        If it is not there.
+    """
+    if not (folder / name).is_file():
+        raise ValueError(f"{folder}: expected a folder of {command}, with its {name}.")
+    return folder / name
+
+
 def note(text: str) -> None:
     """Show a note on the standard error, unless the user wants quiet."""
     logging.getLogger(LOGGER).info("%s", text)

@@ -7,7 +7,7 @@ import typer
 
 from infosem_jax._settings import values_given
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import check_folder, note, plain_errors, print_table
+from infosem_jax.cli._common import check_folder, file_of, note, plain_errors, print_table
 from infosem_jax.cli._progress import progress
 from infosem_jax.cli._record import record_of, write_record
 
@@ -83,9 +83,7 @@ def activity(
                     on_chunk=lambda now: update(now.done, now.text),
                 )
         else:
-            if not (run / "fit.npz").is_file():
-                raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
-            fitted = grn.load(run / "fit.npz")
+            fitted = grn.load(file_of(run, "fit.npz", "infosem fit"))
         found = grn.activity(fitted, cells.ready(fitted.config))
         taken = ",".join([] if cells.covariates is None else cells.covariates)
         record = record_of("infosem activity", given, covariates=taken)

@@ -9,6 +9,7 @@ from infosem_jax.cli import _inputs
 from infosem_jax.cli._common import plain_errors, print_table
 from infosem_jax.cli._devices import CompileCache, start_devices
 from infosem_jax.cli._progress import progress
+from infosem_jax.cli._record import record_of
 
 if TYPE_CHECKING:
     from infosem_jax.compare.summary import Comparison
@@ -87,6 +88,7 @@ def compare(
     Every data set is fitted with every prior; each prior that knows genes by name is also fitted
     with its genes permuted, and each prior to halves of the cells.
     """
+    options = dict(locals())
     with plain_errors(out):
         from infosem_jax.grn.inputs import (
             BASES,
@@ -129,27 +131,8 @@ def compare(
             layer=layer,
             names=var_names,
         )
-        record = {
-            "command": "infosem compare",
-            "expression": [str(path) for path in expression],
-            "effect": effect,
-            "edge": edge,
-            "network": network or [],
-            "regulators": "" if regulators is None else str(regulators),
-            "covariates": covariates or "",
-            "layer": layer or "",
-            "names": var_names or "",
-            "orthologues": "" if orthologues is None else str(orthologues),
-            "ignore_case": ignore_case,
-            "key": key,
-            **(
-                {"states": states or ""}
-                if is_exact
-                else {"seeds": seeds, "cells": cells, "samples": samples}
-            ),
-            "controls": controls,
-            "halves": halves,
-        }
+        of_svi = {} if is_exact else {"seeds": seeds, "cells": cells, "samples": samples}
+        record = record_of("infosem compare", options, **of_svi)
         plan = make_plan(
             datasets,
             priors,

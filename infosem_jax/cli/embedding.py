@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from infosem_jax.cli._common import check_file, named, plain_errors, print_table
+from infosem_jax.cli._common import check_file, file_of, named, plain_errors, print_table
 from infosem_jax.cli._devices import start_devices
 from infosem_jax.cli._inputs import Layer, Resume, SaveEvery, VarNames
 from infosem_jax.cli._jobs import training
@@ -174,6 +174,4 @@ def neighbours(
 def _load(folder: Path) -> "Fitted":
     from infosem_jax import embedding
 
-    if not (folder / "fitted.npz").is_file():
-        raise ValueError(f"{folder}: expected a folder of infosem embed fit.")
-    return embedding.load(folder / "fitted.npz")
+    return embedding.load(file_of(folder, "fitted.npz", "infosem embed fit"))

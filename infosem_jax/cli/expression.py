@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infosem_jax.cli import _expression as options
-from infosem_jax.cli._common import check_file, plain_errors, words
+from infosem_jax.cli._common import check_file, file_of, plain_errors, words
 from infosem_jax.cli._devices import start_devices
 from infosem_jax.cli._inputs import Layer, Resume, SaveEvery
 from infosem_jax.cli._jobs import training
@@ -170,9 +170,7 @@ def predict(
         from infosem_jax.outputs.folder import write_h5ad
 
         check_file(out, ".h5ad", overwrite=overwrite)
-        if not (model / "model.npz").is_file():
-            raise ValueError(f"{model}: expected a folder of infosem expression fit.")
-        fitted = expression.load(model / "model.npz")
+        fitted = expression.load(file_of(model, "model.npz", "infosem expression fit"))
         samples = options.read(new, names, layer, orientation, gene_table, log_counts)
         if panel_counts:
             samples = expression.panel_counts(samples, fitted.inputs)

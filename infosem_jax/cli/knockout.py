@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import check_folder, note, plain_errors, print_table, words
+from infosem_jax.cli._common import check_folder, file_of, note, plain_errors, print_table, words
 from infosem_jax.cli._record import record_of, write_record
 
 if TYPE_CHECKING:
@@ -65,9 +65,7 @@ def knockout(
         check_folder(out, group_folders.KNOCKOUT_FILES, overwrite=overwrite)
         if (groupby is None) != (group is None):
             raise ValueError("Expected --groupby and --group together.")
-        if not (run / "fit.npz").is_file():
-            raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
-        fitted = grn.load(run / "fit.npz")
+        fitted = grn.load(file_of(run, "fit.npz", "infosem fit"))
         of_files: dict[str, Any] = {"layer": layer, "names": var_names}
         cells = grouped.cells_of_run(run, expression, groupby=groupby, **of_files)
         if cells is None and (group is not None or isinstance(fitted, grn.exact.Fit)):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infosem_jax.cli._common import check_file, check_folder, plain_errors, words
+from infosem_jax.cli._common import check_file, check_folder, file_of, plain_errors, words
 from infosem_jax.cli._devices import start_devices
 
 Folder = Annotated[Path, typer.Argument(help="Folder that infosem perturbation fit wrote.")]
@@ -34,10 +34,10 @@ def predict(
         start_devices(False, None)
         from infosem_jax import perturbation as system
         from infosem_jax.outputs.folder import write_h5ad
-        from infosem_jax.perturbation.reports import load_folder, to_anndata
+        from infosem_jax.perturbation.reports import to_anndata
 
         check_file(out, ".h5ad", overwrite=overwrite)
-        fitted = load_folder(model)
+        fitted = system.load(file_of(model, "model.npz", "infosem perturbation fit"))
         task = system.task_of(fitted, words(perturb), line)
         predicted = system.predict(fitted, task.perturbed, task.line, task.control)
         record = {"command": "infosem perturbation predict", "model": str(model)}
@@ -65,10 +65,10 @@ def explain(
         start_devices(False, None)
         from infosem_jax import perturbation as system
         from infosem_jax.outputs.folder import whole_folder
-        from infosem_jax.perturbation.reports import EXPLAINED, load_folder, write_explanation
+        from infosem_jax.perturbation.reports import EXPLAINED, write_explanation
 
         check_folder(out, EXPLAINED, overwrite=overwrite)
-        fitted = load_folder(model)
+        fitted = system.load(file_of(model, "model.npz", "infosem perturbation fit"))
         if len(words(perturb)) != 1:
             raise ValueError(f"--perturb: expected one perturbation, found {perturb!r}.")
         found = system.explain(fitted, words(perturb)[0], line)

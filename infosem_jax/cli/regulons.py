@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import check_folder, plain_errors, print_table
+from infosem_jax.cli._common import check_folder, file_of, plain_errors, print_table
 from infosem_jax.cli._record import record_of, write_record
 
 SHOWN = 15
@@ -52,9 +52,7 @@ def regulons(
         known = {}
         for path in sets or ():
             known |= read_gene_sets(path)
-        if not (run / "fit.npz").is_file():
-            raise ValueError(f"{run}: expected a folder of infosem fit, with its fit.npz.")
-        fitted = grn.load(run / "fit.npz")
+        fitted = grn.load(file_of(run, "fit.npz", "infosem fit"))
         cells = grouped.cells_of_run(run, expression)
         ready = None if cells is None else cells.ready(fitted.config)
         net, table = grn.network(fitted), grn.regulons(fitted, ready, lfsr=lfsr, least=least)

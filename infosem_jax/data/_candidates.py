@@ -4,7 +4,6 @@
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
-import csv
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -13,7 +12,7 @@ import pandas as pd
 from infosem_jax._typing import Path
 from infosem_jax.data._edge_table import REGULATOR, TARGET, edge_signs, read_edge_table
 from infosem_jax.data._networks import read_network
-from infosem_jax.data._tables import delimiter, open_text, pick, read_matrix, read_parquet
+from infosem_jax.data._tables import cells_of, delimiter, open_text, pick, read_matrix, read_parquet
 
 _GENE, _PEAK = "gene_short_name", "peak_id"
 
@@ -93,7 +92,7 @@ def read_signed_edges(path: Path) -> pd.DataFrame:
 def _header(file: FilePath) -> list[str]:
     with open_text(file, "table of candidate edges") as stream:
         line = next((line for line in stream if line.strip()), "")
-        return [name.strip() for name in next(csv.reader([line], delimiter=delimiter(line)), [])]
+        return cells_of(line)
 
 
 def _read_base_network(file: FilePath, header: list[str]) -> pd.DataFrame:

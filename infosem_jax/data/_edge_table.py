@@ -15,7 +15,7 @@ from jaxtyping import Float
 
 from infosem_jax._typing import Path
 from infosem_jax.data._files import reading
-from infosem_jax.data._tables import delimiter, open_text, pick, read_table
+from infosem_jax.data._tables import cells_of, open_text, pick, read_table
 
 # A column ``source`` beside one of the regulators names the database that an edge is from.
 REGULATOR = (
@@ -165,20 +165,19 @@ def edge_signs(table: pd.DataFrame, what: str) -> Float[np.ndarray, " pairs"]:
     return signs.to_numpy(np.float64)
 
 
-def edge_weights(table: EdgeTable, what: str) -> Float[np.ndarray, " pairs"]:
-    """Read the column of weights of a table of edges.
+def numbers(column: pd.Series, what: str) -> Float[np.ndarray, " pairs"]:
+    """Read a column of a table of edges, such as its weights, as finite numbers.
 
     Raises
     ------
     ValueError
-        On values that are no numbers.
+        On values that are none.
     """
-    column = table.frame[table.weight]
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     bad = ~np.isfinite(values)
     if bad.any():
         raise ValueError(
-            f"{what}: expected numbers in column {table.weight}, found {column[bad].iloc[0]!r}."
+            f"{what}: expected numbers in column {column.name}, found {column[bad].iloc[0]!r}."
         )
     return values
 
@@ -187,7 +186,7 @@ def _missing_header(file: FilePath, kind: str) -> list[str] | None:
     """Name the columns of tables without a header: arboreto's, and TRRUST's."""
     with open_text(file, kind) as stream:
         line = next((line for line in stream if line.strip()), "")
-    first = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter(line)), [])]
+    first = cells_of(line)
     if len(first) < 3:
         return None
     if len(first) == 3 and re.fullmatch(r"[-+]?\d*\.?\d+(e[-+]?\d+)?", first[2].lower()):

@@ -7,7 +7,7 @@ import numpy as np
 
 from infosem_jax._typing import Names, Path
 from infosem_jax.data._anndata import cell_totals, hinted
-from infosem_jax.data._names import find_names, match_regulators
+from infosem_jax.data._names import find_names, match_regulators, some
 from infosem_jax.data._sources import Orientation, Source, read_source
 from infosem_jax.data.dataset import MIN_CELLS, Dataset, dataset
 from infosem_jax.data.units import describe_units
@@ -220,8 +220,8 @@ def _find_genes(path: Path, source: Source, regulators: Names | None) -> tuple[O
         return source.usual, "usual for this kind of file"
     if regulators is None:
         raise ValueError(
-            f"{path}: cannot tell whether genes are in rows ({_some(source.rows)}) or columns "
-            f"({_some(source.columns)}) without regulators: give them, or {choose}."
+            f"{path}: cannot tell whether genes are in rows ({some(source.rows)}) or columns "
+            f"({some(source.columns)}) without regulators: give them, or {choose}."
         )
     if counts[0]:
         raise ValueError(
@@ -233,13 +233,9 @@ def _find_genes(path: Path, source: Source, regulators: Names | None) -> tuple[O
     except ValueError as error:
         reason = str(error)
     raise ValueError(
-        f"{path}: no regulator is among the rows ({_some(source.rows)}) or columns "
-        f"({_some(source.columns)}). {reason} If the names are right, {choose}."
+        f"{path}: no regulator is among the rows ({some(source.rows)}) or columns "
+        f"({some(source.columns)}). {reason} If the names are right, {choose}."
     )
-
-
-def _some(names: Names) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 def _name(path: Path) -> str:

@@ -206,7 +206,7 @@ def check_npz(path: Path, limits: Limits = LIMITS) -> None:
             _check_member(archive, member)
 
 
-def load_npz(path: Path, limits: Limits = LIMITS) -> dict[str, np.ndarray]:
+def load_npz(path: Path) -> dict[str, np.ndarray]:
     """Check an npz file and load its arrays, without pickle.
 
     Raises
@@ -214,7 +214,7 @@ def load_npz(path: Path, limits: Limits = LIMITS) -> dict[str, np.ndarray]:
     FileNotFoundError, ValueError
         As ``check_npz``.
     """
-    check_npz(path, limits)
+    check_npz(path)
     with reading(path, "npz file"), np.load(path, allow_pickle=False) as arrays:
         return {name: arrays[name] for name in arrays.files}
 

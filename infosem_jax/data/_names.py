@@ -206,6 +206,11 @@ def spoilt_names(genes: Names) -> list[str]:
     return [name for name in genes if _DATE.fullmatch(name)]
 
 
+def some(names: Collection, n: int = 3) -> str:
+    """Write the first names, and dots for the others."""
+    return ", ".join(map(str, list(names)[:n])) + (", ..." if len(names) > n else "")
+
+
 def describes_cells(name: str) -> bool:
     """Tell whether a column among genes is one that describes cells, such as ``n_counts``."""
     return bool(_OF_CELLS.fullmatch(name.strip().lower()))

@@ -11,9 +11,10 @@ from pathlib import Path as FilePath
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int8
 
 from infosem_jax._typing import Path
-from infosem_jax.data._edge_table import edge_signs, edge_weights, read_edge_table
+from infosem_jax.data._edge_table import edge_signs, numbers, read_edge_table
 from infosem_jax.data._names import are_regulators
 from infosem_jax.data._species import SPECIES, regulators_of
 from infosem_jax.data._tables import delimiter, open_text, pick, read_table
@@ -141,7 +142,7 @@ def read_network(path: Path, *, weight: str | None = None) -> pd.DataFrame:
     frame = table.frame
     edges = frame[["source", "target"]]
     if table.weight:
-        edges = edges.assign(weight=edge_weights(table, str(file)))
+        edges = edges.assign(weight=numbers(frame[table.weight], str(file)))
     if weight is None and table.weight not in (None, "score") and "score" in frame:
         scores = pd.to_numeric(frame["score"], errors="coerce")
         edges = edges.assign(score=scores) if scores.notna().any() else edges
@@ -231,21 +232,9 @@ def _agree(file: FilePath, edges: pd.DataFrame) -> pd.DataFrame:
     return edges.drop_duplicates(pairs)
 
 
-def _numbers(file: FilePath, column: pd.Series) -> pd.Series:
-    values = pd.to_numeric(column, errors="coerce").astype(np.float64)
-    bad = ~np.isfinite(values.to_numpy())
-    if bad.any():
-        raise ValueError(
-            f"{file}: expected numbers in column {column.name}, found {column[bad].iloc[0]!r}."
-        )
-    return values
-
-
-def _labels(file: FilePath, column: pd.Series) -> pd.Series:
-    values = _numbers(file, column)
-    if not values.isin((0, 1)).all():
-        raise ValueError(
-            f"{file}: expected labels 1 (present) and 0 (absent), found "
-            f"{values[~values.isin((0, 1))].iloc[0]:g}."
-        )
+def _labels(file: FilePath, column: pd.Series) -> Int8[np.ndarray, " pairs"]:
+    values = numbers(column, str(file))
+    wrong = values[~np.isin(values, (0, 1))]
+    if len(wrong):
+        raise ValueError(f"{file}: expected labels 1 (present) and 0 (absent), found {wrong[0]:g}.")
     return values.astype(np.int8)

@@ -3,7 +3,7 @@
 import csv
 
 from infosem_jax._typing import Path
-from infosem_jax.data._tables import delimiter, open_text, pick, read_table
+from infosem_jax.data._tables import cells_of, delimiter, open_text, pick, read_table
 
 
 def read_orthologues(path: Path, *, source: str = "mouse", target: str = "human") -> dict[str, str]:
@@ -72,7 +72,7 @@ def _read_mgi(path: Path, source: str, target: str) -> list[tuple[str, str]] | N
     """Read MGI's report, known by an accession that follows the mouse symbol in the first line."""
     with open_text(path, "table of orthologues") as stream:
         line = stream.readline()
-        first = [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter(line)), [])]
+        first = cells_of(line)
         place = next((i for i, cell in enumerate(first) if cell.startswith("MGI:")), 0)
         if place < 2:
             return None

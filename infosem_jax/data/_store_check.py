@@ -11,7 +11,7 @@ import h5py
 
 from infosem_jax._typing import Path
 from infosem_jax.data._anndata import matrix_place, places
-from infosem_jax.data._files import STREAM_LIMITS, Limits, check_h5, reading
+from infosem_jax.data._files import STREAM_LIMITS, check_h5, reading
 from infosem_jax.data._kinds import describe_kind
 
 KIND = "AnnData store"
@@ -27,15 +27,10 @@ CODECS = frozenset(
 ZARR_METADATA = (".zarray", ".zmetadata", "zarr.json")
 
 
-def check_store(path: Path, layer: str | None = None, limits: Limits = STREAM_LIMITS) -> None:
+def check_store(path: Path, layer: str | None = None) -> None:
     """Refuse a store that reaches outside itself, runs code, or declares far more than it stores.
 
-    Parameters
-    ----------
-    path, layer
-        The store, of which obs, var and one matrix are looked at.
-    limits
-        What it may declare.
+    Only obs, var and one matrix are looked at.
 
     Raises
     ------
@@ -46,12 +41,12 @@ def check_store(path: Path, layer: str | None = None, limits: Limits = STREAM_LI
     """
     file = marker(path)
     if not FilePath(path).is_dir():
-        check_h5(path, limits, parts=(*places(layer), "obs"))
+        check_h5(path, STREAM_LIMITS, parts=(*places(layer), "obs"))
         with reading(file, KIND), h5py.File(path, "r") as store:
             matrix_place(store, layer)
         return
     with reading(file, KIND):
-        _check_zarr(FilePath(path), limits)
+        _check_zarr(FilePath(path))
 
 
 def marker(path: Path) -> FilePath:
@@ -77,7 +72,7 @@ def marker(path: Path) -> FilePath:
     raise ValueError(f"{path}: the folder is no zarr store, it has neither zarr.json nor .zgroup.")
 
 
-def _check_zarr(folder: FilePath, limits: Limits) -> None:
+def _check_zarr(folder: FilePath) -> None:
     stored = declared = 0
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -92,10 +87,10 @@ def _check_zarr(folder: FilePath, limits: Limits) -> None:
                 for part in _dicts(json.loads(file.read_text("utf-8"))):
                     _check_codecs(part)
                     declared += _declared(part)
-    if declared > limits.small and declared > limits.ratio * stored:
+    if declared > STREAM_LIMITS.small and declared > STREAM_LIMITS.ratio * stored:
         raise ValueError(
             f"it declares {declared} bytes of data but has {stored}; "
-            f"more than {limits.ratio:g} to one is refused as damaged or hostile."
+            f"more than {STREAM_LIMITS.ratio:g} to one is refused as damaged or hostile."
         )
 
 

@@ -32,13 +32,7 @@ class Matrix(NamedTuple):
     columns: tuple[str, ...]
 
 
-def read_table(
-    path: Path,
-    kind: str = "table",
-    limits: Limits = LIMITS,
-    *,
-    header: list[str] | None = None,
-) -> pd.DataFrame:
+def read_table(path: Path, kind: str = "table", *, header: list[str] | None = None) -> pd.DataFrame:
     """Read a CSV or TSV file with a header, plain or gzipped, as strings.
 
     Column names are lower-cased and stripped; a first column without a name is called ``""``, and
@@ -50,8 +44,6 @@ def read_table(
         The file.
     kind
         What the file is called in messages.
-    limits
-        What it may hold.
     header
         Names of the columns, for a file whose first line holds none.
 
@@ -62,8 +54,8 @@ def read_table(
     ValueError
         On text that is not UTF-8, rows longer than the header, or no rows.
     """
-    with open_text(path, kind, limits) as stream:
-        header, frame = _split(stream, limits, dtype=str, header=header)
+    with open_text(path, kind) as stream:
+        header, frame = _split(stream, LIMITS, dtype=str, header=header)
         header = [name.lower() for name in header]
         if len(set(header)) < len(header):
             raise ValueError(f"the header names a column twice: {', '.join(header)}.")
@@ -166,6 +158,11 @@ def delimiter(line: str) -> str:
     return found or (" " if len(line.split()) > 2 else ",")
 
 
+def cells_of(line: str) -> list[str]:
+    """Return the cells of one line of a table, none of a blank one."""
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter(line)), [])]
+
+
 def pick(columns: Collection, *wanted: str) -> str | None:
     """Return the first of the wanted column names that is there, or None."""
     return next((name for name in wanted if name in columns), None)
@@ -186,7 +183,7 @@ def _split(
             "them as rows, or save the matrix as h5ad."
         )
     body = Joined(below if header is None else line + below, stream)
-    header = header or [name.strip() for name in next(csv.reader([line], delimiter=sep))]
+    header = header or cells_of(line)
     try:
         # Header and body apart: pandas would rename duplicates and read "NA" or "nan", which are
         # also gene symbols, as missing.

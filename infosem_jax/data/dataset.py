@@ -4,11 +4,17 @@ import logging
 from typing import Literal, NamedTuple, get_args
 
 import numpy as np
-from jaxtyping import Bool, Float32, Shaped
+from jaxtyping import Bool, Float32, Float64, Shaped
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Names
-from infosem_jax.data._names import describes_cells, describes_genes, match_regulators, spoilt_names
+from infosem_jax.data._names import (
+    describes_cells,
+    describes_genes,
+    match_regulators,
+    some,
+    spoilt_names,
+)
 from infosem_jax.data.units import MISSING, Units, describe_units
 
 Normalisation = Literal[
@@ -128,7 +134,7 @@ def dataset(
     if spoilt:
         matched = [
             *matched,
-            f"{len(spoilt)} genes are called by dates ({_some(spoilt)}), to which a spreadsheet "
+            f"{len(spoilt)} genes are called by dates ({some(spoilt, 5)}), to which a spreadsheet "
             "turned symbols such as MARCH1 and SEPT2; take the table from before that",
         ]
     notes = (*notes, *renamed, *matched)
@@ -325,9 +331,12 @@ def _usable(
         ((~first & ~unnamed).sum(), "genes whose name others have as well, of which the first of "
          "each name is kept", names[~first & ~unnamed]),
     )  # fmt: skip
-    told = [f"left out {n} {text}" + (f" ({_some(of)})" if len(of) else "") for n, text, of in notes
-            if n]  # fmt: skip
-    return rows, columns & ~constant, tuple(told)
+    told = tuple(
+        f"left out {n} {text}" + (f" ({some(names, 5)})" if len(names) else "")
+        for n, text, names in notes
+        if n
+    )
+    return rows, columns & ~constant, told
 
 
 def _numbered(cells: list[str]) -> tuple[tuple[str, ...], list[str]]:
@@ -367,14 +376,18 @@ def _check_values(x: np.ndarray, genes: tuple[str, ...], name: str) -> None:
             )
 
 
+def counts_of_cells(data: Dataset) -> Float64[np.ndarray, "cells 1"]:
+    """Return the total of each cell: over all genes that were counted, where that is known."""
+    total = data.x.sum(1, keepdims=True, dtype=np.float64)
+    return total if data.totals is None else np.maximum(total, data.totals[:, None])
+
+
 def _log1p_cpm(x: np.ndarray, data: Dataset) -> np.ndarray:
-    total = x.sum(1, keepdims=True)
-    if data.totals is not None:
-        total = np.maximum(total, data.totals[:, None])
+    total = counts_of_cells(data)
     empty = np.flatnonzero(total == 0)
     if len(empty):
         names = [data.cells[i] for i in empty]
-        raise ValueError(f"{data.name}: {len(empty)} cells have no counts ({_some(names)}).")
+        raise ValueError(f"{data.name}: {len(empty)} cells have no counts ({some(names, 5)}).")
     return np.log1p(1e6 * x / total)
 
 
@@ -384,7 +397,7 @@ def _cell_range(x: np.ndarray, data: Dataset) -> np.ndarray:
     if len(flat):
         names = [data.cells[i] for i in flat]
         raise ValueError(
-            f"{data.name}: {len(flat)} cells have the same value for every gene ({_some(names)}) "
+            f"{data.name}: {len(flat)} cells have the same value for every gene ({some(names, 5)}) "
             "and so no range to scale by; leave them out."
         )
     return (x - low) / (high - low)
@@ -401,7 +414,3 @@ def _zscore_nonzero(x: np.ndarray, observed: np.ndarray, clip: float) -> np.ndar
 
 def _positive(sd: np.ndarray) -> np.ndarray:
     return np.where(sd > 1e-12, sd, 1.0)
-
-
-def _some(names: Names | np.ndarray, n: int = 5) -> str:
-    return ", ".join(map(str, names[:n])) + (", ..." if len(names) > n else "")

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float32, Int
 from infosem_jax._shown import shown
 from infosem_jax._typing import Array, Names, Path
 from infosem_jax.data._anndata import hinted, refuse_negative
-from infosem_jax.data._names import describes_cells, match_regulators
+from infosem_jax.data._names import describes_cells, match_regulators, some
 from infosem_jax.data._sparse import (
     Features,
     Matrix,
@@ -36,7 +36,6 @@ from infosem_jax.data.dataset import (
     NORMALISATIONS,
     Dataset,
     Normalisation,
-    _some,
     usual_normalisation,
 )
 from infosem_jax.data.units import describe_units
@@ -376,7 +375,7 @@ def _named_once(
     left = len(genes) - len(named) - len(of_cells)
     notes = ()
     if of_cells:
-        notes += (f"left out columns that describe cells and are no genes ({_some(of_cells)})",)
+        notes += (f"left out columns that describe cells and are no genes ({some(of_cells, 5)})",)
     if left:
         notes += (f"left out {left} genes without a name, or of a name that an earlier one has",)
     return named.astype(int), notes
@@ -388,7 +387,7 @@ def _left_out(varies: Bool[np.ndarray, " genes"], names: list[str], name: str) -
             f"{name}: {varies.sum()} genes vary between cells; a network needs at least two."
         )
     gone = np.asarray(names, object)[~varies]
-    return (f"left out {len(gone)} genes that have the same value in every cell ({_some(gone)})",)
+    return (f"left out {len(gone)} genes that have the same value in every cell ({some(gone, 5)})",)
 
 
 def _check_zeros(found: Moments, how: str, name: str) -> None:

@@ -31,14 +31,11 @@ class Moments(NamedTuple):
         Per unit of depth, and its square.
     ratio
         Median over genes of ``mean^2 / variance``.
-    rounds
-        Rounds of the iteration.
     """
 
     mean: Float[Array, " genes"]
     variance: Float[Array, " genes"]
     ratio: Float[Array, ""]
-    rounds: Array
 
 
 class Coexpression(NamedTuple):
@@ -124,8 +121,8 @@ def moments(x: Float[Array, "genes cells"], depth: Float[Array, " cells"]) -> Mo
         return (carry[2] > TOLERANCE) & (carry[3] < ROUNDS)
 
     start = mean, variance, jnp.float32(jnp.inf), jnp.int32(0)
-    mean, variance, _, rounds = lax.while_loop(unsettled, go, start)
-    return Moments(mean, variance, _ratio(mean, variance), rounds)
+    mean, variance, _, _ = lax.while_loop(unsettled, go, start)
+    return Moments(mean, variance, _ratio(mean, variance))
 
 
 def correlate(x: Float[np.ndarray, "genes cells"]) -> Coexpression:
@@ -161,7 +158,9 @@ def significant(
     p = 2 * stats.norm.sf(np.abs(z[above].astype(np.float64)))
     if correct:
         p = stats.false_discovery_control(p)
-    return _symmetric(len(z), above, p < alpha)
+    found = np.zeros(z.shape, bool)
+    found[above] = p < alpha
+    return found | found.T
 
 
 def nearest(
@@ -178,7 +177,7 @@ def nearest(
 
 @jax.jit
 def _cscore(x: Array, depth: Array) -> tuple[Array, Array]:
-    mean, variance, ratio, _ = moments(x, depth)
+    mean, variance, ratio = moments(x, depth)
     n, size = len(x), min(BLOCK, len(x))
     kept = jnp.maximum(variance, 0.0)
     parts = partial(_terms, x, depth, mean)
@@ -230,12 +229,6 @@ def _ratio(mean: Array, variance: Array) -> Array:
     ratio = jnp.square(mean) / jnp.where(varies, variance, 1.0)
     middle = jnp.nanmedian(jnp.where(varies, ratio, jnp.nan))
     return jnp.where(varies.any(), middle, jnp.inf)
-
-
-def _symmetric(n: int, above: tuple, chosen: np.ndarray) -> np.ndarray:
-    found = np.zeros((n, n), bool)
-    found[above] = chosen
-    return found | found.T
 
 
 def _check(counts: np.ndarray, depth: np.ndarray) -> None:

@@ -10,7 +10,7 @@ zeros.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as flax_nn
 import jax
@@ -59,7 +59,7 @@ class MuSeGNNConfig:
     contrast: float = 0.01
     temperature: float = 0.07
     pairs: int = 100
-    attention: str = "auto"
+    attention: Literal["auto", "dense", "sparse"] = "auto"
 
     def __post_init__(self):
         check(
@@ -67,10 +67,6 @@ class MuSeGNNConfig:
             least={1: ("dim", "epochs", "pairs"), 0: ("similarity", "contrast")},
             above={0: ("encoder_rate", "decoder_rate", "temperature")},
         )
-        if self.attention not in ("auto", "dense", "sparse"):
-            raise ValueError(
-                f"attention: expected auto, dense or sparse, found {self.attention!r}."
-            )
         if len(self.heads) != 2 or min(self.heads) < 1:
             raise ValueError(f"heads: expected two numbers of at least 1, found {self.heads}.")
 

@@ -9,7 +9,7 @@ import numpy as np
 from infosem_jax.data.units import describe_units
 from infosem_jax.expression.config import DEFAULT, Config
 from infosem_jax.expression.methods import ORDERS
-from infosem_jax.expression.profiles import Profiles, pair_samples
+from infosem_jax.expression.profiles import Profiles, label_of, pair_samples
 from infosem_jax.expression.selection import Selection, restrict, select
 from infosem_jax.expression.splits import (
     Split,
@@ -222,10 +222,10 @@ def draw_split(profiles: Profiles, how: str, seed: int) -> Split:
             return random_split(n, seed=seed)
         if kind in ("stratified", "grouped") and len(words) == 1:
             split = stratified_split if kind == "stratified" else grouped_split
-            return split(_label(profiles, words[0]), seed=seed, name=words[0])
+            return split(label_of(profiles, words[0]), seed=seed, name=words[0])
         if kind == "folds" and words:
             k, name = int(words[0]), words[1] if len(words) > 1 else "samples"
-            groups = np.arange(n) if len(words) == 1 else _label(profiles, name)
+            groups = np.arange(n) if len(words) == 1 else label_of(profiles, name)
             return group_folds(groups, k, seed=seed // max(k, 1), name=name)[seed % max(k, 1)]
         if kind == "ordered" and len(words) == 2:
             return ordered_split(n, *map(int, words))
@@ -255,11 +255,3 @@ def landmark_pool(genes: Sequence[str], landmarks: Sequence[str]) -> tuple[str, 
             f"look like {', '.join(genes[:3])}, landmarks like {', '.join(landmarks[:3])}."
         )
     return found
-
-
-def _label(profiles: Profiles, name: str) -> np.ndarray:
-    if name not in profiles.labels:
-        raise ValueError(
-            f"expected a label {name!r}, found {', '.join(profiles.labels) or 'none'}."
-        )
-    return profiles.labels[name]

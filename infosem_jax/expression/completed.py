@@ -9,13 +9,12 @@ from infosem_jax.expression.fitting import Fitted, infer, prepare
 from infosem_jax.expression.metrics import gene_table
 from infosem_jax.expression.profiles import Profiles
 from infosem_jax.expression.task import Prediction, Problem, unscale
+from infosem_jax.scores import NINETY
 
 if TYPE_CHECKING:
     import anndata
 
 TRUST = ("pearson", "recall", "sd")
-# Of a normal distribution, 90 % lie within so many standard deviations.
-NINETY = 1.6448536
 
 
 def trust_table(problem: Problem, prediction: Prediction) -> pd.DataFrame:

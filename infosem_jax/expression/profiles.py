@@ -8,9 +8,10 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float32, Num
+from jaxtyping import Float32, Num, Shaped
 
 from infosem_jax._shown import shown
+from infosem_jax.data._names import some
 from infosem_jax.data.units import check_missing
 
 _log = logging.getLogger("infosem_jax")
@@ -131,7 +132,7 @@ def pair_samples(inputs: Profiles, targets: Profiles) -> tuple[Profiles, Profile
     if len(shared) < 2:
         raise ValueError(
             f"Expected samples with the same names in {inputs.name} and {targets.name}, found "
-            f"{len(shared)}: they look like {_some(inputs.samples)} and {_some(targets.samples)}."
+            f"{len(shared)}: they look like {some(inputs.samples)} and {some(targets.samples)}."
         )
     _log.info(
         "%s and %s share %d of %d and %d samples", inputs.name, targets.name,
@@ -145,6 +146,22 @@ def present(genes: Sequence[str], *profiles: Profiles) -> tuple[str, ...]:
     """Return the genes that all profiles hold, in the order given."""
     held = set.intersection(*(set(each.genes) for each in profiles))
     return tuple(gene for gene in genes if gene in held)
+
+
+def label_of(profiles: Profiles, name: str) -> Shaped[np.ndarray, " samples"]:
+    """Return a label of the samples.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if name not in profiles.labels:
+        raise ValueError(
+            f"{profiles.name}: expected a label {name!r} of its samples, found "
+            f"{', '.join(profiles.labels) or 'none'}."
+        )
+    return profiles.labels[name]
 
 
 def align_genes(
@@ -180,7 +197,7 @@ def align_genes(
     if absent and (missing == "refuse" or fill is None or len(absent) == len(genes)):
         raise ValueError(
             f"{profiles.name}: {len(absent)} of {len(genes)} genes are missing: "
-            f"{_some(absent, 10)}. {_advice(profiles, genes)}"
+            f"{some(absent, 10)}. {_advice(profiles, genes)}"
         )
     x = profiles.x[:, at]
     if absent and fill is not None:
@@ -240,14 +257,14 @@ def to_symbols(
     kept = np.array([i for i, name in enumerate(names) if name], int)
     if not len(kept):
         raise ValueError(
-            f"{profiles.name}: the gene table knows none of its genes ({_some(profiles.genes)})."
+            f"{profiles.name}: the gene table knows none of its genes ({some(profiles.genes)})."
         )
     unique, group = np.unique(np.array(names)[kept], return_inverse=True)
     if len(unique) < len(kept) and duplicates == "refuse":
         twice = unique[np.bincount(group) > 1].tolist()
         raise ValueError(
             f"{profiles.name}: {len(twice)} symbols have several of its genes "
-            f"({_some(twice, 10)}); average them with duplicates='mean', or leave some out."
+            f"({some(twice, 10)}); average them with duplicates='mean', or leave some out."
         )
     total = np.zeros((len(unique), len(profiles.samples)))
     np.add.at(total, group, profiles.x[:, kept].T)
@@ -294,7 +311,7 @@ def _check_unique(name: str, kind: str, names: tuple[str, ...]) -> None:
     if len(set(names)) < len(names):
         twice = [each for each, count in Counter(names).items() if count > 1]
         raise ValueError(
-            f"{name}: {len(twice)} {kind} names occur more than once: {_some(twice, 10)}; keep one "
+            f"{name}: {len(twice)} {kind} names occur more than once: {some(twice, 10)}; keep one "
             "of each or average them."
         )
 
@@ -303,14 +320,10 @@ def _advice(profiles: Profiles, genes: Sequence[str]) -> str:
     found, wanted = identifier_kind(profiles.genes), identifier_kind(genes)
     if found != wanted:
         return (
-            f"Its genes are named by {found} ({_some(profiles.genes)}), the wanted ones by "
+            f"Its genes are named by {found} ({some(profiles.genes)}), the wanted ones by "
             f"{wanted}; translate with to_symbols and a gene table first."
         )
     upper = {gene.upper() for gene in profiles.genes}
     if sum(gene.upper() in upper for gene in genes) > len(present(genes, profiles)):
         return "More match when case is ignored: are the data of another species?"
     return "Leave them out of the list, or ask for their training means (missing='impute')."
-
-
-def _some(names: Sequence[str], n: int = 3) -> str:
-    return ", ".join(map(str, names[:n])) + (", ..." if len(names) > n else "")

@@ -125,12 +125,8 @@ def grouped_split(
     n_valid = max(round(n * valid), 1)
     part = np.zeros(n, int)
     part[order[:n_test]], part[order[n_test : n_test + n_valid]] = 2, 1
-    train, held, tested = (np.flatnonzero(part[code] == i) for i in range(3))
-    return _checked(
-        train, held, tested,
-        f"by whole {name} ({n} of them, {valid:.0%} validation, {test:.0%} test, seed {seed})",
-        test > 0,
-    )._replace(groups=code)  # fmt: skip
+    how = f"by whole {name} ({n} of them, {valid:.0%} validation, {test:.0%} test, seed {seed})"
+    return _by_part(part, code, how, test > 0)
 
 
 def ordered_split(n: int, train: int = 2500, valid: int = 500) -> Split:
@@ -194,9 +190,7 @@ def group_folds(
         held = rest[: max(1, round(valid * len(rest)))]
         part = np.where(fold == i, 2, np.isin(np.arange(n), held).astype(int))
         how = f"fold {i + 1} of {k} by whole {name} (seed {seed})"
-        train, tuned, tested = (np.flatnonzero(part[code] == j) for j in range(3))
-        split = _checked(train, tuned, tested, how, True)
-        splits.append(split._replace(groups=code))
+        splits.append(_by_part(part, code, how, True))
     return splits
 
 
@@ -238,6 +232,12 @@ def _checked(train, valid, test, how: str, needs_test: bool) -> Split:
     split = Split(np.sort(train), np.sort(valid), np.sort(test), how)
     check_split(split, sum(map(len, split[:3])), needs_test=needs_test)
     return split
+
+
+def _by_part(part: np.ndarray, code: np.ndarray, how: str, needs_test: bool) -> Split:
+    """Put whole groups into training (0), validation (1) and test (2)."""
+    train, valid, test = (np.flatnonzero(part[code] == i) for i in range(3))
+    return _checked(train, valid, test, how, needs_test)._replace(groups=code)
 
 
 def _spread(n: int, share: float, rng: np.random.Generator) -> np.ndarray:

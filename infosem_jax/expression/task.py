@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 
 from infosem_jax._shown import shown
-from infosem_jax.expression.profiles import Profiles, align_genes, present
+from infosem_jax.expression.profiles import Profiles, align_genes, label_of, present
 from infosem_jax.expression.splits import Split, check_split
 from infosem_jax.expression.units import Units, check_units, describe_units
 
@@ -350,7 +350,7 @@ def _levels(
     return tuple(
         (name, value)
         for name in names
-        for value in np.unique(_label(profiles, name)[split.train].astype(str)).tolist()
+        for value in np.unique(label_of(profiles, name)[split.train].astype(str)).tolist()
         if value
     )
 
@@ -358,14 +358,5 @@ def _levels(
 def _onehot(profiles: Profiles, levels: tuple[tuple[str, str], ...]) -> np.ndarray:
     if not levels:
         return np.zeros((len(profiles.samples), 0), np.float32)
-    columns = [_label(profiles, name).astype(str) == value for name, value in levels]
+    columns = [label_of(profiles, name).astype(str) == value for name, value in levels]
     return np.stack(columns, 1).astype(np.float32)
-
-
-def _label(profiles: Profiles, name: str) -> np.ndarray:
-    if name not in profiles.labels:
-        raise ValueError(
-            f"{profiles.name}: expected a label {name!r} of its samples, found "
-            f"{', '.join(profiles.labels) or 'none'}."
-        )
-    return profiles.labels[name]

@@ -153,15 +153,10 @@ class Config:
             *("low_rank", "guide_draws", "nuts_warmup", "nuts_draws", "nuts_unknowns"),
         ):
             _check(getattr(self, field) > 0, field, "positive", getattr(self, field))
-        for field in ("rate_networks", "rate_edges", "rate_priors", "weight_z", "weight_effect"):
-            _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))
         for field in (
-            "weight_logit",
-            "start_noise",
-            "anneal_epochs",
-            "patience",
-            "phase_networks",
-            "phase_edges",
+            *("rate_networks", "rate_edges", "rate_priors", "weight_z", "weight_effect"),
+            *("weight_logit", "start_noise", "anneal_epochs", "patience"),
+            *("phase_networks", "phase_edges"),
         ):
             _check(getattr(self, field) >= 0, field, "at least 0", getattr(self, field))
         _check(self.knots == 0 or self.knots >= 2, "knots", "0 or at least 2", self.knots)

@@ -7,7 +7,7 @@ import numpy as np
 from jax import random
 from jaxtyping import Array, Float
 
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.dataset import Dataset, counts_of_cells
 from infosem_jax.grn import exact
 from infosem_jax.grn.posterior import decode, mechanism, over_draws
 from infosem_jax.grn.result import Fit
@@ -84,7 +84,7 @@ def _as_read(x: np.ndarray, data: Dataset, how: str) -> np.ndarray:
     raw = data.x.astype(np.float64)
     low, width = np.zeros((len(raw), 1)), np.ones((len(raw), 1))
     if how.startswith("log1p_cpm"):
-        width = raw.sum(1, keepdims=True) / 1e6
+        width = counts_of_cells(data) / 1e6
         raw = np.log1p(raw / width)
     if how == "cell_range_zscore":
         low, high = raw.min(1, keepdims=True), raw.max(1, keepdims=True)

@@ -21,14 +21,8 @@ from infosem_jax.data._names import near_misses, without_version
 from infosem_jax.data.units import declared_base, describe_units
 from infosem_jax.engine.types import Progress
 from infosem_jax.perturbation.data import LEAST_CELLS, label
-from infosem_jax.perturbation.labels import (
-    GENES,
-    choose,
-    is_control,
-    is_text,
-    read_labels,
-    sentences,
-)
+from infosem_jax.perturbation.guides import is_control
+from infosem_jax.perturbation.labels import GENES, choose, is_text, read_labels, sentences
 from infosem_jax.perturbation.metrics import Scores
 from infosem_jax.perturbation.panel import SPLITS, Bounds, Panel, bounds, make_panel, place, score
 from infosem_jax.perturbation.profiles import (
@@ -142,8 +136,7 @@ def evaluate_predictions(
     observed, other = _load(truth, columns.layer), _load(predicted, predicted_columns.layer)
     labels, column, names = choose(
         observed.obs, observed.var, column=columns.perturbation, genes=columns.genes,
-        controls=[columns.control] if isinstance(columns.control, str) else columns.control or (),
-        separator=columns.separator,
+        controls=columns.controls, separator=columns.separator,
     )  # fmt: skip
     notes = [*observed.notes, *sentences(labels, column, names)]
     of_line, own_line = _of_line(observed.obs, columns.line, line)

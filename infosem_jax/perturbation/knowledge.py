@@ -16,7 +16,7 @@ from scipy import sparse
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Path
-from infosem_jax.data._edge_table import edge_weights, read_edge_table
+from infosem_jax.data._edge_table import numbers, read_edge_table
 from infosem_jax.data._embeddings import Embedding, read_embedding
 from infosem_jax.data._files import reading
 from infosem_jax.data._species import without_version
@@ -100,7 +100,7 @@ def read_edges(path: Path, *, top: int = 0) -> pd.DataFrame:
     with reading(path, "knowledge graph"):
         weight = np.ones(len(table.frame))
         if table.weight:
-            weight = np.abs(edge_weights(table, "graph"))
+            weight = np.abs(numbers(table.frame[table.weight], "graph"))
         if not weight.max() > 0:
             raise ValueError(f"expected numbers in the column {table.weight}, some not 0.")
         edges = table.frame[["source", "target"]]

@@ -13,8 +13,15 @@ import pandas as pd
 from jaxtyping import Int
 
 from infosem_jax.data._anndata import INDEX, gene_names
-from infosem_jax.data._names import near_misses
+from infosem_jax.data._names import near_misses, some
 from infosem_jax.data._species import without_version
+from infosem_jax.perturbation.guides import (
+    is_control,
+    is_missing,
+    parse_labels,
+    single_names,
+    without_tails,
+)
 
 PERTURBATION = (
     *("perturbation", "condition", "gene_target", "target_gene", "target", "gene", "guide_target"),
@@ -29,34 +36,6 @@ SEPARATORS = (
 _LONGEST = 200
 # Of as many genes as were measured, out of all of a genome, the share that chance would hold.
 GENOME = 20_000
-
-# Compared in lower case and without blanks and signs, and without what numbers a guide.
-_CONTROL = re.compile(
-    r"(s[ghi]|grna|crispr[ain]?)?(control|ctrl|ctl|nt|ntc|neg|safe|nontarget(ing|ed)?|notarget(ing)?|(un|non|not?)perturb(ed|ation)"
-    r"|untargeted|(neg(ative)?|nontargeting|safe|safetargeting|safeharbor|empty|scramble)"
-    r"(control|ctrl|ctl)|safeharbor|safetargeting|scrambled?|scr|luc|intergenic|wildtype|vehicle|dmso|mock"
-    r"|aavs1|rosa26|lacz|luciferase|e?gfp|nongenesite|(one)?nongenesite|nosite|onesite"
-    r"|noguidecontrol|cuttingcontrol|untreated|emptyvector)"
-    r"(human|mouse)?(control|ctrl|guide|grna|sgrna|gene|sg|g)?s?\d*"
-)
-_NO_NUMBER = ("wt", "none-targeting", "luc", "rluc")
-_MISSING = re.compile(
-    "|nan|none|na|null|0|lowquality|unknown|unmapped|undetermined|ambiguous|negative|doublets?|multi(plets?|ple)?"
-    "|(multi(ple)?|no|nosingle)(s?g|gene|guide|(sg)?rna|grna)s?|(un|not?)(assign(ed|able|ment)"
-    r"|called|call|detected)|(\d+|morethan(1|one)|several|two)(genes|guides|(s?g)?rnas)"
-)
-# What follows a gene in the name of a guide: its number, plasmid, promoter, sequence or method.
-_SUFFIX = re.compile(
-    r"(?i:\d{1,3}|[a-z]|(sg|g|guide|grna|sgrna|rep|pos)[-_]?\d*|\(\w+\)|p[a-z]{1,3}\d+\w*"
-    r"|p\d(p\d)?|enst?\w*\d{6,}\S*|ko|kd|oe|crispr[ain]?|[+-]|[\d.]+-p\dp?\d?|[acgt]{15,})"
-)
-_NUMBERED = re.compile(r"(.+?)(?:[-_.#]\d{1,2}|[-_.#]?(?:sg|g|guide|gRNA|sgRNA)[-_.]?\d{1,2})")
-_PREFIX = re.compile(r"(?:sgRNA[-_]|gRNA[-_]|guide[-_]|s[ghi])(?=[A-Z])")
-_METHOD = re.compile(r"(.+)-(?:KO|KD|OE|CRISPR[ain]?|ko|kd|oe)")
-_NUMBER = r"(?:_[+-])?[-_.](?:sg|g)?[\d.]+(?:-P\dP?\d?)?"
-_TWICE = re.compile(rf"(.+)__\1|((.+?){_NUMBER})\|\3{_NUMBER}")
-# How, and the strand that a guide lies on, as Replogle's library has it.
-_BEFORE, _STRAND = re.compile(r"^CRISPR[ain]?[-_](?=[A-Z])"), re.compile(r"_[+-]_")
 
 
 class Reading(NamedTuple):
@@ -91,14 +70,6 @@ class Reading(NamedTuple):
             for name, genes, n in zip(self.names, self.perturbed, count, strict=True)
             if genes == () and n
         }
-
-
-def is_control(name: str) -> bool:
-    """Tell whether a label is a usual name of controls, also numbered (``NT1``, ``neg_ctrl_3``)."""
-    return all(
-        _is_one_control(guide) or all(map(_is_one_control, re.split("_+", guide)))
-        for guide in re.split(r"[+|;,&]|__", name)
-    )
 
 
 def is_text(column: pd.Series) -> bool:
@@ -136,16 +107,16 @@ def read_labels(
     """
     text = column.astype(object).where(column.notna(), "").astype(str).str.strip()
     code, names = pd.factorize(text)
-    plain = [name for name in names if len(name) <= _LONGEST and not _is_missing(name)]
+    plain = [name for name in names if len(name) <= _LONGEST and not is_missing(name)]
     wanted = _wanted(plain, controls)
     labels = [name for name in plain if name not in wanted and not is_control(name)]
     found = [usual, *(sep for sep in SEPARATORS if any(sep in label for label in labels))]
     found = [separator] if separator else list(dict.fromkeys(found))
     readings = []
     for own in map(frozenset, genes):
-        bare = _without_tails(labels, own)
-        known = own | _alone(bare, own)
-        tried = {sep: _parse_all(bare, own, sep, known) for sep in found}
+        bare = without_tails(labels, own)
+        known = own | single_names(bare, own)
+        tried = {sep: parse_labels(bare, own, sep, known) for sep in found}
         best = max(found, key=lambda sep: _worth(tried[sep], known, sep == usual))
         parsed = dict(zip(labels, tried[best], strict=True))
         parsed |= dict.fromkeys(wanted, ())
@@ -158,19 +129,6 @@ def read_labels(
                     tuple(sorted(named & own)))
         )  # fmt: skip
     return readings
-
-
-def parse_labels(labels: Sequence[str], genes: Collection[str]) -> list[tuple[str, ...]]:
-    """Return the perturbed genes of labels with ``+`` between genes, guides taken for genes.
-
-    Parameters
-    ----------
-    labels
-        Names of perturbations.
-    genes
-        Names of the genes that were measured.
-    """
-    return _parse_all(labels, frozenset(genes), "+")
 
 
 def choose(
@@ -207,7 +165,7 @@ def choose(
     """
     names = _gene_columns(var, genes)
     if column is not None and column not in obs:
-        raise ValueError(f"obs has no column {column!r}; it has {_some(obs.columns, 40)}.")
+        raise ValueError(f"obs has no column {column!r}; it has {some(obs.columns, 40)}.")
     most = max(20, len(obs) / 2)
     places = [column] if column is not None else [
         name for name in obs if is_text(obs[name]) and obs[name].nunique() <= most
@@ -251,26 +209,14 @@ def sentences(reading: Reading, genes: str, names: Sequence[str]) -> list[str]:
     ]
     unused = [
         name for i, name in enumerate(reading.names)
-        if reading.perturbed[i] is None and not _is_missing(name)
+        if reading.perturbed[i] is None and not is_missing(name)
     ]  # fmt: skip
     if unused:
-        told.append(f"controls that were not asked for were left out: {_some(unused)}")
+        told.append(f"controls that were not asked for were left out: {some(unused, 5)}")
     repeated = len(names) - len(set(names))
     if repeated:
         told.append(f"{repeated} genes whose name others have as well were left out")
     return told
-
-
-def _is_one_control(name: str) -> bool:
-    plain = re.sub(r"[\W_]", "", name.lower())
-    return bool(_CONTROL.fullmatch(plain)) or plain in _NO_NUMBER
-
-
-def _is_missing(name: str) -> bool:
-    return any(
-        all(_MISSING.fullmatch(re.sub(r"[\W_]", "", part)) for part in parts)
-        for parts in ([name.lower()], re.split(r"[+|;,&]|__", name.lower()))
-    )
 
 
 def _wanted(names: Sequence[str], controls: Sequence[str]) -> set[str]:
@@ -288,110 +234,6 @@ def _wanted(names: Sequence[str], controls: Sequence[str]) -> set[str]:
             if begin.fullmatch(name) or set(re.split(r"[_+|;,]", name.lower())) <= alone
         }
     return found
-
-
-def _without_tails(labels: Sequence[str], genes: frozenset[str]) -> list[str]:
-    """Take off what follows half of the genes that were measured and is none: it names a guide."""
-    names = genes.union(label for label in labels if re.fullmatch(r"[^\W_]+", label))
-    found: dict[str, set[str]] = {}
-    for label in labels:
-        for place in reversed([match.start() for match in re.finditer(r"[^\w.-]|_", label)]):
-            gene = _PREFIX.sub("", label[:place])
-            if gene in genes:
-                found.setdefault(label[place:], set()).add(gene)
-                break
-    least = max(2.0, len(set().union(*found.values())) / 2) if found else 0.0
-    tails = [
-        tail for tail, after in found.items()
-        if len(after) >= least and not names.intersection(re.split(r"[\W_]+", tail))
-    ]  # fmt: skip
-    tails.sort(key=len, reverse=True)
-    return [
-        label.removesuffix(next((tail for tail in tails if label.endswith(tail)), ""))
-        for label in labels
-    ]
-
-
-def _alone(labels: Sequence[str], genes: frozenset[str]) -> frozenset[str]:
-    """Return the labels that are one name, which need not be of a gene that was measured."""
-    found = {label for label in labels if re.fullmatch(r"[^\W_]+", label)}
-    hyphened = {label for label in labels if re.fullmatch(r"[^\W_]+(-[^\W_]+)+", label)}
-    for label in sorted(hyphened, key=len):
-        parts = label.split("-")
-        begins = ("-".join(parts[:n]) for n in range(1, len(parts)))
-        if not any(name in genes or name in found for name in (*parts, *begins)):
-            found.add(label)
-    return frozenset(found)
-
-
-def _parse_all(
-    labels: Sequence[str],
-    genes: frozenset[str],
-    separator: str,
-    known: frozenset[str] = frozenset(),
-) -> list[tuple[str, ...]]:
-    numbered = [bool(_NUMBERED.fullmatch(label)) for label in labels]
-    strip = sum(numbered) >= 0.9 * len(labels) > 0 and len(labels) >= 3
-    known = known or genes
-    parsed = [_parse(label, genes, separator, strip, known) for label in labels]
-    # Names that differ in case only are one gene, spelled as it was measured.
-    named = sorted({gene for own in parsed for gene in own}, key=lambda gene: gene not in genes)
-    spelled: dict[str, str] = {}
-    for gene in named:
-        spelled.setdefault(gene.casefold(), gene)
-    return [
-        tuple(sorted({gene if gene in genes else spelled[gene.casefold()] for gene in own}))
-        for own in parsed
-    ]
-
-
-def _parse(
-    text: str, genes: frozenset[str], separator: str, strip: bool, known: frozenset[str]
-) -> tuple[str, ...]:
-    twice = _TWICE.fullmatch(text)
-    if twice and not genes.intersection(text.split("|")):
-        text = twice[1] or twice[2]  # one label for each of two guides
-    text = _STRAND.sub("_", _BEFORE.sub("", text))
-    if text in genes:
-        return (text,)
-    parts = _split(text, separator, known)
-    if separator != "+":
-        # What numbers a guide may also stand first where a gene that was measured follows.
-        first = 0 if parts[0].isdigit() or genes.intersection(parts[1:]) else 1
-        parts = [*parts[:first], *(part for part in parts[first:] if part in genes
-                 or not (part.isdigit() or _SUFFIX.fullmatch(part)))]  # fmt: skip
-    kept = {part for part in parts if part and not is_control(part)}
-    return tuple(sorted({_gene(part, genes, strip) for part in kept}))
-
-
-def _split(text: str, separator: str, known: frozenset[str]) -> list[str]:
-    """Split a label, but for names that hold the separator."""
-    parts = [part.strip() for part in text.split(separator)]
-    whole = []
-    while parts:
-        ends = (n for n in range(len(parts), 1, -1) if separator.join(parts[:n]) in known)
-        n = next(ends, 1)
-        whole.append(separator.join(parts[:n]))
-        parts = parts[n:]
-    return whole
-
-
-def _gene(text: str, genes: frozenset[str], strip: bool) -> str:
-    """Return the gene of a guide."""
-    bare = without_version(_PREFIX.sub("", text))
-    if text in genes or bare in genes:
-        return text if text in genes else bare
-    if method := _METHOD.fullmatch(bare):
-        return method[1]
-    numbered = _NUMBERED.fullmatch(bare)
-    stem = re.split(r"[_#:( ]", bare)[0]
-    for name in (numbered[1] if numbered else "", bare.split(".")[0], stem):
-        if name in genes:
-            return name
-    if numbered and (strip or "_" in bare):
-        return numbered[1]
-    head, _, tail = bare.partition("_")
-    return head if tail and all(map(_SUFFIX.fullmatch, tail.split("_"))) else bare
 
 
 def _worth(parsed: Sequence[tuple[str, ...]], genes: frozenset[str], usual: bool) -> tuple:
@@ -439,7 +281,7 @@ def _determined(first: Reading, second: Reading) -> bool:
 def _told(reading: Reading) -> str:
     return (
         f"{reading.column} ({len(reading.measured)} of {len(reading.named)} names are genes "
-        f"measured: {_some(reading.named)}; {sum(reading.controls.values())} controls)"
+        f"measured: {some(reading.named, 5)}; {sum(reading.controls.values())} controls)"
     )
 
 
@@ -469,16 +311,12 @@ def _only(
         raise ValueError(
             "no cell is a control; name what controls are called (--control, "
             f"Columns(control=...)). Names in obs[{found.column!r}]: "
-            f"{_some([name for name in found.names if name])}.{more if unnamed else ''}"
+            f"{some([name for name in found.names if name], 5)}.{more if unnamed else ''}"
         )
     raise ValueError(
         "no column of obs says what was perturbed: expected names of genes that are measured and "
         "of controls, such as control, NT or non-targeting, in a column such as "
         f"{', '.join(PERTURBATION[:4])}, found "
-        f"{_some([own.column for own, _ in read], 40) or 'no text'}; name it (--perturbation, "
+        f"{some([own.column for own, _ in read], 40) or 'no text'}; name it (--perturbation, "
         "Columns(perturbation=...))."
     )
-
-
-def _some(names: Collection, n: int = 5) -> str:
-    return ", ".join(map(str, list(names)[:n])) + (", ..." if len(names) > n else "")

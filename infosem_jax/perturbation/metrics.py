@@ -20,13 +20,11 @@ from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
 from infosem_jax.perturbation.guards import check_prediction
 from infosem_jax.perturbation.task import Prediction
-from infosem_jax.scores import auroc
+from infosem_jax.scores import NINETY, auroc
 
 LEAST_DE = 5
 TOP = 20
 AT = (50, 100)
-# Standard deviations on either side of a normal mean that hold 90 %.
-NINETY = 1.6448536
 
 
 @shown("metrics", "names")

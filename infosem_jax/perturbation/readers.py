@@ -59,6 +59,11 @@ class Columns(NamedTuple):
     genes: str | None = None
     layer: str | None = None
 
+    @property
+    def controls(self) -> Sequence[str]:
+        """What control cells are called; empty where any usual name will do."""
+        return [self.control] if isinstance(self.control, str) else self.control or ()
+
 
 AUTO = Columns()
 
@@ -109,11 +114,8 @@ def read_cells(
     with open_anndata(path, "perturbation screen", columns.layer, limits=STREAM_LIMITS) as file:
         obs = file.obs
         reading, place, names = choose(
-            obs, file.var,
-            column=columns.perturbation, genes=columns.genes,
-            controls=[columns.control] if isinstance(columns.control, str)
-            else columns.control or (),
-            separator=columns.separator,
+            obs, file.var, column=columns.perturbation, genes=columns.genes,
+            controls=columns.controls, separator=columns.separator,
         )  # fmt: skip
         notes = [*file.notes, *sentences(reading, place, names)]
         perturbed = [reading.perturbed[i] for i in reading.code]

@@ -15,7 +15,7 @@ from infosem_jax.outputs.page import Page, Picture, Section, Table, number, writ
 from infosem_jax.outputs.style import draw_pairs
 from infosem_jax.perturbation.data import label
 from infosem_jax.perturbation.explanation import Explanation
-from infosem_jax.perturbation.fitting import Fitted, HeldOutTest, load, parse_perturbed, save
+from infosem_jax.perturbation.fitting import Fitted, HeldOutTest, parse_perturbed, save
 from infosem_jax.perturbation.knowledge import reach
 from infosem_jax.perturbation.task import Asked, Prediction
 
@@ -107,20 +107,6 @@ def write_explanation(
     found.nodes.to_csv(out / "nodes.csv", index=False)
     found.edges.to_csv(out / "edges.csv", index=False)
     write_page(out / "report.html", _explain_page(genes, found, notes=notes, facts=facts))
-
-
-def load_folder(folder: Path) -> Fitted:
-    """Read the fit of a folder that ``infosem perturbation fit`` wrote.
-
-    Raises
-    ------
-    ValueError
-        If it is no such folder.
-    """
-    path = FilePath(folder) / "model.npz"
-    if not path.is_file():
-        raise ValueError(f"{folder}: expected a folder of infosem perturbation fit.")
-    return load(path)
 
 
 def headline(test: HeldOutTest) -> str:

@@ -14,7 +14,7 @@ from infosem_jax.data._files import load_npz, reading
 from infosem_jax.data._tables import read_table
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
-from infosem_jax.perturbation.labels import parse_labels
+from infosem_jax.perturbation.guides import parse_labels
 
 
 def read_means(path: Path, *, line: str = "", thresholds: Thresholds = USUAL) -> Responses:

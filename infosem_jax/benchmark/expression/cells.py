@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import Float
 
 from infosem_jax.benchmark.store import Store
-from infosem_jax.expression.completed import NINETY
 from infosem_jax.expression.metrics import evaluate, gene_pearson
 from infosem_jax.expression.recall import gene_recall
 from infosem_jax.expression.task import Prediction, Problem, comparable, unscale
+from infosem_jax.scores import NINETY
 
 SHOWN = 4
 

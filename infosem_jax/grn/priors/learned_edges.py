@@ -105,14 +105,7 @@ class LearnedEdges(Arithmetic):
                 f"Known edges: expected labels 1 and 0, found {present.sum()} present and "
                 f"{absent.sum()} absent between genes of the data."
             )
-        scales = (
-            "scale",
-            "gene_scale",
-            "factor_scale",
-            "pair_scale",
-            "weight_scale",
-            "role_scale",
-        )
+        of_parts = ("gene_scale", "factor_scale", "pair_scale", "weight_scale", "role_scale")
         at = {gene: i for i, gene in enumerate(context.genes)}
         return BoundPrior(
             Partial(
@@ -123,7 +116,7 @@ class LearnedEdges(Arithmetic):
                 jnp.asarray(present),
                 jnp.asarray(labelled),
                 jnp.float32(log_odds(present.sum() / labelled.sum())),
-                {name: jnp.float32(positive(self, name)) for name in scales},
+                {name: jnp.float32(positive(self, name)) for name in ("scale", *of_parts)},
             )
         )
 
