@@ -140,7 +140,8 @@ def plan(part: str, arguments) -> "tuple[list[Screen], dict[str, Knowledge], tup
 
     if part not in PARTS:
         sys.exit(f"--part: expected of {', '.join(PARTS)}, found {part!r}.")
-    simple = tuple(name for name in BASELINES if name != "additive")
+    of_values = ("additive", "gene_effects")
+    simple = tuple(name for name in BASELINES if name not in of_values)
     networks = (MAIN, *ABLATIONS, "txpert_untuned", "gears_untuned")
     data = data_folder(*DATA)
     if part == "papalexi":
@@ -149,7 +150,7 @@ def plan(part: str, arguments) -> "tuple[list[Screen], dict[str, Knowledge], tup
         names, split = (*networks, *OF_VALUES, *simple), "leave_one_out"
     elif part == "norman":
         screens = [_norman(data / "sc" / "norman19_mcfaline23_devel.h5ad")]
-        names, split = (*networks, *simple, "additive"), "combination"
+        names, split = (*networks, *simple, *of_values), "combination"
     else:
         lines = words(arguments.lines)
         screens = [read_screen(data / "labels" / f"perturbqa_{line}_de.csv.gz") for line in lines]
@@ -237,6 +238,7 @@ def claims(cells: "list[Cell]"):
                 "gears_untuned",
                 "ridge",
                 "additive",
+                "gene_effects",
             ):
                 if other in methods:
                     gap = difference(own, methods[other], metric)

@@ -24,12 +24,17 @@ from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.counting import gene_similarity
 from infosem_jax.perturbation.data import Responses, take
 from infosem_jax.perturbation.explanation import agreement, contexts
+from infosem_jax.perturbation.gene_effects import (
+    Variances,
+    estimate_variances,
+    leave_out_effects,
+    predict_effects,
+)
 from infosem_jax.perturbation.joining import (
     ADDED,
     HeldOut,
-    add_singles,
-    additive_share,
     choose_shares,
+    neighbour_share,
 )
 from infosem_jax.perturbation.methods import configured, shuffled_graph
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
@@ -192,15 +197,18 @@ def test_shares_of_parts_alone_are_the_parts(kind):
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
     assert set(np.unique(fitted.shares.added[0])) <= set(np.float32(ADDED))
     assert kind == "signed" or (fitted.shares.added[1] == 1).all()
-    for plain, name in ((0, "neighbours_genes"), (1, "neighbours")):
+    parts = ((0, 1, "neighbours_genes"), (1, 1, "neighbours"), (0, 0, "gene_effects"))
+    for plain, near, name in parts[: 2 if kind == "signed" else 3]:
         shares = fitted.shares._replace(
-            added=np.zeros_like(fitted.shares.added), plain=np.full_like(fitted.shares.plain, plain)
+            added=np.zeros_like(fitted.shares.added),
+            plain=np.full_like(fitted.shares.plain, plain),
+            neighbours=(float(near), float(near)),
         )
         found = predict_network(fitted._replace(shares=shares, calibration=1.0), own.task)
         right = BASELINES[name].predict([own.task], 0)[0]
         np.testing.assert_allclose(found.change, right.change, rtol=1e-3, atol=1e-3)
     usual = usual_shares(SMALL, True, 12)
-    assert usual.added[:, 0].tolist() == pytest.approx([0.2, 1.0]) and not usual.plain.any()
+    assert usual.added[:, 0].tolist() == [0, 1] and not usual.plain.any()
     assert (usual_shares(replace(SMALL, base="mean"), False, 12).added == 1).all()
 
 
@@ -229,37 +237,72 @@ def test_shares_leave_the_usual_only_where_held_out_perturbations_are_sure(kind)
     other = rng.normal(size=noise.shape)
     assert (chosen(both + 0.5 * noise, 9 * other) == 0).all()
     assert (chosen(0.5 * noise, both) > 0.2).all()
-    assert (chosen(noise, 0 * noise) == np.float32(0.2)).all()
+    assert (chosen(noise, 0 * noise) == usual.added[0]).all()
 
 
-def test_combinations_contain_the_sum_of_their_singles():
-    values = made.values()
-    several = values._replace(
-        perturbed=(("p00", "p10"), ("p01", "p20")), line=values.line[:2], sign=values.sign[:2],
-        known=values.known[:2], control=values.control[:2],
-        delta=values.delta[[0, 1]] + values.delta[[5, 10]],
-    )  # fmt: skip
-    assert additive_share(several, 0 * several.delta, values) == pytest.approx(1)
-    # Three that follow the sum are assumed: two known ones of half the size move it by a fifth.
-    half = several._replace(delta=several.delta / 2)
-    assert additive_share(half, 0 * half.delta, values) == pytest.approx((2 / 2 + 3) / 5)
-    assert additive_share(half, half.delta, values) == pytest.approx(3 / 5)
-    many = take(half, np.tile([0, 1], 100))
-    assert additive_share(many, 0 * many.delta, values) == pytest.approx(0.5, abs=0.01)
-    # None to tell of: the sum alone.
-    assert additive_share(take(values, np.arange(0)), values.delta[:0], values) == 1
-    task = problem().task
-    asked = task._replace(perturbed=(("p00", "p10"), ("p00", "p04")))
-    asked = asked._replace(line=asked.line[:2], control=asked.control[:2])
-    found = predict_tasks([asked], 0, replace(SMALL, epochs=2, context="none"))[0]
-    right = BASELINES["additive"].predict([asked], 0)[0]
-    np.testing.assert_allclose(found.change[0], right.change[0], atol=1e-5)
-    # p04 was not seen alone, and only what p00 did counts, by half; one gene is no combination.
-    asked = asked._replace(perturbed=(("p00", "p04"), ("p00",)))
-    other = np.ones_like(found.change)
-    joined = add_singles(other, 0.9, task.train, asked)
-    np.testing.assert_allclose(joined[0], (1 + right.change[1]) / 2, atol=1e-5)
-    np.testing.assert_array_equal(joined[1], other[1])
+def test_effects_of_genes_are_conditional_means_of_normal_variables():
+    values = made.values(noise=0.5)
+    names = (("p00", "p10"), ("p01", "p20"), *values.perturbed[2:])
+    train = values._replace(perturbed=names, line=("a", "b") * 7 + ("a",))
+    variances = Variances(0.3, 0.1, 0.5)
+    asked = [("p00",), ("p10", "p20"), ("unseen",)]
+    found = predict_effects(train, asked, "aba", variances)
+    # Own and common effects in either line as variables of one vector, observed with noise.
+    genes = sorted({gene for of in (*names, *asked) for gene in of})
+    lines = np.array([[1, 0.5], [0.5, 1]])
+    of_genes = np.eye(len(genes)) + 0.3
+
+    def rows(perturbed, line):
+        picked = np.zeros((len(perturbed), 2, len(genes)))
+        for i, (of, own) in enumerate(zip(perturbed, line, strict=True)):
+            picked[i, "ab".index(own), [genes.index(gene) for gene in of]] = 1
+        return picked.reshape(len(perturbed), -1)
+
+    every, cov = np.kron(lines, of_genes), rows(names, train.line)
+    inner = cov @ every @ cov.T + 0.1 * np.eye(15)
+    right = rows(asked, "aba") @ every @ cov.T @ np.linalg.solve(inner, train.delta)
+    np.testing.assert_allclose(found, right, atol=1e-5)
+    left = leave_out_effects(train, variances)
+    for i in (0, 7):
+        others = take(train, np.delete(np.arange(15), i))
+        one = predict_effects(others, names[i : i + 1], train.line[i], variances)
+        np.testing.assert_allclose(left[i], one[0], atol=1e-5)
+
+
+def test_variances_are_those_that_made_the_responses():
+    rng = np.random.default_rng(0)
+    names = [(f"g{i}",) for i in range(20)] + [(f"g{i}", f"g{i + 10}") for i in range(10)]
+    of = np.array([[(f"g{i}" in genes) for i in range(20)] for genes in names], float)
+    for common, noise in ((0.0, 1.0), (1.0, 0.03), (0.3, 0.3)):
+        effects = rng.normal(size=(20, 400)) + np.sqrt(common) * rng.normal(size=(1, 400))
+        delta = of @ effects + np.sqrt(noise) * rng.normal(size=(30, 400))
+        sign = np.zeros(delta.shape, np.int8)
+        train = Responses(
+            "made", tuple(names), ("l",) * 30, tuple(f"x{i}" for i in range(400)), sign,
+            sign == 0, delta=delta.astype(np.float32),
+        )  # fmt: skip
+        assert estimate_variances(train) == Variances(common, noise, 1.0)
+
+
+def test_combinations_are_sums_of_singles_where_these_are_all_there_is():
+    values = made.values(noise=0.0)
+    renamed = values._replace(perturbed=(("p01", "p10"), *values.perturbed[1:]))
+    split = Split(np.arange(1, 15), np.zeros(0, int), np.array([0]), "made")
+    own = make_problem(renamed, split, made.knowledge())
+    found = predict_tasks([own.task], 0, replace(SMALL, epochs=2, context="none"))[0]
+    right = BASELINES["additive"].predict([own.task], 0)[0]
+    assert np.abs(found.change - right.change).max() < 0.1 * np.abs(right.change).max()
+
+
+def test_neighbours_count_by_what_they_add_to_effects_of_genes():
+    rng = np.random.default_rng(0)
+    effects, response = rng.normal(size=(2, 300, 8))
+    assert neighbour_share(effects, effects, response) == 0
+    # Three that follow the effects are assumed.
+    assert neighbour_share(response, effects, response) == pytest.approx(300 / 303)
+    one = effects[:1], response[:1]
+    assert neighbour_share(one[1], *one) == pytest.approx(1 / 4)
+    assert neighbour_share(effects[:0], effects[:0], response[:0]) == 0
 
 
 @pytest.mark.parametrize("kind", ["values", "signed"])

@@ -276,11 +276,15 @@ def _busiest(report: Report) -> Section:
     from infosem_jax.grn import plot
 
     strong = min(STRONG_EDGES, len(report.network.regulators) * len(report.network.genes))
+    what = (
+        "How many targets each regulator is expected to have: the sum of its edges' probabilities."
+    )
+    if report.network.probability is None:
+        what = f"How many of the {strong} strongest edges leave each regulator."
     picture = Picture(
         plot.out_degree(report.network, top=STRONG_EDGES).figure,  # pyright: ignore[reportArgumentType]
-        f"How many of the {strong} strongest edges leave each regulator. Many targets can "
-        "mean a master regulator, or a gene that follows a process shared by all of them, such "
-        "as the cell cycle.",
+        f"{what} Many targets can mean a master regulator, or a gene that follows a process shared "
+        "by all of them, such as the cell cycle.",
     )
     return Section("The busiest regulators", pictures=[picture])
 

@@ -9,22 +9,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import random
-from jaxtyping import Int
+from jaxtyping import Float32, Int
 from scipy import sparse
 
 from infosem_jax._settings import Method
 from infosem_jax.engine.early_stopping import Trained, train
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
+from infosem_jax.perturbation.baselines import single_sums
 from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
 from infosem_jax.perturbation.data import Responses, stack_rows, take
-from infosem_jax.perturbation.joining import (
-    HeldOut,
-    Shares,
-    add_singles,
-    additive_share,
-    choose_shares,
+from infosem_jax.perturbation.gene_effects import (
+    Variances,
+    estimate_variances,
+    leave_out_effects,
+    predict_effects,
 )
+from infosem_jax.perturbation.joining import HeldOut, Shares, choose_shares, neighbour_share
 from infosem_jax.perturbation.knowledge import Knowledge, reach
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.network import Network, NodeInputs, Output, PerturbationInputs
@@ -87,7 +88,9 @@ class FittedNetwork(NamedTuple):
     losses
         Of each member and epoch; those of held-out rows NaN where they were not evaluated.
     shares
-        How its outputs are joined with the neighbours' response.
+        How its outputs are joined with what is known without it.
+    variances
+        Of the effects of perturbed genes, of values; else None.
     """
 
     config: AdaPertConfig
@@ -102,6 +105,7 @@ class FittedNetwork(NamedTuple):
     calibration: float
     losses: Losses
     shares: Shares
+    variances: Variances | None
 
 
 def fit_networks(
@@ -173,6 +177,7 @@ def fit_networks(
             calibration=1.0,
             losses=Losses(*(part[at] for part in trained.losses)),
             shares=usual_shares(config, rows.continuous, len(genes)),
+            variances=_variances(task.train, config),
         )
         fitted.append(_tune(network))
     return fitted
@@ -204,7 +209,6 @@ def predict_network(network: FittedNetwork, asked: Asked) -> Prediction:
         return Prediction(change, de, up, sd, np.asarray(informed))
     mean, log_sd = total
     change = (mean.mean(0) * network.scale).astype(np.float32)
-    change = add_singles(change, network.shares.additive, network.train, asked)
     variance = mean.var(0)
     if network.config.likelihood:
         variance = variance + np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD)).mean(0)
@@ -244,15 +248,17 @@ def usual_shares(config: AdaPertConfig, continuous: bool, genes: int) -> Shares:
     config
         Settings; on top of the mean response the network counts in full.
     continuous
-        Whether there are values; their deviations are added in full.
+        Whether there are values; of these the network counts nothing, and its deviations in full.
     genes
         How many genes respond.
     """
-    alone = config.base == "mean"
-    own = 1.0 if alone else config.added, 1.0 if alone or continuous else config.added
-    plain = 0.0 if alone or continuous else config.plain
     every = np.ones((2, genes), np.float32)
-    return Shares(every * np.array(own, np.float32)[:, None], every * np.float32(plain), 0.0)
+    own, plain = np.full((2, 1), config.added, np.float32), np.float32(config.plain)
+    if config.base == "mean":
+        own, plain = np.ones((2, 1), np.float32), np.float32(0)
+    elif continuous:
+        own, plain = np.array([[0], [1]], np.float32), np.float32(0)
+    return Shares(own * every, plain * every, (0.0, 0.0))
 
 
 def apply_member(network: FittedNetwork, member: int, perturbations: PerturbationInputs) -> Output:
@@ -378,16 +384,22 @@ def _train(
 def _bases(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked) -> np.ndarray:
     """Return what the network's outputs are added to, from some training rows, [2, 2, n, genes].
 
-    Neighbours' responses with similar genes counted, and gene by gene.
+    Neighbours' responses with similar genes counted, and gene by gene; of values both are these
+    joined with the effects of genes.
     """
-    mean = mean_outputs(take(network.train, rows), network.scale)
+    used = take(network.train, rows)
+    mean = mean_outputs(used, network.scale)
     if network.config.base == "mean":
         return np.stack([np.repeat(mean, len(asked.perturbed), axis=1)] * 2)
     weight = neighbour_weights(network.knowledge, asked, network.train, network.config)
     given = weight, network.train, rows, mean, network.scale
     counted = neighbour_outputs(*given, network.gene_similarity)
-    alone = counted if network.gene_similarity is None else neighbour_outputs(*given, None)
-    return np.stack([counted, alone])
+    if network.variances is None:
+        return np.stack([counted, neighbour_outputs(*given, None)])
+    effects = predict_effects(used, asked.perturbed, asked.line, network.variances) / network.scale
+    _, alone = single_sums(used, asked.perturbed, asked.line)
+    share = np.where(alone, *network.shares.neighbours)[:, None]
+    return np.stack([np.stack([effects + share * (counted[0] - effects), counted[1]])] * 2)
 
 
 def _outputs(network: FittedNetwork, member: int, asked: Asked) -> np.ndarray:
@@ -399,10 +411,10 @@ def _outputs(network: FittedNetwork, member: int, asked: Asked) -> np.ndarray:
 def _tune(network: FittedNetwork) -> FittedNetwork:
     """Choose shares, and the factor on deviations, in rows that members did not learn from."""
     known, config = network.train, network.config
+    if network.variances is not None and known.delta is not None:
+        own = _neighbour_shares(network, network.variances, known.delta)
+        network = network._replace(shares=network.shares._replace(neighbours=own))
     shares = network.shares
-    rows = np.flatnonzero([len(genes) > 1 for genes in known.perturbed])
-    if config.base == "neighbours" and known.delta is not None:
-        shares = shares._replace(additive=_additive_share(network, take(known, rows)))
     held = []
     for member, rows in enumerate(network.rows):
         out = take(known, np.setdiff1d(np.arange(len(known.perturbed)), rows))
@@ -421,13 +433,25 @@ def _tune(network: FittedNetwork) -> FittedNetwork:
     return network._replace(calibration=float(np.sqrt(np.mean(ratios))))
 
 
-def _additive_share(network: FittedNetwork, several: Responses) -> float:
-    """Return the share of summed single responses that suits the training combinations."""
-    if not several.perturbed:
-        return 1.0
-    every = np.arange(len(network.train.perturbed))
-    response = _bases(network, every, several)[0, 0] * network.scale
-    return additive_share(several, response, network.train)
+def _variances(train: Responses, config: AdaPertConfig) -> Variances | None:
+    of_genes = train.continuous and config.base == "neighbours"
+    return estimate_variances(train) if of_genes else None
+
+
+def _neighbour_shares(
+    network: FittedNetwork, variances: Variances, delta: Float32[np.ndarray, "n genes"]
+) -> tuple[float, float]:
+    """Return the shares of similar perturbations that suit those of training, each left out."""
+    train = network.train
+    effects = leave_out_effects(train, variances)
+    weight = neighbour_weights(network.knowledge, train, train, network.config)
+    # A perturbation is no neighbour of itself, and must not be in its mean response either.
+    mean = (delta.sum(0) - delta) / (len(delta) - 1)
+    response = (weight @ delta + mean) / (weight.sum(1, keepdims=True) + 1)
+    _, alone = single_sums(train, train.perturbed, train.line)
+    given = delta, effects, response
+    first, second = (neighbour_share(*(x[own] for x in given)) for own in (alone, ~alone))
+    return first, second
 
 
 def _check_control(network: FittedNetwork, asked: Asked) -> None:

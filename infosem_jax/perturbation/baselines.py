@@ -21,6 +21,7 @@ from infosem_jax.perturbation.counting import (
     rates,
 )
 from infosem_jax.perturbation.data import Responses
+from infosem_jax.perturbation.gene_effects import estimate_variances, predict_effects
 from infosem_jax.perturbation.knowledge import indicator, reach, text_of
 from infosem_jax.perturbation.similarity import graph_similarity, text_similarity
 from infosem_jax.perturbation.task import Prediction, Task, from_change
@@ -89,6 +90,15 @@ def additive(task: Task) -> Prediction:
     sums, informed = single_sums(task.train, task.perturbed, task.line, least=1)
     change = np.where(np.isfinite(sums), sums, mean_response(task).change)
     return from_change(change, informed)
+
+
+def gene_effects(task: Task) -> Prediction:
+    """Predict the sum of effects of the perturbed genes, which all perturbations tell of.
+
+    See `infosem_jax.perturbation.gene_effects`.
+    """
+    variances = estimate_variances(task.train)
+    return from_change(predict_effects(task.train, task.perturbed, task.line, variances))
 
 
 def ridge(
@@ -293,4 +303,7 @@ METHODS: dict[str, Method] = {
     "ridge_pca": _plain(ridge, "Ridge regression on loadings of genes.", features="pca"),
     "ridge": _plain(ridge, "Ridge regression on texts and graphs.", features="all"),
     "additive": _plain(additive, "The sum of the single responses, for combinations."),
+    "gene_effects": _plain(
+        gene_effects, "The sum of effects of genes, estimated from single ones and combinations."
+    ),
 }

@@ -68,11 +68,12 @@ class AdaPertConfig:
     base
         What the network adds to. It learns what the ``mean`` response of training perturbations
         leaves; with ``neighbours`` a share of it is then added to the response of the most similar
-        perturbations (an addition). Learning what these leave lost on held-out perturbations.
+        perturbations, of values joined with the effects of the perturbed genes (an addition).
+        Learning what these leave lost on held-out perturbations.
     added, plain
-        This share, and that of neighbours counted gene by gene in tables of signs (the others count
-        similar genes too), where held-out perturbations do not tell otherwise, see ``joining`` (an
-        addition).
+        In tables of signs, this share, and that of neighbours counted gene by gene (the others
+        count similar genes too), where held-out perturbations do not tell otherwise, see
+        ``joining`` (an addition). Of values the network is then left out.
     decoder
         ``joint`` for all genes, or ``genewise``, GEARS's: a gene's vector, averaged with those of
         genes of correlated responses in training, plus the perturbation's, through weights of the
@@ -121,7 +122,7 @@ class AdaPertConfig:
     tied: bool = True
     base: Literal["mean", "neighbours"] = "neighbours"
     added: float = 0.2
-    plain: float = 0.5
+    plain: float = 0.25
     decoder: Literal["joint", "genewise"] = "joint"
     focus: float = 2.0
     direction: float = 0.0

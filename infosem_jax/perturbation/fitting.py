@@ -21,6 +21,7 @@ from infosem_jax.perturbation.adapert import FittedNetwork, fit_networks, predic
 from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.config import DEFAULT, AdaPertConfig, Config
 from infosem_jax.perturbation.data import Responses, take
+from infosem_jax.perturbation.gene_effects import Variances
 from infosem_jax.perturbation.joining import Shares
 from infosem_jax.perturbation.knowledge import Knowledge, make_knowledge
 from infosem_jax.perturbation.methods import METHODS, configured
@@ -31,7 +32,7 @@ from infosem_jax.perturbation.screen import Screen, predicted_changes
 from infosem_jax.perturbation.splits import Split, draw_splits, usual_split
 from infosem_jax.perturbation.task import Prediction, Task, flags, make_problem
 
-KIND = "infosem_jax perturbation model 4"
+KIND = "infosem_jax perturbation model 5"
 
 
 @shown("method", "settings", "split", "train", "knowledge", "networks")
@@ -314,7 +315,7 @@ def load(path: Path) -> Fitted:
     """Read what `save` wrote; ``ValueError`` if it is damaged or something else."""
     types = (
         AdaPertConfig, ControlEncoding, Fitted, FittedNetwork, GraphsTuple, Knowledge, Losses,
-        NodeInputs, Responses, Shares,
+        NodeInputs, Responses, Shares, Variances,
     )  # fmt: skip
     return arrays.load(path, KIND, "infosem perturbation fit", types)
 

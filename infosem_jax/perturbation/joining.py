@@ -1,8 +1,10 @@
-"""How much of the network is added to what its neighbours did, per group of genes.
+"""How much of each part is in a prediction: of similar perturbations, and of the network.
 
 Shares are at least 0, and 0 and 1 are among them, so that each part alone can be chosen. Where
 held-out perturbations do not tell them apart the usual shares stay: those that did best there were
-worse on others than these, by what chance put there.
+worse on others than these, by what chance put there. Of values, what is known without a network is
+the effects of the perturbed genes joined with the response of similar perturbations; few screens
+have enough perturbations to tell that a network adds to it, so that none is the usual share.
 """
 
 from collections.abc import Sequence
@@ -12,23 +14,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from infosem_jax.perturbation.baselines import single_sums
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.objective import ordered_pairs
-from infosem_jax.perturbation.task import Asked
 
 # Shares that are tried.
 ADDED = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
-PLAIN = (0.0, 0.5, 1.0)
+PLAIN = (0.0, 0.25, 0.5, 1.0)
 # Groups of genes, by how many training perturbations change them.
 N_GROUPS = 3
-# Genes of a group that must have been told of, and standard errors of a gain, to leave the usual.
-LEAST_GENES, SURE = 10, 2.0
-# The sum of single responses counts as if so many known combinations had followed it.
-AS_IF_ADDITIVE = 3.0
-# Share of that sum where only some genes of a combination were seen alone: of .3, .5 and .7 the one
-# with the best order of genes, in known combinations whose single responses were hidden in turn.
-PARTLY = 0.5
+# Genes of a group that must have been told of (of values, held-out perturbations), and standard
+# errors of a gain, to leave the usual.
+LEAST, SURE = 10, 2.0
+# Effects of genes count as if so many known perturbations had followed them.
+AS_IF = 3.0
 
 
 class Shares(NamedTuple):
@@ -41,14 +39,14 @@ class Shares(NamedTuple):
     plain
         Share of the neighbours' responses counted gene by gene, the rest being those with similar
         genes and all genes counted too, [2, genes]; of values both are the same.
-    additive
-        Share of the sum of single responses, in combinations of perturbations that were each seen
-        alone; the rest is all else.
+    neighbours
+        Of values, share of the neighbours' responses beside the effects of genes: in combinations
+        of genes that were all perturbed alone, and in other perturbations.
     """
 
     added: Float32[np.ndarray, "2 genes"]
     plain: Float32[np.ndarray, "2 genes"]
-    additive: float
+    neighbours: tuple[float, float]
 
     def join(
         self, bases: Float[np.ndarray, "2 2 n genes"], outputs: Float[np.ndarray, "*m n genes"]
@@ -79,8 +77,9 @@ class HeldOut(NamedTuple):
 def choose_shares(held: Sequence[HeldOut], usual: Shares, train: Responses, scale: float) -> Shares:
     """Choose the shares of each group of genes on perturbations that were held out.
 
-    Those with the best order of perturbations per gene (of values, the least squared error), if
-    they are better than the usual ones by two standard errors over the genes of the group.
+    Those with the best order of perturbations per gene, if they are better than the usual ones by
+    two standard errors over the genes of the group; of values those with the least squared error,
+    by two standard errors over perturbations.
 
     Parameters
     ----------
@@ -101,57 +100,35 @@ def choose_shares(held: Sequence[HeldOut], usual: Shares, train: Responses, scal
         start = float(usual.plain[k, 0]), float(usual.added[k, 0])
         tried = [(p, a) for p in ((0.0,) if train.continuous else PLAIN) for a in ADDED]
         merit = {pair: _merit(held, k, *pair, scale) for pair in {start, *tried}}
-        for own in (group == i for i in range(N_GROUPS)):
+        for own in (group == i for i in np.unique(group)):
             best = _better(merit, start, own)
             plain[k, own], added[k, own] = best
     return usual._replace(added=added, plain=plain)
 
 
-def add_singles(
-    change: Float[np.ndarray, "n genes"], share: float, train: Responses, asked: Asked
-) -> Float32[np.ndarray, "n genes"]:
-    """Join predicted changes of combinations with sums of the single responses that were seen.
-
-    Parameters
-    ----------
-    change
-        What is predicted otherwise.
-    share
-        That of the sums where all genes were seen alone; where some were, it is at most a half.
-    train, asked
-        Responses to learn from, and the perturbations.
-    """
-    sums, complete = single_sums(train, asked.perturbed, asked.line)
-    several = np.array([len(genes) > 1 for genes in asked.perturbed])
-    some = several & np.isfinite(sums).all(1)
-    own = np.where(complete, share, min(share, PARTLY))[:, None]
-    joined = own * sums + (1 - own) * change
-    return np.where(some[:, None], joined, change).astype(np.float32)
-
-
-def additive_share(
-    truth: Responses, response: Float[np.ndarray, "n genes"], train: Responses
+def neighbour_share(
+    delta: Float[np.ndarray, "n genes"],
+    effects: Float[np.ndarray, "n genes"],
+    response: Float[np.ndarray, "n genes"],
 ) -> float:
-    """Return the share of summed single responses with the least error in known combinations.
+    """Return the share of similar perturbations' responses with the least squared error.
 
-    To these are added three of usual size that follow the sum, since the best shares of single
-    combinations differ widely: one or two known ones would otherwise decide. 1 where there is none.
+    To the perturbations are added three of usual size that follow the effects of genes, since the
+    best shares of single perturbations differ widely: one or two would otherwise decide. 0 where
+    there is none.
 
     Parameters
     ----------
-    truth, response
-        Perturbations, and what is predicted of them otherwise.
-    train
-        Responses with the single perturbations among them.
+    delta
+        Changes by perturbations.
+    effects, response
+        What is predicted of each by the others: by effects of genes, and by what similar
+        perturbations did.
     """
-    sums, complete = single_sums(train, truth.perturbed, truth.line)
-    if truth.delta is None or not complete.any():
-        return 1.0
-    apart = (sums - response)[complete]
-    right = ((truth.delta - response)[complete] * apart).sum()
+    apart = response - effects
     size = float(np.square(apart).sum())
-    assumed = AS_IF_ADDITIVE * size / complete.sum()
-    return float(np.clip((right + assumed) / max(size + assumed, 1e-12), 0, 1))
+    right = float(((delta - effects) * apart).sum())
+    return float(np.clip(right / max(size * (1 + AS_IF / max(len(delta), 1)), 1e-12), 0, 1))
 
 
 def _better(
@@ -160,28 +137,33 @@ def _better(
     own: Bool[np.ndarray, " genes"],
 ) -> tuple[float, float]:
     """Return the best shares of some genes, the usual ones if no others are surely better."""
-    told = own & np.isfinite(merit[start])
-    if told.sum() < LEAST_GENES:
+    merit = {pair: _units(values, own) for pair, values in merit.items()}
+    if len(merit[start]) < LEAST:
         return start
-    best = max(merit, key=lambda pair: merit[pair][told].mean())
-    gain = (merit[best] - merit[start])[told]
+    best = max(merit, key=lambda pair: merit[pair].mean())
+    gain = merit[best] - merit[start]
     return best if gain.mean() > SURE * gain.std(ddof=1) / np.sqrt(len(gain)) else start
+
+
+def _units(merit: np.ndarray, own: Bool[np.ndarray, " genes"]) -> Float[np.ndarray, " units"]:
+    """Return what the error of a mean is over: genes, or perturbations where all have the same."""
+    return merit[:, own].mean(1) if merit.ndim == 2 else merit[own & np.isfinite(merit)]
 
 
 def _merit(
     held: Sequence[HeldOut], k: int, plain: float, added: float, scale: float
-) -> Float[np.ndarray, " genes"]:
-    """Return how good a share is for each gene: AUROC within members, or minus squared error."""
-    right, pairs, error = 0.0, 0.0, 0.0
+) -> Float[np.ndarray, "*n genes"]:
+    """Return how good a share is: AUROC of a gene within members, or minus each squared error."""
+    right, pairs, errors = 0.0, 0.0, []
     for truth, bases, outputs in held:
         score = (1 - plain) * bases[0, k] + plain * bases[1, k] + added * outputs[k]
         if truth.delta is not None:
-            error = error + np.square(truth.delta / scale - score).sum(0)
+            errors.append(np.square(truth.delta / scale - score))
             continue
         de = truth.sign != 0
         yes, known = (truth.sign > 0, de) if k else (de, truth.known)
         found = ordered_pairs(*map(jnp.asarray, (score, yes, known)))
         right, pairs = right + np.asarray(found[0]), pairs + np.asarray(found[1])
     if held[0].truth.continuous:
-        return -np.asarray(error)
+        return -np.concatenate(errors)
     return np.where(np.asarray(pairs) > 0, right / np.maximum(pairs, 1), np.nan)
