@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import MaxNLocator
 
 from infosem_jax._typing import Array
-from infosem_jax.grn.networks import Network, edges
+from infosem_jax.grn.networks import Network, candidate_pairs, edges
 from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH, axes_grid
 
 WEIGHT = "Weight (latent scale, no unit)"
@@ -106,8 +106,7 @@ def out_degree(network: Network, *, top: int = 1000, n: int = 20, ax: Axes | Non
         counts = counts.reindex(columns=["up", "down"], fill_value=0)
         label = f"Targets among the {len(table)} strongest edges"
     else:
-        pair = np.asarray(network.regulators)[:, None] != np.asarray(network.genes)
-        probability = np.where(pair, network.probability, 0.0)
+        probability = np.where(candidate_pairs(network), network.probability, 0.0)
         up = np.where(np.asarray(network.weight) > 0, probability, 0.0).sum(1)
         parts = {"up": up, "down": probability.sum(1) - up}
         counts = pd.DataFrame(parts, index=pd.Index(network.regulators))
