@@ -181,7 +181,7 @@ def said(
     """
     if shrinkage is None:
         variance = scale_of(likeliest_share(basis), basis.n_rows) ** 2 / PENALTY
-        shrinkage = 1 / (1 + basis.cells * variance)
+        shrinkage = float(1 / (1 + basis.cells * variance))
     found = evidence(basis, reported, shrinkage=shrinkage)
     pairs = candidates(basis, reported)
     learned = {
