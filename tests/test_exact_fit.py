@@ -13,6 +13,7 @@ import pytest
 from compilations import compilations
 from jaxtyping import TypeCheckError
 from numpyro.infer import MCMC, NUTS, Predictive
+from scipy.stats import spearmanr
 
 from infosem_jax.data.dataset import dataset, normalise
 from infosem_jax.data.io import Embedding, read_expression
@@ -191,6 +192,32 @@ def test_vectors_that_follow_from_expression_but_not_from_edges_do_not_drown_it(
     none = exact.fit(simulation.data)
     told = exact.fit(simulation.data, priors.GeneSimilarity(simulation.embedding))
     assert quality(told, simulation) > 0.95 * quality(none, simulation)
+
+
+def test_edges_are_shrunk_as_far_as_the_evidence_asks():
+    clear = SimulationConfig(genes=120, regulators=20, cells=600, link="linear", dropout=0.1)
+    simulation = simulate(clear, 0)
+    config = exact.Config(rows="regulators", steps=1)
+    found, much = (
+        exact.fit(simulation.data, config=replace(config, shrinkage=share))
+        for share in (None, 0.93)
+    )
+    assert quality(found, simulation) > 1.1 * quality(much, simulation)
+    # Noise tells no gene from another: what is left of partial correlations is correlations.
+    x = np.random.default_rng(0).permuted(simulation.data.x, axis=0)
+    noise = simulation.data._replace(x=x, observed=x > 0)
+    one, other, least = (
+        exact.fit(noise, config=replace(config, shrinkage=share)).score.ravel()
+        for share in (None, 0.999, 0.3)
+    )
+    assert spearmanr(one, other).statistic > 0.99 > spearmanr(least, other).statistic
+
+
+def test_edges_of_ten_cells_and_twenty_thousand_genes_are_scored():
+    x = np.random.default_rng(0).gamma(9.0, size=(10, 20000))
+    genes = [f"g{i}" for i in range(x.shape[1])]
+    fitted = exact.fit(dataset(x, genes, genes[:3]), config=exact.Config(steps=1))
+    assert np.isfinite(fitted.score).all() and 0 < fitted.learned["reliability"] < 1
 
 
 def planted(sign=False, strength=0.5, seed=0):

@@ -42,7 +42,9 @@ def test_edges_are_expected_where_other_networks_have_them():
     truth, tables = cell_types()
     found = logits(priors.KnownElsewhere(tuple(tables)))
     assert likeness(found, truth) > 0.7
-    assert np.isclose(found.std(), 1.5, rtol=1e-3)
+    # Networks that foretell each other count for much, those that do not for little.
+    strange = [cell_types(seed, types=1)[1][0] for seed in range(4)]
+    assert found.std() > 1.5 > 0.75 > logits(priors.KnownElsewhere(tuple(strange))).std()
     # Of regulators without edges elsewhere, only the popularity of targets is known.
     without = [table[~table["source"].isin(FACTORS[:6])] for table in tables]
     part = logits(priors.KnownElsewhere(tuple(without)))

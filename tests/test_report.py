@@ -353,12 +353,16 @@ def test_top_edges_are_labelled_in_order():
 
 
 def test_out_degree_counts_targets_of_either_sign():
-    table = edges(network(), top=8)
-    ax = plot.out_degree(network(), top=8)
-    names = [label.get_text() for label in ax.get_yticklabels()]
-    widths = np.array([bar.get_width() for bar in ax.patches]).reshape(2, -1)
-    assert dict(zip(names, widths.sum(0), strict=True)) == table["source"].value_counts().to_dict()
-    assert widths.sum(1).tolist() == [(table["weight"] > 0).sum(), (table["weight"] < 0).sum()]
+    for top in (8, None):
+        # As many edges as there are genes, if not told.
+        table = edges(network(), top=top or 6)
+        ax = plot.out_degree(network(), top=top)
+        names = [label.get_text() for label in ax.get_yticklabels()]
+        widths = np.array([bar.get_width() for bar in ax.patches]).reshape(2, -1)
+        counts = table["source"].value_counts().to_dict()
+        assert dict(zip(names, widths.sum(0), strict=True)) == counts
+        signs = [(table["weight"] > 0).sum(), (table["weight"] < 0).sum()]
+        assert widths.sum(1).tolist() == signs
 
 
 def test_neighbourhood_draws_arrows_for_activation_and_bars_for_repression():

