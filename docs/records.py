@@ -89,7 +89,7 @@ def figure_text(figure: dict[str, Any]) -> str:
     if figure.get("low") is None or figure.get("high") is None:
         return text
     low, high = figure["low"], figure["high"]
-    if math.isclose(low, high):
+    if math.isclose(low, high, rel_tol=1e-5):  # the same for all seeds, up to rounding
         return text
     return f"{text} [{_number(low, sign)},{SPACE}{_number(high, sign)}]"
 
