@@ -13,6 +13,7 @@ import pytest
 from compilations import compilations
 from jaxtyping import TypeCheckError
 from numpyro.infer import MCMC, NUTS, Predictive
+from scipy.stats import spearmanr
 
 from infosem_jax.data.dataset import dataset, normalise
 from infosem_jax.data.io import Embedding, read_expression
@@ -191,6 +192,23 @@ def test_vectors_that_follow_from_expression_but_not_from_edges_do_not_drown_it(
     none = exact.fit(simulation.data)
     told = exact.fit(simulation.data, priors.GeneSimilarity(simulation.embedding))
     assert quality(told, simulation) > 0.95 * quality(none, simulation)
+
+
+def test_edges_are_shrunk_as_far_as_the_evidence_asks():
+    clear = SimulationConfig(genes=120, regulators=20, cells=600, link="linear", dropout=0.1)
+    simulation = simulate(clear, 0)
+    config = exact.Config(rows="regulators", steps=1)
+    much = exact.fit(simulation.data, config=replace(config, shrinkage=0.93))
+    assert quality(exact.fit(simulation.data, config=config), simulation) > 1.1 * quality(
+        much, simulation
+    )
+    # Noise tells no gene from another, and what is left of a partial correlation is correlation.
+    x = np.random.default_rng(0).gamma(9.0, size=(40, 60))
+    genes = [f"g{i}" for i in range(60)]
+    fitted = exact.fit(dataset(x, genes, genes[:10]), config=exact.Config(steps=1))
+    apart = ~np.eye(10, 60, dtype=bool)
+    size = np.abs(np.corrcoef(x.T)[:10] - np.median(np.corrcoef(x.T)[:10][apart]))
+    assert spearmanr(size[apart], fitted.score[apart]).statistic > 0.97
 
 
 def planted(sign=False, strength=0.5, seed=0):
