@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path as FilePath
@@ -22,7 +21,7 @@ from infosem_jax.benchmark import folder
 from infosem_jax.benchmark.store import Store
 from infosem_jax.data._files import atomic_write
 from infosem_jax.engine.compiled import release_programs
-from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.interrupts import Interrupted, handled
 from infosem_jax.engine.types import Progress
 from infosem_jax.outputs.folder import software_versions
 from infosem_jax.outputs.page import Page, write_board
@@ -281,19 +280,8 @@ def _stoppable(out: FilePath) -> Iterator[None]:
     Interrupted
         On one of these signals.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(number, frame):
-        raise KeyboardInterrupt
-
-    signals = (signal.SIGTERM, signal.SIGINT)
-    previous = {each: signal.signal(each, stop) for each in signals}
     try:
-        yield
+        with handled(signal.default_int_handler, signal.SIGTERM, signal.SIGINT):
+            yield
     except KeyboardInterrupt as error:
         raise Interrupted(str(out)) from error
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)

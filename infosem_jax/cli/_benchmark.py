@@ -11,6 +11,7 @@ import typer
 
 from infosem_jax.cli._common import note, plain_errors, print_table, words
 from infosem_jax.cli._devices import CompileCache, start_devices
+from infosem_jax.cli._inputs import Layer, VarNames
 from infosem_jax.cli._progress import progress
 
 if TYPE_CHECKING:
@@ -38,15 +39,8 @@ _FIRST = {
     ],
 }
 _LAST = {
-    "layer": Annotated[
-        str | None, typer.Option(help="Layer of h5ad files to read, or raw. Default: X.")
-    ],
-    "var_names": Annotated[
-        str | None,
-        typer.Option(
-            "--var-names", help="Column of var of h5ad files that names genes. Default: its index."
-        ),
-    ],
+    "layer": Layer,
+    "var_names": VarNames,
     "quick": Annotated[
         bool,
         typer.Option(
@@ -62,17 +56,10 @@ _LAST = {
     "compile_cache": CompileCache,
 }
 _DEFAULTS = {
-    "data": Parameter.empty,
-    "out": Parameter.empty,
-    "datasets": "",
-    "methods": "",
-    "splits": "",
-    "layer": None,
-    "var_names": None,
-    "quick": False,
-    "resume": False,
-    "overwrite": False,
-    "compile_cache": None,
+    **dict.fromkeys(("data", "out"), Parameter.empty),
+    **dict.fromkeys(("datasets", "methods", "splits"), ""),
+    **dict.fromkeys(("layer", "var_names", "compile_cache"), None),
+    **dict.fromkeys(("quick", "resume", "overwrite"), False),
 }
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import typer
 
-from infosem_jax.engine.interrupts import Interrupted
+from infosem_jax.engine.interrupts import Interrupted, handled
 from infosem_jax.outputs.folder import check_file as check_file
 from infosem_jax.outputs.folder import check_folder as check_folder
 from infosem_jax.outputs.folder import locked
@@ -34,7 +33,11 @@ def plain_errors(out: Path | None = None) -> Iterator[None]:
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
     try:
-        with _termination_as_interrupt(), nullcontext() if out is None else locked(out):
+        # SIGTERM ends a command as Ctrl-C does.
+        with (
+            handled(signal.default_int_handler, signal.SIGTERM),
+            nullcontext() if out is None else locked(out),
+        ):
             yield
     except Interrupted as error:
         typer.echo(f"Saved in {error}; the same command with --resume goes on.", err=True)
@@ -47,19 +50,6 @@ def plain_errors(out: Path | None = None) -> Iterator[None]:
         raise typer.Exit(2) from error
     finally:
         logger.removeHandler(handler)
-
-
-@contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def file_of(folder: Path, name: str, command: str) -> Path:

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
 Train = Annotated[
     Path, typer.Argument(help="Samples to learn from: npz, h5ad, gct, gctx, CSV or TSV.")
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Truth = Annotated[
     Path | None,
     typer.Option(help="The same samples on the platform to infer; that of TRAIN if not given."),

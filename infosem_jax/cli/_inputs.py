@@ -62,6 +62,9 @@ OrthologueTable = Annotated[
     Path | None,
     typer.Option("--orthologues", help="Table from the genes of the data to the embedding's."),
 ]
+MethodConfig = Annotated[
+    Path | None, typer.Option(help="TOML file with a table of the method's settings.")
+]
 Layer = Annotated[
     str | None, typer.Option(help="Layer of an h5ad file to read, or raw. Default: X.")
 ]

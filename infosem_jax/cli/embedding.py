@@ -8,7 +8,7 @@ import typer
 
 from infosem_jax.cli._common import check_file, file_of, named, plain_errors, print_table
 from infosem_jax.cli._devices import start_devices
-from infosem_jax.cli._inputs import Layer, Resume, SaveEvery, VarNames
+from infosem_jax.cli._inputs import Layer, MethodConfig, Out, Resume, SaveEvery, VarNames
 from infosem_jax.cli._jobs import training
 from infosem_jax.cli._progress import progress
 from infosem_jax.cli._record import read_settings, record_of, write_record
@@ -32,7 +32,7 @@ def fit(
     studies: Annotated[
         list[Path], typer.Argument(help="Expression: h5ad, npz, or folders with expression.npz.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the results.")],
+    out: Out,
     method: Annotated[str, typer.Option(help="Method: auto, musegnn, pca, gae, ...")] = "auto",
     orthologues: Annotated[
         list[str] | None,
@@ -63,9 +63,7 @@ def fit(
     threshold: Annotated[float, typer.Option(help="Least correlation or cosine of an edge.")] = 0.3,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of training.")] = None,
     key: Annotated[int, typer.Option(help="Seeds the random numbers.")] = 0,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with a table of the method's settings.")
-    ] = None,
+    config: MethodConfig = None,
     sets: Annotated[
         list[Path] | None,
         typer.Option(help="Gene sets (GMT) to test for in clusters; again for more."),

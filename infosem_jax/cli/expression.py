@@ -8,7 +8,7 @@ import typer
 from infosem_jax.cli import _expression as options
 from infosem_jax.cli._common import check_file, file_of, plain_errors, words
 from infosem_jax.cli._devices import start_devices
-from infosem_jax.cli._inputs import Layer, Resume, SaveEvery
+from infosem_jax.cli._inputs import Layer, MethodConfig, Out, Resume, SaveEvery
 from infosem_jax.cli._jobs import training
 from infosem_jax.cli._progress import progress
 from infosem_jax.cli._record import read_settings, record_of, write_record
@@ -30,7 +30,7 @@ MODEL = {
 @expression_app.command()
 def fit(
     train: options.Train,
-    out: options.Out,
+    out: Out,
     inputs: Annotated[
         str, typer.Option(help="Measured genes: landmarks, a FILE, or how many to choose.")
     ] = "landmarks",
@@ -42,9 +42,7 @@ def fit(
     seeds: Annotated[int, typer.Option(min=1, help="Fits whose predictions are averaged.")] = 1,
     key: options.Key = 0,
     budget: options.Budget = 0.0,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with a table of the method's settings.")
-    ] = None,
+    config: MethodConfig = None,
     choose: Annotated[
         str, typer.Option(help="How genes are chosen where --inputs is a number.")
     ] = "greedy",

@@ -7,7 +7,7 @@ import typer
 from infosem_jax.cli import _expression as options
 from infosem_jax.cli._common import check_folder, plain_errors, print_table
 from infosem_jax.cli._devices import start_devices
-from infosem_jax.cli._inputs import Layer
+from infosem_jax.cli._inputs import Layer, Out
 from infosem_jax.cli._record import record_of, write_record
 
 FILES = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.html")
@@ -15,7 +15,7 @@ FILES = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.ht
 
 def select(
     train: options.Train,
-    out: options.Out,
+    out: Out,
     n: Annotated[int, typer.Option("--n", min=1, help="How many genes can be measured.")],
     how: Annotated[
         str,

@@ -7,11 +7,18 @@ import typer
 
 from infosem_jax.cli._common import named, plain_errors
 from infosem_jax.cli._devices import start_devices
-from infosem_jax.cli._inputs import Layer, Resume, SaveEvery, VarNames
+from infosem_jax.cli._inputs import Layer, MethodConfig, Out, Resume, SaveEvery, VarNames
 from infosem_jax.cli._jobs import training
 from infosem_jax.cli._progress import progress
 from infosem_jax.cli._record import read_settings, record_of, write_record
-from infosem_jax.cli.perturbation_predict import Out, Overwrite, explain, predict
+from infosem_jax.cli.perturbation_predict import (
+    Control,
+    LineColumn,
+    Overwrite,
+    Separator,
+    explain,
+    predict,
+)
 
 perturbation_app = typer.Typer(
     help="What happens if a gene is perturbed that was never seen perturbed.",
@@ -67,21 +74,15 @@ def fit(
     ] = "auto",
     seeds: Annotated[int, typer.Option(min=1, help="Fits whose predictions are averaged.")] = 1,
     key: Annotated[int, typer.Option(help="Seeds the random numbers and the split.")] = 0,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with a table of the method's settings.")
-    ] = None,
+    config: MethodConfig = None,
     graph_top: GraphTop = 0,
     perturbation: Annotated[
         str | None, typer.Option(help="Column of obs that names what was perturbed in a cell.")
     ] = None,
-    control: Annotated[
-        list[str] | None, typer.Option(help="Name of control cells there; again for more.")
-    ] = None,
-    line_column: Annotated[str | None, typer.Option(help="Column of obs of cell lines.")] = None,
+    control: Control = None,
+    line_column: LineColumn = None,
     batch_column: Annotated[str | None, typer.Option(help="Column of obs of batches.")] = None,
-    separator: Annotated[
-        str | None, typer.Option(help="What stands between the genes of a combination.")
-    ] = None,
+    separator: Separator = None,
     layer: Layer = None,
     var_names: VarNames = None,
     fdr: Fdr = 0.05,

@@ -7,10 +7,15 @@ import typer
 
 from infosem_jax.cli._common import check_folder, note, plain_errors, print_table
 from infosem_jax.cli._devices import start_devices
-from infosem_jax.cli._inputs import Layer, VarNames
+from infosem_jax.cli._inputs import Layer, Out, VarNames
 from infosem_jax.cli._progress import progress
 from infosem_jax.cli._record import record_of, write_record
-from infosem_jax.cli.perturbation_predict import Out, Overwrite
+from infosem_jax.cli.perturbation_predict import (
+    Control,
+    LineColumn,
+    Overwrite,
+    Separator,
+)
 
 
 def evaluate_perturbation(
@@ -22,16 +27,12 @@ def evaluate_perturbation(
     perturbation: Annotated[
         str | None, typer.Option(help="Column of the truth's obs that names what was perturbed.")
     ] = None,
-    control: Annotated[
-        list[str] | None, typer.Option(help="Name of control cells there; again for more.")
-    ] = None,
-    separator: Annotated[
-        str | None, typer.Option(help="What stands between the genes of a combination.")
-    ] = None,
+    control: Control = None,
+    separator: Separator = None,
     line: Annotated[
         str | None, typer.Option(help="Cell line to score; needed where there are several.")
     ] = None,
-    line_column: Annotated[str | None, typer.Option(help="Column of obs of cell lines.")] = None,
+    line_column: LineColumn = None,
     layer: Layer = None,
     var_names: VarNames = None,
     predicted_perturbation: Annotated[

@@ -7,12 +7,20 @@ import typer
 
 from infosem_jax.cli._common import check_file, check_folder, file_of, plain_errors, words
 from infosem_jax.cli._devices import start_devices
+from infosem_jax.cli._inputs import Out
 
 Folder = Annotated[Path, typer.Argument(help="Folder that infosem perturbation fit wrote.")]
 Line = Annotated[
     str | None, typer.Option("--line", help="Cell line; needed where there are several.")
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+# Of the labels of cells, for those commands that read them.
+Control = Annotated[
+    list[str] | None, typer.Option(help="Name of control cells there; again for more.")
+]
+Separator = Annotated[
+    str | None, typer.Option(help="What stands between the genes of a combination.")
+]
+LineColumn = Annotated[str | None, typer.Option(help="Column of obs of cell lines.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 
 

@@ -1,15 +1,14 @@
 """What was measured of a prior, as a file for each part of a comparison."""
 
-import json
 from pathlib import Path
-
-import numpy as np
 
 from infosem_jax import _typing
 from infosem_jax.compare.measures import Outcome
-from infosem_jax.data.io import atomic_write
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.grn.accuracy import At, Cell
+from infosem_jax.outputs import arrays
+
+KIND = "outcome of a comparison 1"
 
 
 def place(folder: _typing.Path, *names: str) -> Path:
@@ -22,36 +21,18 @@ def place(folder: _typing.Path, *names: str) -> Path:
     names
         Data set, prior and part.
     """
-    return Path(folder, f"{fingerprint(names)[:24]}.json")
+    return Path(folder, f"{fingerprint(names)[:24]}.npz")
 
 
 def write(path: Path, outcome: Outcome) -> None:
-    """Write what was measured, whole or not at all."""
+    """Write what was measured, whole or not at all, see `outputs.arrays`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    cells = [[np.asarray(part).tolist() for part in cell[3:]] for cell in outcome.scored]
-    heads = [[cell.at, cell.metrics, cell.seconds] for cell in outcome.scored]
-    record = outcome._asdict() | {"scored": [[*a, *b] for a, b in zip(heads, cells, strict=True)]}
-    with atomic_write(path) as draft:
-        draft.write_text(json.dumps(record), encoding="utf-8")
+    arrays.save(path, KIND, outcome)
 
 
 def read(path: Path) -> Outcome:
-    """Read what was measured.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, or of something else.
-    """
+    """Read what `write` wrote; ``ValueError`` if it is damaged or something else."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        scored = [
-            Cell(At(*at), metrics, seconds, tuple(names), *(np.asarray(a, float) for a in arrays))
-            for at, metrics, seconds, names, *arrays in record.pop("scored")
-        ]
-        numbers = [(seed, name, value) for seed, name, value in record.pop("numbers")]
-        return Outcome(**record, scored=scored, numbers=numbers)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(
-            f"{path}: not written by this comparison, or damaged ({error}); remove it."
-        ) from error
+        return arrays.load(path, KIND, "infosem compare", (Outcome, Cell, At))
+    except ValueError as error:
+        raise ValueError(f"{error} Remove it.") from error

@@ -6,6 +6,7 @@
 measures an embedding, and ``export`` writes it for other software, or as a prior of a network.
 """
 
+from infosem_jax.data.gene_sets import read_gene_sets
 from infosem_jax.embedding.baselines import Components
 from infosem_jax.embedding.baselines import Settings as NetworkSettings
 from infosem_jax.embedding.fitting import (
@@ -18,7 +19,7 @@ from infosem_jax.embedding.fitting import (
     save,
     study_graphs,
 )
-from infosem_jax.embedding.gene_sets import enrichment, function_recovery, read_gene_sets
+from infosem_jax.embedding.gene_sets import enrichment, function_recovery
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
 from infosem_jax.embedding.methods import METHODS, configured
 from infosem_jax.embedding.metrics import evaluate

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from infosem_jax.data.gene_sets import LEAST, MOST, GeneSets, over_represented
-from infosem_jax.data.gene_sets import read_gene_sets as read_gene_sets
 from infosem_jax.embedding.vectors import unit_vectors
 from infosem_jax.scores import auroc
 

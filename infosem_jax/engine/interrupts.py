@@ -4,6 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class Interrupted(Exception):
@@ -17,9 +18,6 @@ def interrupts() -> Iterator[Callable[[], bool]]:
     A second signal ends the process at once. Outside the main thread signals are left alone.
     """
     asked = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield asked.is_set
-        return
     signals = (signal.SIGTERM, signal.SIGINT)
 
     def handle(number, frame):
@@ -27,9 +25,19 @@ def interrupts() -> Iterator[Callable[[], bool]]:
         for each in signals:
             signal.signal(each, signal.SIG_DFL)
 
-    previous = {each: signal.signal(each, handle) for each in signals}
-    try:
+    with handled(handle, *signals):
         yield asked.is_set
+
+
+@contextmanager
+def handled(handler: Callable[..., Any], *signals: int) -> Iterator[None]:
+    """Let a function handle signals while the block lasts; outside the main thread, leave them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {each: signal.signal(each, handler) for each in signals}
+    try:
+        yield
     finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
+        for each, earlier in previous.items():
+            signal.signal(each, earlier)

@@ -8,8 +8,8 @@ import numpy as np
 
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.benchmark.folder import of_h5ad
+from infosem_jax.data.gene_sets import GeneSets, read_gene_sets
 from infosem_jax.data.io import read_orthologues
-from infosem_jax.embedding.gene_sets import GeneSets, read_gene_sets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
 from infosem_jax.embedding.orthologues import withhold
 from infosem_jax.embedding.studies import Study, harmonise, read_study

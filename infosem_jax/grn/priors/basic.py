@@ -13,31 +13,7 @@ import numpyro.distributions as dist
 
 from infosem_jax.grn.priors import distributions
 from infosem_jax.grn.priors.arithmetic import Arithmetic
-from infosem_jax.grn.priors.arithmetic import LearnedStrength as LearnedStrength
-from infosem_jax.grn.priors.arithmetic import Sum as Sum
-from infosem_jax.grn.priors.arithmetic import Weakened as Weakened
-from infosem_jax.grn.priors.arithmetic import learned_strength as learned_strength
-from infosem_jax.grn.priors.arithmetic import scan as scan
-from infosem_jax.grn.priors.binding import Bindable as Bindable
-from infosem_jax.grn.priors.binding import BoundPrior as BoundPrior
-from infosem_jax.grn.priors.binding import GeneContext as GeneContext
-from infosem_jax.grn.priors.binding import Prior as Prior
-from infosem_jax.grn.priors.binding import bind as bind
-from infosem_jax.grn.priors.binding import coverage as coverage
-from infosem_jax.grn.priors.binding import fixed, positive
-from infosem_jax.grn.priors.binding import pair_matrix as pair_matrix
-from infosem_jax.grn.priors.embedded import shuffled as shuffled
-from infosem_jax.grn.priors.graph_smooth import GraphSmooth as GraphSmooth
-from infosem_jax.grn.priors.learned_edges import LearnedEdges as LearnedEdges
-from infosem_jax.grn.priors.mixture import Mixture as Mixture
-from infosem_jax.grn.priors.mixture import learned as learned
-from infosem_jax.grn.priors.relabelled import Relabelled as Relabelled
-from infosem_jax.grn.priors.shrinkage import GeneScales as GeneScales
-from infosem_jax.grn.priors.shrinkage import RegularisedHorseshoe as RegularisedHorseshoe
-from infosem_jax.grn.priors.shrinkage import RelaxedGate as RelaxedGate
-from infosem_jax.grn.priors.signed import OtherNetwork as OtherNetwork
-from infosem_jax.grn.priors.signed import SignedEdges as SignedEdges
-from infosem_jax.grn.priors.similarity import GeneSimilarity as GeneSimilarity
+from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, fixed, positive, share
 
 
 @dataclass(frozen=True)
@@ -104,11 +80,8 @@ class SpikeAndSlab(Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        if not 0 < self.probability < 1:
-            raise ValueError(
-                f"SpikeAndSlab: expected 0 < probability < 1, found {self.probability}."
-            )
-        shares = jnp.array([[[1 - self.probability, self.probability]]])
+        probability = share(self, "probability")
+        shares = jnp.array([[[1 - probability, probability]]])
         scales = jnp.array([[[positive(self, "spike"), positive(self, "slab")]]])
         mixture = dist.MixtureSameFamily(dist.Categorical(probs=shares), dist.Normal(0.0, scales))
         return fixed(mixture, context)

@@ -283,6 +283,23 @@ def positive(prior: Any, name: str) -> float:
     return value
 
 
+def share(prior: Any, name: str) -> float:
+    """Return a setting of a prior, refusing what is no probability between 0 and 1."""
+    value = getattr(prior, name)
+    if not 0 < value < 1:
+        raise ValueError(f"{type(prior).__name__}: expected 0 < {name} < 1, found {value}.")
+    return value
+
+
+def for_edges(prior: Any, context: GeneContext) -> None:
+    """Refuse what says whether edges exist as a prior of effects."""
+    if context.site != "logit":
+        raise ValueError(
+            f"{type(prior).__name__} says whether an edge exists: use it as the edge prior, not "
+            "on effects."
+        )
+
+
 @dataclass(frozen=True)
 class _UserPrior:
     function: Callable

@@ -15,32 +15,8 @@ from numpyro.contrib.module import flax_module
 from infosem_jax._typing import Orthologues
 from infosem_jax.data.io import Embedding
 from infosem_jax.grn.priors.arithmetic import Arithmetic
-from infosem_jax.grn.priors.arithmetic import LearnedStrength as LearnedStrength
-from infosem_jax.grn.priors.arithmetic import Sum as Sum
-from infosem_jax.grn.priors.arithmetic import Weakened as Weakened
-from infosem_jax.grn.priors.arithmetic import learned_strength as learned_strength
-from infosem_jax.grn.priors.arithmetic import scan as scan
-from infosem_jax.grn.priors.binding import Bindable as Bindable
-from infosem_jax.grn.priors.binding import BoundPrior as BoundPrior
-from infosem_jax.grn.priors.binding import GeneContext as GeneContext
-from infosem_jax.grn.priors.binding import Prior as Prior
-from infosem_jax.grn.priors.binding import bind as bind
-from infosem_jax.grn.priors.binding import coverage as coverage
-from infosem_jax.grn.priors.binding import fixed, positive
-from infosem_jax.grn.priors.binding import pair_matrix as pair_matrix
+from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, fixed, positive
 from infosem_jax.grn.priors.embedded import embedding_coverage, unit_vectors_of
-from infosem_jax.grn.priors.embedded import shuffled as shuffled
-from infosem_jax.grn.priors.graph_smooth import GraphSmooth as GraphSmooth
-from infosem_jax.grn.priors.learned_edges import LearnedEdges as LearnedEdges
-from infosem_jax.grn.priors.mixture import Mixture as Mixture
-from infosem_jax.grn.priors.mixture import learned as learned
-from infosem_jax.grn.priors.relabelled import Relabelled as Relabelled
-from infosem_jax.grn.priors.shrinkage import GeneScales as GeneScales
-from infosem_jax.grn.priors.shrinkage import RegularisedHorseshoe as RegularisedHorseshoe
-from infosem_jax.grn.priors.shrinkage import RelaxedGate as RelaxedGate
-from infosem_jax.grn.priors.signed import OtherNetwork as OtherNetwork
-from infosem_jax.grn.priors.signed import SignedEdges as SignedEdges
-from infosem_jax.grn.priors.similarity import GeneSimilarity as GeneSimilarity
 
 
 @dataclass(frozen=True)

@@ -9,31 +9,15 @@ import numpyro.distributions as dist
 import pandas as pd
 
 from infosem_jax.grn.priors.arithmetic import Arithmetic
-from infosem_jax.grn.priors.arithmetic import LearnedStrength as LearnedStrength
-from infosem_jax.grn.priors.arithmetic import Sum as Sum
-from infosem_jax.grn.priors.arithmetic import Weakened as Weakened
-from infosem_jax.grn.priors.arithmetic import learned_strength as learned_strength
-from infosem_jax.grn.priors.arithmetic import scan as scan
-from infosem_jax.grn.priors.binding import Bindable as Bindable
-from infosem_jax.grn.priors.binding import BoundPrior as BoundPrior
-from infosem_jax.grn.priors.binding import GeneContext as GeneContext
-from infosem_jax.grn.priors.binding import Prior as Prior
-from infosem_jax.grn.priors.binding import bind as bind
-from infosem_jax.grn.priors.binding import coverage as coverage
-from infosem_jax.grn.priors.binding import fixed, log_odds, positive
-from infosem_jax.grn.priors.binding import pair_matrix as pair_matrix
-from infosem_jax.grn.priors.embedded import shuffled as shuffled
-from infosem_jax.grn.priors.graph_smooth import GraphSmooth as GraphSmooth
-from infosem_jax.grn.priors.learned_edges import LearnedEdges as LearnedEdges
-from infosem_jax.grn.priors.mixture import Mixture as Mixture
-from infosem_jax.grn.priors.mixture import learned as learned
-from infosem_jax.grn.priors.relabelled import Relabelled as Relabelled
-from infosem_jax.grn.priors.shrinkage import GeneScales as GeneScales
-from infosem_jax.grn.priors.shrinkage import RegularisedHorseshoe as RegularisedHorseshoe
-from infosem_jax.grn.priors.shrinkage import RelaxedGate as RelaxedGate
-from infosem_jax.grn.priors.signed import OtherNetwork as OtherNetwork
-from infosem_jax.grn.priors.signed import SignedEdges as SignedEdges
-from infosem_jax.grn.priors.similarity import GeneSimilarity as GeneSimilarity
+from infosem_jax.grn.priors.binding import (
+    BoundPrior,
+    GeneContext,
+    fixed,
+    log_odds,
+    pair_matrix,
+    positive,
+    share,
+)
 
 
 @dataclass(frozen=True)
@@ -70,12 +54,11 @@ class GraphPrior(Arithmetic):
         """Align the graph to the pairs of genes."""
         if positive(self, "elsewhere") > 1:
             raise ValueError(f"GraphPrior: expected elsewhere <= 1, found {self.elsewhere}.")
-        if not 0 < self.probability < 1:
-            raise ValueError(f"GraphPrior: expected 0 < probability < 1, found {self.probability}.")
+        probability = share(self, "probability")
         strength, sign = self._strength(context), self._matrix(context, "sign")
         if context.site == "logit":
-            share = np.clip((strength > 0).mean(), 0.01, 0.99)
-            p = share + np.maximum(self.probability - share, 0) * strength
+            base = np.clip((strength > 0).mean(), 0.01, 0.99)
+            p = base + np.maximum(probability - base, 0) * strength
             return fixed(dist.Normal(jnp.asarray(log_odds(p), jnp.float32), 1.0), context)
         sd = positive(self, "scale") * (self.elsewhere + (1 - self.elsewhere) * strength)
         mean = self.scale * strength * np.nan_to_num(sign)

@@ -12,31 +12,16 @@ from jax.tree_util import Partial
 from jaxtyping import Array
 
 from infosem_jax.grn.priors.arithmetic import Arithmetic
-from infosem_jax.grn.priors.arithmetic import LearnedStrength as LearnedStrength
-from infosem_jax.grn.priors.arithmetic import Sum as Sum
-from infosem_jax.grn.priors.arithmetic import Weakened as Weakened
-from infosem_jax.grn.priors.arithmetic import learned_strength as learned_strength
-from infosem_jax.grn.priors.arithmetic import scan as scan
-from infosem_jax.grn.priors.binding import Bindable as Bindable
-from infosem_jax.grn.priors.binding import BoundPrior as BoundPrior
-from infosem_jax.grn.priors.binding import GeneContext as GeneContext
-from infosem_jax.grn.priors.binding import Prior as Prior
-from infosem_jax.grn.priors.binding import bind as bind
-from infosem_jax.grn.priors.binding import coverage as coverage
-from infosem_jax.grn.priors.binding import fixed, log_odds, pair_labels, positive
-from infosem_jax.grn.priors.binding import pair_matrix as pair_matrix
-from infosem_jax.grn.priors.embedded import shuffled as shuffled
-from infosem_jax.grn.priors.graph_smooth import GraphSmooth as GraphSmooth
-from infosem_jax.grn.priors.learned_edges import LearnedEdges as LearnedEdges
-from infosem_jax.grn.priors.mixture import Mixture as Mixture
-from infosem_jax.grn.priors.mixture import learned as learned
-from infosem_jax.grn.priors.relabelled import Relabelled as Relabelled
-from infosem_jax.grn.priors.shrinkage import GeneScales as GeneScales
-from infosem_jax.grn.priors.shrinkage import RegularisedHorseshoe as RegularisedHorseshoe
-from infosem_jax.grn.priors.shrinkage import RelaxedGate as RelaxedGate
-from infosem_jax.grn.priors.signed import OtherNetwork as OtherNetwork
-from infosem_jax.grn.priors.signed import SignedEdges as SignedEdges
-from infosem_jax.grn.priors.similarity import GeneSimilarity as GeneSimilarity
+from infosem_jax.grn.priors.binding import (
+    BoundPrior,
+    GeneContext,
+    fixed,
+    for_edges,
+    log_odds,
+    pair_labels,
+    positive,
+    share,
+)
 
 
 @dataclass(frozen=True)
@@ -72,14 +57,9 @@ class KnownEdges(Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Align the labels to the pairs of genes."""
-        if context.site != "logit":
-            raise ValueError(
-                "KnownEdges says whether an edge exists: use it as the edge prior, not on effects."
-            )
-        for name in ("present", "absent", "unknown"):
-            p = getattr(self, name)
-            if p is not None and not 0 < p < 1:
-                raise ValueError(f"KnownEdges: expected 0 < {name} < 1, found {p}.")
+        for_edges(self, context)
+        for name in ("present", "absent", *([] if self.unknown is None else ["unknown"])):
+            share(self, name)
         present, absent = pair_labels(self.table, context)
         unknown = log_odds(np.float64(self._unknown(present, absent)))
         scale = positive(self, "scale")

@@ -20,6 +20,7 @@ from infosem_jax.grn.priors.arithmetic import Arithmetic
 from infosem_jax.grn.priors.binding import (
     BoundPrior,
     GeneContext,
+    for_edges,
     log_odds,
     pair_labels,
     pair_matrix,
@@ -87,11 +88,7 @@ class LearnedEdges(Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Align labels, vectors and features of pairs to the genes."""
-        if context.site != "logit":
-            raise ValueError(
-                "LearnedEdges says whether an edge exists: use it as the edge prior, not on "
-                "effects."
-            )
+        for_edges(self, context)
         for name in ("rank", "hidden", "roles"):
             if getattr(self, name) < (name == "hidden"):
                 raise ValueError(

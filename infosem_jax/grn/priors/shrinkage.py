@@ -11,7 +11,15 @@ from jaxtyping import Array, Float
 
 from infosem_jax.grn.priors import distributions
 from infosem_jax.grn.priors.arithmetic import Arithmetic
-from infosem_jax.grn.priors.binding import BoundPrior, GeneContext, fixed, log_odds, positive
+from infosem_jax.grn.priors.binding import (
+    BoundPrior,
+    GeneContext,
+    fixed,
+    for_edges,
+    log_odds,
+    positive,
+    share,
+)
 
 
 @dataclass(frozen=True)
@@ -61,16 +69,9 @@ class RelaxedGate(Arithmetic):
 
     def bind(self, context: GeneContext) -> BoundPrior:
         """Spread the distribution over all pairs."""
-        if context.site != "logit":
-            raise ValueError(
-                "RelaxedGate says whether an edge exists: use it as the edge prior, not on effects."
-            )
-        if not 0 < self.probability < 1:
-            raise ValueError(
-                f"RelaxedGate: expected 0 < probability < 1, found {self.probability}."
-            )
+        for_edges(self, context)
         temperature = positive(self, "temperature")
-        centre = float(log_odds(self.probability)) / temperature
+        centre = float(log_odds(share(self, "probability"))) / temperature
         return fixed(dist.Logistic(centre, 1 / temperature), context)
 
 
