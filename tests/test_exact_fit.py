@@ -213,6 +213,13 @@ def test_edges_are_shrunk_as_far_as_the_evidence_asks():
     assert spearmanr(one, other).statistic > 0.99 > spearmanr(least, other).statistic
 
 
+def test_edges_of_ten_cells_and_twenty_thousand_genes_are_scored():
+    x = np.random.default_rng(0).gamma(9.0, size=(10, 20000))
+    genes = [f"g{i}" for i in range(x.shape[1])]
+    fitted = exact.fit(dataset(x, genes, genes[:3]), config=exact.Config(steps=1))
+    assert np.isfinite(fitted.score).all() and 0 < fitted.learned["reliability"] < 1
+
+
 def planted(sign=False, strength=0.5, seed=0):
     """What the expression says of pairs whose odds follow from what a prior says of them."""
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.ticker import MaxNLocator
 
 from infosem_jax._typing import Array
-from infosem_jax.grn.networks import Network, candidate_pairs, edges
+from infosem_jax.grn.networks import Network, edges
 from infosem_jax.outputs.style import ACTIVATES, GREY, INK, REPRESSES, SECOND, WIDTH, axes_grid
 
 WEIGHT = "Weight (latent scale, no unit)"
@@ -81,36 +81,29 @@ def top_edges(network: Network, n: int = 25, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def out_degree(network: Network, *, top: int = 1000, n: int = 20, ax: Axes | None = None) -> Axes:
-    """Draw how many targets each of the best-connected regulators has.
+def out_degree(
+    network: Network, *, top: int | None = None, n: int = 20, ax: Axes | None = None
+) -> Axes:
+    """Draw how many of the strongest edges leave each of the best-connected regulators.
 
-    Where edges have probabilities, a regulator is expected to have as many targets as these sum up
-    to; otherwise those among the strongest edges are counted. On simulated networks, DREAM4 and
-    SERGIO the sum goes with the true number of targets and with the true strength of the effects at
-    least as well as sums of weights or of their squares, or the strongest edges counted.
+    In simulated networks of 100 to 2,500 genes, DREAM4 and SERGIO, as many edges as there are genes
+    find the regulators with most targets better than a fixed number or share of edges, and better
+    than sums of probabilities or of squared weights.
 
     Parameters
     ----------
     network
         The network.
     top
-        How many of the strongest edges to count, where they have no probability.
+        How many of the strongest edges to count; None for as many as there are genes.
     n
         How many regulators to show.
     ax
         Where to draw.
     """
-    if network.probability is None:
-        table = edges(network, top=top)
-        counts = pd.crosstab(table["source"], np.where(table["weight"] > 0, "up", "down"))
-        counts = counts.reindex(columns=["up", "down"], fill_value=0)
-        label = f"Targets among the {len(table)} strongest edges"
-    else:
-        probability = np.where(candidate_pairs(network), network.probability, 0.0)
-        up = np.where(np.asarray(network.weight) > 0, probability, 0.0).sum(1)
-        parts = {"up": up, "down": probability.sum(1) - up}
-        counts = pd.DataFrame(parts, index=pd.Index(network.regulators))
-        label = "Expected number of targets"
+    table = edges(network, top=top or len(network.genes))
+    counts = pd.crosstab(table["source"], np.where(table["weight"] > 0, "up", "down"))
+    counts = counts.reindex(columns=["up", "down"], fill_value=0)
     shown = counts.loc[counts.sum(axis=1).sort_values(ascending=False, kind="stable").index[:n]]
     ax = ax or _axes(0.9 + 0.22 * len(shown))
     place = np.arange(len(shown))
@@ -119,7 +112,7 @@ def out_degree(network: Network, *, top: int = 1000, n: int = 20, ax: Axes | Non
     ax.set_yticks(place, list(shown.index), parse_math=False)
     ax.set_ylim(len(shown) - 0.3, -0.7)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel(label)
+    ax.set_xlabel(f"Targets among the {len(table)} strongest edges")
     _sign_legend(ax, "s")
     return ax
 

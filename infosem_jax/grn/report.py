@@ -13,7 +13,6 @@ from infosem_jax.grn.networks import Network, candidate_pairs, edges
 from infosem_jax.outputs.page import Page, Picture, Section, Table, show, write_page
 
 TABLE_EDGES = 25
-STRONG_EDGES = 1000
 SURE = 0.9
 # Where this share of the strongest edges differ in their regulators, those of each are no others.
 FEW_REPEATED = 0.8
@@ -275,15 +274,10 @@ def _reading(report: Report) -> Section:
 def _busiest(report: Report) -> Section:
     from infosem_jax.grn import plot
 
-    strong = min(STRONG_EDGES, len(report.network.regulators) * len(report.network.genes))
-    what = (
-        "How many targets each regulator is expected to have: the sum of its edges' probabilities."
-    )
-    if report.network.probability is None:
-        what = f"How many of the {strong} strongest edges leave each regulator."
     picture = Picture(
-        plot.out_degree(report.network, top=STRONG_EDGES).figure,  # pyright: ignore[reportArgumentType]
-        f"{what} Many targets can mean a master regulator, or a gene that follows a process shared "
+        plot.out_degree(report.network).figure,  # pyright: ignore[reportArgumentType]
+        "How many of the strongest edges leave each regulator; as many are counted as there are "
+        "genes. Many targets can mean a master regulator, or a gene that follows a process shared "
         "by all of them, such as the cell cycle.",
     )
     return Section("The busiest regulators", pictures=[picture])

@@ -362,9 +362,8 @@ def chance(
         Whose effects.
     """
     inverse = _inverse_values(basis, scale)
-    before = _diagonal(basis, inverse, scale)
-    left = _diagonal(basis, inverse**2 / scale**2, scale)
-    return (1 - left / before)[rows]
+    noise = basis.vectors**2 @ (basis.cells * basis.values * inverse**2)
+    return (noise / _diagonal(basis, inverse, scale))[rows]
 
 
 def inverse_rows(

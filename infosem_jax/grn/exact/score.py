@@ -175,14 +175,16 @@ def bayes_factors(
     expected
         What the prior of the effects says; None for nothing.
     shrinkage
-        See `evidence`; None takes it from the evidence of all targets.
+        Share s of the identity in the covariance that partial correlations are taken from, for n
+        cells a prior variance of effects of ``(1 - s) / (s n)``; None takes that from the evidence.
     sign
         Whether the sign of prior means is that of effects (or tells edges from other pairs).
     """
     if shrinkage is None:
         variance = scale_of(likeliest_share(basis), basis.n_rows) ** 2 / PENALTY
-        shrinkage = float(1 / (1 + basis.cells * variance))
-    found = evidence(basis, reported, shrinkage=shrinkage)
+    else:
+        variance = (1 - shrinkage) / (shrinkage * basis.cells)
+    found = evidence(basis, reported, variance)
     pairs = candidates(basis, reported)
     learned = {
         "reliability": found.reliability,
@@ -231,7 +233,7 @@ def score(found: BayesFactors, base: Float[Array, "regulators genes"] | None) ->
 
 @jax.jit
 def evidence(
-    basis: Spectrum, reported: Int[Array, " regulators"], *, shrinkage: Float[Array, ""] | float
+    basis: Spectrum, reported: Int[Array, " regulators"], variance: Float[Array, ""] | float
 ) -> Evidence:
     """Sum up what the expression says of the effects of the reported regulators.
 
@@ -241,12 +243,10 @@ def evidence(
         Moments of all cells.
     reported
         Which rows are candidate regulators.
-    shrinkage
-        Share of the identity in the covariance that partial correlations are taken from; the prior
-        variance of effects is ``(1 - shrinkage) / (shrinkage n)``.
+    variance
+        Of effects a priori, in units of the noise.
     """
     n = basis.cells
-    variance = (1 - shrinkage) / (shrinkage * n)
     found = posterior(basis, jnp.sqrt(variance), rows=reported)
     residual = 2 * found.rate - NOISE
     weight, unit = found.mean, found.unit_variance
