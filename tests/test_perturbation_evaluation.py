@@ -213,10 +213,45 @@ def test_units_must_agree(pair):
     for wrong in (predicted, means(predicted)):
         with pytest.raises(ValueError, match=r"times that of the controls|look like counts"):
             perturbation.evaluate_predictions(wrong, logs(truth))
+    other = logs(predicted, 5e3), means(logs(predicted, 5e3)), means(logs(predicted, 1e6))
+    base2 = logs(predicted)
+    base2.X, base2.uns = base2.X / np.log(2), {}
+    for wrong in (*other, base2):
+        with pytest.raises(ValueError, match=r"have a total of|times that of the controls"):
+            perturbation.evaluate_predictions(wrong, logs(truth))
     changes = means(logs(predicted))
     changes.X -= changes.X.mean(0)
     with pytest.raises(ValueError, match="as of differences"):
         perturbation.evaluate_predictions(changes, logs(truth))
+
+
+def test_what_holds_no_expression_is_refused(pair):
+    predicted, truth = pair
+    x = predicted.X.toarray()
+    for rows, match in (
+        (predicted.obs["target"] == "g08", "none of 1 perturbations"),
+        (predicted.obs["target"] != "", "no value above 0"),
+    ):
+        other = predicted.copy()
+        other.X = np.where(rows.to_numpy()[:, None], 0, x)
+        with pytest.raises(ValueError, match=match):
+            perturbation.evaluate_predictions(other, truth)
+    nothing = anndata.AnnData(obs=predicted.obs, var=predicted.var, layers={"mean": predicted.X})
+    with pytest.raises(ValueError, match="predictions: X is empty; choose a layer from mean"):
+        perturbation.evaluate_predictions(nothing, truth)
+    broken = predicted.copy()
+    broken.X = np.where(x == x.max(), np.nan, x)
+    with pytest.raises(ValueError, match="The predictions: 1 values are not finite"):
+        perturbation.evaluate_predictions(broken, truth)
+
+
+def test_files_are_read_as_they_lie_on_disk(pair, found, tmp_path):
+    predicted, truth = pair
+    predicted.copy().write_h5ad(tmp_path / "predicted.h5ad")
+    backed = anndata.read_h5ad(tmp_path / "predicted.h5ad", backed="r")
+    again = perturbation.evaluate_predictions(backed, truth, splits=0)
+    backed.file.close()
+    assert again.scores.metrics["mse"] == found.scores.metrics["mse"]
 
 
 def test_names_are_matched_counted_and_refused(pair):

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 Source: TypeAlias = "Path | anndata.AnnData"
 # Totals that logarithms of others are usually of, beside the median of the cells.
 USUAL_TOTAL = 1e4
+# Deviation of totals of cells that were brought to one, as a share of it.
+EVEN = 0.01
+# Factor between totals of mean profiles in the same units.
+MOST_APART = 1.5
 
 
 class Evaluation(NamedTuple):
@@ -133,7 +137,8 @@ def evaluate_predictions(
             f"Expected least_cells of at least 2 and splits of at least 0, found {least_cells} and "
             f"{splits}."
         )
-    observed, other = _load(truth, columns.layer), _load(predicted, predicted_columns.layer)
+    observed = _load(truth, columns.layer, "The truth")
+    other = _load(predicted, predicted_columns.layer, "The predictions")
     labels, column, names = choose(
         observed.obs, observed.var, column=columns.perturbation, genes=columns.genes,
         controls=columns.controls, separator=columns.separator,
@@ -161,7 +166,8 @@ def evaluate_predictions(
     theirs = sparse.csr_array(other.x[:, there])
     places = _places(asked)
     own = [places[genes] for genes in perturbed]
-    notes += _check_units(theirs[np.concatenate(own)], controls, other.base)
+    used = np.concatenate(own)
+    _check_units(theirs[used], controls, other.base, cells=len(used) > len(own))
     tell("testing observed cells")
     panel = make_panel(cells, group, controls, perturbed, genes)
     tell("scoring predictions")
@@ -181,14 +187,16 @@ class _Loaded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _load(source: Source, layer: str | None) -> _Loaded:
+def _load(source: Source, layer: str | None, what: str) -> _Loaded:
     from anndata.io import sparse_dataset
 
     if isinstance(source, str | os.PathLike):
         with open_anndata(source, "AnnData file", layer, limits=STREAM_LIMITS) as file:
             dense = isinstance(file.matrix, h5py.Dataset)
             x = file.matrix[:] if dense else sparse_dataset(file.matrix)[:]
-            return _Loaded(file.obs, file.var, _checked(x, file.columns), file.base, file.notes)
+            x = _checked(x, file.columns, what)
+            return _Loaded(file.obs, file.var, x, file.base, file.notes)
+    source = source.to_memory() if source.isbacked else source
     places: dict[str, Any] = {"X": source.X, **source.layers}
     if source.raw is not None:
         places.setdefault("raw", source.raw.X)
@@ -196,20 +204,23 @@ def _load(source: Source, layer: str | None) -> _Loaded:
         raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(places)}.")
     var = source.raw.var if layer == "raw" and "raw" not in source.layers else source.var
     columns, notes = gene_columns(var)
-    x = _checked(places[layer or "X"], columns)
+    if places[layer or "X"] is None:
+        raise ValueError(f"{what}: X is empty; choose a layer from {', '.join(list(places)[1:])}.")
+    x = _checked(places[layer or "X"], columns, what)
     return _Loaded(source.obs, var.iloc[columns], x, declared_base(source.uns), notes)
 
 
-def _checked(x: Any, columns: slice | np.ndarray) -> sparse.csr_array:
+def _checked(x: Any, columns: slice | np.ndarray, what: str) -> sparse.csr_array:
     found = sparse.csr_array(x, dtype=np.float32)
     found.check_format(full_check=True)
     found = found[:, columns]
     if not np.isfinite(found.data).all():
-        raise ValueError(f"{(~np.isfinite(found.data)).sum()} values are not finite.")
+        raise ValueError(f"{what}: {(~np.isfinite(found.data)).sum()} values are not finite.")
     if found.data.min(initial=0) < 0:
         raise ValueError(
-            f"Expected expression, found values down to {found.data.min():.3g}, as of differences; "
-            "name a matrix of expression (layer=..., --predicted-layer; mean of infosem's own)."
+            f"{what}: expected expression, found values down to {found.data.min():.3g}, as of "
+            "differences; name a matrix of expression (layer=..., --predicted-layer; mean of "
+            "infosem's own)."
         )
     found.sum_duplicates()
     found.eliminate_zeros()
@@ -387,7 +398,9 @@ def _unit(
     return "log", x, 1.0, [f"units: counts, brought to {total:.4g} per cell and log(1 + x)"]
 
 
-def _check_units(theirs: sparse.csr_array, controls: Values, base: str | None) -> list[str]:
+def _check_units(
+    theirs: sparse.csr_array, controls: Values, base: str | None, *, cells: bool
+) -> None:
     """Refuse predictions that are nearer to the controls in another unit."""
     if base in ("2", "10"):
         raise ValueError(f"The predictions: expected natural logarithms, found base {base}.")
@@ -413,7 +426,27 @@ def _check_units(theirs: sparse.csr_array, controls: Values, base: str | None) -
             f"{away[controls.unit]:.2f} as {controls.unit}. Give both in one unit (layer=..., or "
             "total=... for a truth of counts and predictions that are log(1 + x))."
         )
-    return []
+    if controls.unit == "log":
+        _check_totals(theirs, controls.x, cells=cells)
+
+
+def _check_totals(theirs: sparse.csr_array, controls: sparse.csr_array, *, cells: bool) -> None:
+    """Refuse logarithms of another base, or of cells brought to another total.
+
+    Where all cells have one total, these are compared; else, and where there are profiles, those of
+    the mean logarithms, which perturbations change by less than a half.
+    """
+    totals = [np.expm1(x.astype(np.float64)).sum(1) for x in (theirs, controls)]
+    even = cells and all(each.std() < EVEN * each.mean() for each in totals)
+    means = [np.expm1(x.mean(0, dtype=np.float64)).sum() for x in (theirs, controls)]
+    found, expected = [each.mean() for each in totals] if even else means
+    most = 1 + 2 * EVEN if even else MOST_APART
+    if not 1 / most < found / expected < most:
+        what = "cells" if even else "mean profiles"
+        raise ValueError(
+            f"The predictions: as log(1 + x), {what} have a total of {found:.4g}, and those of the "
+            f"controls of {expected:.4g}. Bring both to natural logarithms of the same total."
+        )
 
 
 def _away(a: Float[np.ndarray, " genes"], b: Float[np.ndarray, " genes"]) -> float:
@@ -435,6 +468,11 @@ def _profiles(
         raise ValueError(
             "Expected one profile of each perturbation, or at least 2 cells of each, found "
             f"{(sizes < 2).sum()} of {len(sizes)} perturbations with one."
+        )
+    empty = sum(not theirs[each].data.any() for each in own)
+    if empty:
+        raise ValueError(
+            f"Expected expression in predicted cells, found none of {empty} perturbations."
         )
     group = np.repeat(np.arange(len(own)), sizes)
     cells = panel.controls._replace(x=sparse.csr_array(theirs[np.concatenate(own)]))
