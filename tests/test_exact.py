@@ -237,4 +237,4 @@ def test_what_cannot_be_is_refused(x):
     with pytest.raises(ValueError, match="finite expression"):
         statistics.moments(np.full((12, 3), np.nan, np.float32), np.array([0]))
     with pytest.raises(ValueError, match="worth more than 0"):
-        exact.worth(exact.spectrum(statistics.moments(x, ROWS), ROWS), 61)
+        exact.count_as(exact.spectrum(statistics.moments(x, ROWS), ROWS), 61)

@@ -27,7 +27,7 @@ from scipy.linalg import cholesky, solve_triangular
 
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of
-from infosem_jax.grn.exact.posterior import project, spectrum, spectrum_of_cells, worth
+from infosem_jax.grn.exact.posterior import count_as, project, spectrum, spectrum_of_cells
 from infosem_jax.grn.exact.statistics import moments
 
 
@@ -69,7 +69,7 @@ def responses(
     mean = np.where(rows[:, None] == np.arange(genes), 0.0, mean)
     sums = moments(x, rows)
     few = len(x) < regulators
-    basis = worth(spectrum_of_cells(x, rows) if few else spectrum(sums, rows), cells)
+    basis = count_as(spectrum_of_cells(x, rows) if few else spectrum(sums, rows), cells)
     share = config.r2
     if share is None:
         prior = project(basis, jnp.asarray(mean, jnp.float32)) if mean.any() else None

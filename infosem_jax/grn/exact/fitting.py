@@ -26,15 +26,15 @@ from infosem_jax.grn.exact.likeness import levels_of, vectors_of
 from infosem_jax.grn.exact.posterior import (
     LONG,
     Spectrum,
+    count_as,
     factor_cost,
     spectrum,
     spectrum_of_cells,
-    worth,
 )
-from infosem_jax.grn.exact.priors import Kind, Normals, alike, directed, kind, prior_odds
+from infosem_jax.grn.exact.priors import Kind, Normals, directed, kind, one_scale, prior_odds
 from infosem_jax.grn.exact.roles import effects_alone, means_of_roles
 from infosem_jax.grn.exact.solving import Solved, solve
-from infosem_jax.grn.exact.statistics import in_memory, kept, moments
+from infosem_jax.grn.exact.statistics import in_memory, kept_sums, moments
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.priors import BoundPrior, GeneContext, Prior, bind
 from infosem_jax.grn.priors.binding import Expression, Learned, coverage
@@ -147,8 +147,8 @@ class Task(NamedTuple):
         The priors.
     bound, kind
         The prior of the effects, bound to the genes, and what it is; None where there is none.
-    asks
-        Whether its mean asks what the cells say.
+    from_cells
+        Whether its mean depends on what the cells say.
     levels
         Mean, standard deviation and share of cells of each gene before it was normalised; None of
         a stream, and of data that came normalised.
@@ -163,7 +163,7 @@ class Task(NamedTuple):
     edge: Prior | None
     bound: BoundPrior | None
     kind: Kind | None
-    asks: bool = False
+    from_cells: bool = False
     levels: Float[np.ndarray, "genes levels"] | None = None
 
 
@@ -269,12 +269,14 @@ def solution(
     show(1, "solving for effects")
     solved = solve_for(given, basis, given.reported, key)
     show(2, "scoring edges")
-    told = None if solved.told is None else Normals(*(part[reported] for part in solved.told))
+    expected = (
+        None if solved.expected is None else Normals(*(part[reported] for part in solved.expected))
+    )
     settings = {"shrinkage": config.shrinkage, "sign": directed(given.effect)}
-    found = score.said(basis, reported, told, **settings)
+    found = score.bayes_factors(basis, reported, expected, **settings)
     vectors = partial(vectors_of, basis, given.levels)
-    told = Expression(lambda: np.asarray(found.log_bayes_factor, np.float64), vectors)
-    logits = replace(logits, expression=told)
+    expression = Expression(lambda: np.asarray(found.log_bayes_factor, np.float64), vectors)
+    logits = replace(logits, expression=expression)
     ranked = score.score(found, prior_odds(given.edge, logits, config.edges, random.key(key)))
     show(3, "done")
     learned = {**solved.learned, **found.learned}
@@ -313,14 +315,14 @@ def solve_for(
     key
         As in `fit`.
     """
-    basis, bound, what = posed(given, basis)
+    basis, bound, what = bound_to_cells(given, basis)
     solved = solve(basis, jnp.asarray(wanted), bound, what, given.config, random.key(key))
     if given.config.cells is not None:
         solved.learned["cells"] = np.asarray(basis.cells)
     return solved
 
 
-def posed(given: Task, basis: Spectrum) -> tuple[Spectrum, BoundPrior | None, Kind | None]:
+def bound_to_cells(given: Task, basis: Spectrum) -> tuple[Spectrum, BoundPrior | None, Kind | None]:
     """Count the cells as the settings say, and bind what a prior takes from them.
 
     Parameters
@@ -336,8 +338,8 @@ def posed(given: Task, basis: Spectrum) -> tuple[Spectrum, BoundPrior | None, Ki
     cells = None if isinstance(config.cells, str) else config.cells
     if config.cells == "effective" and not isinstance(data, Stream):
         cells = effective_cells(data.x, given.rows, basis)
-    basis, bound = worth(basis, cells), given.bound
-    if given.asks and given.effect is not None:
+    basis, bound = count_as(basis, cells), given.bound
+    if given.from_cells and given.effect is not None:
         settings = {"basis": basis, "reported": given.reported, "r2": config.r2}
         learned = Learned(partial(means_of_roles, **settings), partial(effects_alone, **settings))
         bound = bind(given.effect, replace(given.context, learned=learned))
@@ -427,12 +429,12 @@ def decomposed(
     if sums is None:
         return _counted(spectrum(sum_up(), rows), data)
     cells = data.cells if isinstance(data, Stream) else fingerprint((data.x, data.genes))
-    return _counted(spectrum(kept(sums, cells, rows, sum_up), rows), data)
+    return _counted(spectrum(kept_sums(sums, cells, rows, sum_up), rows), data)
 
 
 def _counted(basis: Spectrum, data: Dataset | Stream) -> Spectrum:
     """Count cells as so many fewer as covariates took."""
-    return basis if isinstance(data, Stream) else worth(basis, len(data.cells) - data.lost)
+    return basis if isinstance(data, Stream) else count_as(basis, len(data.cells) - data.lost)
 
 
 def _bound(
@@ -472,7 +474,7 @@ def _takes_long(given: Task) -> bool:
     cost = factor_cost(targets, rows, min(rows, n_cells(given.data)))
     if given.bound is None or given.kind is None or cost < LONG:
         return False
-    return given.kind.mixture or not alike(hyper.at({}, given.bound.distribution).scale)
+    return given.kind.mixture or not one_scale(hyper.at({}, given.bound.distribution).scale)
 
 
 def _stages(on_chunk: Callable[[Progress], None] | None, name: str) -> Callable[[int, str], None]:

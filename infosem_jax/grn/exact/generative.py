@@ -22,10 +22,10 @@ from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.infer.autoguide import AutoDelta
 
-from infosem_jax.grn.exact.fitting import Task, decomposed, posed
+from infosem_jax.grn.exact.fitting import Task, bound_to_cells, decomposed
 from infosem_jax.grn.exact.hyper import START, Pattern, at, collapsed, declared
 from infosem_jax.grn.exact.posterior import Spectrum, draw
-from infosem_jax.grn.exact.priors import Kind, alike, normals
+from infosem_jax.grn.exact.priors import Kind, normals, one_scale
 from infosem_jax.grn.exact.solving import pattern_of
 
 
@@ -72,9 +72,9 @@ def given(task: Task) -> Given:
             "Expected no edge prior, which has a part in the scores of the exact engine and none "
             "in its model; leave it out, or take the settings of the svi engine."
         )
-    basis, bound, kind = posed(task, decomposed(data, task.rows))
+    basis, bound, kind = bound_to_cells(task, decomposed(data, task.rows))
     what, prior = kind or Kind(False, False), None if bound is None else bound.distribution
-    if prior is not None and (what.mixture or not alike(at({}, prior).scale)):
+    if prior is not None and (what.mixture or not one_scale(at({}, prior).scale)):
         raise ValueError(
             "Expected a prior with one scale for all pairs, which the exact engine integrates out "
             "in closed form, found a scale mixture or scales that differ; take the settings of the "

@@ -72,7 +72,7 @@ def _fits(
     for number, job in enumerate(jobs):
         scale = _scale(job, configs)
 
-        def told(now: Progress, before: int = number) -> None:
+        def report(now: Progress, before: int = number) -> None:
             if on_chunk is not None:
                 done = before * now.total + now.done
                 on_chunk(now._replace(done=done, total=len(jobs) * now.total))
@@ -83,10 +83,10 @@ def _fits(
             data = scaled(datasets[job.data], configs[job.setting])
         given = prepared(job, data)
         if kept is None or kept[0] != (*scale, given.config.rows):
-            basis = decomposed(data, given.rows, told, sums=given.config.sums)
+            basis = decomposed(data, given.rows, report, sums=given.config.sums)
             kept = (*scale, given.config.rows), data, basis
         own_key = key[job.prior] if isinstance(key, Mapping) else key
-        yield job, solution(given, key=own_key, basis=kept[2], on_chunk=told)
+        yield job, solution(given, key=own_key, basis=kept[2], on_chunk=report)
 
 
 def _scale(job: Job, configs: Mapping[str, Config]) -> tuple[str, ...]:

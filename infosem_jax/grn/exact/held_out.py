@@ -26,10 +26,10 @@ from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn.exact.fitting import FEW, Fit, Task, solve_for, task
 from infosem_jax.grn.exact.posterior import (
     Spectrum,
+    count_as,
     inverse_rows,
     spectrum,
     spectrum_of_cells,
-    worth,
 )
 from infosem_jax.grn.exact.statistics import Moments, add
 from infosem_jax.grn.priors import Prior
@@ -169,7 +169,7 @@ def held_out(
     within = np.zeros(len(LEVELS))
     for fold, basis in others.items():
         out = folds == fold
-        basis = worth(basis, float(basis.cells) - cells.lost)
+        basis = count_as(basis, float(basis.cells) - cells.lost)
         freedom, location, spread = _student(given, basis, x[~out], x[out], key)
         off = x[out] - location
         density[out] = (student.logpdf(off / spread, freedom) - np.log(spread)).mean(1)

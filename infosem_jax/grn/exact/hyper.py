@@ -104,8 +104,8 @@ def declared(
     if prior is None:
         return scale, None, None
     with handlers.scope(prefix="effect_prior"):
-        told = normals(prior)
-    mean = scale * told.mean / told.scale
+        expected = normals(prior)
+    mean = scale * expected.mean / expected.scale
     return scale, mean, project(basis, mean)
 
 

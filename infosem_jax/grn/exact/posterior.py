@@ -147,7 +147,7 @@ def spectrum_of_cells(
     return _spectrum(size**2, vectors, cross, powers, rows, float(n))
 
 
-def worth(basis: Spectrum, cells: float | int | None) -> Spectrum:
+def count_as(basis: Spectrum, cells: float | int | None) -> Spectrum:
     """Let all cells together count as so many independent ones (None: as many as they are).
 
     Raises

@@ -92,7 +92,7 @@ def normals(distribution: Partial) -> Normals:
     )
 
 
-def alike(scale: Float[Array, "rows genes"]) -> bool:
+def one_scale(scale: Float[Array, "rows genes"]) -> bool:
     """Tell whether one scale holds for all pairs."""
     return bool(jnp.allclose(scale, scale[0, 0], rtol=1e-5))
 

@@ -52,7 +52,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
 from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
-from infosem_jax.grn.exact.priors import Normals, alike
+from infosem_jax.grn.exact.priors import Normals, one_scale
 
 # Times the penalty on effects with the highest evidence, at which edges are ranked: chosen on the
 # transcription factors of BEELINE's mHSC-E, all of its cells and few of them, DREAM4, SERGIO and
@@ -106,7 +106,7 @@ class Evidence(NamedTuple):
 
 
 class Strength(NamedTuple):
-    """How far what a prior says is borne out by the expression.
+    """How far what a prior says is confirmed by the expression.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class Strength(NamedTuple):
     trust: Float[Array, ""]
 
 
-class Said(NamedTuple):
+class BayesFactors(NamedTuple):
     """What the expression and the prior of the effects say of edges, whatever the edge prior.
 
     Attributes
@@ -156,14 +156,14 @@ class Scored(NamedTuple):
     probability: Float[Array, "regulators genes"]
 
 
-def said(
+def bayes_factors(
     basis: Spectrum,
     reported: Int[Array, " regulators"],
-    told: Normals | None,
+    expected: Normals | None,
     *,
     shrinkage: float | None,
     sign: bool,
-) -> Said:
+) -> BayesFactors:
     """Sum up what the expression and the prior of the effects say of every edge.
 
     Parameters
@@ -172,7 +172,7 @@ def said(
         Moments of all cells.
     reported
         Which rows are candidate regulators.
-    told
+    expected
         What the prior of the effects says; None for nothing.
     shrinkage
         Share s of the identity in the covariance that partial correlations are taken from, for n
@@ -193,25 +193,31 @@ def said(
     }
     base = jnp.log(found.edges) - jnp.log1p(-found.edges)
     up = down = jnp.zeros_like(found.deviation)
-    if told is not None:
-        mean = standardised(told.mean / told.scale, pairs)
+    if expected is not None:
+        mean = standardised(expected.mean / expected.scale, pairs)
         if bool((mean != 0).any()):
             if sign:
                 # Logarithmic where a prior is sure, so that few pairs do not decide on the rest.
                 mean = standardised(jnp.arcsinh(mean), pairs)
-            borne = strength(found, mean, pairs, sign=sign)
-            learned |= {"strength": borne.value, "trust": borne.trust}
-            up, down = borne.value * mean, (-1 if sign else 1) * borne.value * mean
-        if not alike(told.scale):
-            wide = jnp.log(told.scale)
+            confirmed = strength(found, mean, pairs, sign=sign)
+            learned |= {"strength": confirmed.value, "trust": confirmed.trust}
+            up, down = (
+                confirmed.value * mean,
+                (-1 if sign else 1) * confirmed.value * mean,
+            )
+        if not one_scale(expected.scale):
+            wide = jnp.log(expected.scale)
             wide = standardised(wide - _mean(wide, pairs), pairs)
-            borne = strength(found, wide, pairs)
-            learned |= {"strength_of_scale": borne.value, "trust_in_scale": borne.trust}
-            up, down = up + borne.value * wide, down + borne.value * wide
-    return Said(log_bayes_factor(found, pairs, up, down), base, pairs, learned)
+            confirmed = strength(found, wide, pairs)
+            learned |= {
+                "strength_of_scale": confirmed.value,
+                "trust_in_scale": confirmed.trust,
+            }
+            up, down = up + confirmed.value * wide, down + confirmed.value * wide
+    return BayesFactors(log_bayes_factor(found, pairs, up, down), base, pairs, learned)
 
 
-def score(found: Said, base: Float[Array, "regulators genes"] | None) -> Scored:
+def score(found: BayesFactors, base: Float[Array, "regulators genes"] | None) -> Scored:
     """Score every edge by its log-odds.
 
     Parameters
@@ -248,7 +254,7 @@ def evidence(
     x = weight / jnp.sqrt(jnp.where(pairs, weight**2 + unit * (residual + 1 / variance)[None], 1.0))
     left = chance(basis, jnp.sqrt(variance), reported)[:, None]
     left = left * (residual / n / (residual + 1 / variance))[None]
-    believed = _believed(basis, reported)
+    believed = _share_believed(basis, reported)
     x = believed * (x - jnp.nanmedian(jnp.where(pairs, x, jnp.nan)))
     total = _mean((x - _mean(x, pairs)) ** 2, pairs)
     reliability = jnp.clip(1 - _mean(believed**2 * left, pairs) / total, 0.01, 1.0)
@@ -258,7 +264,7 @@ def evidence(
     return Evidence(deviation, reliability, edges, activating)
 
 
-def _believed(basis: Spectrum, reported: Array) -> Array:
+def _share_believed(basis: Spectrum, reported: Array) -> Array:
     """Share of each deviation that the cells which share both genes make believable."""
     genes = jnp.arange(len(basis.own))
     place = jnp.where(basis.own >= 0, basis.own, basis.n_rows)
@@ -308,7 +314,7 @@ def groups(
 @partial(jax.jit, static_argnames="sign")
 def strength(
     found: Evidence,
-    told: Float[Array, "regulators genes"],
+    expected: Float[Array, "regulators genes"],
     pairs: Bool[Array, "regulators genes"],
     *,
     sign: bool = False,
@@ -316,26 +322,26 @@ def strength(
     """Learn how much what a prior says adds to the log-odds, and how sure that is.
 
     The standard error is that of genes that are given what the prior says of others, whose
-    variance is known (`_variance_of_dealings`); pairs that share a gene are not independent.
+    variance is known (`_variance_when_permuted`); pairs that share a gene are not independent.
 
     Parameters
     ----------
     found
         What the expression says.
-    told
+    expected
         What the prior says, mean square 1 over the pairs.
     pairs
         Which pairs there are.
     sign
         Whether it speaks of activation against repression, or of edges against other pairs.
     """
-    raw, error = _newton_step(found, told, pairs, CLEAR, sign)
+    raw, error = _newton_step(found, expected, pairs, CLEAR, sign)
     value = jnp.maximum(raw, 0) * STRENGTH_SCALE**2 / (error + STRENGTH_SCALE**2)
     if sign:
         # The step overshoots where a prior is strong.
         value *= found.reliability / SHIFT
         value /= 1 + value / MOST
-    raw, error = _newton_step(found, told, pairs, FAINT, sign)
+    raw, error = _newton_step(found, expected, pairs, FAINT, sign)
     wide = error + STRENGTH_SCALE**2
     shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(error / wide) * STRENGTH_SCALE
     # A prior that goes against the expression says nothing: its strength is not negative.
@@ -350,7 +356,7 @@ def strength(
 
 
 def _newton_step(
-    found: Evidence, told: Array, pairs: Array, group: tuple[float, float], sign: bool
+    found: Evidence, expected: Array, pairs: Array, group: tuple[float, float], sign: bool
 ) -> tuple[Array, Array]:
     """Step from no strength, and its variance under no strength."""
     shift, least = group
@@ -359,8 +365,8 @@ def _newton_step(
     x = up - down if sign else up + down
     information = jnp.where(pairs, x**2, 0.0).sum()
     x = jnp.where(pairs, x - _mean(x, pairs), 0.0)
-    c = jnp.where(pairs, told - _mean(told, pairs), 0.0)
-    error = _variance_of_dealings(x, c, pairs) / information**2
+    c = jnp.where(pairs, expected - _mean(expected, pairs), 0.0)
+    error = _variance_when_permuted(x, c, pairs) / information**2
     return (x * c).sum() / information, jnp.maximum(error, TINY)
 
 
@@ -384,10 +390,10 @@ def log_bayes_factor(
         mean of the odds over pairs stays what it is.
     """
     up, down = jnp.log(found.activating) + up, jnp.log1p(-found.activating) + down
-    told = jnp.where(pairs, jnp.logaddexp(up, down), -jnp.inf)
+    prior = jnp.where(pairs, jnp.logaddexp(up, down), -jnp.inf)
     y = jnp.sqrt(found.reliability) * found.deviation
     likelihood = jnp.logaddexp(up + y, down - y) - found.reliability / 2
-    return likelihood - (logsumexp(told) - jnp.log(pairs.sum()))
+    return likelihood - (logsumexp(prior) - jnp.log(pairs.sum()))
 
 
 @jax.jit
@@ -410,7 +416,7 @@ def _memberships(z: Array, edges: Array, activating: Any, shift: Any) -> tuple[A
     return edge * jax.nn.sigmoid(up - down), edge * jax.nn.sigmoid(down - up)
 
 
-def _variance_of_dealings(x: Array, c: Array, pairs: Array) -> Array:
+def _variance_when_permuted(x: Array, c: Array, pairs: Array) -> Array:
     """Variance of ``sum(x c)`` when rows and columns of c are permuted.
 
     Means of rows, means of columns and what is left vary on their own, each as a sum over permuted

@@ -21,7 +21,7 @@ from infosem_jax.grn.exact.posterior import (
     posterior_by_pair,
     standard_deviation,
 )
-from infosem_jax.grn.exact.priors import Kind, Normals, alike, local_scales, normals
+from infosem_jax.grn.exact.priors import Kind, Normals, local_scales, normals, one_scale
 from infosem_jax.grn.priors.binding import BoundPrior
 
 log = logging.getLogger("infosem_jax")
@@ -60,7 +60,7 @@ class Solved(NamedTuple):
     ----------
     effects
         Their posterior.
-    told
+    expected
         Prior means and scales as stated; None where all pairs are alike.
     scale
         Standard deviation of the effects a priori, in units of the noise: one, or one of each pair.
@@ -71,7 +71,7 @@ class Solved(NamedTuple):
     """
 
     effects: Effects
-    told: Normals | None
+    expected: Normals | None
     scale: Float[Array, "*pairs"]
     learned: dict[str, Any]
     losses: Float[Array, " steps"]
@@ -111,34 +111,34 @@ def solve(
         scale = hyper.scale_of(values["r2"] if config.r2 is None else config.r2, basis.n_rows)
         if prior is not None and what.mixture:
             return _mixture(basis, reported, prior, scale, config)
-        told = stated if learns is None else hyper.at(values, learns)
-        if told is None:
+        expected = stated if learns is None else hyper.at(values, learns)
+        if expected is None:
             return _summary(posterior(basis, scale, None, config.noise, reported)), scale
         shape = (basis.n_rows, len(basis.total))
-        mean = scale * (told.mean / told.scale if learns is not None else jnp.zeros(shape))
+        mean = scale * (expected.mean / expected.scale if learns is not None else jnp.zeros(shape))
         if pattern is not None:
             mean = scale * values["slope"] * pattern.mean
-        if alike(told.scale):
+        if one_scale(expected.scale):
             found = posterior(basis, scale, mean, config.noise, reported)
         else:
-            scale = scale * told.scale / jnp.sqrt((told.scale**2).mean())
+            scale = scale * expected.scale / jnp.sqrt((expected.scale**2).mean())
             _say_cost(basis, 1)
             settings = {"block": config.block}
             found = posterior_by_pair(basis, scale, mean, config.noise, reported, **settings)
         return _summary(found, mean[reported]), scale
 
     if config.hyper == "map" or not found:
-        told = stated if learns is None else hyper.at(found, learns)
-        _say_what_stays(told, learns)
+        expected = stated if learns is None else hyper.at(found, learns)
+        _say_what_stays(expected, learns)
         solved, scale = effects(found)
-        return Solved(solved, told, scale, found, losses)
+        return Solved(solved, expected, scale, found, losses)
     centre = {name: values.mean(0) for name, values in found.items()}
-    told = stated if learns is None else hyper.at(centre, learns)
-    _say_what_stays(told, learns)
+    expected = stated if learns is None else hyper.at(centre, learns)
+    _say_what_stays(expected, learns)
     drawn = np.linspace(0, config.draws - 1, min(config.draws, AVERAGED)).astype(int)
     each = [effects({name: values[i] for name, values in found.items()}) for i in drawn]
     averaged, scale = _averaged([one for one, _ in each]), each[0][1]
-    return Solved(averaged, told, scale, found, losses)
+    return Solved(averaged, expected, scale, found, losses)
 
 
 def _learn(
@@ -158,9 +158,9 @@ def _learn(
     return hyper.optimum(key, basis, pattern, prior, **settings, **search)
 
 
-def pattern_of(basis: Spectrum, told: Normals) -> hyper.Pattern | None:
+def pattern_of(basis: Spectrum, expected: Normals) -> hyper.Pattern | None:
     """Return the prior means that a prior without parameters expects; None where all are zero."""
-    mean = hyper.standardised(told.mean / told.scale, ~basis.itself)
+    mean = hyper.standardised(expected.mean / expected.scale, ~basis.itself)
     return hyper.Pattern(mean, basis.vectors.T @ mean) if bool((mean != 0).any()) else None
 
 
@@ -185,9 +185,9 @@ def _mixture(
     return _summary(found), scales
 
 
-def _say_what_stays(told: Normals | None, learns: Partial | None) -> None:
+def _say_what_stays(expected: Normals | None, learns: Partial | None) -> None:
     # Expression tells of one scale, by r2, and of means; it says nothing of scales of pairs.
-    if learns is not None and told is not None and not bool((told.mean != 0).any()):
+    if learns is not None and expected is not None and not bool((expected.mean != 0).any()):
         log.warning(
             "The prior expects no effect to be other than zero, and its parameters move scales "
             "only. The exact engine learns one scale for all effects (r2) and leaves those "

@@ -98,7 +98,7 @@ def moments(
     return Moments(RG[:, rows], RG, G, GG, GGG, float(n_cells))
 
 
-def kept(
+def kept_sums(
     folder: _typing.Path,
     cells: str,
     rows: Int[np.ndarray, " rows"],
