@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import random
+from jaxtyping import TypeCheckError
 
 from infosem_jax import graphs as gene_graphs
 from infosem_jax import nn
@@ -295,7 +296,7 @@ def test_odd_studies_are_embedded_as_said():
 def test_settings_and_empty_input_are_refused():
     with pytest.raises(ValueError, match="at least one study"):
         fit([])
-    with pytest.raises(ValueError, match="attention"):
+    with pytest.raises((ValueError, TypeCheckError), match="attention"):
         MuSeGNNConfig(attention="both")
     with pytest.raises(ValueError, match="temperature"):
         MuSeGNNConfig(temperature=0.0)
