@@ -227,9 +227,11 @@ def test_killed_runs_go_on_and_end_alike(tmp_path):
         assert before.cells == after.cells
         np.testing.assert_allclose(before.density, after.density, rtol=1e-6)
     assert told[-1] == 1 and min(told) >= 0.8
-    kept[1].write_bytes(kept[1].read_bytes()[:-100])
-    with pytest.raises(ValueError, match="Remove it"):
-        list(run(small, folder=tmp_path))
+    whole_file = kept[1].read_bytes()
+    for content in (whole_file[:-100], b'{"data": "s"}'):
+        kept[1].write_bytes(content)
+        with pytest.raises(ValueError, match=r"damaged.*; remove it"):
+            list(run(small, folder=tmp_path))
     assert identity(small) != identity(small._replace(seeds=2))
 
 

@@ -35,4 +35,6 @@ def read(path: Path) -> Outcome:
     try:
         return arrays.load(path, KIND, "infosem compare", (Outcome, Cell, At))
     except ValueError as error:
-        raise ValueError(f"{error} Remove it.") from error
+        raise ValueError(
+            f"{path}: not written by this comparison, or damaged ({error}); remove it."
+        ) from error
