@@ -200,7 +200,10 @@ def parts(
             (t, F, weight.sum(0), variances[1]),
         ):
             precision = (told / (1 + told * variance))[None]
-            by_vector = V @ row_regressions(precision, precision * rate, V, 1 / variance)[0]
+            coefficients = row_regressions(precision, precision * rate, V, 1 / variance)[0]
+            # `V @ coefficients` warns of invalid values by chance where there are five: OpenBLAS
+            # 0.3.31 with AVX-512 then reads memory that it does not use.
+            by_vector = np.einsum("gf,f->g", V, coefficients)
             out.append(np.broadcast_to(by_vector if V is F else by_vector[:, None], shape))
         regulators = row_regressions(weight, error, F, RIDGE)
         targets = row_regressions(weight.T, error.T, own, RIDGE)
