@@ -359,9 +359,10 @@ def _scored(network: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a network between genes of an edge table; all of them where none is."""
     for what, one in (("The known network", network), ("The edge table", table)):
         _check_columns(one, ("source", "target"), what)
-    sources = set(table["source"].astype(str))
-    genes = sources | set(table["target"].astype(str))
-    kept = network["source"].astype(str).isin(sources) & network["target"].astype(str).isin(genes)
+    regulators = set(table["source"].astype(str))
+    genes = regulators | set(table["target"].astype(str))
+    pairs = zip(network["source"].astype(str), network["target"].astype(str), strict=True)
+    kept = np.array([a in regulators and b in genes for a, b in pairs], bool)
     return network.loc[kept] if kept.any() else network
 
 
