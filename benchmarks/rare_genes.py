@@ -4,9 +4,10 @@
 
 Files of DATA/expression with all of their genes and the transcription factors of the species,
 without prior, beside two lines of numpy, correlation and ridge partial correlation, and beside
-detection: the share of cells that the regulator is found in times that of the target. AUPRC ratio against STRING, per regulator and pooled, and how much
-more often the 500 first edges are in STRING than pairs are; AUROC among pairs whose regulators and
-targets have as many known edges; and in what share of cells the rarer gene of these 500 is found.
+detection: the share of cells that the regulator is found in times that of the target. AUPRC ratio
+against STRING, per regulator and pooled, and how much more often the 500 first edges are in STRING
+than pairs are; AUROC among pairs whose regulators and targets have as many known edges; and in what
+share of cells the rarer gene of these 500 is detected.
 The rule for rare genes was chosen on two of the files, as the figures' names say.
 """
 
