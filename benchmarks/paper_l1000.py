@@ -82,6 +82,7 @@ def main() -> None:
     options.add_argument("--methods", default="", help="split by commas; graph and baselines")
     options.add_argument("--graph", default="graph", help="the graph network that claims are of")
     options.add_argument("--inputs", default="", help="split by commas; those above")
+    options.add_argument("--split", default="auto", help="of samples, such as grouped:tissue")
     arguments = options.parse_args()
     cells = cells_of(arguments, STORE.read_all, compute)
     print_scores(cells)
@@ -112,7 +113,7 @@ def compute(arguments) -> "list[Cell]":
     else:
         names = words(arguments.datasets) or DATASETS
         sources, _ = find_sources(data_folder(*DATA), names)
-        split, scaling = (), "standard"
+        split, scaling = (arguments.split,), "standard"
         if arguments.quick:
             sources, note = reduce(sources, count=len(sources))
             notes = (note,)

@@ -116,6 +116,7 @@ def test_evaluate_uses_the_score_and_the_score_finds_edges(folder, simulation):
     assert own["auprc"] == pytest.approx(by_score["auprc"], abs=1e-6)
     table = pd.read_csv(edges).drop(columns="score")
     assert grn.evaluate(table, simulation.network)["auprc"] == by_weight["auprc"]
+    assert scores("--scored-only")["auprc"] == by_score["auprc"]
     # Scores are signed: the reverse order is another one.
     reverse = pd.read_csv(edges).assign(score=lambda t: -t["score"])
     assert grn.evaluate(reverse, simulation.network)["auroc"] == pytest.approx(

@@ -21,7 +21,7 @@ from infosem_jax.expression import (
 )
 from infosem_jax.expression.auto import AutoConfig, FittedAuto, fit_auto, predict_auto
 from infosem_jax.expression.baselines import kernel_path, ridge_path
-from infosem_jax.expression.joining import inner_folds, join, simplex_weights
+from infosem_jax.expression.joining import effective_samples, inner_folds, join, simplex_weights
 from infosem_jax.expression.methods import configured
 from infosem_jax.expression.selection import greedy_order, linear_order
 from infosem_jax.expression.splits import Split
@@ -84,6 +84,38 @@ def test_weights_of_few_samples_lean_on_all_genes():
     alone = join(errors[:, :, :1], np.arange(12) % 3).weights[1]
     assert 0.55 < weights.mean() < 0.8 and weights.std() < 0.12
     assert alone.shape == (1,)
+
+
+def test_samples_that_err_alike_count_as_their_groups():
+    rng = np.random.default_rng(4)
+    errors = rng.normal(size=(3, 12, 40)).astype(np.float32)
+    errors[1] *= 0.8
+    groups = np.repeat(np.arange(12), 15)
+    repeated, folds = errors[:, groups], np.arange(12) % 3
+    found = join(repeated, folds[groups], groups)
+    once = join(errors, folds)
+    np.testing.assert_allclose(found.weights, once.weights, atol=1e-5)
+    np.testing.assert_allclose(found.error, once.error[groups], atol=1e-4)
+    # Taken for independent samples, they would say more than they know of each gene.
+    assert np.abs(join(repeated, folds[groups]).weights - once.weights).max() > 0.1
+    apart = rng.normal(size=(180, 400))
+    assert effective_samples(apart, groups) > 120
+    assert effective_samples(apart[groups], groups) == pytest.approx(12)
+    assert effective_samples(apart, np.arange(180)) == 180
+    between = rng.normal(size=(12, 400))[groups]
+    # Half of the variance lies between groups: 180 / (1 + 14 / 2).
+    assert effective_samples(apart + between, groups) == pytest.approx(22.5, rel=0.15)
+
+
+def test_one_strange_value_does_not_choose_settings():
+    own = problem().task
+    y = own.y_train.copy()
+    y[3, 5] = 100
+    config = AutoConfig(network=False)
+    usual, strange = (fit_auto(each, config).settings for each in (own, own._replace(y_train=y)))
+    # By squares, 15 neighbours would be taken in place of 3, and a tenfold penalty.
+    assert strange["knn"] == usual["knn"]
+    assert strange["ridge"] < 3 * usual["ridge"]
 
 
 @pytest.mark.parametrize("how", ["grouped", "folds"])

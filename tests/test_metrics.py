@@ -175,6 +175,20 @@ def test_unscored_pairs_rank_last():
     assert all(result[key] == filled[key] for key in METRICS)
 
 
+def test_a_reference_of_more_genes_is_scored_among_those_of_the_table():
+    edges, known = tables()
+    more = pd.DataFrame(
+        [("G00", "X1"), ("X1", "G01"), ("G80", "G01")], columns=["source", "target"]
+    )
+    expected, wide = evaluate(edges, known), pd.concat([known, more])
+    assert evaluate(edges, wide)["unscored_pairs"] > 0
+    found = evaluate(edges, wide, scored_only=True)
+    assert found.pop("universe") != expected.pop("universe")
+    assert found == pytest.approx(expected)
+    with pytest.raises(ValueError, match="None of the 1246 scored pairs is a candidate"):
+        evaluate(edges, more.iloc[1:2].replace("G01", "X2"), scored_only=True)
+
+
 def test_without_a_regulator_of_enough_edges_the_means_are_nan():
     scores, truth, candidate = problem(density=0.02)
     result = score_matrix(scores, truth, candidate)

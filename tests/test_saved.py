@@ -112,6 +112,17 @@ def test_runs_keep_their_fit_unless_it_is_too_large(tmp_path, fitted, monkeypatc
         assert ("too much to keep on disk" in page) == (not kept)
 
 
+def test_disagreement_of_seeds_is_said_of_as_many_edges_as_genes(tmp_path, fitted):
+    activates = np.zeros_like(fitted.positive) + (fitted.weight.mean(0) > 0)
+    for name, positive in (("unsure", np.full_like(activates, 0.5)), ("sure", activates)):
+        folder = tmp_path / name
+        folder.mkdir()
+        seeds = fitted._replace(positive=positive)
+        run_folder.write_run(folder, SIMULATED.data, seeds, Priors(), record={}, title="A run")
+        told = "sign of the 10 strongest edges in only 50% of the cases"
+        assert (told in (folder / "report.html").read_text()) == (name == "unsure")
+
+
 def test_room_for_the_fit_is_asked_for(tmp_path, monkeypatch):
     free = run_folder.SPARE_BYTES + 4 * 10 * 150 + saved_bytes(2, 4, 4, 10)
     usage = shutil.disk_usage(tmp_path)._replace(free=free)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from infosem_jax.cli._common import plain_errors
+from infosem_jax.cli._common import note, plain_errors
 
 
 def evaluate(
@@ -23,6 +23,12 @@ def evaluate(
     signed: Annotated[
         bool, typer.Option("--signed", help="Rank edges by the signed weight.")
     ] = False,
+    scored_only: Annotated[
+        bool,
+        typer.Option(
+            "--scored-only", help="Leave out edges of NETWORK that EDGES lacks a gene of."
+        ),
+    ] = False,
 ) -> None:
     """Score an edge table against a reference network; prints JSON."""
     with plain_errors():
@@ -35,5 +41,12 @@ def evaluate(
             read_network(network),
             seed=seed,
             absolute=not signed,
+            scored_only=scored_only,
         )
+        unscored = int(scores["unscored_pairs"]) / int(scores["candidates"])
+        if unscored > 0.5:
+            note(
+                f"{unscored:.1%} of the candidate pairs have no score in {edges} and rank last: if "
+                "they are of genes that were not measured, leave them out with --scored-only."
+            )
         typer.echo(to_json(scores), nl=False)

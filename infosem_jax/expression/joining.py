@@ -32,7 +32,9 @@ class Joined(NamedTuple):
 
 
 def join(
-    errors: Float[np.ndarray, "parts samples genes"], folds: Int[np.ndarray, " samples"]
+    errors: Float[np.ndarray, "parts samples genes"],
+    folds: Int[np.ndarray, " samples"],
+    groups: Int[np.ndarray, " samples"] | None = None,
 ) -> Joined:
     """Find the weights that make the error of the joined prediction least.
 
@@ -40,7 +42,8 @@ def join(
     ``sum_s sqrt((w . e_s)^2 + d^2)`` over the simplex, d twice the root mean square of the joined
     error: least squares, but for the few samples that all parts infer badly. Few samples make
     weights noisy, so those of ``n`` samples are averaged with the weights that are best for all
-    genes together, which count for 200 samples.
+    genes together, which count for 200 samples. Samples of one group, such as a tissue that no
+    other fold has, err alike: ``n`` is then what they count for, see `effective_samples`.
 
     Parameters
     ----------
@@ -48,13 +51,49 @@ def join(
         Prediction minus truth of samples that a part has not learned from.
     folds
         Fold of each sample.
+    groups
+        Group of each sample, all of it in one fold; None where each is one of its own.
     """
+    groups = np.arange(len(folds)) if groups is None else groups
     error = np.empty(errors.shape[1:], np.float32)
     for fold in np.unique(folds):
         own = folds == fold
-        weights = _weights(errors[:, ~own])
+        weights = _weights(errors[:, ~own], groups[~own])
         error[own] = np.einsum("kg,ksg->sg", weights, errors[:, own])
-    return Joined(_weights(errors), error)
+    return Joined(_weights(errors, groups), error)
+
+
+def effective_samples(
+    error: Float[np.ndarray, "samples genes"], groups: Int[np.ndarray, " samples"]
+) -> float:
+    """Return how many independent samples tell as much as those of groups that err alike.
+
+    That is ``n / (1 + (m - 1) r)``, with m samples in a typical group and the intraclass
+    correlation r of errors, the median over genes: n where samples of a group are no more alike
+    than others, and the number of groups where they are all the same.
+
+    Parameters
+    ----------
+    error
+        Prediction minus truth.
+    groups
+        Group of each sample.
+
+    References
+    ----------
+    Kish, Survey Sampling, 1965 (the design effect).
+    """
+    names, code, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    n, count = len(code), len(names)
+    if count in (1, n):
+        return float(count)
+    typical = (n - np.square(sizes).sum() / n) / (count - 1)
+    total = np.add.reduceat(error[np.argsort(code)], np.cumsum(sizes) - sizes)
+    mean = total / sizes[:, None]
+    between = (sizes @ np.square(mean - error.mean(0))) / (count - 1)
+    within = np.square(error - mean[code]).sum(0) / (n - count)
+    alike = (between - within) / np.maximum(between + (typical - 1) * within, 1e-30)
+    return float(n / (1 + (typical - 1) * np.median(alike.clip(0, 1))))
 
 
 def simplex_weights(
@@ -122,10 +161,10 @@ def inner_folds(
 
 
 def _weights(
-    errors: Float[np.ndarray, "parts samples genes"],
+    errors: Float[np.ndarray, "parts samples genes"], groups: Int[np.ndarray, " samples"]
 ) -> Float32[np.ndarray, "parts genes"]:
     own, of_all = _least(errors, together=False), _least(errors, together=True)
-    n = errors.shape[1]
+    n = effective_samples(np.einsum("gk,ksg->sg", of_all, errors), groups)
     return ((n * own + PRIOR_SAMPLES * of_all) / (n + PRIOR_SAMPLES)).T.astype(np.float32)
 
 

@@ -34,6 +34,7 @@ UNIVERSE = (
     "is to the share of true edges. Per regulator: mean over regulators with at least "
     f"{MIN_POSITIVES} true edges and {MIN_NEGATIVES} other candidates."
 )
+LEFT_OUT = " Known edges from or to genes that the edge table does not hold were left out."
 
 
 def evaluate(
@@ -42,6 +43,7 @@ def evaluate(
     *,
     seed: int = 0,
     absolute: bool = True,
+    scored_only: bool = False,
 ) -> dict[str, float | int | str]:
     """Score a network, or the edge table of any method, against a reference network.
 
@@ -60,6 +62,10 @@ def evaluate(
     absolute
         Rank by ``score`` or ``|weight|``; False ranks by the signed weight, so that only
         activation counts.
+    scored_only
+        Leave out edges of the reference from genes that are no source in the table, or to genes
+        that it does not hold: for a reference of more genes than were measured. Tables that list
+        some edges only, such as the strongest, are flattered by it.
 
     Returns
     -------
@@ -82,6 +88,8 @@ def evaluate(
     1.0
     """
     table = edges(predicted) if isinstance(predicted, Network) else predicted
+    if scored_only:
+        truth = _scored(truth, table)
     positive = _known_edges(truth)
     regulators = sorted(set(positive["source"]))
     genes = sorted(set(truth["source"].astype(str)) | set(truth["target"].astype(str)))
@@ -98,7 +106,7 @@ def evaluate(
         **score_matrix(scores, known, candidate, seed),
         "regulators": len(regulators),
         "genes": len(genes),
-        "universe": UNIVERSE.replace("{score}", ranked_by),
+        "universe": UNIVERSE.replace("{score}", ranked_by) + LEFT_OUT * scored_only,
     }
 
 
@@ -345,6 +353,17 @@ def _known_edges(network: pd.DataFrame) -> pd.DataFrame:
             "target (with label > 0 where there are labels)."
         )
     return pairs
+
+
+def _scored(network: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a network between genes of an edge table; all of them where none is."""
+    for what, one in (("The known network", network), ("The edge table", table)):
+        _check_columns(one, ("source", "target"), what)
+    regulators = set(table["source"].astype(str))
+    genes = regulators | set(table["target"].astype(str))
+    pairs = zip(network["source"].astype(str), network["target"].astype(str), strict=True)
+    kept = np.array([a in regulators and b in genes for a, b in pairs], bool)
+    return network.loc[kept] if kept.any() else network
 
 
 def _has_scores(table: pd.DataFrame) -> bool:

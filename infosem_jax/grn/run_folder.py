@@ -17,7 +17,7 @@ from infosem_jax.data._names import check_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream, n_cells
 from infosem_jax.grn import exact
-from infosem_jax.grn.networks import Network, to_anndata, write_edges
+from infosem_jax.grn.networks import Network, edges, to_anndata, write_edges
 from infosem_jax.grn.priors.binding import Priors
 from infosem_jax.grn.priors.registry import describe
 from infosem_jax.grn.report import EXACT_READING, READING, Report, write_report
@@ -36,7 +36,6 @@ FILES = {
 }
 EXACT_FILES = FILES | {
     "edges.csv": "candidate edges with score and uncertainty, most probable first",
-    "fit.npz": "the fit itself, for infosem_jax.grn.load",
     "losses.csv": "the objective at each step of the search for hyper-parameters",
 }
 OURS = (*FILES, "comparison.csv", "summary.csv", "check.json", "check.html")
@@ -267,12 +266,13 @@ def _training_notes(fitted: Fit, result: Network) -> list[str]:
         notes.append(f"{bad} of {len(fitted.diverged)} seeds diverged and were left out.")
     if len(fitted.diverged) == 1:
         notes.append("One seed only: the spread across seeds is not known. Fit several.")
-    strongest = np.sort(np.abs(result.weight).ravel())[-1000:].min()
-    agreement = result.sign_agreement[np.abs(result.weight) >= max(strongest, 1e-30)]
-    if len(fitted.diverged) > 1 and agreement.size and agreement.mean() < 0.8:
+    # As many as the report counts targets among.
+    strongest = edges(result, top=len(result.genes))
+    agreement = strongest["sign_agreement"].mean()
+    if len(fitted.diverged) > 1 and agreement < 0.8:
         notes.append(
-            "Seeds agree on the sign of the 1000 strongest edges in only "
-            f"{agreement.mean():.0%} of the cases."
+            f"Seeds agree on the sign of the {len(strongest)} strongest edges in only "
+            f"{agreement:.0%} of the cases."
         )
     train = fitted.losses.train[fitted.diverged < 0]
     # The losses of a chain are those of its draws, in no order of improvement.
