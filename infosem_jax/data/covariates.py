@@ -94,7 +94,7 @@ def _may_be_names(values: Any) -> bool:
     kinds = pd.api.types
     if not kinds.is_numeric_dtype(values) or kinds.is_bool_dtype(values):
         return False
-    levels = pd.unique(values)
+    levels = np.unique(values.to_numpy(np.float64))
     return 2 < len(levels) <= FEW and bool((levels == np.round(levels)).all())
 
 
