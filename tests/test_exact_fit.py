@@ -23,7 +23,9 @@ from infosem_jax.data.stream import open_stream
 from infosem_jax.grn import exact, priors
 from infosem_jax.grn.exact import posterior as closed
 from infosem_jax.grn.exact import score, statistics
+from infosem_jax.grn.exact.fitting import decomposed
 from infosem_jax.grn.exact.grid import fit_many
+from infosem_jax.grn.exact.hyper import scale_of
 from infosem_jax.grn.metrics import score_matrix
 from infosem_jax.grn.networks import edges
 from infosem_jax.grn.priors.binding import Priors
@@ -401,10 +403,79 @@ def test_all_genes_act_where_they_or_the_cells_are_few(monkeypatch):
     exact.fit(simulation.data, config=QUICK)
 
 
-@pytest.mark.parametrize(("name", "stays"), [("scales", True), ("embedding", False)])
-def test_says_which_parameters_of_a_prior_stay_where_they_are(simulation, caplog, name, stays):
-    exact.fit(simulation.data, EFFECTS[name](simulation), config=QUICK)
+@pytest.mark.parametrize(
+    ("name", "how", "stays"),
+    [
+        ("scales", "map", False),
+        pytest.param("scales", "nuts", True, marks=pytest.mark.slow),
+        ("embedding", "map", False),
+    ],
+)
+def test_says_which_parameters_of_a_prior_stay_where_they_are(simulation, caplog, name, how, stays):
+    config = replace(QUICK, hyper=how)
+    exact.fit(simulation.data, EFFECTS[name](simulation), config=config)
     assert ("leaves those parameters where their own prior has them" in caplog.text) == stays
+
+
+def unequal(seed, cells=60):
+    """Cells in which half of the regulators act strongly and half hardly, and their effects."""
+    rng = np.random.default_rng(seed)
+    size = np.repeat([0.4, 0.02], 5)
+    effect = size[:, None] * rng.normal(size=(10, 30))
+    acting = rng.normal(size=(cells, 10))
+    x = np.hstack([acting, acting @ effect + rng.normal(size=(cells, 30))])
+    sd = x.std(0)
+    genes = [f"g{i:02}" for i in range(40)]
+    data = dataset((x - x.min(0)) / sd, genes, genes[:10])
+    return data, effect / sd[10:] * sd[:10, None]
+
+
+def test_scales_of_regulators_and_targets_are_learned_from_the_evidence():
+    data, effect = unequal(0)
+    config = exact.Config(rows="regulators", sweeps=10)
+    one = exact.fit(data, config=config)
+    each = exact.fit(data, priors.GeneScales(), config=config)
+    assert each.log_evidence.sum() > one.log_evidence.sum() + 10
+    size = each.learned["effect_prior/regulator_size"]
+    assert size[:5].min() > size[5:].max()
+    errors = [((fitted.weight[:, 10:] - effect) ** 2).mean() for fitted in (each, one)]
+    assert errors[0] < 0.95 * errors[1]
+    # What cells tell of scales is no knowledge beside them, and edges are ranked without it.
+    np.testing.assert_allclose(each.score, one.score, atol=1e-4)
+    assert "trust_in_scale" not in each.learned
+
+
+@pytest.mark.slow
+def test_what_is_known_of_scales_still_tells_of_edges_where_others_are_learned():
+    data, effect = unequal(0)
+    config = exact.Config(rows="regulators", sweeps=10)
+    source, target = np.nonzero(np.abs(effect) > 0.3)
+    graph = pd.DataFrame(
+        {"source": np.take(data.genes, source), "target": np.take(data.genes[10:], target)}
+    )
+    both = exact.fit(data, priors.GraphPrior(graph) + priors.GeneScales(), config=config)
+    assert both.learned["trust_in_scale"] > 0.9
+
+
+@pytest.mark.slow
+def test_learned_scales_are_at_a_maximum_of_evidence_and_prior():
+    data, _ = unequal(1)
+    rows, spread = np.arange(10), 1.0
+    config = exact.Config(rows="regulators", sweeps=40, r2=0.3)
+    prior = priors.GeneScales(regulator_spread=spread, target_spread=0.0)
+    found = exact.fit(data, prior, config=config).learned["effect_prior/regulator_size"]
+    basis = decomposed(normalise(data), rows)
+
+    def density(size):
+        pattern = np.broadcast_to((1 + np.exp(size))[:, None], (10, 40))
+        t = float(scale_of(0.3, 10)) * pattern / np.sqrt((pattern**2).mean())
+        solved = closed.posterior_by_pair(basis, jnp.asarray(t), jnp.zeros(t.shape))
+        return float(solved.log_evidence.sum()) - (size**2).sum() / (2 * spread**2)
+
+    best = density(found)
+    for i in rows:
+        for step in (-0.5, 0.5):
+            assert density(found + step * (rows == i)) < best
 
 
 def test_regulators_act_where_scales_of_every_pair_would_take_long(simulation, monkeypatch, caplog):

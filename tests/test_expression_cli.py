@@ -206,6 +206,20 @@ def test_across_platforms_the_inputs_stand_apart(files):
     assert np.abs(adata.X - (2 * p.x + 1)).mean() < 1
 
 
+def test_logarithms_of_another_base_are_refused_where_totals_tell_it():
+    rates = 2 ** profiles(60).x
+    natural = np.log1p(1e4 * rates / rates.sum(1, keepdims=True))
+    samples = make_profiles(natural, GENES)
+    fitted = fit(samples, config=Config(inputs=GENES[:8], method="ridge"))
+    base2 = samples._replace(x=(samples.x / np.log(2)).astype(np.float32))
+    assert predict(fitted, samples).mean.shape == (60, 16)
+    with pytest.raises(ValueError, match="logarithms to base 2, the training data to e"):
+        predict(fitted, base2)
+    # A panel does not tell: its totals differ.
+    panel = base2._replace(x=base2.x[:, :8], genes=GENES[:8])
+    assert predict(fitted, panel).mean.shape == (60, 16)
+
+
 def test_prediction_refuses_what_does_not_fit(files):
     out, done = files / "model", files / "done.h5ad"
     assert call("fit", files / "train.npz", "--inputs", files / "inputs.txt", "--method", "ridge",

@@ -112,6 +112,26 @@ def test_regulators_are_held_out_as_unknown_ones_are_known(as_targets: bool):
         assert not (held[:, :ROWS] & left[:, :ROWS].T).any()
 
 
+def test_few_regulators_are_few_examples_however_many_pairs_they_have():
+    def weights(seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        regulator = np.repeat(np.arange(10), 100)
+        rate, noise, told = (
+            rng.normal(size=10)[regulator],
+            rng.normal(size=10),
+            rng.normal(size=1000),
+        )
+        y = (rng.uniform(size=1000) < 1 / (1 + np.exp(1 - rate - told))).astype(float)
+        x = np.stack([noise[regulator], told])
+        own = [regulator], np.zeros((0, 1000), int)
+        return np.array([label_parts.weigh(x, y, np.zeros(2), np.array(each))[1] for each in own])
+
+    known, pooled = np.mean([weights(seed) for seed in range(20)], 0)
+    # Of what differs between regulators alone, ten of them say little; pairs tell of the other.
+    assert known[0] < 0.75 * pooled[0]
+    assert known[1] > pooled[1] > 0.5
+
+
 def test_labels_permuted_among_pairs_give_next_to_no_prior():
     made, held = Planted(), held_out("both")
     labels = made.known(held)

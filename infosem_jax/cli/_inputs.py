@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 Expression = Annotated[
     list[Path],
-    typer.Argument(help="Expression: h5ad, zarr, CSV, TSV, npz, or a folder; one or several."),
+    typer.Argument(help="Expression: h5ad, CSV, TSV, npz, or a folder; one or several."),
 ]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 Overwrite = Annotated[

@@ -25,7 +25,9 @@ def evaluate(
     ] = False,
     scored_only: Annotated[
         bool,
-        typer.Option("--scored-only", help="Leave out edges of NETWORK from or to other genes."),
+        typer.Option(
+            "--scored-only", help="Leave out edges of NETWORK that EDGES lacks a gene of."
+        ),
     ] = False,
 ) -> None:
     """Score an edge table against a reference network; prints JSON."""

@@ -43,7 +43,7 @@ def fit(
         typer.Option(help="Column of obs of an h5ad file; one network is fitted for each value."),
     ] = None,
     stream: Annotated[
-        bool, typer.Option("--stream", help="Leave the cells on disk, h5ad or zarr.")
+        bool, typer.Option("--stream", help="Leave the cells on disk, of h5ad or zarr.")
     ] = False,
     layer: _inputs.Layer = None,
     var_names: _inputs.VarNames = None,

@@ -255,7 +255,7 @@ def prepare(fitted: Fitted, data: Profiles | Problem, *, impute: bool = False) -
     how = "impute" if impute else "refuse"
     x, imputed = align_genes(data, fitted.inputs, missing=how, fill=fitted.fill)
     measured = ~np.isin(np.asarray(fitted.inputs), imputed)
-    check_units(describe_units(x[:, measured]), fitted.units, f"the inputs of {data.name}")
+    check_units(describe_units(x[:, measured], data.x), fitted.units, f"the inputs of {data.name}")
     columns, known = [], {}
     for level in fitted.levels:
         name, _, value = level.partition("=")

@@ -12,7 +12,7 @@ from infosem_jax.expression.profiles import Profiles, align_genes
 RULE = units.RULE + (
     " Two sets agree if they are of one kind, and if for logarithms and differences the spread "
     "between the 5 and 95 per cent quantiles of one is at most three times that of the other, and "
-    "the medians differ by at most the training spread."
+    "the medians differ by at most the training spread, and if logarithms are not of two bases."
 )
 
 
@@ -25,25 +25,42 @@ class Units(NamedTuple):
         One of ``infosem_jax.data.units.KINDS``, by :data:`RULE`.
     low, middle, high
         Quantiles at 5, 50 and 95 per cent of all values.
+    base
+        Of logarithms, as far as all genes of the samples tell: ``e``, ``2``, ``10`` or ``unknown``.
     """
 
     kind: str
     low: float
     middle: float
     high: float
+    base: str = "unknown"
 
 
-def describe_units(x: Num[np.ndarray, "samples genes"]) -> Units:
-    """Describe values by their quantiles and what they are likely to be, by :data:`RULE`."""
+def describe_units(
+    x: Num[np.ndarray, "samples genes"],
+    of: Num[np.ndarray, "all_samples all_genes"] | None = None,
+) -> Units:
+    """Describe values by their quantiles and what they are likely to be, by :data:`RULE`.
+
+    Parameters
+    ----------
+    x
+        Values.
+    of
+        All genes and samples of the data, which tell the base of logarithms; None for ``x``.
+    """
     low, middle, high = np.quantile(x, (0.05, 0.5, 0.95)).tolist()
-    return Units(units.describe_units(x).kind, low, middle, high)
+    found = units.describe_units(x)
+    base = (found if of is None else units.describe_units(of)).base
+    return Units(found.kind, low, middle, high, base)
 
 
 def check_units(found: Units, expected: Units, what: str = "input") -> None:
     """Refuse values that cannot be in the units of the training data.
 
     The rule is :data:`RULE`. It tells linear values and counts from logarithms, differences from
-    levels, and base 10 from base 2; it cannot tell base e from base 2, nor TPM from RPKM.
+    levels, and base 10 from base 2; base e from base 2 only where the samples hold all genes, so
+    that their totals tell. It cannot tell TPM from RPKM.
 
     Parameters
     ----------
@@ -65,6 +82,8 @@ def check_units(found: Units, expected: Units, what: str = "input") -> None:
         reason = f"their spread is {ratio:.3g} times that of the training data"
     elif found.kind in ("log", "differences") and shift > 1:
         reason = f"their median is {shift:.3g} times the training spread away"
+    elif found.base != expected.base and {found.base, expected.base} <= units.BASES.keys():
+        reason = f"they are logarithms to base {found.base}, the training data to {expected.base}"
     else:
         return
     raise ValueError(

@@ -43,7 +43,8 @@ class Config:
     warmup, draws
         Transitions of NUTS.
     sweeps
-        Rounds of expectation maximisation for scale mixtures.
+        Rounds of expectation maximisation for scale mixtures, and for scales of pairs that a prior
+        learns (``GeneScales``).
     block
         Targets at a time where scales differ between pairs.
     sums

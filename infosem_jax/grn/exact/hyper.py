@@ -18,11 +18,11 @@ import optax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Key
 from numpyro import handlers
-from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO, init_to_value
+from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO, init_to_mean, init_to_value
 from numpyro.infer.autoguide import AutoDelta
 
-from infosem_jax.grn.exact.posterior import Spectrum, draw, log_evidence, project
-from infosem_jax.grn.exact.priors import Normals, normals
+from infosem_jax.grn.exact.posterior import Posterior, Spectrum, draw, log_evidence, project
+from infosem_jax.grn.exact.priors import Normals, normals, one_scale
 
 SLOPE_SCALE = 0.5
 # Shares of variance that effects explain, among which evidence chooses.
@@ -96,8 +96,7 @@ def declared(
     Their scale in units of the noise; their means, [rows, genes], and the same in the basis of the
     spectrum, None for zero.
     """
-    share: Any = numpyro.sample("r2", dist.Beta(1.0, 1.0)) if r2 is None else jnp.asarray(r2)
-    scale = scale_of(share, basis.n_rows)
+    scale = _declared_scale(basis.n_rows, r2)
     if pattern is not None:
         slope: Any = numpyro.sample("slope", dist.Normal(0.0, SLOPE_SCALE))
         return scale, slope * scale * pattern.mean, slope * scale * pattern.projected
@@ -200,6 +199,79 @@ def draws(
     return chain.get_samples()
 
 
+def moves_scales(prior: Partial) -> bool:
+    """Tell whether sites of a prior make the scales of some effects differ from those of others.
+
+    Parameters
+    ----------
+    prior
+        The distribution of a bound prior.
+    """
+    one, other = (at({}, prior, seed).scale for seed in (0, 1))
+    return not one_scale(jnp.where(other > 0, one / other, 1.0))
+
+
+@partial(jax.jit, static_argnames=("steps", "rate"))
+def refitted(
+    values: dict[str, Any],
+    prior: Partial,
+    effects: Posterior,
+    pairs: Bool[Array, "rows genes"],
+    *,
+    r2: Float[Array, ""] | float | None,
+    steps: int,
+    rate: float,
+) -> dict[str, Any]:
+    """Return the hyper-parameters that effects with known posteriors are most probable under.
+
+    The step M of expectation maximisation of the evidence: with ``E[1 / s_j^2]`` and the unit
+    variances v of the posterior, the mean of the log density of the effects is
+
+        sum_ij -log t_ij - (E[1 / s_j^2] (E[w_ij] - m_ij)^2 + v_ij) / (2 t_ij^2)
+
+    Parameters
+    ----------
+    values
+        Where the search starts; parameters that are no sites stay there.
+    prior
+        The distribution of a bound prior.
+    effects
+        Their posterior under these values.
+    pairs
+        Which effects there are.
+    r2
+        As in `collapsed`.
+    steps, rate
+        Steps of Adam and its learning rate.
+    """
+
+    def model():
+        scale = _declared_scale(len(effects.mean), r2)
+        with handlers.scope(prefix="effect_prior"):
+            expected = scaled(normals(prior), scale)
+        away = effects.mean - expected.mean
+        square = away**2 * (effects.shape / effects.rate)[None] + effects.unit_variance
+        free = pairs & (expected.scale > 0)
+        size = jnp.where(free, expected.scale, 1.0)
+        density = -jnp.log(size) - square / (2 * size**2)
+        numpyro.factor("effects", jnp.where(free, density, 0.0).sum())
+
+    def parameter(site):
+        return values.get(site["name"]) if site["type"] == "param" else None
+
+    fixed = handlers.substitute(model, substitute_fn=parameter)
+    guide = AutoDelta(fixed, init_loc_fn=init_to_value(values=values))
+    svi = SVI(fixed, guide, optax.adam(rate), Trace_ELBO())
+    params = svi.run(jax.random.key(0), steps, progress_bar=False).params
+    return {**values, **guide.median(params)}
+
+
+def scaled(expected: Normals, scale: Float[Array, ""] | float) -> Normals:
+    """Bring means and scales of a prior to a root mean square scale, pattern and all."""
+    size = jnp.sqrt((expected.scale**2).mean())
+    return Normals(scale * expected.mean / expected.scale, scale * expected.scale / size)
+
+
 def standardised(
     mean: Float[Array, "rows genes"], pairs: Bool[Array, "rows genes"]
 ) -> Float[Array, "rows genes"]:
@@ -209,12 +281,34 @@ def standardised(
     return jnp.where(pairs, mean, 0.0) / jnp.where(size > 0, size, 1.0)
 
 
-def at(values: dict[str, Any], prior: Partial) -> Normals:
-    """Return the normals of a prior whose parameters are at the values that were found."""
+def at(values: dict[str, Any], prior: Partial, seed: int = 0) -> Normals:
+    """Return the normals of a prior with parameters at these values, and drawn by the seed else."""
     with (
         handlers.block(),
         handlers.substitute(data=values),
-        handlers.seed(rng_seed=0),
+        handlers.seed(rng_seed=seed),
         handlers.scope(prefix="effect_prior"),
     ):
         return normals(prior)
+
+
+def before_cells(values: dict[str, Any], prior: Partial) -> Normals:
+    """Return what `at` does, with scales as they are where sites have their prior means."""
+
+    def unlearned(site):
+        return init_to_mean(site) if site["type"] == "sample" else values.get(site["name"])
+
+    found = at(values, prior)
+    with (
+        handlers.block(),
+        handlers.substitute(substitute_fn=unlearned),
+        handlers.seed(rng_seed=0),
+        handlers.scope(prefix="effect_prior"),
+    ):
+        scale = normals(prior).scale
+    return Normals(scale * found.mean / found.scale, scale)
+
+
+def _declared_scale(rows: int, r2: Float[Array, ""] | float | None) -> Array:
+    share: Any = numpyro.sample("r2", dist.Beta(1.0, 1.0)) if r2 is None else jnp.asarray(r2)
+    return scale_of(share, rows)

@@ -106,6 +106,10 @@ def solve(
     pattern = None if stated is None else pattern_of(basis, stated)
     learns = prior if what.learns else None
     found, losses = _learn(key, basis, pattern, learns, config)
+    by_pair = None
+    if learns is not None and config.hyper == "map" and hyper.moves_scales(learns):
+        by_pair = learns
+        found = _learn_scales(basis, by_pair, found, config)
 
     def effects(values: dict[str, Any]) -> tuple[Effects, Array]:
         scale = hyper.scale_of(values["r2"] if config.r2 is None else config.r2, basis.n_rows)
@@ -114,22 +118,28 @@ def solve(
         expected = stated if learns is None else hyper.at(values, learns)
         if expected is None:
             return _summary(posterior(basis, scale, None, config.noise, reported)), scale
-        shape = (basis.n_rows, len(basis.total))
-        mean = scale * (expected.mean / expected.scale if learns is not None else jnp.zeros(shape))
+        alike = one_scale(expected.scale)
+        mean, each = hyper.scaled(expected, scale)
         if pattern is not None:
             mean = scale * values["slope"] * pattern.mean
-        if one_scale(expected.scale):
+        elif learns is None:
+            mean = jnp.zeros_like(mean)
+        if alike:
             found = posterior(basis, scale, mean, config.noise, reported)
         else:
-            scale = scale * expected.scale / jnp.sqrt((expected.scale**2).mean())
+            scale = each
             _say_cost(basis, 1)
             settings = {"block": config.block}
             found = posterior_by_pair(basis, scale, mean, config.noise, reported, **settings)
         return _summary(found, mean[reported]), scale
 
     if config.hyper == "map" or not found:
-        expected = stated if learns is None else hyper.at(found, learns)
-        _say_what_stays(expected, learns)
+        if by_pair is not None:
+            # Scales that the cells taught say nothing of edges that the cells do not.
+            expected = hyper.before_cells(found, by_pair)
+        else:
+            expected = stated if learns is None else hyper.at(found, learns)
+            _say_what_stays(expected, learns)
         solved, scale = effects(found)
         return Solved(solved, expected, scale, found, losses)
     centre = {name: values.mean(0) for name, values in found.items()}
@@ -156,6 +166,21 @@ def _learn(
         return hyper.draws(key, basis, pattern, prior, **settings, **sizes), jnp.zeros(0)
     search = {"steps": config.steps, "rate": config.rate}
     return hyper.optimum(key, basis, pattern, prior, **settings, **search)
+
+
+def _learn_scales(
+    basis: Spectrum, prior: Partial, values: dict[str, Any], config: Config
+) -> dict[str, Any]:
+    """Find the scales of pairs with the highest evidence, by expectation maximisation."""
+    _say_cost(basis, config.sweeps)
+    search = {"r2": config.r2, "steps": config.steps, "rate": config.rate}
+    for _ in range(config.sweeps):
+        share = values["r2"] if config.r2 is None else config.r2
+        expected = hyper.scaled(hyper.at(values, prior), hyper.scale_of(share, basis.n_rows))
+        settings = {"block": config.block}
+        found = posterior_by_pair(basis, expected.scale, expected.mean, config.noise, **settings)
+        values = hyper.refitted(values, prior, found, ~basis.itself, **search)
+    return values
 
 
 def pattern_of(basis: Spectrum, expected: Normals) -> hyper.Pattern | None:
@@ -186,12 +211,13 @@ def _mixture(
 
 
 def _say_what_stays(expected: Normals | None, learns: Partial | None) -> None:
-    # Expression tells of one scale, by r2, and of means; it says nothing of scales of pairs.
+    # One scale has evidence in closed form; scales of pairs take rounds for the most probable ones.
     if learns is not None and expected is not None and not bool((expected.mean != 0).any()):
         log.warning(
             "The prior expects no effect to be other than zero, and its parameters move scales "
             "only. The exact engine learns one scale for all effects (r2) and leaves those "
-            'parameters where their own prior has them; engine = "svi" learns them.'
+            "parameters where their own prior has them; it learns sites that make scales differ "
+            'between pairs with hyper = "map", and engine = "svi" learns all.'
         )
 
 

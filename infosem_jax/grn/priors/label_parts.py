@@ -6,7 +6,9 @@ regulator have (and the regulators of a target), factors, and genes that share l
 
 How much a part counts is learned from labelled pairs that were held out as the pairs asked for are:
 one by one, with their target, with their regulator, or with both. A part that foretells pairs of
-known regulators alone has no weight where the regulator is unknown.
+known regulators alone has no weight where the regulator is unknown. Genes that were held out have
+rates of their own, which parts need not explain: a few regulators are few examples of how rates
+follow from what is known, however many pairs they have.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,8 +28,10 @@ FEWEST = 2 * FOLDS
 # What a vector of length one counts for, as precision of its coefficients.
 RIDGE, FACTOR_RIDGE = 0.3, 2.0
 FACTORS, SWEEPS, START = 8, 8, 0.3
-# Precision of the weights of parts with standard deviation 1.
-WEIGHT_RIDGE = 30.0
+# Precision of the weights of parts with standard deviation 1, and of rates of genes held out.
+WEIGHT_RIDGE, RATE_RIDGE = 15.0, 1.0
+# Axes of pairs whose genes have no labels of their own, by kind.
+_UNKNOWN = {"pairs": (), "targets": (1,), "regulators": (0,), "both": (0, 1)}
 # Rates of nothing but edges, or of none, are finite.
 _LEAST = 1e-3
 
@@ -92,7 +96,8 @@ def learn(
         held_labels = np.concatenate(y or [np.zeros(0)])
         if 0 < held_labels.sum() < len(held_labels):
             joined = np.concatenate(x, 1)
-            offset, weight = weigh(joined, held_labels, centre)
+            at = np.concatenate([np.nonzero(held) for held in places], 1)
+            offset, weight = weigh(joined, held_labels, centre, at[list(_UNKNOWN[kind])])
             spread = (weight * joined.std(1)).tolist()
             weights[kind] = dict(zip(names, spread, strict=True))
         else:
@@ -137,8 +142,7 @@ def hold_out(
         for k in range(FOLDS):
             yield known & (fold == k), known & (fold != k)
         return
-    unknown = {"targets": (0,), "regulators": (1,), "both": (0, 1)}[kind]
-    if min(known.any(axis).sum() for axis in unknown) < FEWEST:
+    if min(known.any(1 - axis).sum() for axis in _UNKNOWN[kind]) < FEWEST:
         return
     of_gene = np.empty(known.shape[1], int)
     # Regulators and other genes are spread evenly.
@@ -220,8 +224,12 @@ def weigh(
     x: Float[np.ndarray, "parts pairs"],
     y: Float[np.ndarray, " pairs"],
     centre: Float[np.ndarray, " parts"],
+    unknown: Int[np.ndarray, "roles pairs"],
 ) -> tuple[float, Float[np.ndarray, " parts"]]:
     """Join parts by a logistic regression whose weights are at least 0.
+
+    ``logit p = a + w . x + sum_k u_k[unknown[k]]``, with normal priors on w around the centre and
+    on the rates u around 0; the most probable values are returned.
 
     Parameters
     ----------
@@ -229,6 +237,8 @@ def weigh(
         Parts and labels of pairs that were held out.
     centre
         What weights are shrunk to.
+    unknown
+        Indices of those genes of each pair that were held out with all their pairs.
 
     Returns
     -------
@@ -240,21 +250,26 @@ def weigh(
     # What is the same for all pairs tells none from another.
     spread[spread == 0] = np.inf
     scaled = (x / spread[:, None]).astype(np.float32)
+    genes = [np.unique(each, return_inverse=True)[1] for each in unknown]
+    ends = np.cumsum([1, len(x), *(each.max() + 1 for each in genes)])
+    ridge = np.repeat([0.0, WEIGHT_RIDGE, RATE_RIDGE], [1, len(x), ends[-1] - 1 - len(x)])
+    first = np.zeros(ends[-1])
+    first[: 1 + len(x)] = logit(np.clip(y.mean(), _LEAST, 1 - _LEAST)), *start
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        away = theta[1:] - start
-        score = theta[0] + (theta[1:].astype(np.float32) @ scaled).astype(np.float64)
+        away = theta - first
+        offset, weight, *rates = np.split(theta, ends[:-1])
+        score = offset + (weight.astype(np.float32) @ scaled).astype(np.float64)
+        score += sum(rate[gene] for rate, gene in zip(rates, genes, strict=True))
         error = expit(score) - y
         value = -(y * log_expit(score) + (1 - y) * log_expit(-score)).sum()
-        gradient = np.concatenate(
-            [[error.sum()], scaled @ error.astype(np.float32) + WEIGHT_RIDGE * away]
-        )
-        return value + 0.5 * WEIGHT_RIDGE * away @ away, gradient
+        sums = [np.bincount(gene, error) for gene in genes]
+        gradient = np.concatenate([[error.sum()], scaled @ error.astype(np.float32), *sums])
+        return value + 0.5 * ridge @ away**2, gradient + ridge * away
 
-    first = np.concatenate([[logit(np.clip(y.mean(), _LEAST, 1 - _LEAST))], start])
-    bounds = [(None, None)] + [(0, None)] * len(x)
+    bounds = [(0 if 0 < i <= len(x) else None, None) for i in range(len(first))]
     best = minimize(loss, first, jac=True, bounds=bounds, method="L-BFGS-B").x
-    return float(best[0]), best[1:] / spread
+    return float(best[0]), best[1 : 1 + len(x)] / spread
 
 
 def _names(vectors: Mapping[str, np.ndarray], pairs: Mapping[str, Matrix]) -> list[str]:
