@@ -158,6 +158,13 @@ def test_data_sets_joined_are_on_one_scale():
     assert len(set(twice.cells)) == 300 and twice.cells[0].startswith("a:")
     with pytest.raises(ValueError, match="as read"):
         join({"a": normalise(data, "zscore"), "b": data})
+    counts = data._replace(x=np.round(np.expm1(data.x)))
+    natural = data._replace(x=np.log1p(counts.x))
+    base2 = data._replace(x=natural.x / np.float32(np.log(2)))
+    assert len(join({"a": counts, "b": counts}).cells) == 600
+    for one, other in ((counts, natural), (natural, base2)):
+        with pytest.raises(ValueError, match=r"data sets in one unit.* found a: .*; b: log"):
+            join({"a": one, "b": other})
     with pytest.raises(ValueError, match="genes and regulators in common"):
         join({"a": data, "b": data._replace(genes=tuple(f"z{g}" for g in data.genes))})
 

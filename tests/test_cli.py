@@ -161,7 +161,7 @@ def test_embed_text_and_data_list(tmp_path: Path):
     ("arguments", "words"),
     [
         (["--effect", "gene-embeding=x.npz"], ["Unknown prior", "gene-embedding"]),
-        (["--effect", "known-edges=known.csv"], ["no prior of the effect"]),
+        (["--effect", "known-edges=known.csv"], ["no prior of the effect but of edges (--edge)"]),
         (["--effect", "gene-embedding"], ["gene-embedding=FILE"]),
         (["--effect", "laplace=x.npz"], ["without a file"]),
         (["--regulators", "missing.txt"], ["missing.txt"]),

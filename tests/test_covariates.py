@@ -131,6 +131,15 @@ def test_what_was_taken_out_is_counted_once():
         regress_out(one, table)
 
 
+def test_whole_numbers_that_may_be_names_are_told():
+    data, table = expression()
+    plate = np.arange(len(table)) % 3
+    told = {kind: regress_out(data, table.assign(plate=plate.astype(kind))) for kind in (int, str)}
+    assert "covariate plate is taken as a quantity; if its 3 whole" in told[int].notes[-1]
+    assert "plate" not in told[str].notes[-1].replace("plate (3 levels)", "")
+    assert told[str].lost == told[int].lost + 1 == 4
+
+
 def levels(table, values):
     return table.assign(batch=values)
 

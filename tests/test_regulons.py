@@ -110,6 +110,9 @@ def test_the_command_writes_regulons_for_other_software(run, tmp_path):
     assert len(stored.uns["infosem_modules"]) == len(together) > 0
     assert set(read_gene_sets(tmp_path / "out" / "modules.gmt")) == set(together["module"])
     assert (tmp_path / "out" / "enrichment.csv").exists()
+    none = ["--overwrite", "--least", "500", "--expression", str(folder / "cells.h5ad")]
+    empty = CliRunner().invoke(app, [*command, *none])
+    assert empty.exit_code == 0 and "No regulator has 500 edges that sure" in empty.output
     missing = CliRunner().invoke(app, ["regulons", str(tmp_path), "--out", str(tmp_path / "no")])
     assert missing.exit_code == 2 and "fit.npz" in missing.output
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from infosem_jax.cli import _inputs
-from infosem_jax.cli._common import check_folder, file_of, plain_errors, print_table
+from infosem_jax.cli._common import check_folder, file_of, note, plain_errors, print_table
 from infosem_jax.cli._record import record_of, write_record
 
 SHOWN = 15
@@ -68,6 +68,9 @@ def regulons(
         counts = table["source"].value_counts()
         rows = [(str(name), str(n)) for name, n in counts.head(SHOWN).items()]
         print_table(("regulator", "targets"), rows, f"{len(counts)} regulons")
+        if not rows:
+            more = "" if ready is not None else ", or give --expression, which finds weak edges too"
+            note(f"No regulator has {least} edges that sure: raise --lfsr, lower --least{more}.")
         if len(together):
             of = together.groupby("module", sort=False)
             rows = [(str(name), str(len(own)), own["regulators"].iloc[0]) for name, own in of]

@@ -13,6 +13,8 @@ _log = logging.getLogger("infosem_jax")
 
 # Singular value, as a share of the largest, below which a covariate follows from the others.
 NOTHING = 1e-8
+# So many whole numbers, or fewer, may well be names, of batches or clusters.
+FEW = 20
 
 
 def regress_out(
@@ -77,12 +79,30 @@ def regress_out(
     left = np.sqrt(n / (n - lost)) * (x - basis @ (basis.T @ x))
     share = 1 - ((n - lost) / n) * (left**2).sum() / (x**2).sum()
     note = f"covariates taken out: {', '.join(words)}; {share:.1%} of the variance of all genes"
-    _log.info("%s: %s", data.name, note)
+    notes = [note, *(_hint(name, table[name]) for name in table if _may_be_names(table[name]))]
+    for each in notes:
+        _log.info("%s: %s", data.name, each)
     return scaled._replace(
         x=left.astype(np.float32),
         covariates=tuple(words),
         lost=lost,
-        notes=(*scaled.notes, note),
+        notes=(*scaled.notes, *notes),
+    )
+
+
+def _may_be_names(values: Any) -> bool:
+    kinds = pd.api.types
+    if not kinds.is_numeric_dtype(values) or kinds.is_bool_dtype(values):
+        return False
+    levels = np.unique(values.to_numpy(np.float64))
+    return 2 < len(levels) <= FEW and bool((levels == np.round(levels)).all())
+
+
+def _hint(name: Any, values: Any) -> str:
+    return (
+        f"covariate {name} is taken as a quantity; if its {values.nunique()} whole numbers are "
+        "names, make them text: "
+        f"adata.obs[{str(name)!r}] = adata.obs[{str(name)!r}].astype(str)"
     )
 
 

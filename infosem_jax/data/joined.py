@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.units import BASES, Units, describe_units
 
 
 def join(datasets: Mapping[str, Dataset], *, name: str = "joined") -> Dataset:
@@ -23,8 +24,8 @@ def join(datasets: Mapping[str, Dataset], *, name: str = "joined") -> Dataset:
     Raises
     ------
     ValueError
-        If there is none, one is normalised already, or they share fewer than two genes or no
-        regulator.
+        If there is none, one is normalised already, some are counts and others logarithms, or
+        logarithms to another base, or they share fewer than two genes or no regulator.
     """
     parts = list(datasets.values())
     if not parts:
@@ -37,6 +38,7 @@ def join(datasets: Mapping[str, Dataset], *, name: str = "joined") -> Dataset:
             )
     if len(parts) == 1:
         return parts[0]
+    _check_alike({title: describe_units(data.x) for title, data in datasets.items()})
     shared = set(parts[0].genes).intersection(*(data.genes for data in parts[1:]))
     genes = tuple(gene for gene in parts[0].genes if gene in shared)
     acting = set(parts[0].regulators).intersection(*(data.regulators for data in parts[1:]))
@@ -65,3 +67,14 @@ def join(datasets: Mapping[str, Dataset], *, name: str = "joined") -> Dataset:
         totals=np.concatenate(totals),
         notes=(left,) if every > len(genes) else (),
     )
+
+
+def _check_alike(units: Mapping[str, Units]) -> None:
+    counted = {each.countable or each.kind == "binary" for each in units.values()}
+    bases = {each.base for each in units.values()} & BASES.keys()
+    if len(counted) > 1 or len(bases) > 1:
+        found = "; ".join(f"{title}: {each} ({each.why})" for title, each in units.items())
+        raise ValueError(
+            f"Expected data sets in one unit, which one normalisation suits, found {found}; give "
+            "counts of all, or logarithms to one base (--layer reads another matrix of h5ad files)."
+        )

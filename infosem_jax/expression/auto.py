@@ -224,17 +224,18 @@ def _choices(least: int) -> dict[str, Sequence]:
 def _by_folds(
     path: Path, settings: Sequence, x: np.ndarray, y: np.ndarray, folds: np.ndarray
 ) -> tuple[Any, np.ndarray]:
-    """Return the setting with the least absolute error, and each sample inferred by other folds.
+    """Return the setting with the least error, and each sample inferred by other folds.
 
-    Of squares, a few genes of a tissue unlike all others would be nearly the whole sum.
+    The error is the root mean square of each gene, summed over genes: of squares, a few genes of a
+    tissue unlike all others would be nearly the whole sum.
     """
-    error, inferred = np.zeros(len(settings)), np.empty_like(y)
+    square, inferred = np.zeros((len(settings), y.shape[1])), np.empty_like(y)
     names = np.unique(folds)
     for fold in names:
         own = folds == fold
         for i, values in enumerate(path(x[~own], y[~own], x[own], settings)):
-            error[i] += np.abs(values - y[own]).sum(dtype=np.float64)
-    best = settings[int(error.argmin())]
+            square[i] += np.square(values - y[own]).sum(0, dtype=np.float64)
+    best = settings[int(np.sqrt(square).sum(1).argmin())]
     # Predictions of all settings may not fit into memory, so those of the best are made again.
     for fold in names:
         own = folds == fold

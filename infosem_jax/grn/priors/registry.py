@@ -321,7 +321,10 @@ def build(name: str, file: Path | None, site: str, settings: dict[str, Any]) -> 
     entry = REGISTRY[name]
     if site not in entry.sites:
         fitting = [n for n, e in REGISTRY.items() if site in e.sites]
-        raise ValueError(f"{name} is no prior of the {site}; choose one of {', '.join(fitting)}.")
+        other = "edges (--edge" if site == "effect" else "effects (--effect"
+        raise ValueError(
+            f"{name} is no prior of the {site} but of {other}); choose one of {', '.join(fitting)}."
+        )
     if file is None and entry.usual is not None:
         file = _fetched(name, entry.usual)
     if (file is None) != (entry.read is None):
