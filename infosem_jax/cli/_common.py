@@ -120,7 +120,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: st
     table = Table(title=title or None)
     table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name)
+        table.add_column(name, overflow="fold")  # words longer than a column are not cut
     for row in rows:
         table.add_row(*row)
     Console().print(table)
