@@ -105,7 +105,11 @@ def test_order_of_genes_and_cells_does_not_matter(fitted):
 
 @pytest.mark.parametrize(
     ("rows", "guide"),
-    [("all", "point"), ("regulators", "normal"), ("regulators+2", "normal")],
+    [
+        ("all", "point"),
+        ("regulators", "normal"),
+        pytest.param("regulators+2", "normal", marks=pytest.mark.slow),
+    ],
 )
 def test_every_kind_of_rows_and_guide_reports_regulators(rows, guide):
     config = replace(TINY, rows=rows, guide=guide, epochs=1, absorbed="location")

@@ -55,10 +55,8 @@ embedding.fit(embedding.study_graphs(studies, config=config), config=config)
 }
 
 
-@pytest.mark.parametrize(
-    "system",
-    [name if name == "grn" else pytest.param(name, marks=pytest.mark.slow) for name in FITS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("system", FITS)
 def test_fits_work_in_double_precision(system):
     run(FITS[system], "JAX_ENABLE_X64")
 

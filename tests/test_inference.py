@@ -310,6 +310,7 @@ def alike(one, other) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_low_rank_fits_of_a_grid_are_those_made_alone(tmp_path):
     config = replace(TWIN, epochs=12)
     made = {name: collinear(cells)._replace(name=name) for name, cells in (("a", 55), ("b", 60))}

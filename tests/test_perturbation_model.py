@@ -305,7 +305,7 @@ def test_neighbours_count_by_what_they_add_to_effects_of_genes():
     assert neighbour_share(effects[:0], effects[:0], response[:0]) == 0
 
 
-@pytest.mark.parametrize("kind", ["values", "signed"])
+@pytest.mark.parametrize("kind", ["values", pytest.param("signed", marks=pytest.mark.slow)])
 def test_the_network_learns_the_groups_and_its_deviations_are_right(kind):
     own = problem(kind)
     found = predict_tasks([own.task], 0, SMALL)[0]
