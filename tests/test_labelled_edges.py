@@ -124,12 +124,24 @@ def test_few_regulators_are_few_examples_however_many_pairs_they_have():
         y = (rng.uniform(size=1000) < 1 / (1 + np.exp(1 - rate - told))).astype(float)
         x = np.stack([noise[regulator], told])
         own = [regulator], np.zeros((0, 1000), int)
-        return np.array([label_parts.weigh(x, y, np.zeros(2), np.array(each))[1] for each in own])
+        most = np.full(2, np.inf)
+        each = (label_parts.weigh(x, y, np.zeros(2), most, np.array(genes)) for genes in own)
+        return np.array([weight for _, weight in each])
 
     known, pooled = np.mean([weights(seed) for seed in range(20)], 0)
     # Of what differs between regulators alone, ten of them say little; pairs tell of the other.
     assert known[0] < 0.75 * pooled[0]
     assert known[1] > pooled[1] > 0.5
+
+
+def test_what_says_log_odds_counts_once_at_most():
+    rng = np.random.default_rng(0)
+    said = 0.2 * rng.normal(size=(2, 4000))
+    y = (rng.uniform(size=4000) < 1 / (1 + np.exp(1 - 4 * said.sum(0)))).astype(float)
+    most = np.array([1.0, np.inf])
+    _, weight = label_parts.weigh(said, y, np.zeros(2), most, np.zeros((0, 4000), int))
+    assert weight[0] == pytest.approx(1)
+    assert weight[1] > 3
 
 
 def test_labels_permuted_among_pairs_give_next_to_no_prior():

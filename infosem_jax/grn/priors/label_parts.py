@@ -1,14 +1,15 @@
 """What labels of pairs teach about other pairs, part by part, and how far each part carries over.
 
-Every part is on the scale of log-odds, a closed form, and 0 where it has nothing to go by: rates of
-regulators and targets, how these follow from the genes' vectors, which vectors the targets of a
-regulator have (and the regulators of a target), factors, and genes that share labelled partners.
+Every part is a closed form, and 0 where it has nothing to go by: rates of regulators and targets,
+how these follow from the genes' vectors, which vectors the targets of a regulator have (and the
+regulators of a target), factors, and genes that share labelled partners.
 
 How much a part counts is learned from labelled pairs that were held out as the pairs asked for are:
 one by one, with their target, with their regulator, or with both. A part that foretells pairs of
 known regulators alone has no weight where the regulator is unknown. Genes that were held out have
 rates of their own, which parts need not explain: a few regulators are few examples of how rates
-follow from what is known, however many pairs they have.
+follow from what is known, however many pairs they have. What a part says in log-odds counts once at
+most: by chance, few labels would have it count for more, above what is known without them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,8 @@ FACTORS, SWEEPS, START = 8, 8, 0.3
 WEIGHT_RIDGE, RATE_RIDGE = 15.0, 1.0
 # Axes of pairs whose genes have no labels of their own, by kind.
 _UNKNOWN = {"pairs": (), "targets": (1,), "regulators": (0,), "both": (0, 1)}
+# Parts that are on no scale, other than log-odds.
+_SHARED = ("path", "like regulators", "like targets", "shared targets", "shared regulators")
 # Rates of nothing but edges, or of none, are finite.
 _LEAST = 1e-3
 
@@ -81,6 +84,7 @@ def learn(
     given = [np.asarray(part, np.float32) for part in pairs.values()]
     names = _names(vectors, pairs)
     centre = np.array([float(name == expected) for name in names])
+    most = np.array([np.inf if name in (*_SHARED, *pairs) else 1.0 for name in names])
     whole = [*parts(labels, known, rows, vectors), *given]
     base = logit(np.clip(labels[known].mean(), _LEAST, 1 - _LEAST))
     out = np.zeros(labels.shape)
@@ -97,7 +101,7 @@ def learn(
         if 0 < held_labels.sum() < len(held_labels):
             joined = np.concatenate(x, 1)
             at = np.concatenate([np.nonzero(held) for held in places], 1)
-            offset, weight = weigh(joined, held_labels, centre, at[list(_UNKNOWN[kind])])
+            offset, weight = weigh(joined, held_labels, centre, most, at[list(_UNKNOWN[kind])])
             spread = (weight * joined.std(1)).tolist()
             weights[kind] = dict(zip(names, spread, strict=True))
         else:
@@ -224,9 +228,10 @@ def weigh(
     x: Float[np.ndarray, "parts pairs"],
     y: Float[np.ndarray, " pairs"],
     centre: Float[np.ndarray, " parts"],
+    most: Float[np.ndarray, " parts"],
     unknown: Int[np.ndarray, "roles pairs"],
 ) -> tuple[float, Float[np.ndarray, " parts"]]:
-    """Join parts by a logistic regression whose weights are at least 0.
+    """Join parts by a logistic regression whose weights are from 0 to the most of each part.
 
     ``logit p = a + w . x + sum_k u_k[unknown[k]]``, with normal priors on w around the centre and
     on the rates u around 0; the most probable values are returned.
@@ -235,8 +240,8 @@ def weigh(
     ----------
     x, y
         Parts and labels of pairs that were held out.
-    centre
-        What weights are shrunk to.
+    centre, most
+        What weights are shrunk to, and what they may be at most.
     unknown
         Indices of those genes of each pair that were held out with all their pairs.
 
@@ -246,7 +251,7 @@ def weigh(
     """
     spread = x.std(1, dtype=np.float64)
     spread[spread < 1e-6] = 0
-    start = centre * spread
+    start, most = centre * spread, most * np.where(spread, spread, np.inf)
     # What is the same for all pairs tells none from another.
     spread[spread == 0] = np.inf
     scaled = (x / spread[:, None]).astype(np.float32)
@@ -267,7 +272,8 @@ def weigh(
         gradient = np.concatenate([[error.sum()], scaled @ error.astype(np.float32), *sums])
         return value + 0.5 * ridge @ away**2, gradient + ridge * away
 
-    bounds = [(0 if 0 < i <= len(x) else None, None) for i in range(len(first))]
+    free = (None, None)
+    bounds = [free, *((0, each) for each in most), *[free] * (len(first) - 1 - len(x))]
     best = minimize(loss, first, jac=True, bounds=bounds, method="L-BFGS-B").x
     return float(best[0]), best[1 : 1 + len(x)] / spread
 
@@ -280,8 +286,8 @@ def _names(vectors: Mapping[str, np.ndarray], pairs: Mapping[str, Matrix]) -> li
     return [
         *("rate of the regulator", "rate of the target"),
         *(name.format(each) for each in vectors for name in of),
-        *("factors", "path", "like regulators", "like targets"),
-        *("shared targets", "shared regulators"),
+        "factors",
+        *_SHARED,
         *pairs,
     ]
 
