@@ -119,6 +119,7 @@ def test_an_exported_embedding_is_a_prior_of_a_network(fitted):
         (["s0.h5ad", "--method", "pcb"], "did you mean 'pca'"),
         (["s0.h5ad", "--edges", "all"], "edges: expected one of"),
         (["s0.h5ad", "none.h5ad"], "none.h5ad"),
+        (["s0.h5ad", "far.h5ad"], "no gene in common between s0 (G0, G1, G2, ...) and far"),
         (["s0.h5ad", "--species", "s7=mouse"], "species: expected names of studies (s0)"),
         (["s0.h5ad", "--out", "run"], "is not empty"),
         (["=s.h5ad"], "read as formulas"),
@@ -131,6 +132,9 @@ def test_bad_input_is_refused_before_anything_is_written(fitted, options, messag
     if not (fitted / "m/s1.h5ad").exists():
         write_studies(fitted / "m", ("human", "mouse"))
     shutil.copy(fitted / "s0.h5ad", fitted / "=s.h5ad")
+    far = anndata.read_h5ad(fitted / "s0.h5ad")
+    far.var_names = [f"H{i}" for i in range(30)]
+    far.write_h5ad(fitted / "far.h5ad")
     (fitted / "formula.gmt").write_text("=HYPERLINK(1)\t-\tG1\tG2\n")
     given = [] if "--out" in options else ["--out", "other"]
     result = call("embed", "fit", *options, *given)

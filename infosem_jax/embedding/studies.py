@@ -15,7 +15,9 @@ from jaxtyping import Float, Float32
 from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.data._files import check_h5, read_element, reading
+from infosem_jax.data._names import some
 from infosem_jax.data._sources import read_source
+from infosem_jax.data._species import guess_species
 from infosem_jax.data.units import describe_units
 
 MIN_CELLS, MIN_GENES = 20, 20
@@ -149,8 +151,8 @@ def read_study(
     """Read a study from a file.
 
     Of an h5ad file, ``uns`` may hold ``tissue``, ``species`` and ``modality`` (or ``technique``),
-    and ``obsm["spatial"]`` where spots lie. Other files are read as `infosem_jax.data` reads them,
-    and must have cells in rows.
+    and ``obsm["spatial"]`` where spots lie. Other files are read as `infosem_jax.data` reads them.
+    Cells must be in rows: names of human or mouse genes there are refused where columns have none.
 
     Parameters
     ----------
@@ -168,7 +170,7 @@ def read_study(
     FileNotFoundError
         If there is no such file.
     ValueError
-        On files that cannot be read, and as `make_study`.
+        On files that cannot be read or have genes in rows, and as `make_study`.
     """
     source = read_source(path, layer, None, names=names, marked=False)
     if source.usual == "auto":
@@ -182,6 +184,11 @@ def read_study(
     x, genes = source.x, source.columns
     if source.usual == "genes_in_rows":
         x, genes = x.T, source.rows
+    elif guess_species(source.rows) and not guess_species(genes):
+        raise ValueError(
+            f"{path}: expected cells in rows and genes in columns, found genes in rows "
+            f"({some(source.rows)}) and none in columns ({some(genes)}); transpose it (adata.T)."
+        )
     name = name or FilePath(path).name.split(".")[0]
     for note in source.notes:
         _log.info("%s: %s", name, note)
