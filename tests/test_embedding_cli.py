@@ -17,7 +17,15 @@ from infosem_jax.benchmark.embedding import cells, runner, sources
 from infosem_jax.benchmark.runner import run_grid
 from infosem_jax.cli.app import app
 from infosem_jax.data.io import read_candidates, read_embedding
-from infosem_jax.embedding import GraphSettings, load, one_per_gene, predict
+from infosem_jax.embedding import (
+    GraphSettings,
+    embedded,
+    evaluate,
+    load,
+    model,
+    one_per_gene,
+    predict,
+)
 from infosem_jax.embedding.methods import methods
 
 
@@ -198,6 +206,28 @@ def test_a_run_goes_on_with_what_is_missing_and_keeps_failures_apart(tmp_path):
     with pytest.raises(ValueError, match="differs in"):
         other = grid._replace(graphs=GraphSettings(edges="knn", neighbours=3))
         run_grid(other, tmp_path / "out", resume=True)
+
+
+def test_what_auto_joins_is_trained_once_for_each_seed(tmp_path, monkeypatch):
+    write_studies(tmp_path)
+    found, _ = sources.find_sources(tmp_path)
+    chosen = {name: methods(quick=True)[name] for name in ("auto", "musegnn", "pca_aligned")}
+    sets, train, trained = sources.find_gene_sets(tmp_path), model.train, []
+
+    def counted(graphs, config, *, seeds):
+        trained.extend(seeds)
+        return train(graphs, config, seeds=seeds)
+
+    monkeypatch.setattr(model, "train", counted)
+    grid = runner.Grid(found, chosen, sets, GraphSettings(edges="knn"), seeds=2)
+    outcome = run_grid(grid, tmp_path / "out")
+    assert trained == [0, 1] and not outcome.failures
+    own = {cell.at.method: cell for cell in outcome.cells if cell.at.seed == 1}
+    graphs = sources.rename(found[0], sources.study_graphs(found[0], grid.graphs), 1).graphs
+    alone = embedded(graphs, chosen["auto"].predict(graphs, 1), "auto", key=1)
+    assert own["auto"].metrics["auc"] == pytest.approx(evaluate(alone, graphs, sets)["auc"])
+    assert own["auto"].metrics["auc"] != own["musegnn"].metrics["auc"]
+    assert own["auto"].seconds >= own["musegnn"].seconds > own["pca_aligned"].seconds
 
 
 def test_groups_are_named_and_refused_as_told(tmp_path):

@@ -167,7 +167,8 @@ def fit(
             graphs, config.settings, seeds=numbers, on_chunk=on_chunk, saver=saver
         )
         if METHODS[config.method].function is joining.embed:
-            vectors = [joining.beside_components(graphs, own) for own in vectors]
+            share = joining.share(graphs, key, config.settings)
+            vectors = [joining.beside_components(graphs, own, share) for own in vectors]
     else:
         method, vectors = METHODS[config.method]._replace(settings=config.settings), []
         for done, number in enumerate(numbers, 1):
