@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from infosem_jax._settings import Method, choose
 from infosem_jax._typing import Path
@@ -35,7 +35,7 @@ from infosem_jax.outputs.page import Table, interval
 
 GRAPHS = GraphSettings()
 # What MuSe-GNN made of a group with one seed, and the seconds it took, by its settings.
-_Learned = dict[MuSeGNNConfig, tuple[Vectors, float]]
+_Learned = dict[MuSeGNNConfig, tuple[Any, float]]
 
 
 class Grid(NamedTuple):
