@@ -231,7 +231,7 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
         raise ValueError(
             f"{data.name}: already normalised ({data.normalisation}); give the values as read."
         )
-    units = describe_units(data.x)
+    units = describe_units(data.x, name=data.name)
     how = usual_normalisation(units) if how == "auto" else how
     check_scale(how, units, data.name)
     x = data.x.astype(np.float64)

@@ -105,7 +105,7 @@ def make_study(
             f"{name}: expected finite values of at least 0 (counts or logarithms of 1 + "
             "expression), found others; give values before centring and scaling."
         )
-    units = describe_units(x)
+    units = describe_units(x, name=name)
     if units.countable and units.kind != "counts":
         _log.info("%s: %s (%s), of which log(1 + x) is taken", name, units, units.why)
         x = np.log1p(x)

@@ -57,7 +57,7 @@ def make_problem(
     data = data if isinstance(data, Profiles) else pair_samples(*data)
     source, truth = platforms(data)
     for each in (source, truth):
-        if (units := describe_units(each.x)).countable:
+        if (units := describe_units(each.x, name=each.name)).countable:
             raise ValueError(
                 f"{each.name}: expected logarithms, found what looks like {units} ({units.why}), "
                 "of which few genes outweigh all others; --log-counts (log_counts) takes log2(1 + "

@@ -161,7 +161,7 @@ def panel_counts(profiles: Profiles, panel: Sequence[str]) -> Profiles:
 
 
 def _totals(profiles: Profiles) -> Float[np.ndarray, "samples 1"]:
-    found = units.describe_units(profiles.x)
+    found = units.describe_units(profiles.x, name=profiles.name)
     if (not found.countable and found.most > 0) or found.least < 0:
         raise ValueError(
             f"{profiles.name}: expected counts or linear values, found what looks like {found} "

@@ -19,7 +19,7 @@ from scipy import sparse
 from infosem_jax._typing import Path
 from infosem_jax.data._anndata import cell_totals, open_anndata, refuse_negative
 from infosem_jax.data._files import STREAM_LIMITS
-from infosem_jax.data.units import describe_units
+from infosem_jax.data.units import describe_units, evenly
 from infosem_jax.perturbation.data import Cells
 from infosem_jax.perturbation.labels import choose, sentences
 from infosem_jax.perturbation.units import normalise
@@ -133,7 +133,7 @@ def read_cells(
         if math.prod(source.shape) * 4 <= _IN_MEMORY:
             source = _checked(source[:])
         read = partial(_dense, source, file.columns)
-        first = read(rows[:_CHUNK])
+        first = read(evenly(rows, _CHUNK))
         refuse_negative(first, file.others)
         units = describe_units(first, base=file.base)
         kind = "log" if units.kind == "log" else "counts"
