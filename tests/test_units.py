@@ -73,6 +73,7 @@ def test_values_that_are_none_are_refused():
         (np.inf, "NaN"),
         (-666, "-666, which marks"),
         (-999, "-999, which marks"),
+        (1e30, "up to 1e"),
     ):
         x = np.log1p(CP10K)
         x[3, 4] = value

@@ -13,6 +13,8 @@ BASES = {"e": math.e, "2": 2.0, "10": 10.0}
 MOST_LOG = 30.0
 # What the Connectivity Map, and others, write for a missing value.
 MISSING = (-666.0, -999.0, -9999.0)
+# No count or intensity is larger; what is, is a mark, such as the largest single float.
+MOST = 1e18
 # A cell with fewer values other than 0 may have none but whole ones by chance.
 _FEW = 5
 # Logarithms in single floats do not tell whether numbers beyond this are whole.
@@ -186,11 +188,17 @@ def check_missing(values: Num[np.ndarray, "..."], what: str = "values") -> None:
     Raises
     ------
     ValueError
-        On values that are not finite, and on -666, which marks missing values.
+        On values that are not finite or beyond all that is measured, and on -666, which marks
+        missing values.
     """
     bad = ~np.isfinite(values)
     if bad.any():
         raise ValueError(f"{bad.sum()} {what} are NaN or infinite; remove or impute them.")
+    if values.max(initial=0.0) > MOST:
+        raise ValueError(
+            f"{(values > MOST).sum()} {what} are up to {values.max():.3g}, which nothing expresses "
+            "and may mark missing ones; remove or impute them."
+        )
     if values.min(initial=0.0) > max(MISSING):
         return
     for mark in MISSING:
@@ -222,7 +230,7 @@ def _some(matrix: Any, cells: Int[np.ndarray, " cells"], most: int) -> sp.csr_ar
 
 def _facts(rows: sp.csr_array) -> Facts:
     cells, multiples, unit = _multiples(rows)
-    stored, size = rows.data, math.prod(rows.shape)  # pyright: ignore[reportArgumentType]
+    stored, size = rows.data, math.prod(rows.shape or ())
     fractions = stored != np.round(stored)
     zero = 0.0 if len(stored) < size or not size else math.nan
     least = float(np.fmin(stored.min(initial=np.inf), zero))

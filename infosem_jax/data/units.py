@@ -1,6 +1,8 @@
 """Units of expression: what values are, told by one rule for every reader and every system."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, NamedTuple, get_args
 
 from infosem_jax.data._two_units import refuse_two_units
@@ -63,6 +65,8 @@ class Units(NamedTuple):
         Smallest and largest value.
     why
         The facts, for messages.
+    total
+        Of the values of each cell, without logarithms, where it is one for all; else 0.
     """
 
     kind: str
@@ -70,6 +74,7 @@ class Units(NamedTuple):
     least: float
     most: float
     why: str
+    total: float = 0.0
 
     @property
     def countable(self) -> bool:
@@ -98,7 +103,8 @@ def describe_units(x: object, *, base: str | None = None, name: str = "") -> Uni
     ValueError
         On values that are not finite, or that mark what is missing (-666); and as `decide`.
     """
-    return decide(look_at(x), base=base, name=name)
+    with _called(name):
+        return decide(look_at(x), base=base)
 
 
 def decide(look: Look, *, base: str | None = None, name: str = "") -> Units:
@@ -109,11 +115,9 @@ def decide(look: Look, *, base: str | None = None, name: str = "") -> Units:
     ValueError
         On cells in two units, counts of which some are negative, and logarithms of logarithms.
     """
-    try:
+    with _called(name):
         refuse_two_units(look, _decide)
         return _decide(look.every, base)
-    except ValueError as error:
-        raise ValueError(f"{name}: {error}" if name else str(error)) from error
 
 
 def declared_base(uns: object) -> str | None:
@@ -136,12 +140,23 @@ def declared_base(uns: object) -> str | None:
     return next((name for name, base in BASES.items() if math.isclose(number, base)), None)
 
 
+@contextmanager
+def _called(name: str) -> Iterator[None]:
+    """Put the name of the data before what is refused of them."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}" if name else str(error)) from error
+
+
 def _decide(facts: Facts, base: str | None = None) -> Units:
     size = f"{facts.least:.4g} to {facts.most:.4g}"
     cells, equal = facts.totals[0, 0], facts.equal
 
     def units(kind: str, why: str, base: str = "") -> Units:
-        return Units(kind, base, facts.least, facts.most, f"{why}, {size}")
+        at = [*BASES].index(base) + 1 if base in BASES else 0
+        total = facts.totals[at, 1] if equal[at] and (at or kind != "log") else 0.0
+        return Units(kind, base, facts.least, facts.most, f"{why}, {size}", float(total))
 
     _refuse_marks(facts)
     if facts.negative > 0.05 * facts.n:
@@ -171,22 +186,26 @@ def _decide(facts: Facts, base: str | None = None) -> Units:
         return units("log", "base declared by the file", base)
     for i, name in enumerate(BASES):
         if equal[i + 1] and not equal[0]:
+            _refuse_marks(facts, never=True)
             return units("log", f"totals of {facts.totals[i + 1, 1]:.4g} without it", name)
         if cells and facts.wholes[i] > 0.9 * cells:
             return units("log", "whole numbers without it", name)
-    # Of a few values, chance may have put none there.
-    if facts.stored >= 20 and facts.above < 0.05 * facts.stored:
+    # Of a few values, or values that all lie close together, chance may have put none there.
+    if facts.stored >= 20 and facts.most - facts.least > 0.5 and facts.above < 0.05 * facts.stored:
         return units("fractional counts", "most are whole or just below whole numbers")
     return units("log", f"fractions of at most {MOST_LOG:.0f}", "unknown")
 
 
-def _refuse_marks(facts: Facts) -> None:
-    """Refuse negative values among counts, and one low number that can only mark missing values."""
+def _refuse_marks(facts: Facts, *, never: bool = False) -> None:
+    """Refuse negative values among counts, and one low number that can only mark missing values.
+
+    ``never`` says that logarithms are of 1 and more, so that none can be negative.
+    """
     few = facts.negative <= 0.05 * facts.n
     one = facts.lowest == facts.negative and facts.least == round(facts.least)
     whole = math.isnan(facts.fraction)
     counts = whole and ((one and facts.most > 1) or (few and facts.most > -facts.least))
-    mark = few and one and (facts.most > MOST_LOG or facts.least < -MOST_LOG)
+    mark = few and one and (never or facts.most > MOST_LOG or facts.least < -MOST_LOG)
     if not facts.negative or not (counts or mark):
         return
     beside = "whole numbers" if counts else "values"
