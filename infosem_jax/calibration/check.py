@@ -24,11 +24,7 @@ from infosem_jax.calibration.findings_held_out import RANDOM, STATES, judge_held
 from infosem_jax.calibration.findings_simulated import judge_calibration, judge_predictive
 from infosem_jax.calibration.matching import matched_priors, matched_simulation
 from infosem_jax.calibration.predictive import Predictive, predictive_checks
-from infosem_jax.calibration.recalibrate import (
-    Recalibration,
-    fit_simulations,
-    learn,
-)
+from infosem_jax.calibration.recalibrate import Recalibration, fit_simulations, learn
 from infosem_jax.data.dataset import Dataset, subset
 from infosem_jax.data.io import read_expression, read_groups, read_regulators
 from infosem_jax.grn import exact
@@ -135,7 +131,7 @@ def check(
     ValueError
         If the priors of the run cannot be built again.
     """
-    report = on_step or _ignore
+    report = on_step or (lambda text: None)
     fitted, data = run.fitted, run.data
     priors = _priors(run.settings) if calibrate else Priors()
     findings = [*from_prior(fitted), hubs(fitted)]
@@ -164,10 +160,6 @@ def check(
         findings.append(judge_calibration(recalibration))
     losses = loss_table(fitted)
     return Check(fitted.name, findings, predictive, held_out, recalibration, losses)
-
-
-def _ignore(text: str) -> None:
-    pass
 
 
 def _effect(settings: dict[str, Any]) -> tuple[Prior | None, list[Finding]]:

@@ -303,15 +303,10 @@ def _moved(
     return step @ jnp.linalg.solve(response[:, held], response)
 
 
-def _bounds(x: Float[Array, "cells genes"]) -> Float[Array, "3 genes"]:
-    """Return the lowest, mean and highest values."""
-    return jnp.stack([x.min(0), x.mean(0), x.max(0)])
-
-
 def _levels(
     bounds: Float[Array, "3 genes"], rule: tuple[Float[Array, " 3"], Float[Array, ""]]
 ) -> Float[Array, " genes"]:
-    """Return the levels to hold genes at: shares of their bounds, and a constant."""
+    """Return the levels to hold genes at: shares of their lowest, mean and highest, plus one."""
     return rule[0] @ bounds + rule[1]
 
 
@@ -348,7 +343,9 @@ def _levels_and_shifts(
         u = inferred_states(fitted, x, key)
     expression = partial(decode, fitted)
     before = expression(u)
-    levels = _levels(_bounds(before) if bounds is None else bounds, rule)[at]
+    if bounds is None:
+        bounds = jnp.stack([before.min(0), before.mean(0), before.max(0)])
+    levels = _levels(bounds, rule)[at]
     return _shifts(expression, u, before, _responses(fitted, key, at), at, sets, levels)
 
 

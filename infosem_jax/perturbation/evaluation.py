@@ -33,6 +33,7 @@ from infosem_jax.perturbation.profiles import (
     profiles_of_means,
 )
 from infosem_jax.perturbation.readers import AUTO, LINE, Columns
+from infosem_jax.perturbation.splits import sorted_name
 from infosem_jax.perturbation.units import check_same_units
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def _perturbations(
         labels = read_labels(column, [genes])[0]
         own = [
             () if name not in known and is_control(name)
-            else known.get(_sorted(name), known.get(name, parsed if parsed in whole else None))
+            else known.get(sorted_name(name), known.get(name, parsed if parsed in whole else None))
             for name, parsed in zip(labels.names, labels.perturbed, strict=True)
         ]  # fmt: skip
         return tuple(labels.names[i] for i in labels.code), [own[i] for i in labels.code]
@@ -302,10 +303,6 @@ def _perturbations(
     if free:
         notes.append(f"{free} control cells of the predictions are not used; the observed ones are")
     return found, notes
-
-
-def _sorted(name: str) -> str:
-    return "+".join(sorted(name.split("+")))
 
 
 def _genes(
