@@ -295,6 +295,27 @@ def test_capitals_do_not_make_genes_of_two_species_one():
     assert renamed.genes[1] == "G7" and renamed.genes[7] == "G7 (mouse)"
 
 
+def test_a_table_of_orthologues_the_other_way_round_is_refused():
+    """Symbols that differ in case only were found in it, as their own counterparts."""
+    x, _ = counts(genes=30)
+    names = [f"Gene{chr(97 + i)}" for i in range(26)] + [f"Abc{i}" for i in range(4)]
+    mouse = make_study(x, names, name="m", species="mouse")
+    human = make_study(x, [name.upper() for name in names], name="h", species="human")
+    table = {name: name.upper() for name in names}
+    assert harmonise([human, mouse], {"mouse": table})[1].genes == human.genes
+    back = {other: name for name, other in table.items()}
+    with pytest.raises(ValueError, match=r"m: .* found 0 of its genes in the first and 30"):
+        harmonise([human, mouse], {"mouse": back})
+
+
+def test_species_by_their_latin_names(tmp_path):
+    x, _ = counts()
+    for said, species in (("Homo sapiens", "human"), ("mus_musculus", "mouse"), ("rat", "rat")):
+        adata = anndata.AnnData(x, uns={"organism": said})
+        adata.write_h5ad(tmp_path / "x.h5ad")
+        assert read_study(tmp_path / "x.h5ad").species == species
+
+
 def test_withheld_orthologues_are_drawn_by_the_seed_among_genes_that_are_there():
     x, _ = counts(40, 30)
     mouse = make_study(x, [f"g{i}" for i in range(30)], name="m", species="mouse")

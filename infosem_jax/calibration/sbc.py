@@ -286,16 +286,16 @@ def gap(made: Draws, reference: Draws) -> Float[np.ndarray, "datasets effects"]:
 
 @partial(jax.jit, static_argnames=("config", "size"))
 def _simulated(graph: Graph, keys: Array, *, config: Config, size: Size) -> tuple[Array, Array]:
-    return lax.map(partial(_draw_data, graph, config, size), keys)
-
-
-def _draw_data(graph: Graph, config: Config, size: Size, key: Array) -> tuple[Array, Array]:
     real = jnp.ones(size.cells, bool)
     batch = Batch(jnp.zeros((size.cells, size.genes)), None, real, float(size.cells))
-    free = handlers.seed(handlers.uncondition(model), key)
-    drawn = handlers.trace(free).get_trace(batch, graph, config=config)
-    logit = drawn["logit"]["value"] if "logit" in drawn else None
-    return weight_matrix(drawn["effect"]["value"], logit, graph.rows), drawn["x"]["value"]
+
+    def one(key: Array) -> tuple[Array, Array]:
+        free = handlers.seed(handlers.uncondition(model), key)
+        drawn = handlers.trace(free).get_trace(batch, graph, config=config)
+        logit = drawn["logit"]["value"] if "logit" in drawn else None
+        return weight_matrix(drawn["effect"]["value"], logit, graph.rows), drawn["x"]["value"]
+
+    return lax.map(one, keys)
 
 
 def _effective(chains: Float[np.ndarray, "datasets draws effects"]) -> int:

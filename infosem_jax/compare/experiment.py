@@ -214,12 +214,11 @@ def make_plan(
     permuted = {}
     if controls:
         among = tuple(sorted(set().union(*(each.regulators for each in data.values()))))
-        known = {name: _knows_genes(prior, data, config) for name, prior in chosen.items()}
-        permuted = {
-            name: Priors(*(_permuted(part, knows, among, how.key) for part, knows in known[name]))
-            for name in chosen
-            if any(knows for _, knows in known[name])
-        }
+        for name, prior in chosen.items():
+            own = _knows_genes(prior, data, config)
+            if any(knows for _, knows in own):
+                effect, edge = (Relabelled(p, how.key, among) if knows else p for p, knows in own)
+                permuted[name] = Priors(effect, edge)
     universes = _universes(data, truth)
     folds = {name: _folds(data, name, labels) for name, labels in states.items()}
     return Plan(data, chosen, permuted, universes, config, seeds, halves, how, folds)
@@ -443,10 +442,6 @@ def _knows_genes(
         )
         found.append((prior, knows))
     return found
-
-
-def _permuted(prior: Any, knows: bool, among: tuple[str, ...], seed: int) -> Any:
-    return Relabelled(prior, seed=seed, among=among) if knows else prior
 
 
 def _universes(

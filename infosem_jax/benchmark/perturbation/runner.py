@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -26,14 +27,7 @@ from infosem_jax.perturbation.methods import METHODS
 from infosem_jax.perturbation.methods import USUAL as NAMES
 from infosem_jax.perturbation.methods import methods as all_methods
 from infosem_jax.perturbation.metrics import calibrate, evaluate
-from infosem_jax.perturbation.panel import (
-    Bounds,
-    Panel,
-    bounds,
-    log_change,
-    panels_of_lines,
-    place,
-)
+from infosem_jax.perturbation.panel import Bounds, Panel, bounds, log_change, panels_of_lines, place
 from infosem_jax.perturbation.readers import Columns
 from infosem_jax.perturbation.screen import Screen, predicted_changes, read_screen
 from infosem_jax.perturbation.splits import draw_splits, usual_split
@@ -90,11 +84,7 @@ class Grid(NamedTuple):
         }
         return Plan(
             store=STORE,
-            settings={
-                "quick": self.quick,
-                "fdr": self.thresholds.fdr,
-                "lfc": self.thresholds.lfc,
-            },
+            settings={"quick": self.quick, **asdict(self.thresholds)},
             data={
                 own.name: {
                     "expression": fingerprint((own.perturbed, own.sign, own.delta)),

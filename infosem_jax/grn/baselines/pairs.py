@@ -291,10 +291,13 @@ def z_scores(data: Dataset) -> Float[np.ndarray, "genes cells"]:
     return np.ascontiguousarray(z[:, np.argsort(data.genes)].T)
 
 
-def same_data(a: Dataset, b: Dataset) -> bool:
-    """Tell whether two data sets hold the same expression in the same order."""
-    same_names = (a.genes, a.cells) == (b.genes, b.cells)
-    return a is b or (same_names and np.array_equal(a.x, b.x))
+def train_together(a: Problem, b: Problem, patience: int) -> bool:
+    """Tell whether two problems have the same expression and stop for the same reason."""
+    if usable_patience(a, patience) != usable_patience(b, patience):
+        return False
+    one, two = a.data, b.data
+    same_names = (one.genes, one.cells) == (two.genes, two.cells)
+    return one is two or (same_names and np.array_equal(one.x, two.x))
 
 
 def usable_patience(problem: Problem, patience: int) -> int:
