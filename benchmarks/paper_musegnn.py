@@ -153,11 +153,12 @@ def claims(cells: "list[Cell]") -> Iterator[Claim]:
         for dataset, own in table.groupby("dataset"):
             if metric not in own or not own[metric].notna().to_numpy().any():
                 continue
-            means = own.groupby("method")[metric].mean().dropna()
-            for ours, others in ((OURS, list(means.index)), (JOINED, PARTS)):
-                others = [name for name in others if name in means and name != ours]
+            known = own.groupby("method")[metric].mean().dropna()
+            means = {str(name): float(mean) for name, mean in known.items()}
+            for ours, among in ((OURS, tuple(means)), (JOINED, PARTS)):
+                others = [name for name in among if name in means and name != ours]
                 if ours in means and others:
-                    best = str(means[others].idxmax())
+                    best = max(others, key=means.__getitem__)
                     gap = difference(own, ours, best, metric)
                     yield Claim(metric, str(dataset), ours, best, "higher", gap)
             if OURS in means:
