@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Names
+from infosem_jax.data._names import find_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.networks import Network
@@ -381,9 +382,11 @@ def _places(fitted: Fit | exact.Fit, names: tuple[str, ...], chosen: tuple[str, 
         raise ValueError("Expected at least one gene to silence, found none.")
     unknown = [gene for gene in chosen if gene not in fitted.genes]
     if unknown:
+        found = [gene for gene, _ in find_names(names, unknown).values()]
+        meant = f"; did you mean {', '.join(found[:5])}?" if found else ""
         raise ValueError(
             f"{', '.join(unknown[:5])}: no gene of this fit, which knows {len(names)} genes such "
-            f"as {', '.join(names[:3])}."
+            f"as {', '.join(names[:3])}{meant or '.'}"
         )
     rows = fitted.regulators if isinstance(fitted, exact.Fit) else fitted.rows
     idle = [gene for gene in chosen if gene not in rows]

@@ -18,7 +18,7 @@ from infosem_jax._typing import Path
 from infosem_jax.data._anndata import INDEX, gene_columns, gene_names, open_anndata
 from infosem_jax.data._files import STREAM_LIMITS
 from infosem_jax.data._names import near_misses, without_version
-from infosem_jax.data.units import declared_base, describe_units
+from infosem_jax.data.units import declared_base, describe_units, evenly
 from infosem_jax.engine.types import Progress
 from infosem_jax.perturbation.data import LEAST_CELLS, label
 from infosem_jax.perturbation.guides import is_control
@@ -375,7 +375,7 @@ def _unit(
     observed: _Loaded, rows: np.ndarray, total: float | None
 ) -> tuple[Any, sparse.csr_array, float, list[str]]:
     """Return the unit of the truth, its values in it, and the total of its cells."""
-    found = describe_units(observed.x[rows[:4096]], base=observed.base)
+    found = describe_units(observed.x[evenly(rows, 4096)], base=observed.base)
     if found.kind == "log" and found.base in ("e", "unknown", ""):
         if total is not None:
             raise ValueError(f"total: the truth holds logarithms already ({found.why}).")
