@@ -22,7 +22,6 @@ from infosem_jax.embedding import (
     configured,
     evaluate,
     fit,
-    joining,
     losses,
     model,
     network,
@@ -247,52 +246,12 @@ def test_components_stand_beside_what_was_learned():
     studies = [graph(20), graph(24, 40, first=8, seed=1)]
     both = fit(studies, config=Config("auto", SMALL), seeds=2, key=3)
     learned = fit(studies, config=Config("musegnn", SMALL), seeds=2, key=3)
-    share = joining.share(studies, 3, SMALL)
     aligned = np.concatenate(baselines.pca_aligned(studies, Components(8)))
     assert both.vectors.shape == (2, 44, 16)
     np.testing.assert_array_equal(both.losses, learned.losses)
     for found, own in zip(both.vectors, learned.vectors, strict=True):
         cosine, *parts = (z @ z.T for z in map(unit_vectors, (found, own, aligned)))
-        wanted = share * parts[0] + (1 - share) * parts[1]
-        np.testing.assert_allclose(cosine, wanted, atol=1e-5)
-
-
-@pytest.mark.parametrize("kind", ["knn", "cscore"])
-def test_the_share_is_that_which_tells_most_of_cells_held_out(kind, monkeypatch):
-    """Vectors that hold the groups count alone beside components of noise, and the reverse."""
-    studies = [graph(24, 60)._replace(edges=kind), graph(24, 60, first=8, seed=1)]
-    truth = [np.stack([own.features @ own.features[k] for k in (0, 1)], 1) for own in studies]
-    noise = [np.random.default_rng(0).normal(size=(24, 8)).astype(np.float32) for _ in studies]
-    seen = []
-
-    def embed(graphs, seed, config):
-        seen.extend([*graphs, config.epochs])
-        return vectors
-
-    monkeypatch.setattr(model, "embed", embed)
-    vectors = truth
-    monkeypatch.setattr(joining, "pca_aligned", lambda graphs, settings: noise)
-    assert joining.share(studies, 0, SMALL) >= 0.9
-    vectors = noise
-    monkeypatch.setattr(joining, "pca_aligned", lambda graphs, settings: truth)
-    assert joining.share(studies, 0, SMALL) <= 0.1
-    # Trained on half of the cells, for a quarter of the epochs, on as many edges.
-    half, _, epochs = seen[:3]
-    assert epochs == SMALL.epochs // 4 and (half.features[:, 30:] == 0).all()
-    assert set(half.features[0, :30]) < set(studies[0].features[0])
-    assert half.adjacency.diagonal().all() and (half.adjacency == half.adjacency.T).all()
-    if kind == "cscore":
-        assert half.adjacency.sum() == studies[0].adjacency.sum()
-
-
-def test_cells_held_out_take_no_part_in_the_vectors_that_are_judged():
-    own = graph(24, 60)
-    order = np.arange(60)
-    first, truth = joining._halved(own, order)
-    other = own._replace(features=np.where(order < 30, own.features, 0.1 * own.features[::-1]))
-    same, changed = joining._halved(other, order)
-    assert (first.features == same.features).all() and (first.adjacency == same.adjacency).all()
-    assert not np.allclose(truth, changed)
+        np.testing.assert_allclose(cosine, np.mean(parts, 0), atol=1e-5)
 
 
 def test_training_that_was_stopped_goes_on_to_the_same_embedding(tmp_path):

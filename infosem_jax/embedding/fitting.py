@@ -167,8 +167,7 @@ def fit(
             graphs, config.settings, seeds=numbers, on_chunk=on_chunk, saver=saver
         )
         if METHODS[config.method].function is joining.embed:
-            share = joining.share(graphs, key, config.settings)
-            vectors = [joining.beside_components(graphs, own, share) for own in vectors]
+            vectors = [joining.beside_components(graphs, own) for own in vectors]
     else:
         method, vectors = METHODS[config.method]._replace(settings=config.settings), []
         for done, number in enumerate(numbers, 1):

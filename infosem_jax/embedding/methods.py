@@ -21,7 +21,7 @@ _NETWORKS = {
 METHODS: dict[str, Method] = {
     "auto": Method(
         joining.embed,
-        "MuSe-GNN and aligned components side by side, weighed by cells that are held out.",
+        "MuSe-GNN and aligned components side by side.",
         model.DEFAULT,
         _SMALL | {"heads": (2, 1)},
     ),

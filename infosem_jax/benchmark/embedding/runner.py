@@ -219,6 +219,5 @@ def _embedded(
             began = time.monotonic()
         vectors, earlier = learned[method.settings]
         if method.function is joining.embed:
-            share = joining.share(graphs, seed, method.settings)
-            vectors = joining.beside_components(graphs, vectors, share)
+            vectors = joining.beside_components(graphs, vectors)
     return vectors, earlier + time.monotonic() - began
