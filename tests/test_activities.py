@@ -190,6 +190,8 @@ def test_the_command_fits_files_together_and_writes_activities_by_name(tmp_path)
     assert table["regulator"][0] == "R0" and list(table)[-2:] == ["ctrl", "stim"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "UMAP 1" in page and "R0" in page and "Activity of" in page
+    checked = CliRunner().invoke(app, ["check", str(tmp_path / "out")])
+    assert checked.exit_code == 0 and "intervals" in checked.output, checked.output
     again = CliRunner().invoke(app, [*command, str(tmp_path / "out")])
     assert again.exit_code == 2 and "not empty" in again.output
     of_run = ["activity", *files, "--run", str(tmp_path / "out"), "--out", str(tmp_path / "two")]

@@ -181,3 +181,42 @@ def test_totals_of_all_genes_undo_what_cutting_to_variable_genes_does(tmp_path):
     between = [np.corrcoef(x, rowvar=False)[np.ix_(moving, ~moving)].mean() for x in
                (data.x, own.x)]  # fmt: skip
     assert abs(between[0]) < 0.06 < 0.1 < abs(between[1])
+
+
+@pytest.mark.parametrize("command", ["activity", "contrast"])
+def test_columns_of_cells_are_found_by_place_where_names_repeat(tmp_path, command):
+    """Cells of one name, as of two files put together, ended in a KeyError."""
+    groups = ["a" if i < len(CELLS) / 2 else "b" for i in range(len(CELLS))]
+    obs = {"condition": groups, "batch": [str(i % 3) for i in range(len(CELLS))]}
+    write(tmp_path / "one.h5ad", obs=obs)
+    twice = anndata.read_h5ad(tmp_path / "one.h5ad")
+    twice.obs_names = [f"c{i % 60}" for i in range(len(CELLS))]
+    twice.write_h5ad(tmp_path / "twice.h5ad")
+    (tmp_path / "tfs.txt").write_text("\n".join(GENES[:5]))
+    how = f"--regulators {tmp_path}/tfs.txt --groupby condition --covariates batch"
+    how += " --shuffles 0" * (command == "contrast")
+    told = {}
+    for name in ("one", "twice"):
+        status, text = run(tmp_path, f"{command} {tmp_path}/{name}.h5ad {how} --overwrite")
+        assert status == 0 and ("numbered" in text) == (name == "twice"), text
+        told[name] = pd.read_csv(tmp_path / "out" / "regulators.csv")
+    pd.testing.assert_frame_equal(told["one"], told["twice"])
+
+
+def test_cells_without_a_group_are_no_group(tmp_path):
+    """They were one that is called nan."""
+    obs = {"condition": ["a", "b"] * (len(CELLS) // 2)}
+    obs["condition"][:3] = [None] * 3
+    write(tmp_path / "s.h5ad", obs=obs)
+    for words in ("activity {} --groupby condition", "compare {} --states condition"):
+        status, text = run(tmp_path, words.format(tmp_path / "s.h5ad"))
+        assert status == 2 and "3 of 180 cells have no value in obs['condition']" in text, text
+
+
+def test_a_line_that_was_shown_is_not_shown_again(tmp_path):
+    write(tmp_path / "s.h5ad")
+    names = [*GENES[:5], *(gene.capitalize() for gene in GENES[5:])]
+    vectors = np.random.default_rng(0).normal(size=(len(GENES), 3))
+    np.savez(tmp_path / "v.npz", X=vectors, genes=names)
+    status, text = run(tmp_path, f"fit {tmp_path}/s.h5ad --effect gene-similarity={tmp_path}/v.npz")
+    assert status == 0 and text.count("match when case is ignored") == 1, text

@@ -48,7 +48,7 @@ def server():
 
 
 def registry(url: str, sha256: str | None = SHA256) -> dict[str, Entry]:
-    return {"net": Entry("net", url, sha256, "CC0", "nobody", "a network")}
+    return {"net": Entry("net", url, "CC0", "nobody", "a network", sha256=sha256)}
 
 
 def test_fetch_checks_and_keeps(server, tmp_path):

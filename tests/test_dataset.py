@@ -250,3 +250,21 @@ def test_totals_are_those_of_all_genes():
     part = dataset(counts[:, :10], [f"G{i}" for i in range(10)], totals=counts.sum(1))
     expected = np.log1p(1e6 * counts / counts.sum(1, keepdims=True))[:, :10]
     np.testing.assert_allclose(normalise(part, "log1p_cpm").x, expected, rtol=1e-5)
+
+
+def test_cells_that_were_put_in_twice_are_told():
+    x = np.random.default_rng(0).poisson(2.0, (60, 30)).astype(float)
+    genes = [f"G{i}" for i in range(30)]
+    assert not any("values of another" in note for note in dataset(x, genes).notes)
+    notes = dataset(np.concatenate([x, x[::2]]), genes).notes
+    assert any("30 cells have the values of another in every gene" in note for note in notes)
+    few = np.eye(30)[np.arange(60) % 30]  # cells of one count are alike by chance
+    assert not any("values of another" in note for note in dataset(few, genes).notes)
+
+
+@pytest.mark.parametrize("form", ["GRCh38_{0}", "ENSG00000000001_{0}", "{0}|ENSG00000000001"])
+def test_names_with_more_than_a_symbol_are_told_apart(form):
+    x = np.random.default_rng(0).gamma(2.0, 1.0, (30, 12))
+    symbols = ["TP53", "MYC", *(f"GENE{i}" for i in range(10))]
+    with pytest.raises(ValueError, match=r"2 match when what is (before|behind) them is left out"):
+        dataset(x, [form.format(name) for name in symbols], symbols[:2])

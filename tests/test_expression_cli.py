@@ -3,6 +3,7 @@
 import json
 import shutil
 import tomllib
+import zipfile
 
 import anndata
 import numpy as np
@@ -135,8 +136,12 @@ def test_fit_chooses_genes_and_splits_samples_as_settings_say():
 def test_damaged_files_are_refused(tmp_path):
     path = tmp_path / "model.npz"
     save(path, fit(problem(), config=Config(method="ridge")))
+    with zipfile.ZipFile(path) as archive:
+        largest = max(archive.infolist(), key=lambda member: member.compress_size)
+    # What no checksum covers, such as the dates between members, does not matter.
+    at = largest.header_offset + 30 + len(largest.filename) + largest.compress_size // 2
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[at] ^= 1
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"model\.npz"):
         load(path)

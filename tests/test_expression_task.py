@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from infosem_jax.expression.choices import make_problem
+from infosem_jax.expression.config import Config
 from infosem_jax.expression.profiles import (
     align_genes,
     identifier_kind,
@@ -33,7 +35,7 @@ from infosem_jax.expression.task import (
     scale,
     unscale,
 )
-from infosem_jax.expression.units import check_units, describe_units, log_counts
+from infosem_jax.expression.units import check_units, describe_units, log_counts, other_scale
 
 quick = settings(deadline=None, derandomize=True, max_examples=50)
 
@@ -177,6 +179,52 @@ def test_units_of_real_cohorts(real_data):
     for name in ("tcga_lung_475x919", "lcl_rnaseq_counts_129x8124", "l1000_kd_LITMUS_374x976"):
         with pytest.raises(ValueError, match="do not match"):
             check_units(units(name), gtex)
+
+
+def log2_of(counts, total):
+    return np.log2(1 + total * counts / counts.sum(1, keepdims=True)).astype(np.float32)
+
+
+def test_logarithms_of_other_totals_are_told_apart():
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.lognormal(4, 1, (20, 30)))
+    cpm, other = (describe_units(log2_of(counts, total)) for total in (1e6, 2.5e5))
+    assert cpm.base == other.base == "2"
+    with pytest.raises(ValueError, match=r"totals are 2.5e\+05, those of training 1e\+06"):
+        check_units(other, cpm)
+    check_units(describe_units(log2_of(counts, 2e6)), cpm)
+
+
+def test_another_scale_is_told_by_the_means_of_a_panel():
+    """Few genes have no total that tells, so that predictions were wrong without a word."""
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.lognormal(4, 1, 60), (40, 60))
+    x = log2_of(counts, 1e6)
+    expected, means = describe_units(x[:20, :25], x[:20]), x[:20, :25].mean(0)
+    assert other_scale(x[20:, :25], means, expected, "new") == []
+    assert other_scale(x[20:, :25] + 0.5, means, expected, "new") == []
+    for form, said in (
+        (x * np.log(2), "multiplied by 1.44"),
+        (log2_of(counts, 1e4), "totals 100 times as large"),
+    ):
+        (note,) = other_scale(form[20:, :25].astype(np.float32), means, expected, "new")
+        assert "new: the inputs are" in note and said in note
+
+
+def test_what_a_split_leaves_is_told():
+    few = simulated(samples=9)
+    with pytest.raises(ValueError, match="simulated: expected at least 3 samples for the test"):
+        make_problem(few, config=Config(method="ridge", inputs=("G0", "G1")))
+    tissue = ["a", "b", "c", ""] * 10
+    how = Config(method="ridge", inputs=("G0", "G1"), split="grouped:tissue")
+    notes = make_problem(simulated(tissue=tissue), config=how).notes
+    assert "10 samples have no tissue, and count as one tissue of their own." in notes
+
+
+def test_genes_on_the_other_side_are_told():
+    x = make_profiles(np.ones((3, 2)), ["s1", "s2"], ["G0", "G1", "G2"])
+    with pytest.raises(ValueError, match="among its samples: its genes lie on the other side"):
+        align_genes(x, ("G0", "G1"))
 
 
 def test_log_counts_by_hand():

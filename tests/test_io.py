@@ -801,3 +801,37 @@ def test_flags_that_say_neither_are_refused(tmp_path):
     (tmp_path / "tfs.csv").write_text("Symbol,Is TF?\nA,Yes\nB,perhaps\n")
     with pytest.raises(ValueError, match=r"tfs\.csv.*expected Is TF\? as one true.*'perhaps'"):
         read_regulators(tmp_path / "tfs.csv")
+
+
+def test_values_of_other_types_are_numbers_or_refused(tmp_path):
+    counts = np.random.default_rng(0).poisson(2.0, X.shape)
+    for kind in (bool, np.float16, np.int64, np.uint8):
+        x = np.asarray(counts > 1 if kind is bool else counts, kind)
+        data = read_expression(h5ad(tmp_path / "a.h5ad", x))
+        np.testing.assert_array_equal(data.x, x[:, [g in data.genes for g in GENES]])
+    for kind in (str, complex):
+        np.savez(tmp_path / "a.npz", X=X.astype(kind), genes=GENES)
+        with pytest.raises(ValueError, match="expected real numbers, found values of type"):
+            read_expression(tmp_path / "a.npz")
+
+
+@pytest.mark.parametrize("cell", ["5,25", "11,000", "1,234.5"])
+def test_commas_in_numbers_are_told(tmp_path, cell):
+    lines = ["\t".join(["", "A", "B"]), *("\t".join([f"c{i}", "1", cell]) for i in range(12))]
+    (tmp_path / "a.tsv").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=f"found '{cell}'.*decimals with a point"):
+        read_expression(tmp_path / "a.tsv", orientation="genes_in_columns")
+
+
+@pytest.mark.parametrize("name", ["p_value", "pval", "padj", "q-value", "FDR", "rank", "lfsr"])
+def test_columns_of_which_small_values_are_strong_are_no_weights(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"source,target,{name}\nA,B,0.01\n")
+    with pytest.raises(ValueError, match="small values stand for strong edges"):
+        read_network(tmp_path / "a.csv", weight=name)
+
+
+def test_vectors_that_are_all_alike_are_refused(tmp_path):
+    for value in (0, 1):
+        np.savez(tmp_path / "v.npz", X=np.full((3, 4), float(value)), genes=list("ABC"))
+        with pytest.raises(ValueError, match="all 3 genes have the same vector"):
+            read_embedding(tmp_path / "v.npz")

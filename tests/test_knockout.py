@@ -224,6 +224,7 @@ def test_the_table_is_sorted_and_public():
 @pytest.mark.parametrize(
     ("genes", "settings", "message"),
     [
+        (["B"], {}, r"B: no gene of this fit.*; did you mean b\?"),
         (["x"], {}, "x: no gene of this fit, which knows 6 genes such as a, b, c"),
         (["a", "b"], {}, "a: acts on no gene in this model, which has rows for 2 of its 6"),
         ([], {}, "at least one gene to silence"),

@@ -14,7 +14,6 @@ from infosem_jax.grn.networks import (
     to_anndata,
     to_decoupler,
     to_networkx,
-    to_sparse,
     write_edges,
     write_graphml,
     write_ranked_edges,
@@ -214,13 +213,6 @@ def test_anndata_must_fit_the_network():
         to_anndata(network(), key="a/b")
     with pytest.raises(ValueError, match="no network under 'infosem'"):
         from_anndata(data(list("ABCDE")))
-
-
-def test_sparse_leaves_out_what_is_zero():
-    net = network()
-    sparse = to_sparse(net)
-    assert sparse.shape == (3, 5) and sparse.nnz == 12
-    np.testing.assert_array_equal(sparse.toarray(), net.weight)
 
 
 def test_graph_has_the_strongest_edges_as_plain_numbers(tmp_path):

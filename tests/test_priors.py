@@ -492,3 +492,16 @@ def test_only_normal_priors_add():
 def test_priors_with_equal_settings_are_equal():
     assert Laplace(0.2) == Laplace(0.2) != Laplace(0.3)
     assert 0.5 * Normal() == Weakened(Normal(), 0.5)
+
+
+def test_a_table_of_the_wrong_direction_or_case_says_so():
+    own = context("logit")
+    rows, genes = own.rows[:2], [gene for gene in own.genes if gene not in own.rows][:2]
+    for source, target, said in (
+        (genes, rows, "2 do the other way round: the source is the regulator"),
+        (genes, genes, "check which genes are regulators"),
+        ([g.upper() for g in rows], [g.upper() for g in genes], "4 match when case is ignored"),
+    ):
+        table = pd.DataFrame({"source": source, "target": target})
+        with pytest.raises(ValueError, match=said):
+            bind(KnownEdges(table), own)

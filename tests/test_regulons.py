@@ -72,6 +72,14 @@ def test_gene_sets_of_regulons_are_found_and_written(run, tmp_path):
     assert set(found["set"]) == {"mine"} and found["p_adjusted"].max() <= 0.05
 
 
+def test_gene_sets_of_other_genes_are_refused(run, tmp_path):
+    folder, *_ = run
+    write_gmt(tmp_path / "mouse.gmt", {"one": [f"g{i:03d}" for i in range(20)]})
+    words = ["regulons", str(folder), "--sets", f"{tmp_path}/mouse.gmt", "--out", f"{tmp_path}/o"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and "the file of gene sets knows 0 of 154 genes" in done.output
+
+
 def test_modules_are_genes_with_the_same_regulators():
     rng = np.random.default_rng(0)
     planted = np.repeat(np.arange(4), 15)

@@ -19,6 +19,7 @@ from infosem_jax.perturbation import (
     make_problem,
     read_screen,
 )
+from infosem_jax.perturbation.fitting import parse_perturbed
 from infosem_jax.perturbation.guides import is_control
 from infosem_jax.perturbation.knowledge import make_knowledge
 
@@ -363,3 +364,73 @@ def test_the_command_says_and_records_what_it_read(tmp_path):
     told = "10 of 10 perturbed genes are measured; controls non-targeting_01: 60 cells"
     for text in (done.stderr, (out / "config.toml").read_text(), (out / "report.html").read_text()):
         assert told in text
+
+
+def logs(base):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.uniform(1, 20, len(GENES)), (len(TARGETS), len(GENES)))
+    x = np.log1p(1e4 * counts / counts.sum(1, keepdims=True)) / np.log(base)
+    return sparse.csr_matrix(x.astype(np.float32))
+
+
+@pytest.mark.parametrize("base", [2, 10])
+def test_logarithms_to_another_base_are_brought_to_natural_ones(tmp_path, base):
+    """Fold changes take ``expm1``, so that those of another base were wrong."""
+    found = []
+    for i, own in enumerate((np.e, base)):
+        write(tmp_path / f"{i}.h5ad", {"perturbation": named(lambda i, gene: gene)}, x=logs(own))
+        found.append(check(tmp_path / f"{i}.h5ad"))
+    np.testing.assert_allclose(found[0].delta, found[1].delta, atol=1e-5)
+    np.testing.assert_allclose(found[0].changes.lfc, found[1].changes.lfc, atol=1e-4)
+    assert any(f"base {base} " in note and "natural" in note for note in found[1].notes)
+
+
+def test_cells_in_two_units_are_found_wherever_they_are(tmp_path):
+    rng = np.random.default_rng(0)
+    counts = rng.poisson(rng.uniform(1, 20, len(GENES)), (len(TARGETS), len(GENES)))
+    x = sparse.vstack([sparse.csr_matrix(counts[:-9].astype(np.float32)), logs(np.e)[-9:]])
+    write(tmp_path / "x.h5ad", {"perturbation": named(lambda i, gene: gene)}, x=x.tocsr())
+    with pytest.raises(ValueError, match=r"two units: of 180, 171 hold counts .* and 9 hold"):
+        read_screen(tmp_path / "x.h5ad")
+
+
+def test_what_was_done_to_cells_is_told(tmp_path):
+    batch = ["one" if gene is None else "two" for gene in TARGETS]
+    obs = {"perturbation": named(lambda i, gene: gene), "batch": batch}
+    x = write(tmp_path / "x.h5ad", obs).X.toarray()
+    x[70] = 0
+    x[:30] = x[30:60]
+    write(tmp_path / "x.h5ad", obs, x=x)
+    notes = " ".join(check(tmp_path / "x.h5ad").notes)
+    assert "1 cells with fewer than 1 counts were left out" in notes
+    assert "30 cells have the values of another" in notes
+    assert "119 perturbed cells are of batches with fewer than 2 controls" in notes
+
+
+def test_cells_without_a_label_are_counted_whatever_that_is_called(tmp_path):
+    write(tmp_path / "x.h5ad", {"perturbation": named(lambda i, gene: gene, "None")})
+    with pytest.raises(ValueError, match="The 60 cells without one are no controls"):
+        read_screen(tmp_path / "x.h5ad")
+
+
+def test_tables_with_marks_repeats_or_controls_are_refused(tmp_path):
+    """A mark of missing values, or a perturbation in training and test, was read as it stood."""
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    names, genes = ["A", "B", "A+B", "C"], [f"G{i}" for i in range(6)]
+    marked = x.copy()
+    marked[1, 2] = -666
+    for perts, delta, said in (
+        (names, marked, "1 values of delta are -666"),
+        (["A+B", "B", "B+A", "C"], x, r"1 perturbations are there more than once \(A\+B\)"),
+        (["control", "B", "A", "C"], x, "controls are among the perturbations"),
+    ):
+        np.savez(tmp_path / "m.npz", perts=perts, genes=genes, delta=delta, ctrl_mean=x[0] ** 2)
+        with pytest.raises(ValueError, match=said):
+            read_screen(tmp_path / "m.npz")
+
+
+def test_perturbations_to_predict_are_genes_each_once():
+    assert parse_perturbed(["A+ctrl", "B+A", ("B", "B")]) == [("A",), ("A", "B"), ("B",)]
+    for asked, said in ((["control"], "control: expected perturbed genes"), (["+"], "found none")):
+        with pytest.raises(ValueError, match=said):
+            parse_perturbed(asked)

@@ -73,6 +73,7 @@ def test_values_that_are_none_are_refused():
         (np.inf, "NaN"),
         (-666, "-666, which marks"),
         (-999, "-999, which marks"),
+        (1e30, "up to 1e"),
     ):
         x = np.log1p(CP10K)
         x[3, 4] = value
@@ -91,3 +92,72 @@ def test_the_base_that_a_file_declares_counts(tmp_path):
             assert declared_base(file["uns"]) == name
     for uns in ({}, None, {"log1p": 3}, {"log1p": np.ones(2)}):
         assert declared_base(uns) is None
+
+
+LOGS = np.log1p(CP10K)
+QUANTILES = [RNG.permuted(np.tile(RNG.normal(8, 1.5, 60), (20, 1)), axis=1) for _ in range(2)]
+
+TWO = {
+    "counts and log1p": ([COUNTS[:80], LOGS[80:]],
+                         "of 120, 80 hold counts .* and 40 hold logarithms to base e"),
+    "a cell of counts": ([COUNTS[:1], LOGS[1:]], "1 hold counts .* and 119 hold"),
+    "counts and log2 of counts": ([COUNTS[:80], np.log2(1 + COUNTS[80:])],
+                                  "80 hold counts .* and 40 hold logarithms to base 2"),
+    "counts and CP10K": ([COUNTS[:80], CP10K[80:]], "80 hold counts .* and 40 hold linear"),
+    "counts and z-scores": ([COUNTS[:80], RNG.normal(size=(40, 60))], "40 hold differences"),
+    "CP10K and log1p": ([CP10K[:80], LOGS[80:]], "40 hold logarithms .* and 80 hold linear"),
+    "CP10K and log1p of some genes": ([CP10K[:80, :25], LOGS[80:, :25]], "80 hold linear"),
+    "log1p and log2": ([LOGS[:80], np.log2(1 + CP10K[80:])],
+                       "67% hold .* base e .* of 1e.04 and 33% hold .* base 2 .* of 1e.04"),
+    "CP10K and CPM": ([LOGS[:80], np.log1p(100 * CP10K[80:])], "of 1e.04 and 33% .* of 1e.06"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TWO)
+def test_cells_in_two_units_are_refused(name):
+    parts, said = TWO[name]
+    x = np.concatenate(parts)
+    for form in (x, sp.csr_array(x)):
+        with pytest.raises(ValueError, match=f"^mine: cells are in two units: .*{said}.*Bring all"):
+            describe_units(form, name="mine")
+    looks = [look_at(part) for part in np.array_split(x, 3)]
+    with pytest.raises(ValueError, match=f"two units: .*{said}"):
+        decide(merge(merge(*looks[:2]), looks[2]))
+
+
+@pytest.mark.parametrize(
+    ("x", "kind"),
+    [
+        (CP10K * np.median(COUNTS.sum(1)) / 1e4, "linear"),  # the median cell keeps its counts
+        (np.log2(1 + RNG.poisson(0.2, (200, 60))), "log"),  # ones and threes become whole
+        (np.concatenate([SHALLOW[:50], SHALLOW[50:] * 20 - 0.05 * (SHALLOW[50:] > 0)]),
+         "fractional counts"),  # nothing ambient in some cells
+        (np.concatenate([LOGS[:80], np.log1p(0.7 * CP10K[80:])]), "log"),  # studies of unlike depth
+        (np.concatenate(QUANTILES), "log"),  # each study brought to quantiles of its own
+        (RNG.choice([-1, 0, 1], (50, 60), p=[0.03, 0.9, 0.07]), "differences"),
+    ],
+)  # fmt: skip
+def test_cells_that_differ_within_one_unit_are_not_refused(x, kind):
+    assert describe_units(x).kind == kind
+
+
+def test_values_that_single_floats_do_not_resolve_are_not_taken_for_whole_numbers():
+    assert describe_units(np.concatenate(QUANTILES)).base == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("x", "value", "share", "said"),
+    [
+        (COUNTS, -1, 0, r"1 values are negative \(down to -1\) among whole numbers up to 2"),
+        (COUNTS, -1, 0.1, r"\d+ values are negative \(down to -1\) among whole numbers"),
+        (CP10K, -1, 0, "1 values are negative .* among values up to"),
+        (LOGS, -99, 0, "1 values are negative .*-99.* among values"),
+    ],
+)
+def test_negative_values_that_mark_missing_ones_are_refused(x, value, share, said):
+    x = np.array(x)
+    x[RNG.random(x.shape) < share] = value
+    x[3, 4] = value
+    for form in (x, sp.csr_array(x)):
+        with pytest.raises(ValueError, match=f"{said}.*remove or impute them"):
+            describe_units(form)

@@ -24,16 +24,13 @@ from infosem_jax.calibration.findings_held_out import RANDOM, STATES, judge_held
 from infosem_jax.calibration.findings_simulated import judge_calibration, judge_predictive
 from infosem_jax.calibration.matching import matched_priors, matched_simulation
 from infosem_jax.calibration.predictive import Predictive, predictive_checks
-from infosem_jax.calibration.recalibrate import (
-    Recalibration,
-    fit_simulations,
-    learn,
-)
+from infosem_jax.calibration.recalibrate import Recalibration, fit_simulations, learn
 from infosem_jax.data.dataset import Dataset, subset
 from infosem_jax.data.io import read_expression, read_groups, read_regulators
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.held_out import HeldOut, random_folds, state_folds
 from infosem_jax.grn.exact.held_out import held_out as predict_held_out
+from infosem_jax.grn.grouped import read_grouped
 from infosem_jax.grn.inputs import without
 from infosem_jax.grn.priors.binding import Prior, Priors
 from infosem_jax.grn.priors.registry import from_record
@@ -134,7 +131,7 @@ def check(
     ValueError
         If the priors of the run cannot be built again.
     """
-    report = on_step or _ignore
+    report = on_step or (lambda text: None)
     fitted, data = run.fitted, run.data
     priors = _priors(run.settings) if calibrate else Priors()
     findings = [*from_prior(fitted), hubs(fitted)]
@@ -163,10 +160,6 @@ def check(
         findings.append(judge_calibration(recalibration))
     losses = loss_table(fitted)
     return Check(fitted.name, findings, predictive, held_out, recalibration, losses)
-
-
-def _ignore(text: str) -> None:
-    pass
 
 
 def _effect(settings: dict[str, Any]) -> tuple[Prior | None, list[Finding]]:
@@ -231,8 +224,15 @@ def _expression(fitted: Fit | exact.Fit, record: dict[str, Any], path: Path | No
     regulators = fitted.regulators
     if record.get("regulators") and FilePath(record["regulators"]).exists():
         regulators = read_regulators(record["regulators"])
-    layer, names = record.get("layer") or None, record.get("names") or None
+    layer = record.get("layer") or None
+    names = record.get("names") or record.get("var_names") or None
     genes = set(fitted.genes)
+    if record.get("command") == "infosem activity":  # groups and files are fitted together
+        taken = record.get("covariates") or None
+        cells = read_grouped(paths, covariates=taken, layer=layer, names=names)
+        acting = set(fitted.regulators)
+        own = tuple(gene for gene in cells.data.genes if gene in acting)
+        return cells._replace(data=cells.data._replace(regulators=own)).ready(fitted.config)
     seen = []
     for place in paths:
         if not FilePath(place).exists():

@@ -52,7 +52,7 @@ def matched_simulation(data: Dataset, base: SimulationConfig | None = None) -> S
         log_mean = float(np.log(np.maximum(data.x.mean(0), 1e-3)).mean())
         config = replace(config, log_mean=float(np.clip(log_mean, -5, 10)))
     knobs = (
-        ("dropout", 0.0, 0.95, _zeros),
+        ("dropout", 0.0, 0.95, lambda x: float((x == 0).mean())),
         ("library_sd", 0.0, 1.5, _cell_spread),
         ("effect_scale", 0.05, 5.0, _correlation_size),
     )
@@ -99,10 +99,6 @@ def _exchanged(prior: Any, simulation: Simulation) -> Any:
     if getattr(prior, "table", None) is not None:
         changes["table"] = simulation.known
     return replace(prior, **changes)
-
-
-def _zeros(x: np.ndarray) -> float:
-    return float((x == 0).mean())
 
 
 def _logged(x: np.ndarray) -> np.ndarray:

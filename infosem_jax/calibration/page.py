@@ -116,14 +116,8 @@ def _genes_figure(predictive: Predictive) -> "Figure":
     panels = (("variance", "Variance"), ("zeros", "Share of zeros"))
     for ax, (column, label) in zip(axes.flat, panels, strict=True):
         shown = genes.dropna(subset=[column])
-        ax.plot(
-            *(shown[column], shown[f"{column}_simulated"]),
-            *("o",),
-            ms=3,
-            color=ACTIVATES,
-            alpha=0.5,
-            mew=0,
-        )
+        points = shown[column], shown[f"{column}_simulated"]
+        ax.plot(*points, "o", ms=3, color=ACTIVATES, alpha=0.5, mew=0)
         if len(shown):
             ends = [shown[column].min(), shown[column].max()]
             ax.plot(ends, ends, color=GREY, lw=1.2, ls="--")

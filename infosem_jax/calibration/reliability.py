@@ -133,15 +133,9 @@ def reliability_figure(tables: dict[str, pd.DataFrame]) -> "Figure":
     markers = ((ACTIVATES, "o"), (REPRESSES, "s"), (SECOND, "^"))
     for (name, table), (colour, marker) in zip(tables.items(), markers, strict=False):
         reach = [table["found"] - table["low"], table["high"] - table["found"]]
-        ax.errorbar(
-            *(table["stated"], table["found"]),
-            yerr=np.maximum(reach, 0),
-            fmt=marker,
-            ms=5,
-            lw=1.4,
-            color=colour,
-            label=name,
-        )
+        style = {"fmt": marker, "ms": 5, "lw": 1.4, "color": colour}
+        yerr = np.maximum(reach, 0)
+        ax.errorbar(table["stated"], table["found"], yerr=yerr, label=name, **style)
     ax.set_xlabel("Stated probability of an edge", color=INK)
     ax.set_ylabel("Share of true edges", color=INK)
     ax.legend(frameon=False, labelcolor=INK)

@@ -29,6 +29,7 @@ def plain_errors(out: Path | None = None) -> Iterator[None]:
     logger = logging.getLogger(LOGGER)
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.addFilter(_Once())
     logger.addHandler(handler)
     if logger.level == logging.NOTSET:
         logger.setLevel(logging.INFO)
@@ -50,6 +51,20 @@ def plain_errors(out: Path | None = None) -> Iterator[None]:
         raise typer.Exit(2) from error
     finally:
         logger.removeHandler(handler)
+
+
+class _Once(logging.Filter):
+    """Leaves out lines that were shown already, as of a prior that is bound for every fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shown: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        fresh = text not in self.shown
+        self.shown.add(text)
+        return fresh
 
 
 def file_of(folder: Path, name: str, command: str) -> Path:

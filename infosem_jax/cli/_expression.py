@@ -34,8 +34,9 @@ SplitBy = Annotated[
     str,
     typer.Option(
         "--split",
-        help="How samples are split: random, stratified:LABEL, grouped:LABEL, folds:K[:LABEL] or "
-        "ordered:TRAIN:VALID; by donor, study or tissue where the data name them.",
+        help="How samples are split: random, stratified:LABEL, grouped:LABEL, folds:K[:LABEL] "
+        "or ordered:N:M (N to train, M to validate); by donor, study or tissue where the data "
+        "name them.",
     ),
 ]
 Scaling = Annotated[

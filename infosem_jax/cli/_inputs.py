@@ -51,7 +51,7 @@ Key = Annotated[int, typer.Option(help="Number that the random numbers are drawn
 ConfigFile = Annotated[
     Path | None,
     typer.Option(
-        help="TOML file of settings, with tables [exact] or [model] (of svi), [effect] and [edge]."
+        help="TOML file of settings, with tables exact or model (of svi), effect and edge."
     ),
 ]
 IgnoreCase = Annotated[

@@ -84,7 +84,7 @@ def fit(
     with plain_errors(out):
         start_devices(False, None)
         from infosem_jax import embedding
-        from infosem_jax.data._names import check_names
+        from infosem_jax.data._names import check_names, count_matches
         from infosem_jax.data.io import read_orthologues
         from infosem_jax.embedding import reports
         from infosem_jax.embedding.graph import common, isolated
@@ -114,6 +114,10 @@ def fit(
             graphs = embedding.study_graphs(read, tables, config=chosen)
             check_names([name for each in graphs for name in (each.name, *each.genes)])
             check_names([name for each in gene_sets.values() for name in each])
+            for title, each in gene_sets.items():
+                known = [gene for graph in graphs for gene in graph.genes]
+                held = sorted(set().union(*each.values()))
+                count_matches(known, held, f"the file of gene sets {title}")
             for note in isolated(graphs):
                 typer.echo(note, err=True)
             with progress(getattr(chosen.settings, "epochs", 1), "epochs") as update:

@@ -41,21 +41,27 @@ def predict(
     with plain_errors():
         start_devices(False, None)
         from infosem_jax import perturbation as system
+        from infosem_jax.data._names import find_names
         from infosem_jax.outputs.folder import write_h5ad
+        from infosem_jax.perturbation.fitting import parse_perturbed
         from infosem_jax.perturbation.reports import to_anndata
 
         check_file(out, ".h5ad", overwrite=overwrite)
         fitted = system.load(file_of(model, "model.npz", "infosem perturbation fit"))
-        task = system.task_of(fitted, words(perturb), line)
+        asked = list(dict.fromkeys(parse_perturbed(words(perturb))))
+        task = system.task_of(fitted, asked, line)
         predicted = system.predict(fitted, task.perturbed, task.line, task.control)
         record = {"command": "infosem perturbation predict", "model": str(model)}
         adata = to_anndata(predicted, task, record=record)
         write_h5ad(out, adata)
         unknown = adata.obs_names[~adata.obs["informed"].to_numpy()].tolist()
         if unknown:
+            near = find_names(fitted.knowledge.nodes, [gene for own in asked for gene in own])
+            meant = [gene for name, (gene, _) in near.items() if name != gene]
+            hint = f" Did you mean {', '.join(meant[:10])}?" if meant else ""
             typer.echo(
                 f"Nothing is known of {', '.join(unknown[:10])}: the prediction is the mean "
-                "response.",
+                f"response.{hint} Genes of a combination have + between.",
                 err=True,
             )
         typer.echo(f"Wrote {out}: {adata.n_obs} perturbations x {adata.n_vars} genes.")

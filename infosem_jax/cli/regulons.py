@@ -45,6 +45,7 @@ def regulons(
 
         from infosem_jax import grn
         from infosem_jax.data import read_gene_sets
+        from infosem_jax.data._names import count_matches
         from infosem_jax.grn import group_folders, grouped
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
@@ -59,8 +60,10 @@ def regulons(
         together = grn.modules(table, least=least)
         enriched = None
         if known:
+            count_matches(net.genes, sorted(set().union(*known.values())), "the file of gene sets")
             each = [grn.enrich(found, net.genes, known) for found in (table, together)]
-            enriched = pd.concat(each, ignore_index=True)
+            filled = [found for found in each if len(found)]
+            enriched = pd.concat(filled, ignore_index=True) if filled else each[0]
         with whole_folder(out) as folder:
             group_folders.write_regulons(folder, net, table, together, enriched)
             record = record_of("infosem regulons", given)

@@ -140,7 +140,6 @@ INTERVALS = (
 
 def write_comparison(
     plan: Plan,
-    reference: str,
     out: _typing.Path,
     *,
     record: dict[str, Any],
@@ -154,7 +153,7 @@ def write_comparison(
 
     Parameters
     ----------
-    plan, reference
+    plan
         What is compared, and with what.
     out
         Folder for the results.
@@ -205,7 +204,7 @@ def write_comparison(
             on_progress=on_progress,
         )
         outcomes = list(going)
-    comparison = summarise(outcomes, list(plan.priors), reference)
+    comparison = summarise(outcomes, list(plan.priors), plan.reference)
     with whole_folder(out) as folder:
         _write(folder, comparison, plan, record, about)
     shutil.rmtree(saved, ignore_errors=True)

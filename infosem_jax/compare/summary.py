@@ -226,7 +226,9 @@ def _paired_accuracy(
     outcomes: list[Outcome], priors: list[str], reference: str
 ) -> list[dict[str, Any]]:
     cells = [cell for outcome in outcomes for cell in outcome.scored]
-    there = {cell.at.method for cell in cells}
+    data_sets: dict[str, set[str]] = {}
+    for cell in cells:
+        data_sets.setdefault(cell.at.method, set()).add(cell.at.dataset)
     rows = []
     for prior in priors:
         for kind, against in (
@@ -234,7 +236,7 @@ def _paired_accuracy(
             (CONTROL, prior + SHUFFLED),
             (READ_OUT, prior + PRIOR_ONLY),
         ):
-            if prior == against or not {prior, against} <= there:
+            if prior == against or not {prior, against} <= data_sets.keys():
                 continue
             for measure in (HEADLINE, "auprc"):
                 for found in paired(cells, prior, against, measure).to_dict("records"):
@@ -247,17 +249,9 @@ def _paired_accuracy(
                             "difference": found["difference"],
                             "low": found["difference_low"],
                             "high": found["difference_high"],
-                            "data_sets": _data_sets(cells, prior, against),
+                            "data_sets": len(data_sets[prior] & data_sets[against]),
                             "pairs": found["pairs"],
                             "won": found["won"],
                         }
                     )
     return rows
-
-
-def _data_sets(cells: list, prior: str, against: str) -> int:
-    of = {
-        name: {cell.at.dataset for cell in cells if cell.at.method == name}
-        for name in (prior, against)
-    }
-    return len(of[prior] & of[against])

@@ -39,6 +39,10 @@ WEIGHT = (
 )
 SIGN = ("sign", "mode", "mor", "type", "regulation", "effect", "interaction")
 
+_SMALL_IS_STRONG = re.compile(
+    r"(adj(usted)?|empirical|nominal)?[_.-]?[pq][_.-]?(val(ue)?s?|adj(usted)?)?([_.-]?adj(usted)?)?"
+    r"|fdr|lfsr|rank(ing)?"
+)
 _UP = ("+", "activator", "activation", "activates", "activating", "positive", "up")
 _DOWN = ("-", "repressor", "repression", "represses", "repressing", "inhibition", "negative")
 _SIGNS = dict.fromkeys(_UP, 1.0) | dict.fromkeys((*_DOWN, "inhibitor", "down"), -1.0)
@@ -89,7 +93,7 @@ def read_edge_table(
     FileNotFoundError
         If there is no such file.
     ValueError
-        If no columns hold genes, or there is no such column of weights.
+        If no columns hold genes, there is no such column of weights, or it holds ranks or p-values.
     """
     file = FilePath(path)
     frame = read_table(file, kind, header=_missing_header(file, kind))
@@ -109,6 +113,11 @@ def read_edge_table(
     given = weight and weight.lower().replace(" ", "_")
     if given is not None and given not in frame:
         raise ValueError(f"{file}: it has no column {weight!r}; choose from {found}.")
+    if given is not None and _SMALL_IS_STRONG.fullmatch(given):
+        raise ValueError(
+            f"{file}: of the column {weight!r} small values stand for strong edges, and edges are "
+            "ranked by large ones; give its negative, or minus its logarithm, as a column."
+        )
     ends = frame[[source, target]].set_axis(["source", "target"], axis=1)
     others = frame.drop(columns=[source, target, "source", "target"], errors="ignore")
     for kind in ("consensus", "is"):  # as OmniPath has it
@@ -176,9 +185,9 @@ def numbers(column: pd.Series, what: str) -> Float[np.ndarray, " pairs"]:
     values = pd.to_numeric(column, errors="coerce").to_numpy(np.float64)
     bad = ~np.isfinite(values)
     if bad.any():
-        raise ValueError(
-            f"{what}: expected numbers in column {column.name}, found {column[bad].iloc[0]!r}."
-        )
+        text = str(column[bad].iloc[0])
+        hint = "; write decimals with a point" if re.fullmatch(r"-?\d+,\d+", text) else ""
+        raise ValueError(f"{what}: expected numbers in column {column.name}, found {text!r}{hint}.")
     return values
 
 

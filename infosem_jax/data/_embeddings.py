@@ -106,7 +106,8 @@ def read_embedding(path: Path, *, key: str | None = None) -> Embedding:
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file cannot be read or holds no such entry, and as ``embedding``.
+        If the file cannot be read or holds no such entry, if all vectors are alike, and as
+        ``embedding``.
     """
     suffix = FilePath(path).suffix
     if key is not None and suffix != ".h5ad":
@@ -122,7 +123,13 @@ def read_embedding(path: Path, *, key: str | None = None) -> Embedding:
     else:
         names, vectors = _from_text(path)
     with reading(path, "embedding"):
-        return embedding(names, vectors)
+        found = embedding(names, vectors)
+        if len(found.names) > 1 and (found.vectors == found.vectors[0]).all():
+            raise ValueError(
+                f"all {len(found.names)} genes have the same vector, which tells them apart in "
+                "nothing; was it written before it was learned?"
+            )
+        return found
 
 
 def write_embedding(path: Path, embedding: Embedding, *, origin: str = "") -> None:

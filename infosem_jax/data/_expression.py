@@ -9,7 +9,7 @@ from infosem_jax._typing import Names, Path
 from infosem_jax.data._anndata import cell_totals, hinted
 from infosem_jax.data._names import find_names, match_regulators, some
 from infosem_jax.data._sources import Orientation, Source, read_source
-from infosem_jax.data.dataset import MIN_CELLS, Dataset, dataset
+from infosem_jax.data.dataset import MIN_CELLS, Dataset, dataset, numbered
 from infosem_jax.data.units import describe_units
 
 _log = logging.getLogger("infosem_jax")
@@ -73,7 +73,8 @@ def read_expression(
     source = read_source(path, layer, variant, names=names, marked=regulators is None)
     regulators = source.regulators if regulators is None else tuple(regulators)
     values, cells, genes = _orient(path, source, regulators, orientation)
-    totals, notes = _totals(path, source, values)
+    cells, told = numbered(cells)
+    totals, notes = _totals(path, source._replace(notes=(*source.notes, *told)), values)
     with hinted(source.var, regulators):
         data = dataset(
             values, genes, regulators, cells=cells, name=name or _name(path), totals=totals
@@ -151,8 +152,9 @@ def read_groups(
         *(path, varies.sum(), len(varies), groupby, sum(label is None for label in labels)),
     )
     genes = np.asarray(source.columns, object)[varies]
-    rows = np.asarray(source.rows, object)
-    totals, notes = _totals(path, source, x)
+    cells, told = numbered(source.rows)
+    rows = np.asarray(cells, object)
+    totals, notes = _totals(path, source._replace(notes=(*source.notes, *told)), x)
     groups = {}
     with hinted(source.var, regulators):
         for value, cells in kept.items():

@@ -262,4 +262,12 @@ _LOOSER = {
         ": is one list human (upper case) and the other mouse (capitalised)?",
     ): str.upper,
     ("versions are left out", "; leave them out of both."): without_version,
+    (
+        "what is before them is left out",
+        "; name genes by symbols: var_names.str.replace(r'^.*?[_|:]+', '', regex=True).",
+    ): lambda name: re.split(r"[_|:]+", name, maxsplit=1)[-1].upper(),
+    (
+        "what is behind them is left out",
+        "; name genes by symbols: var_names.str.replace(r'[_|:].*', '', regex=True).",
+    ): lambda name: re.split(r"[_|:]", name, maxsplit=1)[0].upper(),
 }

@@ -56,13 +56,21 @@ def read_source(
     """
     file = FilePath(path)
     if file.is_dir():
-        return _read_folder(file, variant)
-    if file.suffix in (".h5ad", ".h5"):
-        return _read_h5ad(path, layer, names, marked)
-    if file.suffix == ".npz":
-        return _read_npz(path, variant)
-    matrix = read_matrix(path, "expression table")
-    return Source(matrix.x, matrix.rows, matrix.columns, usual="auto")
+        source = _read_folder(file, variant)
+    elif file.suffix in (".h5ad", ".h5"):
+        source = _read_h5ad(path, layer, names, marked)
+    elif file.suffix == ".npz":
+        source = _read_npz(path, variant)
+    else:
+        matrix = read_matrix(path, "expression table")
+        source = Source(matrix.x, matrix.rows, matrix.columns, usual="auto")
+    kind = source.x.dtype.kind
+    if kind not in "biuf":
+        raise ValueError(
+            f"{path}: expected real numbers, found values of type {source.x.dtype}; turn them into "
+            "numbers where they were made: adata.X = adata.X.astype(float)."
+        )
+    return source if kind != "b" else source._replace(x=source.x.astype(np.uint8))
 
 
 def _read_folder(folder: FilePath, variant: str | None) -> Source:

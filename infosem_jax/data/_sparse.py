@@ -28,7 +28,7 @@ from infosem_jax.data._sources import _marked
 from infosem_jax.data._store_check import KIND, marker
 from infosem_jax.data._tables import pick
 from infosem_jax.data.dataset import check_scale
-from infosem_jax.data.units import Facts, decide, look_at, merge
+from infosem_jax.data.units import Look, decide, look_at, merge
 
 
 class Matrix(NamedTuple):
@@ -301,7 +301,7 @@ def measure(
         rows = keep(rows, kept)
         facts = look_at(rows, 64) if facts is None else merge(facts, look_at(rows, 64))
         if start == 0 and len(cells) >= 1000:  # enough to tell, before the rest is read
-            check_scale(how, decide(facts), name)
+            check_scale(how, decide(facts, name=name), name)
         if start == 0:
             first = rows[[0]].toarray()[0]
         columns = rows.indices.astype(np.intp)
@@ -321,7 +321,7 @@ def measure(
         weight += add
         if on_chunk is not None:
             on_chunk(int(cells[-1]) + 1, n_cells)
-    check_scale(how, decide(cast(Facts, facts)), name)
+    check_scale(how, decide(cast(Look, facts), name=name), name)
     constant = np.where(first == 0, n == 0, same == n_cells)
     digest = hashlib.sha256(b"".join(part.digest() for part in digests)).hexdigest()
     return Moments(kept, n, mean, squares, constant, slots, digest)

@@ -63,6 +63,11 @@ def symbols_of(species: str) -> dict[str, str]:
     return found
 
 
+def common_name(species: str) -> str:
+    """Return the name that tables go by: ``human`` for ``Homo sapiens``; others as they are."""
+    return _COMMON.get(re.sub(r"[\W_]+", " ", species).strip().lower(), species)
+
+
 def guess_species(names: Names) -> str | None:
     """Tell the species from symbols or Ensembl identifiers; None where they are of neither.
 
@@ -94,6 +99,10 @@ def human_symbols(genes: Names) -> dict[str, str]:
 def without_version(name: str) -> str:
     """Return an Ensembl identifier without its version; other names as they are."""
     return re.sub(r"^(ENS[A-Z]*\d{6,})\.\d+(_PAR_Y)?$", r"\1", name)
+
+
+_COMMON: dict[str, str] = dict.fromkeys(("human", "homo sapiens", "h sapiens", "hsapiens"), "human")
+_COMMON |= dict.fromkeys(("mouse", "mus musculus", "m musculus", "mmusculus"), "mouse")
 
 
 @cache

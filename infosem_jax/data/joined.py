@@ -38,7 +38,7 @@ def join(datasets: Mapping[str, Dataset], *, name: str = "joined") -> Dataset:
             )
     if len(parts) == 1:
         return parts[0]
-    _check_alike({title: describe_units(data.x) for title, data in datasets.items()})
+    _check_alike({title: describe_units(data.x, name=title) for title, data in datasets.items()})
     shared = set(parts[0].genes).intersection(*(data.genes for data in parts[1:]))
     genes = tuple(gene for gene in parts[0].genes if gene in shared)
     acting = set(parts[0].regulators).intersection(*(data.regulators for data in parts[1:]))

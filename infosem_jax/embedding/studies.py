@@ -14,8 +14,11 @@ from jaxtyping import Float, Float32
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
+from infosem_jax.data._copies import copies
 from infosem_jax.data._files import check_h5, read_element, reading
+from infosem_jax.data._names import some
 from infosem_jax.data._sources import read_source
+from infosem_jax.data._species import common_name, guess_species
 from infosem_jax.data.units import describe_units
 
 MIN_CELLS, MIN_GENES = 20, 20
@@ -105,7 +108,7 @@ def make_study(
             f"{name}: expected finite values of at least 0 (counts or logarithms of 1 + "
             "expression), found others; give values before centring and scaling."
         )
-    units = describe_units(x)
+    units = describe_units(x, name=name)
     if units.countable and units.kind != "counts":
         _log.info("%s: %s (%s), of which log(1 + x) is taken", name, units, units.why)
         x = np.log1p(x)
@@ -148,9 +151,10 @@ def read_study(
 ) -> Study:
     """Read a study from a file.
 
-    Of an h5ad file, ``uns`` may hold ``tissue``, ``species`` and ``modality`` (or ``technique``),
-    and ``obsm["spatial"]`` where spots lie. Other files are read as `infosem_jax.data` reads them,
-    and must have cells in rows.
+    Of an h5ad file, ``uns`` may hold ``tissue``, ``species`` (or ``organism``; human and mouse also
+    in Latin) and ``modality`` (or ``technique``), and ``obsm["spatial"]`` where spots lie. Other
+    files are read as `infosem_jax.data` reads them. Cells must be in rows: names of human or mouse
+    genes there are refused where columns have none.
 
     Parameters
     ----------
@@ -168,7 +172,7 @@ def read_study(
     FileNotFoundError
         If there is no such file.
     ValueError
-        On files that cannot be read, and as `make_study`.
+        On files that cannot be read or have genes in rows, and as `make_study`.
     """
     source = read_source(path, layer, None, names=names, marked=False)
     if source.usual == "auto":
@@ -182,8 +186,13 @@ def read_study(
     x, genes = source.x, source.columns
     if source.usual == "genes_in_rows":
         x, genes = x.T, source.rows
+    elif guess_species(source.rows) and not guess_species(genes):
+        raise ValueError(
+            f"{path}: expected cells in rows and genes in columns, found genes in rows "
+            f"({some(source.rows)}) and none in columns ({some(genes)}); transpose it (adata.T)."
+        )
     name = name or FilePath(path).name.split(".")[0]
-    for note in source.notes:
+    for note in (*source.notes, *copies(x)):
         _log.info("%s: %s", name, note)
     return make_study(x, genes, name=name, places=places, **{**annotated, **known})
 
@@ -300,6 +309,7 @@ def _names(paths: Sequence[FilePath]) -> list[str]:
 def _renamed(study: Study, table: Orthologues, hidden: frozenset[str]) -> Study:
     lowered = {symbol.lower(): other for symbol, other in table.items()}
     withheld = {symbol.lower() for symbol in hidden}
+    _check_direction(study, table)
     taken: dict[str, int] = {}
     total = study.x.sum(0)
     for i in np.argsort(-total, kind="stable"):
@@ -315,10 +325,23 @@ def _renamed(study: Study, table: Orthologues, hidden: frozenset[str]) -> Study:
     return study._replace(genes=genes)
 
 
+def _check_direction(study: Study, table: Orthologues) -> None:
+    """Refuse a table from the other species, whose symbols may differ in case only."""
+    others = set(table.values())
+    own = sum(symbol in table for symbol in study.symbols)
+    other = sum(symbol in others for symbol in study.symbols)
+    if other > 2 * own and other > 0.1 * len(study.symbols):
+        raise ValueError(
+            f"{study.name}: expected a table from genes of {study.species} to others, found {own} "
+            f"of its genes in the first and {other} in the second column; swap them, or name the "
+            "columns by their species."
+        )
+
+
 def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
     keys = {
         "tissue": ("tissue",),
-        "species": ("species",),
+        "species": ("species", "organism"),
         "technique": ("technique", "modality"),
     }
     parts = [f"uns/{name}" for names in keys.values() for name in names]
@@ -331,5 +354,5 @@ def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
             found = (read_element(file, f"uns/{name}") for name in names if f"uns/{name}" in file)
             value = next((own for own in found if isinstance(own, str)), None)
             if value is not None:
-                annotated[key] = value
+                annotated[key] = common_name(value) if key == "species" else value
     return annotated, places

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import random
 from jaxtyping import Array, Bool, Int
 
 from infosem_jax.engine import training
@@ -53,33 +54,44 @@ class Trained(NamedTuple):
 
 def train(
     objective: Objective,
-    schedule: Schedule,
-    fits: Fits,
+    own: Any,
     shared: Any,
     held_out: Any = None,
     *,
+    rate: float,
+    batch_size: int,
     epochs: int,
+    check_every: int,
+    patience: int = 0,
+    seed: int = 0,
+    clip: bool = False,
     halve_after: int = 0,
     from_start: bool = False,
     on_chunk: Callable[[Progress], None] | None = None,
     saver: Saver | None = None,
     number: int = 0,
 ) -> Trained:
-    """Train fits side by side, and evaluate each on held-out samples every few epochs.
+    """Train fits side by side by Adam, and evaluate each on held-out samples every few epochs.
 
     Parameters
     ----------
     objective
         What is trained.
-    schedule
-        How; ``chunk`` is the number of epochs between evaluations, and ``patience`` that without a
-        less held-out loss after which a fit ends.
-    fits, shared
-        What sets fits apart, and what they share.
+    own, shared
+        What sets fits apart, of which ``train`` are the samples that each learns from, [fits,
+        samples]; and what they share.
     held_out
         Takes the place of ``shared`` in evaluations; None trains for all epochs.
+    rate, batch_size
+        Learning rate, and samples per step.
     epochs
         Number of epochs at most.
+    check_every, patience
+        Epochs between evaluations, and those without a less held-out loss after which a fit ends.
+    seed
+        Seeds the random numbers.
+    clip
+        Whether gradients are clipped to a norm of 0.1.
     halve_after
         Evaluations without a gain after which the rates of a fit are halved; 0 leaves them.
     from_start
@@ -96,8 +108,20 @@ def train(
     Interrupted
         If training was told to stop; it has been saved.
     """
-    n = len(fits.keys)
-    layout = choose(n, schedule.batch_size)
+    n, size = own.train.shape
+    batch_size = min(batch_size, size)
+    schedule = Schedule(
+        optimisers=(("network", "adam_clipped" if clip else "adam"),),
+        phases=((("network",), 1),),
+        batch_size=batch_size,
+        steps=-(-size // batch_size),
+        patience=patience if held_out is not None else 0,
+        chunk=check_every,
+    )
+    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), np.arange(n))
+    each = Rate(np.full(n, rate, np.float32), np.ones(n, np.float32))
+    fits = Fits(keys, {"network": each}, own)
+    layout = choose(n, batch_size)
     identity = partial(_identity, objective, schedule, fits, (shared, held_out), epochs)
     fits, shared, held_out = lay_out(fits, layout), place(shared, layout), place(held_out, layout)
     static = (objective, schedule, layout)

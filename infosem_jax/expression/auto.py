@@ -190,17 +190,6 @@ def predict_auto(
     return Prediction(np.asarray(mean, np.float32), np.tile(fitted.sd, (len(x), 1)))
 
 
-def infer_auto(task: Task, seed: int, config: AutoConfig = DEFAULT) -> Prediction:
-    """Fit all parts and infer the test samples.
-
-    Parameters
-    ----------
-    task, seed, config
-        As of `fit_auto`.
-    """
-    return predict_auto(fit_auto(task, config, seed=seed), task.x_test, task.covariate_test)
-
-
 class _LeftOutError(Exception):
     """Why a part cannot be joined."""
 

@@ -25,6 +25,8 @@ SPLITS = "random, stratified:LABEL, grouped:LABEL, folds:K, folds:K:LABEL or ord
 # Labels that samples are split by where nothing is asked for: whole groups, or shares of each.
 GROUPS = ("donor", "study")
 STRATA = ("tissue", "organ")
+# Fewer test samples than this cannot be correlated.
+LEAST_TEST = 3
 
 
 def make_problem(
@@ -57,7 +59,7 @@ def make_problem(
     data = data if isinstance(data, Profiles) else pair_samples(*data)
     source, truth = platforms(data)
     for each in (source, truth):
-        if (units := describe_units(each.x)).countable:
+        if (units := describe_units(each.x, name=each.name)).countable:
             raise ValueError(
                 f"{each.name}: expected logarithms, found what looks like {units} ({units.why}), "
                 "of which few genes outweigh all others; --log-counts (log_counts) takes log2(1 + "
@@ -66,7 +68,17 @@ def make_problem(
     inputs, notes = config.inputs, list(dict.fromkeys((*source.notes, *truth.notes)))
     if isinstance(inputs, int):
         inputs = parse_inputs(f"{config.choose}:{inputs}")
-    split = draw_split(source, config.split or usual_split(source), key)
+    rule = config.split or usual_split(source)
+    split = draw_split(source, rule, key)
+    if len(split.test) < LEAST_TEST:
+        raise ValueError(
+            f"{source.name}: expected at least {LEAST_TEST} samples for the test, found "
+            f"{len(split.test)} of {len(source.samples)} by the split {rule!r}; give more samples."
+        )
+    for name in dict.fromkeys([*config.labels, rule.rpartition(":")[2]]):
+        unsaid = int((source.labels.get(name, np.zeros(0, str)).astype(str) == "").sum())
+        if unsaid:
+            notes.append(f"{unsaid} samples have no {name}, and count as one {name} of their own.")
     if isinstance(inputs, Inputs):
         task = make_task(data, source.genes, split, scaling=config.scaling).task
         measured = choose_inputs(task, inputs, key).inputs

@@ -6,6 +6,7 @@ it is the training samples, from which the method learns again with each predict
 such a file has the data.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias
@@ -36,9 +37,11 @@ from infosem_jax.expression.task import (
     scale,
     unscale,
 )
-from infosem_jax.expression.units import Units, check_units, describe_units
+from infosem_jax.expression.units import Units, check_units, describe_units, other_scale
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.outputs import arrays
+
+_log = logging.getLogger("infosem_jax")
 
 KIND = "infosem_jax expression model 2"
 
@@ -255,7 +258,10 @@ def prepare(fitted: Fitted, data: Profiles | Problem, *, impute: bool = False) -
     how = "impute" if impute else "refuse"
     x, imputed = align_genes(data, fitted.inputs, missing=how, fill=fitted.fill)
     measured = ~np.isin(np.asarray(fitted.inputs), imputed)
-    check_units(describe_units(x[:, measured], data.x), fitted.units, f"the inputs of {data.name}")
+    found = describe_units(x[:, measured], data.x, data.name)
+    check_units(found, fitted.units, f"the inputs of {data.name}")
+    for note in other_scale(x[:, measured], fitted.fill[measured], fitted.units, data.name):
+        _log.warning(note)
     columns, known = [], {}
     for level in fitted.levels:
         name, _, value = level.partition("=")

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax import lax, random
+from jax import lax
 from jaxtyping import Array, Float32, Int
 
-from infosem_jax.engine.early_stopping import Trained, train
+from infosem_jax.engine.early_stopping import train
 from infosem_jax.engine.saver import Saver
-from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
+from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.expression import network
 from infosem_jax.expression.baselines import ridge_path
 from infosem_jax.expression.graph import GeneGraph, gene_graph
@@ -130,7 +130,28 @@ def fit_graph(
     wiring = network.wire(graph, left.std(0), config)
     objective = Objective(_compiled(config), network.shape_of(graph, feature.shape[1]))
     pool = Pool(nodes, feature, left, wiring)
-    trained = _train(config, objective, pool, parts, seed, on_chunk, saver, number)
+    trained = train(
+        objective,
+        parts,
+        pool,
+        replace(pool, held_out=True),
+        rate=config.rate,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        check_every=config.check_every,
+        patience=config.stop_after * config.check_every,
+        seed=seed,
+        clip=config.clip,
+        halve_after=config.halve_after,
+        on_chunk=on_chunk,
+        saver=saver,
+        number=number,
+    )
+    if not trained.converged.any():
+        raise FloatingPointError(
+            "Every member of the graph network diverged; lower the learning rate, or scale "
+            "expression per gene."
+        )
     kept = np.flatnonzero(trained.converged)
     params = jax.tree.map(lambda leaf: leaf[kept], trained.params)
     calibration = _calibrate(config, params, wiring, nodes, feature, left, parts.valid[kept])
@@ -204,19 +225,6 @@ def predict_members(
     return means, variance
 
 
-def infer_graph(task: Task, seed: int, config: GraphConfig = DEFAULT) -> Prediction:
-    """Fit the network and infer the test samples.
-
-    Parameters
-    ----------
-    task
-        Expression, scaled.
-    seed, config
-        As of `fit_graph`.
-    """
-    return predict_graph(fit_graph(task, config, seed=seed), task.x_test, task.covariate_test)
-
-
 def _check_inputs(fitted: FittedGraph, x: np.ndarray, covariate: np.ndarray) -> None:
     if x.shape[1] != len(fitted.inputs):
         raise ValueError(
@@ -263,48 +271,6 @@ def _compiled(config: GraphConfig) -> GraphConfig:
     others = ("neighbours", "similarity", "side", "covariate", "skip", "rate", "batch_size")
     others += ("epochs", "check_every", "halve_after", "stop_after", "members")
     return replace(config, **{name: getattr(DEFAULT, name) for name in others})
-
-
-def _train(
-    config: GraphConfig,
-    objective: Objective,
-    pool: Pool,
-    parts: Parts,
-    seed: int,
-    on_chunk: Callable[[Progress], None] | None,
-    saver: Saver | None,
-    number: int,
-) -> Trained:
-    n, size = parts.train.shape
-    batch = min(config.batch_size, size)
-    schedule = Schedule(
-        optimisers=(("network", "adam_clipped" if config.clip else "adam"),),
-        phases=((("network",), 1),),
-        batch_size=batch,
-        steps=-(-size // batch),
-        patience=config.stop_after * config.check_every,
-        chunk=config.check_every,
-    )
-    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), np.arange(n))
-    rate = np.full(n, config.rate, np.float32)
-    trained = train(
-        objective,
-        schedule,
-        Fits(keys, {"network": Rate(rate, np.ones_like(rate))}, parts),
-        pool,
-        replace(pool, held_out=True),
-        epochs=config.epochs,
-        halve_after=config.halve_after,
-        on_chunk=on_chunk,
-        saver=saver,
-        number=number,
-    )
-    if not trained.converged.any():
-        raise FloatingPointError(
-            "Every member of the graph network diverged; lower the learning rate, or scale "
-            "expression per gene."
-        )
-    return trained
 
 
 def _place_covariate(

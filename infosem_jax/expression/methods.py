@@ -3,6 +3,7 @@
 A method maps a task to a prediction of its test samples.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -10,29 +11,41 @@ from typing import Any
 from infosem_jax import _settings
 from infosem_jax._settings import Method
 from infosem_jax.expression import baselines
-from infosem_jax.expression.auto import AutoConfig, infer_auto
+from infosem_jax.expression.auto import AutoConfig, fit_auto, predict_auto
 from infosem_jax.expression.gate import learned_order
-from infosem_jax.expression.graph_model import DEFAULT, infer_graph
+from infosem_jax.expression.graph_model import DEFAULT, fit_graph, predict_graph
 from infosem_jax.expression.network import PAPER, GraphConfig
 from infosem_jax.expression.selection import SELECTORS, Selector
+from infosem_jax.expression.task import Prediction, Task
 
 _QUICK = {"layers": 2, "channels": 8, "members": 1, "epochs": 20, "rate": 5e-3}
 
 
+def _infer(
+    fit: Callable[..., Any], predict: Callable[..., Prediction], task: Task, seed: int, config: Any
+) -> Prediction:
+    """Fit to a task, and infer its test samples."""
+    return predict(fit(task, config, seed=seed), task.x_test, task.covariate_test)
+
+
+_auto = partial(_infer, fit_auto, predict_auto)
+
+
 def _graph(about: str, config: GraphConfig = DEFAULT, **changes: Any) -> Method:
-    return Method(infer_graph, about, replace(config, **changes), _QUICK)
+    infer = partial(_infer, fit_graph, predict_graph)
+    return Method(infer, about, replace(config, **changes), _QUICK)
 
 
 _fixed = partial(Method, random=False)
 METHODS: dict[str, Method] = {
     "auto": Method(
-        infer_auto,
+        _auto,
         "Ridge, least squares, knn, kernel and graph, joined by weights of each gene.",
         AutoConfig(),
         {"graph": _QUICK},
     ),
     "auto_fast": Method(
-        infer_auto,
+        _auto,
         "The same as auto without the network: seconds in place of minutes.",
         AutoConfig(network=False),
     ),

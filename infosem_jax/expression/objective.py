@@ -1,6 +1,5 @@
 """What training minimises: the cost of samples of one member of an ensemble."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -102,13 +101,13 @@ def in_blocks(config: GraphConfig, params: Any, wiring: Wiring, x: Array, featur
     size = max(1, AT_ONCE // params["embedding"].size)
     if size >= len(x):
         return network.forward(params, config, wiring, x, feature)
-    return lax.map(partial(_one_sample, config, params, wiring), (x, feature), batch_size=size)
 
+    def one(sample: tuple[Array, Array]):
+        x, feature = sample
+        both = network.forward(params, config, wiring, x[None], feature[None])
+        return jax.tree.map(lambda leaf: leaf[0], both)
 
-def _one_sample(config: GraphConfig, params: Any, wiring: Wiring, sample: tuple[Array, Array]):
-    x, feature = sample
-    both = network.forward(params, config, wiring, x[None], feature[None])
-    return jax.tree.map(lambda leaf: leaf[0], both)
+    return lax.map(one, (x, feature), batch_size=size)
 
 
 def _costs(config: GraphConfig, error: Array, log_scale: Array) -> tuple[Array, Array]:

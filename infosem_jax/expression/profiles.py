@@ -317,6 +317,8 @@ def _check_unique(name: str, kind: str, names: tuple[str, ...]) -> None:
 
 
 def _advice(profiles: Profiles, genes: Sequence[str]) -> str:
+    if not present(genes, profiles) and set(genes) & set(profiles.samples):
+        return "They are among its samples: its genes lie on the other side (--orientation)."
     found, wanted = identifier_kind(profiles.genes), identifier_kind(genes)
     if found != wanted:
         return (
@@ -326,4 +328,4 @@ def _advice(profiles: Profiles, genes: Sequence[str]) -> str:
     upper = {gene.upper() for gene in profiles.genes}
     if sum(gene.upper() in upper for gene in genes) > len(present(genes, profiles)):
         return "More match when case is ignored: are the data of another species?"
-    return "Leave them out of the list, or ask for their training means (missing='impute')."
+    return "Leave them out of the list, or take their training means (--impute, missing='impute')."

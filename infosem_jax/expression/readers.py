@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax._typing import Path
+from infosem_jax.data._copies import copies
 from infosem_jax.data._files import load_npz, reading
 from infosem_jax.data._names import describes_cells, describes_genes
 from infosem_jax.data._sources import Orientation, read_source
@@ -262,7 +263,8 @@ def _usable(
         name=name,
         unit=unit,
     )
-    return found._replace(notes=notes)
+    twice = (f"{name}: {note}" for note in copies(found.x, "samples"))
+    return found._replace(notes=(*notes, *twice))
 
 
 def _read_npz(path: Path) -> Annotated:

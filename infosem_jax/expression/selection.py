@@ -257,17 +257,9 @@ def lasso_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
     return np.array(order[:n], int)
 
 
-def _random_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
-    return np.random.default_rng(seed).permutation(len(task.inputs))[:n]
-
-
-def _first_order(task: Task, n: int, seed: int) -> Int[np.ndarray, " n"]:
-    return np.arange(n)
-
-
 SELECTORS: dict[str, Selector] = {
-    "random": _random_order,
-    "first": _first_order,
+    "random": lambda task, n, seed: np.random.default_rng(seed).permutation(len(task.inputs))[:n],
+    "first": lambda task, n, seed: np.arange(n),
     "lasso": lasso_order,
     "linear": linear_order,
     "greedy": greedy_order,

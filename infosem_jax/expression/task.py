@@ -185,7 +185,7 @@ def make_task(
         top = max(x_scaling.scale[0], y_scaling.scale[0])
         x_scaling = x_scaling._replace(scale=np.full_like(x_scaling.scale, top))
         y_scaling = y_scaling._replace(scale=np.full_like(y_scaling.scale, top))
-    units = describe_units(x[split.train], source.x)
+    units = describe_units(x[split.train], source.x, source.name)
     levels = _levels(source, split, covariates)
     covariate = _onehot(source, levels)
     if cohort is None:
@@ -198,8 +198,8 @@ def make_task(
         y_test = align_genes(new_truth, wanted).x
         measured = ~np.isin(np.asarray(inputs), imputed)
         check_units(
-            describe_units(x_test[:, measured], new_source.x),
-            describe_units(x[split.train][:, measured], source.x),
+            describe_units(x_test[:, measured], new_source.x, new_source.name),
+            describe_units(x[split.train][:, measured], source.x, source.name),
             f"the inputs of {new_source.name}",
         )
         check_units(

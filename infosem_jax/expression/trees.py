@@ -57,15 +57,8 @@ def boost(
     -------
     Inferred targets of the validation and of the test samples.
     """
-    from threadpoolctl import threadpool_limits
-
-    # Threads that share little work spend most of their time waiting for each other.
-    with threadpool_limits(1 if x.size < _SMALL else None, "openmp"):
-        return _boost(x, y, x_valid, y_valid, x_test, config)
-
-
-def _boost(x, y, x_valid, y_valid, x_test, config: TreesConfig) -> tuple[np.ndarray, np.ndarray]:
     from sklearn.ensemble import HistGradientBoostingRegressor
+    from threadpoolctl import threadpool_limits
 
     middle = y.mean(0, dtype=np.float64)
     u, s, axes = np.linalg.svd(y - middle, full_matrices=False)
@@ -81,11 +74,14 @@ def _boost(x, y, x_valid, y_valid, x_test, config: TreesConfig) -> tuple[np.ndar
             min_samples_leaf=config.min_samples,
             early_stopping=False,  # pyright: ignore[reportArgumentType]
             random_state=0,
-        ).fit(x, scores[:, i])
-        stages = np.stack(list(model.staged_predict(x_valid)))
-        best = int(((stages - wanted[:, i]) ** 2).mean(1).argmin())
-        valid[:, i] = stages[best]
-        test[:, i] = next(islice(model.staged_predict(x_test), best, None))
+        )
+        # Threads that share little work spend most of their time waiting for each other.
+        with threadpool_limits(1 if x.size < _SMALL else None, "openmp"):
+            model.fit(x, scores[:, i])
+            stages = np.stack(list(model.staged_predict(x_valid)))
+            best = int(((stages - wanted[:, i]) ** 2).mean(1).argmin())
+            valid[:, i] = stages[best]
+            test[:, i] = next(islice(model.staged_predict(x_test), best, None))
     # Components are orthogonal, so what each adds to the error is its own; leading ones are kept.
     gain = (wanted**2).sum(0) - ((wanted - valid) ** 2).sum(0)
     kept = int(np.concatenate([[0.0], gain.cumsum()]).argmax())

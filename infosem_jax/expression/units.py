@@ -12,7 +12,8 @@ from infosem_jax.expression.profiles import Profiles, align_genes
 RULE = units.RULE + (
     " Two sets agree if they are of one kind, and if for logarithms and differences the spread "
     "between the 5 and 95 per cent quantiles of one is at most three times that of the other, and "
-    "the medians differ by at most the training spread, and if logarithms are not of two bases."
+    "the medians differ by at most the training spread, and if logarithms are not of two bases, or "
+    "of values with totals that differ threefold."
 )
 
 
@@ -27,6 +28,8 @@ class Units(NamedTuple):
         Quantiles at 5, 50 and 95 per cent of all values.
     base
         Of logarithms, as far as all genes of the samples tell: ``e``, ``2``, ``10`` or ``unknown``.
+    total
+        Of each sample's values without logarithms, where it is one for all; else 0.
     """
 
     kind: str
@@ -34,11 +37,13 @@ class Units(NamedTuple):
     middle: float
     high: float
     base: str = "unknown"
+    total: float = 0.0
 
 
 def describe_units(
     x: Num[np.ndarray, "samples genes"],
     of: Num[np.ndarray, "all_samples all_genes"] | None = None,
+    name: str = "",
 ) -> Units:
     """Describe values by their quantiles and what they are likely to be, by :data:`RULE`.
 
@@ -48,11 +53,13 @@ def describe_units(
         Values.
     of
         All genes and samples of the data, which tell the base of logarithms; None for ``x``.
+    name
+        What the data are called in messages.
     """
     low, middle, high = np.quantile(x, (0.05, 0.5, 0.95)).tolist()
-    found = units.describe_units(x)
-    base = (found if of is None else units.describe_units(of)).base
-    return Units(found.kind, low, middle, high, base)
+    found = units.describe_units(x, name=name)
+    every = found if of is None else units.describe_units(of, name=name)
+    return Units(found.kind, low, middle, high, every.base, every.total)
 
 
 def check_units(found: Units, expected: Units, what: str = "input") -> None:
@@ -84,6 +91,8 @@ def check_units(found: Units, expected: Units, what: str = "input") -> None:
         reason = f"their median is {shift:.3g} times the training spread away"
     elif found.base != expected.base and {found.base, expected.base} <= units.BASES.keys():
         reason = f"they are logarithms to base {found.base}, the training data to {expected.base}"
+    elif min(found.total, expected.total) > 0 and not 1 / 3 < found.total / expected.total < 3:
+        reason = f"their totals are {found.total:.4g}, those of training {expected.total:.4g}"
     else:
         return
     raise ValueError(
@@ -91,6 +100,53 @@ def check_units(found: Units, expected: Units, what: str = "input") -> None:
         f"95%: {found.low:.4g}, {found.middle:.4g}, {found.high:.4g} against {expected.low:.4g}, "
         f"{expected.middle:.4g}, {expected.high:.4g}. Transform them as the training data were."
     )
+
+
+def other_scale(
+    x: Num[np.ndarray, "samples inputs"],
+    means: Float[np.ndarray, " inputs"],
+    expected: Units,
+    name: str,
+) -> list[str]:
+    """Say whether logarithms would be far nearer to the training data on another scale.
+
+    Other scales are those of another base, and of values with another total; one counts if the
+    means of the inputs are then less than a third as far from those of the training, by the median
+    over inputs.
+
+    Parameters
+    ----------
+    x
+        Inputs of new samples.
+    means
+        Mean of each input in training.
+    expected
+        Units of the training data.
+    name
+        What the samples are called.
+    """
+    if expected.kind != "log" or x.shape[1] < 10:
+        return []
+    base = units.BASES.get(expected.base, np.e)
+    forms = {
+        f"multiplied by {factor:.3g}, as logarithms to another base are": x * factor
+        for factor in (np.log(2), 1 / np.log(2), np.log(10), 1 / np.log(10), np.log2(10),
+                       np.log10(2))
+    }  # fmt: skip
+    linear = np.expm1(np.minimum(x, units.MOST_LOG) * np.log(base))
+    forms |= {
+        f"brought to totals {factor:g} times as large": np.log1p(factor * linear) / np.log(base)
+        for factor in (0.01, 0.1, 10.0, 100.0)
+    }
+    off = {how: float(np.median(np.abs(own.mean(0) - means))) for how, own in forms.items()}
+    now = float(np.median(np.abs(x.mean(0) - means)))
+    how = min(off, key=off.__getitem__)
+    if off[how] >= now / 3:
+        return []
+    return [
+        f"{name}: the inputs are {now:.3g} from their training means, and {off[how]:.3g} if {how}; "
+        "were they normalised as the training data were?"
+    ]
 
 
 def log_counts(profiles: Profiles) -> Profiles:
@@ -161,7 +217,7 @@ def panel_counts(profiles: Profiles, panel: Sequence[str]) -> Profiles:
 
 
 def _totals(profiles: Profiles) -> Float[np.ndarray, "samples 1"]:
-    found = units.describe_units(profiles.x)
+    found = units.describe_units(profiles.x, name=profiles.name)
     if (not found.countable and found.most > 0) or found.least < 0:
         raise ValueError(
             f"{profiles.name}: expected counts or linear values, found what looks like {found} "

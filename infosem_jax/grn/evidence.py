@@ -274,7 +274,7 @@ def _cell_density(
 ) -> tuple[Array, Array]:
     """Return the log density of one cell, and the effective sample size of its estimate."""
     x, observed, key = cell
-    decode = handlers.substitute(handlers.seed(partial(_decode, config=config), 0), networks)
+    decode = handlers.substitute(handlers.seed(lambda u: decoder(config)(u), 0), networks)
     energy = partial(_energy, x=x, observed=observed, state=state, decode=decode, config=config)
     curvature = partial(_curvature, x, observed, state, decode, config)
 
@@ -296,10 +296,6 @@ def _cell_density(
     log_weight = -energy(u) - log_proposal + _log_constant(observed, state, config)
     effective = jnp.exp(2 * logsumexp(log_weight) - logsumexp(2 * log_weight))
     return logsumexp(log_weight) - jnp.log(samples), effective
-
-
-def _decode(u: Float[Array, "states genes"], config: Config) -> Float[Array, "states genes"]:
-    return decoder(config)(u)
 
 
 def _energy(

@@ -1,5 +1,6 @@
 """Folders of results about groups of cells: activities, differences, knock-outs and regulons."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 from typing import Any
@@ -10,7 +11,7 @@ from jaxtyping import Float
 
 from infosem_jax._typing import Path
 from infosem_jax.data._names import check_names
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.dataset import Dataset, numbered
 from infosem_jax.data.gene_sets import write_gmt
 from infosem_jax.grn import exact
 from infosem_jax.grn.activities import Activity, add_to_anndata, compare_activity
@@ -203,8 +204,13 @@ def _kept(paths: Sequence[Path], data: Dataset) -> tuple[pd.DataFrame, dict[str,
     plain = pd.DataFrame(index=pd.Index(data.cells))
     if any(FilePath(path).suffix != ".h5ad" for path in paths):
         return plain, {}
-    files: list[Any] = [anndata.read_h5ad(path, backed="r") for path in paths]
-    obs = pd.concat([file.obs for file in files], join="inner")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Observation names are not unique")
+        files: list[Any] = [anndata.read_h5ad(path, backed="r") for path in paths]
+    tables = [
+        file.obs.set_axis(pd.Index(numbered(tuple(map(str, file.obs_names)))[0])) for file in files
+    ]
+    obs = pd.concat(tables, join="inner")
     # Cells of one name in two files were renamed, in the same order.
     together = len(obs) == len(data.cells)
     if not together and (not obs.index.is_unique or not set(data.cells) <= set(obs.index)):

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeAlias, TypeVar
 
+import h5py
 import pandas as pd
 
 from infosem_jax._settings import hint
 from infosem_jax._typing import Path
+from infosem_jax.data._files import check_h5, read_element, reading
 from infosem_jax.data.covariates import regress_out
-from infosem_jax.data.dataset import Dataset
+from infosem_jax.data.dataset import Dataset, numbered
 from infosem_jax.data.io import (
     Orientation,
     read_expression,
@@ -127,12 +129,19 @@ def read_states(
     Raises
     ------
     ValueError
-        If a file is no h5ad file, or has no such column.
+        If a file is no h5ad file, or has no such column, or cells have no value there.
     """
-    return {
-        name: read_obs(path, [column]).loc[list(data.cells), column].astype(str).tolist()
-        for path, (name, data) in zip(paths, datasets.items(), strict=True)
-    }
+    found = {}
+    for path, (name, data) in zip(paths, datasets.items(), strict=True):
+        values = read_obs(path, [column]).loc[list(data.cells), column]
+        if values.isna().any():
+            raise ValueError(
+                f"{path}: {values.isna().sum()} of {len(values)} cells have no value in "
+                f"obs[{column!r}]; fill them in, or leave these cells out: "
+                f"adata[adata.obs[{column!r}].notna()]."
+            )
+        found[name] = values.astype(str).tolist()
+    return found
 
 
 def read_networks(specs: Sequence[str], names: Sequence[str]) -> dict[str, pd.DataFrame] | None:
@@ -212,16 +221,17 @@ def read_obs(path: Path, columns: list[str]) -> pd.DataFrame:
     ValueError
         If it is no h5ad file, or has no such column.
     """
-    import anndata
-
     if FilePath(path).suffix != ".h5ad":
         raise ValueError(f"{path}: expected an .h5ad file, whose obs describes the cells.")
-    obs: Any = anndata.read_h5ad(path, backed="r").obs
+    with reading(path, "h5ad file"):
+        check_h5(path, parts=["obs"])
+        with h5py.File(path, "r") as file:
+            obs: Any = read_element(file, "obs")
     for column in columns:
         if column not in obs:
             found = hint(column, map(str, obs.columns)) if len(obs.columns) else "it has none."
             raise ValueError(f"{path}: has no column {column!r} in obs; {found}")
-    return obs[columns]
+    return obs[columns].set_axis(pd.Index(numbered(tuple(map(str, obs.index)))[0]))
 
 
 def read_engine(path: Path | None, asked: str | None) -> Engine:

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float, Int
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Names
+from infosem_jax.data._names import find_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.networks import Network
@@ -302,15 +303,10 @@ def _moved(
     return step @ jnp.linalg.solve(response[:, held], response)
 
 
-def _bounds(x: Float[Array, "cells genes"]) -> Float[Array, "3 genes"]:
-    """Return the lowest, mean and highest values."""
-    return jnp.stack([x.min(0), x.mean(0), x.max(0)])
-
-
 def _levels(
     bounds: Float[Array, "3 genes"], rule: tuple[Float[Array, " 3"], Float[Array, ""]]
 ) -> Float[Array, " genes"]:
-    """Return the levels to hold genes at: shares of their bounds, and a constant."""
+    """Return the levels to hold genes at: shares of their lowest, mean and highest, plus one."""
     return rule[0] @ bounds + rule[1]
 
 
@@ -347,7 +343,9 @@ def _levels_and_shifts(
         u = inferred_states(fitted, x, key)
     expression = partial(decode, fitted)
     before = expression(u)
-    levels = _levels(_bounds(before) if bounds is None else bounds, rule)[at]
+    if bounds is None:
+        bounds = jnp.stack([before.min(0), before.mean(0), before.max(0)])
+    levels = _levels(bounds, rule)[at]
     return _shifts(expression, u, before, _responses(fitted, key, at), at, sets, levels)
 
 
@@ -384,9 +382,11 @@ def _places(fitted: Fit | exact.Fit, names: tuple[str, ...], chosen: tuple[str, 
         raise ValueError("Expected at least one gene to silence, found none.")
     unknown = [gene for gene in chosen if gene not in fitted.genes]
     if unknown:
+        found = [gene for gene, _ in find_names(names, unknown).values()]
+        meant = f"; did you mean {', '.join(found[:5])}?" if found else ""
         raise ValueError(
             f"{', '.join(unknown[:5])}: no gene of this fit, which knows {len(names)} genes such "
-            f"as {', '.join(names[:3])}."
+            f"as {', '.join(names[:3])}{meant or '.'}"
         )
     rows = fitted.regulators if isinstance(fitted, exact.Fit) else fitted.rows
     idle = [gene for gene in chosen if gene not in rows]

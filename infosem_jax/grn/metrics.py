@@ -93,7 +93,8 @@ def evaluate(
     positive = _known_edges(truth)
     regulators = sorted(set(positive["source"]))
     genes = sorted(set(truth["source"].astype(str)) | set(truth["target"].astype(str)))
-    by = "score" if absolute and _has_scores(table) else "weight"
+    has_scores = "score" in table and bool(table["score"].notna().any())
+    by = "score" if absolute and has_scores else "weight"
     scores = _scores(table, regulators, genes, by, absolute and by == "weight")
     known = np.zeros(scores.shape, bool)
     row = pd.Index(regulators).get_indexer(positive["source"])
@@ -157,8 +158,7 @@ def score_matrix(
             f"Expected true edges and other pairs among the candidates, found {positives} true "
             f"edges in {n} candidates; check that the known network covers these genes."
         )
-    tie = _ties(candidate, seed)
-    rank = _rank(scores, candidate, tie)
+    rank = rank_candidates(scores, candidate, seed)
     pooled = _metrics(rank.reshape(1, -1), known.reshape(1, -1), np.array([n]))
 
     by_regulator, row_size = known.sum(1), candidate.sum(1)
@@ -167,7 +167,7 @@ def score_matrix(
 
     means = {}
     for name, axis in (("regulator", 1), ("target", 0)):
-        mean_rank = _rank(_means(scores, candidate, axis), candidate, tie)
+        mean_rank = rank_candidates(_means(scores, candidate, axis), candidate, seed)
         metrics = _metrics(mean_rank.reshape(1, -1), known.reshape(1, -1), np.array([n]))
         means[f"auprc_ratio_{name}_mean"] = float(metrics["auprc_ratio"][0])
     return {
@@ -232,7 +232,13 @@ def rank_candidates(
     scores, candidate, seed
         As in :func:`score_matrix`. Pairs that are no candidates have the last rank and one more.
     """
-    return _rank(scores, candidate, _ties(candidate, seed))
+    tie = np.random.default_rng(seed).permutation(int(candidate.sum()))
+    order = np.lexsort((tie, -scores[candidate]))  # NaN sorts to the end
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    rank = np.full(scores.shape, len(order))
+    rank[candidate] = place
+    return rank
 
 
 def scored_regulators(
@@ -260,26 +266,6 @@ def regulator_ratios(
     enough = scored_regulators(truth, candidate)
     known = truth[enough] & candidate[enough]
     return _metrics(rank[enough], known, candidate[enough].sum(1))["auprc_ratio"]
-
-
-def _ties(
-    candidate: Bool[np.ndarray, "regulators genes"], seed: int
-) -> Int[np.ndarray, " candidates"]:
-    return np.random.default_rng(seed).permutation(int(candidate.sum()))
-
-
-def _rank(
-    scores: Float[np.ndarray, "regulators genes"],
-    candidate: Bool[np.ndarray, "regulators genes"],
-    tie: Int[np.ndarray, " candidates"],
-) -> Int[np.ndarray, "regulators genes"]:
-    """Place of each candidate, 0 for the highest score; pairs that are no candidates come last."""
-    order = np.lexsort((tie, -scores[candidate]))  # NaN sorts to the end
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    rank = np.full(scores.shape, len(order))
-    rank[candidate] = place
-    return rank
 
 
 def _metrics(
@@ -364,10 +350,6 @@ def _scored(network: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     pairs = zip(network["source"].astype(str), network["target"].astype(str), strict=True)
     kept = np.array([a in regulators and b in genes for a, b in pairs], bool)
     return network.loc[kept] if kept.any() else network
-
-
-def _has_scores(table: pd.DataFrame) -> bool:
-    return "score" in table and bool(table["score"].notna().any())
 
 
 def _scores(

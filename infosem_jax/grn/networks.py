@@ -146,13 +146,6 @@ def write_ranked_edges(path: Path, network: Network) -> None:
         table.to_csv(temporary, index=False, sep="\t", header=header)
 
 
-def to_sparse(network: Network) -> "scipy.sparse.csr_array":
-    """Return the weights that are not zero as a sparse array, [regulators, genes]."""
-    from scipy.sparse import csr_array
-
-    return csr_array(np.where(candidate_pairs(network), network.weight, 0))
-
-
 def to_decoupler(network: Network, *, top: int | None = None) -> pd.DataFrame:
     """Return the edges as a regulon table for decoupler: columns ``source, target, weight``.
 

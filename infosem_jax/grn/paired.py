@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from infosem_jax.grn.accuracy import At, Cell
+from infosem_jax.grn.accuracy import Cell
 from infosem_jax.grn.splits import KINDS
 from infosem_jax.scores import draws_interval
 
@@ -56,7 +56,16 @@ def table(cells: Iterable[Cell]) -> pd.DataFrame:
     ValueError
         If there are no cells, two have the same place, or their numbers of draws differ.
     """
-    return _table(_ordered(cells))
+    return pd.DataFrame(
+        [
+            {
+                **cell.at._asdict(),
+                **{metric: float(cell.metrics.get(metric, np.nan)) for metric in METRICS},
+                "seconds": cell.seconds,
+            }
+            for cell in _ordered(cells)
+        ]
+    )
 
 
 def summary(cells: Iterable[Cell]) -> pd.DataFrame:
@@ -79,7 +88,7 @@ def summary(cells: Iterable[Cell]) -> pd.DataFrame:
         As :func:`table`.
     """
     cells = _ordered(cells)
-    rows = _table(cells)
+    rows = table(cells)
     places, by = list(Group._fields), [*Group._fields, "method"]
     on_data_set = rows.groupby([*by, "dataset"])[[*METRICS, "seconds"]]
     mean = pd.DataFrame(on_data_set.mean()).groupby(by).mean()
@@ -150,8 +159,9 @@ def paired(
     _check_methods(cells, {method, *named})
     found: dict[tuple[Group, str], dict[tuple[str, int], Cell]] = {}
     for cell in cells:
-        places = found.setdefault((_group(cell.at), cell.at.method), {})
-        places[cell.at.dataset, cell.at.seed] = cell
+        at = cell.at
+        places = found.setdefault((Group(at.network, at.genes, at.split), at.method), {})
+        places[at.dataset, at.seed] = cell
     rows = []
     for group in sorted({group for group, _ in found}, key=group_order):
         other = against if isinstance(against, str) else against.get(group, "")
@@ -234,19 +244,6 @@ def _ordered(cells: Iterable[Cell]) -> list[Cell]:
     return cells
 
 
-def _table(cells: Sequence[Cell]) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            {
-                **cell.at._asdict(),
-                **{metric: float(cell.metrics.get(metric, np.nan)) for metric in METRICS},
-                "seconds": cell.seconds,
-            }
-            for cell in cells
-        ]
-    )
-
-
 def _intervals(cells: Sequence[Cell]) -> dict[str, float]:
     """Intervals over regulators of one method's averages in a group."""
     ends = {}
@@ -304,10 +301,6 @@ def _draws(cells: Sequence[Cell], metric: str) -> Float[np.ndarray, "cells draws
 
 def _mean(of_data_sets: Sequence[np.ndarray]) -> np.ndarray:
     return np.mean(of_data_sets, axis=0) if of_data_sets else np.empty(0)
-
-
-def _group(at: At) -> Group:
-    return Group(at.network, at.genes, at.split)
 
 
 def _check_methods(cells: Sequence[Cell], methods: set[str]) -> None:

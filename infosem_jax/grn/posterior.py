@@ -224,14 +224,14 @@ def _fit_of(frame: _Frame, params: dict[str, Any]) -> Fit:
 
 @partial(jax.jit, static_argnames="config")
 def _drawn_weights(params: dict[str, Any], graph: Graph, keys: Array, *, config: Config) -> Array:
-    return lax.map(partial(_drawn_weight, params, graph, config), keys)
+    batch = blank(params["effect_loc"].shape[1])
 
+    def one(key: Array) -> Array:
+        posterior = handlers.substitute(handlers.seed(guide, key), params)
+        drawn = handlers.trace(posterior).get_trace(batch, graph, config=config)
+        return _weights(graph, {name: site["value"] for name, site in drawn.items()})
 
-def _drawn_weight(params: dict[str, Any], graph: Graph, config: Config, key: Array) -> Array:
-    posterior = handlers.substitute(handlers.seed(guide, key), params)
-    n_genes = params["effect_loc"].shape[1]
-    drawn = handlers.trace(posterior).get_trace(blank(n_genes), graph, config=config)
-    return _weights(graph, {name: site["value"] for name, site in drawn.items()})
+    return lax.map(one, keys)
 
 
 def _weights(graph: Graph, sites: dict[str, Array]) -> Array:

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import random
 from jaxtyping import Float32, Int
 from scipy import sparse
 
 from infosem_jax._settings import Method
-from infosem_jax.engine.early_stopping import Trained, train
+from infosem_jax.engine.early_stopping import train
 from infosem_jax.engine.saver import Saver
-from infosem_jax.engine.types import Fits, Losses, Progress, Rate, Schedule
+from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.perturbation.baselines import single_sums
 from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
 from infosem_jax.perturbation.data import Responses, stack_rows, take
@@ -29,12 +28,7 @@ from infosem_jax.perturbation.joining import HeldOut, Shares, choose_shares, nei
 from infosem_jax.perturbation.knowledge import Knowledge, reach
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.network import Network, NodeInputs, Output, PerturbationInputs
-from infosem_jax.perturbation.objective import (
-    LEAST_LOG_SD,
-    FitData,
-    Objective,
-    TrainingData,
-)
+from infosem_jax.perturbation.objective import LEAST_LOG_SD, Objective
 from infosem_jax.perturbation.prepare import (
     ControlEncoding,
     coexpressed_genes,
@@ -154,7 +148,24 @@ def fit_networks(
     ]
     fits = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
     objective = Objective(_compiled(config), len(genes), not rows.continuous)
-    trained = _train(config, objective, shared, fits, seed, on_chunk, saver, number)
+    stops = fits.valid.shape[1] > 0
+    trained = train(
+        objective,
+        fits,
+        shared,
+        replace(shared, held_out=True) if stops else None,
+        rate=config.rate,
+        batch_size=config.batch_size,
+        epochs=config.epochs,
+        check_every=CHECK_EVERY,
+        patience=config.patience,
+        seed=seed,
+        from_start=True,  # the base may be all there is to learn
+        on_chunk=on_chunk,
+        saver=saver,
+        number=number,
+    )
+    of_genes = rows.continuous and config.base == "neighbours"
     fitted = []
     for i, task in enumerate(tasks):
         at = np.arange(i * config.members, (i + 1) * config.members)
@@ -177,7 +188,7 @@ def fit_networks(
             calibration=1.0,
             losses=Losses(*(part[at] for part in trained.losses)),
             shares=usual_shares(config, rows.continuous, len(genes)),
-            variances=_variances(task.train, config),
+            variances=estimate_variances(task.train) if of_genes else None,
         )
         fitted.append(_tune(network))
     return fitted
@@ -343,44 +354,6 @@ def _compiled(config: AdaPertConfig) -> AdaPertConfig:
     return replace(config, **{name: getattr(ADAPERT, name) for name in (*others, "members")})
 
 
-def _train(
-    config: AdaPertConfig,
-    objective: Objective,
-    shared: TrainingData,
-    fits: FitData,
-    seed: int,
-    on_chunk: Callable[[Progress], None] | None,
-    saver: Saver | None,
-    number: int,
-) -> Trained:
-    """Train all fits; their start is a candidate too, as the base may be all there is to learn."""
-    n, size = fits.train.shape
-    batch = min(config.batch_size, size)
-    stops = fits.valid.shape[1] > 0
-    schedule = Schedule(
-        optimisers=(("network", "adam"),),
-        phases=((("network",), 1),),
-        batch_size=batch,
-        steps=-(-size // batch),
-        patience=config.patience if stops else 0,
-        chunk=CHECK_EVERY,
-    )
-    keys = jax.vmap(random.fold_in, (None, 0))(random.key(seed), np.arange(n))
-    rate = np.full(n, config.rate, np.float32)
-    return train(
-        objective,
-        schedule,
-        Fits(keys, {"network": Rate(rate, np.ones_like(rate))}, fits),
-        shared,
-        replace(shared, held_out=True) if stops else None,
-        epochs=config.epochs,
-        from_start=True,
-        on_chunk=on_chunk,
-        saver=saver,
-        number=number,
-    )
-
-
 def _bases(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked) -> np.ndarray:
     """Return what the network's outputs are added to, from some training rows, [2, 2, n, genes].
 
@@ -431,11 +404,6 @@ def _tune(network: FittedNetwork) -> FittedNetwork:
         variance = np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD))
         ratios.append(np.square(out.delta / network.scale - mean).mean() / variance.mean())
     return network._replace(calibration=float(np.sqrt(np.mean(ratios))))
-
-
-def _variances(train: Responses, config: AdaPertConfig) -> Variances | None:
-    of_genes = train.continuous and config.base == "neighbours"
-    return estimate_variances(train) if of_genes else None
 
 
 def _neighbour_shares(

@@ -1,5 +1,6 @@
 """Responses to perturbations: cells brought to means, differences and signs against controls."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from typing import NamedTuple
@@ -179,7 +180,7 @@ def summarise(
         most = max(map(len, places.values()), default=0)
         raise ValueError(
             f"{cells.name}: expected perturbations with at least {least_cells} cells, found at "
-            f"most {most}; lower least_cells, or read a table of means."
+            f"most {most}; lower least_cells (--least-cells), or read a table of means."
         )
     rng = np.random.default_rng(seed)
     parts: dict[str, list] = {name: [] for name in ("control", "delta", "changes", "halves", "n")}
@@ -196,6 +197,9 @@ def summarise(
         parts["n"].append(len(mine))
     changes = Changes(*(np.stack(part) for part in zip(*parts["changes"], strict=True)))
     sign = signs(changes, thresholds)
+    lost = 0 if not match_batches else _unmatched(line, batch, control, [at for _, at in kept])
+    missed = f"{lost} perturbed cells are of batches with fewer than 2 controls, and are compared "
+    missed += "with all controls of their line: a difference between batches passes for an effect"
     left_out = f"{len(few)} perturbations with fewer than {least_cells} cells were left out"
     return Responses(
         cells.name,
@@ -209,7 +213,7 @@ def summarise(
         changes,
         np.stack([np.stack(pair) for pair in parts["halves"]], 1).astype(np.float32),
         np.asarray(parts["n"]),
-        (*cells.notes, *([left_out] if few else ())),
+        (*cells.notes, *([left_out] if few else ()), *([missed] if lost else ())),
     )
 
 
@@ -291,6 +295,14 @@ def _matched(
         here = own & (batch == name)
         base += count / len(mine) * (x[here].mean(0) if here.sum() >= 2 else everywhere)
     return base
+
+
+def _unmatched(
+    line: np.ndarray, batch: np.ndarray, control: np.ndarray, rows: Sequence[Sequence[int]]
+) -> int:
+    """Count the perturbed cells whose batch has no two controls of their line."""
+    places = Counter(zip(line[control].tolist(), batch[control].tolist(), strict=True))
+    return sum(places[str(line[i]), str(batch[i])] < 2 for own in rows for i in own)
 
 
 def _check_controls(cells: Cells, line: np.ndarray, control: np.ndarray) -> None:

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import h5py
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy import sparse
 
 from infosem_jax._typing import Path
 from infosem_jax.data._anndata import INDEX, gene_columns, gene_names, open_anndata
 from infosem_jax.data._files import STREAM_LIMITS
 from infosem_jax.data._names import near_misses, without_version
-from infosem_jax.data.units import declared_base, describe_units
+from infosem_jax.data.units import declared_base, describe_units, evenly
 from infosem_jax.engine.types import Progress
 from infosem_jax.perturbation.data import LEAST_CELLS, label
 from infosem_jax.perturbation.guides import is_control
@@ -33,6 +33,7 @@ from infosem_jax.perturbation.profiles import (
     profiles_of_means,
 )
 from infosem_jax.perturbation.readers import AUTO, LINE, Columns
+from infosem_jax.perturbation.splits import sorted_name
 from infosem_jax.perturbation.units import check_same_units
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def _perturbations(
         labels = read_labels(column, [genes])[0]
         own = [
             () if name not in known and is_control(name)
-            else known.get(_sorted(name), known.get(name, parsed if parsed in whole else None))
+            else known.get(sorted_name(name), known.get(name, parsed if parsed in whole else None))
             for name, parsed in zip(labels.names, labels.perturbed, strict=True)
         ]  # fmt: skip
         return tuple(labels.names[i] for i in labels.code), [own[i] for i in labels.code]
@@ -302,10 +303,6 @@ def _perturbations(
     if free:
         notes.append(f"{free} control cells of the predictions are not used; the observed ones are")
     return found, notes
-
-
-def _sorted(name: str) -> str:
-    return "+".join(sorted(name.split("+")))
 
 
 def _genes(
@@ -378,7 +375,7 @@ def _unit(
     observed: _Loaded, rows: np.ndarray, total: float | None
 ) -> tuple[Any, sparse.csr_array, float, list[str]]:
     """Return the unit of the truth, its values in it, and the total of its cells."""
-    found = describe_units(observed.x[rows[:4096]], base=observed.base)
+    found = describe_units(observed.x[evenly(rows, 4096)], base=observed.base)
     if found.kind == "log" and found.base in ("e", "unknown", ""):
         if total is not None:
             raise ValueError(f"total: the truth holds logarithms already ({found.why}).")
@@ -417,7 +414,8 @@ def _check_units(
             f"log of a total of {total:.4g}": mean_log(controls._replace(target=total))
             for total in (controls.target, USUAL_TOTAL, 1e6)
         }
-    away = {name: _away(mean, form) for name, form in forms.items()}
+    share = mean / mean.sum()
+    away = {name: float(np.abs(share - x / x.sum()).sum()) for name, x in forms.items()}
     nearest = min(away, key=away.__getitem__)
     if nearest != controls.unit:
         raise ValueError(
@@ -447,10 +445,6 @@ def _check_totals(theirs: sparse.csr_array, controls: sparse.csr_array, *, cells
             f"The predictions: as log(1 + x), {what} have a total of {found:.4g}, and those of the "
             f"controls of {expected:.4g}. Bring both to natural logarithms of the same total."
         )
-
-
-def _away(a: Float[np.ndarray, " genes"], b: Float[np.ndarray, " genes"]) -> float:
-    return float(np.abs(a / a.sum() - b / b.sum()).sum())
 
 
 def _profiles(

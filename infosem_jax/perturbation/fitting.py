@@ -22,6 +22,7 @@ from infosem_jax.perturbation.baselines import mean_response
 from infosem_jax.perturbation.config import DEFAULT, AdaPertConfig, Config
 from infosem_jax.perturbation.data import Responses, take
 from infosem_jax.perturbation.gene_effects import Variances
+from infosem_jax.perturbation.guides import is_control
 from infosem_jax.perturbation.joining import Shares
 from infosem_jax.perturbation.knowledge import Knowledge, make_knowledge
 from infosem_jax.perturbation.methods import METHODS, configured
@@ -276,7 +277,9 @@ def _mean_control(fitted: Fitted, lines: Sequence[str]) -> Float32[np.ndarray, "
 
 
 def parse_perturbed(perturbed: Sequence[str | tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Return sorted genes of each perturbation, from names such as ``A+B`` or tuples.
+    """Return sorted genes of each perturbation, each once, from names such as ``A+B`` or tuples.
+
+    Controls in a combination, as in ``A+ctrl``, are no genes.
 
     Raises
     ------
@@ -286,9 +289,13 @@ def parse_perturbed(perturbed: Sequence[str | tuple[str, ...]]) -> list[tuple[st
     if isinstance(perturbed, str):
         raise ValueError(f"Expected a list of perturbations, found {perturbed!r}.")
     parts = [each.split("+") if isinstance(each, str) else each for each in perturbed]
-    found = [tuple(sorted(filter(None, (gene.strip() for gene in genes)))) for genes in parts]
-    if not found or not all(found):
+    named = [[gene.strip() for gene in genes if gene.strip()] for genes in parts]
+    if not named or not all(named):
         raise ValueError("Expected the perturbed genes of at least one perturbation, found none.")
+    found = [tuple(sorted({gene for gene in genes if not is_control(gene)})) for genes in named]
+    if not all(found):
+        name = "+".join(named[found.index(())])
+        raise ValueError(f"{name}: expected perturbed genes, found a name of controls.")
     return found
 
 

@@ -306,12 +306,14 @@ def _only(
         )
     if column is not None or uncontrolled:
         found = uncontrolled[0] if uncontrolled else read[0][0]
-        unnamed = int(np.isin(found.code, [i for i, n in enumerate(found.names) if not n]).sum())
+        unsaid = [i for i, name in enumerate(found.names) if is_missing(name)]
+        unnamed = int(np.isin(found.code, unsaid).sum())
+        named = [name for i, name in enumerate(found.names) if i not in unsaid]
         more = f" The {unnamed} cells without one are no controls; name them control, if they are."
         raise ValueError(
             "no cell is a control; name what controls are called (--control, "
             f"Columns(control=...)). Names in obs[{found.column!r}]: "
-            f"{some([name for name in found.names if name], 5)}.{more if unnamed else ''}"
+            f"{some(named, 5)}.{more if unnamed else ''}"
         )
     raise ValueError(
         "no column of obs says what was perturbed: expected names of genes that are measured and "

@@ -18,8 +18,9 @@ from scipy import sparse
 
 from infosem_jax._typing import Path
 from infosem_jax.data._anndata import cell_totals, open_anndata, refuse_negative
+from infosem_jax.data._copies import copies
 from infosem_jax.data._files import STREAM_LIMITS
-from infosem_jax.data.units import describe_units
+from infosem_jax.data.units import BASES, describe_units, evenly
 from infosem_jax.perturbation.data import Cells
 from infosem_jax.perturbation.labels import choose, sentences
 from infosem_jax.perturbation.units import normalise
@@ -80,9 +81,10 @@ def read_cells(
 ) -> Cells:
     """Read a single-cell screen, ``.h5ad``, in pieces, so that it may be larger than memory.
 
-    Raw counts are brought to the median total of the cells and to ``log(1 + x)``; logarithms are
-    taken as they are. The conventions of scPerturb, GEARS, pertpy, and of the files of Replogle et
-    al. (2022) and Nadig et al. (2025) (``gene``, ``gem_group``, ``gene_name``) are recognised.
+    Raw counts are brought to the median total of the cells and to ``log(1 + x)``; logarithms to
+    base 2 or 10, where that can be told, to natural ones; others are taken as they are. The
+    conventions of scPerturb, GEARS, pertpy, and of the files of Replogle et al. (2022) and Nadig et
+    al. (2025) (``gene``, ``gem_group``, ``gene_name``) are recognised.
 
     Parameters
     ----------
@@ -133,7 +135,7 @@ def read_cells(
         if math.prod(source.shape) * 4 <= _IN_MEMORY:
             source = _checked(source[:])
         read = partial(_dense, source, file.columns)
-        first = read(rows[:_CHUNK])
+        first = read(evenly(rows, _CHUNK))
         refuse_negative(first, file.others)
         units = describe_units(first, base=file.base)
         kind = "log" if units.kind == "log" else "counts"
@@ -143,6 +145,10 @@ def read_cells(
                 f"{units} ({units.why}); give one of the two (scanpy.pp.log1p takes "
                 "logarithms of linear values)."
             )
+        scale = math.log(BASES[units.base]) if units.base in BASES else 1.0
+        if kind == "log":
+            told = "" if scale == 1 else ", brought to natural ones"
+            notes.append(f"values are {units} ({units.why}){told}")
         unique = np.sort(np.unique(names, return_index=True)[1])
         total = np.concatenate([read(part).sum(1) for part in _parts(rows)])
         if kind == "counts":
@@ -150,6 +156,8 @@ def read_cells(
             total = total if told is None else told
             notes += note
             rich = total >= max(least_counts, 1)
+            poor = f"{(~rich).sum()} cells with fewer than {max(least_counts, 1):g} counts"
+            notes += [f"{poor} were left out"] * (not rich.all())
             rows, total = rows[rich], total[rich]
             size = f"{np.median(total):.4g}"
             notes.append(f"counts were brought to {size} per cell and log(1 + x)")
@@ -160,9 +168,12 @@ def read_cells(
             normalise(read(part), own, float(np.median(total)), kind)[:, at]
             for part, own in zip(_parts(rows), _parts(total), strict=True)
         ]
+        x = np.concatenate(x)
+        x = x if scale == 1 else np.float32(scale) * x
+        notes += copies(x)
         return Cells(
             FilePath(path).name.removesuffix(".h5ad"),
-            np.concatenate(x),
+            x,
             tuple(names[i] for i in at),
             tuple(perturbed[i] for i in rows),
             tuple(line[i] for i in rows),

@@ -139,17 +139,17 @@ def read_names(path: Path) -> dict[str, str]:
         if FilePath(path).suffix == ".json":
             found = json.loads(FilePath(path).read_text(encoding="utf-8"))
             lists = {_WORDS[key]: value for key, value in found.items() if key in _WORDS}
-            names = {_sorted(name): part for part, own in lists.items() for name in own}
+            names = {sorted_name(name): part for part, own in lists.items() for name in own}
         else:
             table = read_table(path, "list of perturbations")
             if {"pert", "split"} <= set(table):
                 names = {
-                    _sorted(pert): str(_WORDS.get(part, part))
+                    sorted_name(pert): str(_WORDS.get(part, part))
                     for pert, part in zip(table["pert"], table["split"], strict=True)
                 }
             elif "test_set" in table:
                 own = table["test_set"].iloc[0].split(",")
-                names = {_sorted(name): "test" for name in own}
+                names = {sorted_name(name): "test" for name in own}
             else:
                 raise ValueError(
                     f"expected columns pert and split, or test_set, found {', '.join(table)}."
@@ -162,7 +162,8 @@ def read_names(path: Path) -> dict[str, str]:
 _WORDS = {"train": "train", "val": "valid", "valid": "valid", "test": "test"}
 
 
-def _sorted(name: str) -> str:
+def sorted_name(name: str) -> str:
+    """Return the name of a combination with its genes in order."""
     return "+".join(sorted(name.split("+")))
 
 

@@ -4,6 +4,8 @@
 # pyright: reportGeneralTypeIssues=false, reportIndexIssue=false, reportReturnType=false
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 import numpy as np
@@ -11,7 +13,9 @@ import pandas as pd
 
 from infosem_jax._typing import Path
 from infosem_jax.data._files import load_npz, reading
+from infosem_jax.data._names import some
 from infosem_jax.data._tables import read_table
+from infosem_jax.data.units import check_missing
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
 from infosem_jax.perturbation.guides import parse_labels
@@ -37,7 +41,8 @@ def read_means(path: Path, *, line: str = "", thresholds: Thresholds = USUAL) ->
     FileNotFoundError
         If there is no such file.
     ValueError
-        If arrays are missing or do not agree.
+        If arrays are missing or do not agree, values mark missing ones, or a perturbation is there
+        twice.
     """
     arrays = load_npz(path)
     with reading(path, "table of means"):
@@ -51,8 +56,9 @@ def read_means(path: Path, *, line: str = "", thresholds: Thresholds = USUAL) ->
                 f"expected delta [{len(perts)}, {len(genes)}] and ctrl_mean [{len(genes)}], found "
                 f"{delta.shape} and {arrays['ctrl_mean'].shape}."
             )
-        if not np.isfinite(delta).all():
-            raise ValueError("delta holds values that are not finite; leave those rows out.")
+        control = arrays["ctrl_mean"].astype(np.float32)
+        for name, values in (("delta", delta), ("ctrl_mean", control)):
+            check_missing(values, f"values of {name}")
         changes = None
         if {"log2fc", "padj"} <= set(arrays):
             changes = Changes(
@@ -62,12 +68,12 @@ def read_means(path: Path, *, line: str = "", thresholds: Thresholds = USUAL) ->
         cells = arrays.get("n_cells")
         return Responses(
             FilePath(path).name.removesuffix(".npz").removesuffix("_pseudobulk"),
-            tuple(parse_labels(list(map(str, perts)), genes)),
+            _once(parse_labels(list(map(str, perts)), genes)),
             (line or "all",) * len(perts),
             tuple(map(str, genes)),
             nothing if changes is None else signs(changes, thresholds),
             np.full(delta.shape, changes is not None),
-            np.tile(arrays["ctrl_mean"].astype(np.float32), (len(perts), 1)),
+            np.tile(control, (len(perts), 1)),
             delta,
             changes,
             None,
@@ -99,7 +105,7 @@ def read_signed(path: Path, *, line: str = "") -> tuple[Responses, tuple[str, ..
         If a file is missing.
     ValueError
         On other columns or labels, a differentially expressed pair without direction, or a
-        perturbation that stands in two parts.
+        perturbation that stands in two parts or under two names.
     """
     table = _table(path)
     with reading(path, "table of signs"):
@@ -131,13 +137,26 @@ def read_signed(path: Path, *, line: str = "") -> tuple[Responses, tuple[str, ..
         name = FilePath(path).name.split(".")[0]
         found = Responses(
             name,
-            tuple(parse_labels(perts.tolist(), genes.tolist())),
+            _once(parse_labels(perts.tolist(), genes.tolist())),
             (line or name.removesuffix("_de"),) * len(perts),
             tuple(genes.tolist()),
             sign,
             known,
         )
         return found, split
+
+
+def _once(perturbed: Sequence[tuple[str, ...]]) -> tuple[tuple[str, ...], ...]:
+    """Refuse perturbations that are there twice, and controls among them."""
+    if () in perturbed:
+        raise ValueError("controls are among the perturbations; leave their rows out.")
+    twice = ["+".join(genes) for genes, count in Counter(perturbed).items() if count > 1]
+    if twice:
+        raise ValueError(
+            f"{len(twice)} perturbations are there more than once ({some(twice)}); "
+            "average their rows, so that none is both learned from and tested on."
+        )
+    return tuple(perturbed)
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -132,9 +132,4 @@ def measure(at: At, problem: Problem, prediction: Prediction, seconds: float) ->
 
 
 # The column ``network`` holds the data that the truth comes from, ``genes`` the inputs.
-STORE = Store(
-    "expression",
-    At,
-    Cell,
-    ("dataset", "network", "split", "genes", "method"),
-)
+STORE = Store("expression", At, Cell, ("dataset", "network", "split", "genes", "method"))

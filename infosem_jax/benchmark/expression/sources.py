@@ -226,7 +226,7 @@ def _platforms(text: str, load) -> tuple[Platforms, list[str]]:
 
 
 def _logarithms(profiles: Profiles) -> tuple[Profiles, str]:
-    kind = describe_units(profiles.x).kind
+    kind = describe_units(profiles.x, name=profiles.name).kind
     if kind == "counts":
         return log_counts(profiles), f"{profiles.name}: counts became log2(1 + CPM)."
     if kind == "linear" and profiles.x.min() >= 0:

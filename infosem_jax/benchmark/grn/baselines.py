@@ -6,14 +6,7 @@ from functools import partial
 from typing import Any
 
 from infosem_jax.benchmark.grn.method import Method
-from infosem_jax.grn.baselines import (
-    genelink,
-    gnnlink,
-    matrix_completion,
-    one_hot,
-    scgreat,
-    trees,
-)
+from infosem_jax.grn.baselines import genelink, gnnlink, matrix_completion, one_hot, scgreat, trees
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
 QUICK_EPOCHS = 2

@@ -3,9 +3,4 @@
 from infosem_jax.benchmark.store import Store
 from infosem_jax.grn.accuracy import At, Cell
 
-STORE = Store(
-    "grn",
-    At,
-    Cell,
-    ("dataset", "genes", "network", "split", "method"),
-)
+STORE = Store("grn", At, Cell, ("dataset", "genes", "network", "split", "method"))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
@@ -26,14 +27,7 @@ from infosem_jax.perturbation.methods import METHODS
 from infosem_jax.perturbation.methods import USUAL as NAMES
 from infosem_jax.perturbation.methods import methods as all_methods
 from infosem_jax.perturbation.metrics import calibrate, evaluate
-from infosem_jax.perturbation.panel import (
-    Bounds,
-    Panel,
-    bounds,
-    log_change,
-    panels_of_lines,
-    place,
-)
+from infosem_jax.perturbation.panel import Bounds, Panel, bounds, log_change, panels_of_lines, place
 from infosem_jax.perturbation.readers import Columns
 from infosem_jax.perturbation.screen import Screen, predicted_changes, read_screen
 from infosem_jax.perturbation.splits import draw_splits, usual_split
@@ -90,11 +84,7 @@ class Grid(NamedTuple):
         }
         return Plan(
             store=STORE,
-            settings={
-                "quick": self.quick,
-                "fdr": self.thresholds.fdr,
-                "lfc": self.thresholds.lfc,
-            },
+            settings={"quick": self.quick, **asdict(self.thresholds)},
             data={
                 own.name: {
                     "expression": fingerprint((own.perturbed, own.sign, own.delta)),
@@ -265,7 +255,8 @@ def _prepare(at: At, screen: Screen, knowledge: Knowledge, how: str, grid: Grid)
     if not own.truth.continuous:
         return own
     if screen.cells is not None:
-        found = panels_of_lines(screen.cells, screen.controls, _in_order(own.truth))
+        truth = take(own.truth, np.argsort(own.truth.labels, kind="stable"))
+        found = panels_of_lines(screen.cells, screen.controls, truth)
         own = own._replace(
             panels=[(rows, panel, bounds(panel, seed=at.seed)) for rows, panel in found]
         )
@@ -352,10 +343,6 @@ def _over_lines(prepared: _Prepared, values: Sequence[float]) -> float:
     """Average over cell lines, by their numbers of perturbations."""
     sizes = [len(rows) for rows, *_ in prepared.panels]
     return float(np.average(values, weights=sizes))
-
-
-def _in_order(truth: Responses) -> Responses:
-    return take(truth, np.argsort(truth.labels, kind="stable"))
 
 
 def _join(parts: Sequence[Responses]) -> Responses:

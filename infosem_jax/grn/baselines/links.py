@@ -8,7 +8,7 @@ the cheap ones.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -94,40 +94,7 @@ class LinkConfig:
             raise ValueError(f"decay: expected at most 1, found {self.decay}.")
 
 
-@runtime_checkable
-class LinkNetwork(Protocol):
-    """A Flax module that encodes all nodes of a graph and decodes pairs of them."""
-
-    def encode(
-        self, graph: GraphsTuple, x: Float[Array, "nodes features"], deterministic: bool
-    ) -> Any:
-        """Return codes of all nodes.
-
-        Parameters
-        ----------
-        graph, x
-            The graph, and features of its nodes.
-        deterministic
-            Leave dropout out.
-        """
-        ...
-
-    def decode(self, codes: Any, pairs: Int[Array, "pairs 2"]) -> Float[Array, " pairs"]:
-        """Return scores of pairs of nodes, regulator first."""
-        ...
-
-    def init(self, *args: Any, **kwargs: Any) -> Any:
-        """Return starting parameters, as Flax does."""
-        ...
-
-    def apply(self, *args: Any, **kwargs: Any) -> Any:
-        """Call a method with parameters, as Flax does."""
-        ...
-
-
-def solve(
-    problems: Sequence[Problem], config: LinkConfig, network: LinkNetwork
-) -> Iterator[Scores]:
+def solve(problems: Sequence[Problem], config: LinkConfig, network: nn.Module) -> Iterator[Scores]:
     """Train on the labelled pairs of each problem, and return scores of all its pairs.
 
     Problems of the same genes and cells train in one compiled program, each as it would alone. The
@@ -138,8 +105,12 @@ def solve(
     ----------
     problems
         Expression and labels.
-    config, network
-        Settings, and the network to train.
+    config
+        Settings.
+    network
+        The network to train. Its ``encode(graph, x, deterministic)`` returns codes of all nodes
+        from their features, without dropout where deterministic; its ``decode(codes, pairs)``
+        returns scores of pairs of nodes, regulator first.
 
     Raises
     ------
@@ -150,7 +121,7 @@ def solve(
         of_pairs.check_labels(problem, _WHY_BOTH)
     return of_pairs.solve_in_groups(
         problems,
-        partial(_train_together, config=config),
+        partial(of_pairs.train_together, patience=config.patience),
         partial(_train, config=config, network=network),
     )
 
@@ -172,7 +143,7 @@ def training_graph(problem: Problem, config: LinkConfig) -> GraphsTuple:
 class LinkObjective(PairObjective):
     """The objective of a network on a graph."""
 
-    network: LinkNetwork
+    network: nn.Module
     kind: Literal["cross_entropy", "squared"]
 
     def init(self, key: Array, data: PairData) -> training.Params:
@@ -180,8 +151,9 @@ class LinkObjective(PairObjective):
         start, dropout = random.split(key)
         pairs = jnp.zeros((1, 2), jnp.int32)
         keys = {"params": start, "dropout": dropout}
-        whole = {"method": _encode_and_decode}
-        return self.network.init(keys, data.graph, data.features, pairs, **whole)["params"]
+        given = data.graph, data.features, pairs
+        start: Any = self.network.init(keys, *given, method=_encode_and_decode)
+        return start["params"]
 
     def scores(
         self,
@@ -233,12 +205,12 @@ class LinkObjective(PairObjective):
 
 
 def _encode_and_decode(
-    network: LinkNetwork, graph: GraphsTuple, x: Array, pairs: Array
+    network: Any, graph: GraphsTuple, x: Array, pairs: Array
 ) -> Float[Array, " pairs"]:
     return network.decode(network.encode(graph, x, True), pairs)
 
 
-def _train(problems: list[Problem], config: LinkConfig, network: LinkNetwork) -> list[Scores]:
+def _train(problems: list[Problem], config: LinkConfig, network: nn.Module) -> list[Scores]:
     patience = of_pairs.usable_patience(problems[0], config.patience)
     objective = LinkObjective(network, config.loss)
     layout = choose(len(problems), config.batch_size, cells=1)
@@ -258,7 +230,10 @@ def _train(problems: list[Problem], config: LinkConfig, network: LinkNetwork) ->
     rows = place(rows[np.arange(len(fits.keys)) % len(rows)], layout, fits=True)
     scores = training.to_host(_score_rows(objective, layout, state.params, fits, nodes, rows))
     scores[training.to_host(state.diverged) >= 0] = np.nan
-    return [_arrange(score, problem) for score, problem in zip(scores, problems, strict=False)]
+    return [
+        score[: len(problem.regulators), of_pairs.places(problem)[1]].astype(float)
+        for score, problem in zip(scores, problems, strict=False)
+    ]
 
 
 @partial(jax.jit, static_argnames=("objective", "layout"))
@@ -318,13 +293,3 @@ def _features(data: Dataset, components: int | None) -> Float[np.ndarray, "nodes
         x *= np.sign(x[np.abs(x).argmax(0), np.arange(x.shape[1])])
         x /= np.sqrt(np.mean(x**2))
     return np.pad(x, ((0, 1), (0, 0))).astype(np.float32)
-
-
-def _arrange(scores: Float[np.ndarray, "rows nodes"], problem: Problem) -> Scores:
-    return scores[: len(problem.regulators), of_pairs.places(problem)[1]].astype(float)
-
-
-def _train_together(a: Problem, b: Problem, config: LinkConfig) -> bool:
-    """Tell whether two problems have the same features and stop for the same reason."""
-    patience = [of_pairs.usable_patience(problem, config.patience) for problem in (a, b)]
-    return patience[0] == patience[1] and of_pairs.same_data(a.data, b.data)

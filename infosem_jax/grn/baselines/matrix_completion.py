@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from jaxtyping import Float
 
 from infosem_jax.grn.baselines.problem import Problem, Scores
 from infosem_jax.grn.priors.label_parts import row_regressions
@@ -75,7 +74,9 @@ def solve(
 def _solve_one(problem: Problem, config: MatrixCompletionConfig) -> Scores:
     from sklearn.metrics import average_precision_score
 
-    directions = _directions(problem.labels)
+    # Singular vectors of what is known, the singular values shared among the two sides.
+    left, size, right = np.linalg.svd(np.nan_to_num(problem.labels), full_matrices=False)
+    directions = left * np.sqrt(size), right.T * np.sqrt(size)
     choices = list(product(config.ranks, config.ridges))
     judged = ~np.isnan(problem.validation)
     truth = problem.validation[judged]
@@ -88,12 +89,6 @@ def _solve_one(problem: Problem, config: MatrixCompletionConfig) -> Scores:
     if len(scores) == 1:
         return scores[0]
     return max(scores, key=lambda score: average_precision_score(truth, score[judged]))
-
-
-def _directions(labels: Float[np.ndarray, "regulators genes"]) -> tuple[np.ndarray, np.ndarray]:
-    """Singular vectors of what is known, the singular values shared among the two sides."""
-    left, size, right = np.linalg.svd(np.nan_to_num(labels), full_matrices=False)
-    return left * np.sqrt(size), right.T * np.sqrt(size)
 
 
 def _complete(

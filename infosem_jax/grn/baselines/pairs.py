@@ -7,7 +7,6 @@ put in the order of their names first: the order that they came in does not matt
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -18,7 +17,8 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.units import describe_units
 from infosem_jax.engine import training
-from infosem_jax.engine.layout import Layout, place
+from infosem_jax.engine.layout import Layout
+from infosem_jax.engine.layout import lay_out as over_devices
 from infosem_jax.engine.types import (
     Cells,
     Chunk,
@@ -223,9 +223,7 @@ def lay_out(
     """
     rate, decay = np.array(rates, np.float32).T
     keys = jnp.stack([random.key(problem.seed) for problem in problems])
-    fits = Fits(keys, {"network": Rate(rate, decay)}, own)
-    index = np.pad(np.arange(len(problems)), (0, -len(problems) % layout.devices[0]), mode="edge")
-    return place(jax.tree.map(lambda leaf: leaf[index], fits), layout, fits=True)
+    return over_devices(Fits(keys, {"network": Rate(rate, decay)}, own), layout)
 
 
 def labelled(problem: Problem, labels: Float[np.ndarray, "regulators genes"]) -> Labelled:
@@ -291,10 +289,13 @@ def z_scores(data: Dataset) -> Float[np.ndarray, "genes cells"]:
     return np.ascontiguousarray(z[:, np.argsort(data.genes)].T)
 
 
-def same_data(a: Dataset, b: Dataset) -> bool:
-    """Tell whether two data sets hold the same expression in the same order."""
-    same_names = (a.genes, a.cells) == (b.genes, b.cells)
-    return a is b or (same_names and np.array_equal(a.x, b.x))
+def train_together(a: Problem, b: Problem, patience: int) -> bool:
+    """Tell whether two problems have the same expression and stop for the same reason."""
+    if usable_patience(a, patience) != usable_patience(b, patience):
+        return False
+    one, two = a.data, b.data
+    same_names = (one.genes, one.cells) == (two.genes, two.cells)
+    return one is two or (same_names and np.array_equal(one.x, two.x))
 
 
 def usable_patience(problem: Problem, patience: int) -> int:

@@ -17,7 +17,7 @@ from jax import lax, random
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int
 
-from infosem_jax.data.io import Embedding, align_embedding
+from infosem_jax.data.io import align_embedding
 from infosem_jax.engine import training
 from infosem_jax.engine.layout import Layout, choose, place
 from infosem_jax.engine.types import Chunk, Fits
@@ -231,15 +231,12 @@ def _features(problem: Problem, config: ScGREATConfig) -> Features:
 
 def _train_together(a: Problem, b: Problem, config: ScGREATConfig) -> bool:
     """Tell whether two problems have the same features and stop for the same reason."""
-    patience = [of_pairs.usable_patience(problem, config.patience) for problem in (a, b)]
-    if patience[0] != patience[1] or not of_pairs.same_data(a.data, b.data):
+    if not of_pairs.train_together(a, b, config.patience):
         return False
-    name = config.embedding
-    return name is None or _same_embedding(a.embeddings[name], b.embeddings[name])
-
-
-def _same_embedding(a: Embedding, b: Embedding) -> bool:
-    return a is b or (a.names == b.names and np.array_equal(a.vectors, b.vectors))
+    if config.embedding is None:
+        return True
+    one, two = (problem.embeddings[config.embedding] for problem in (a, b))
+    return one is two or (one.names == two.names and np.array_equal(one.vectors, two.vectors))
 
 
 def _check_problem(problem: Problem, config: ScGREATConfig) -> None:

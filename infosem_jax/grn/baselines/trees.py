@@ -13,8 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from infosem_jax._settings import check
-from infosem_jax.data.dataset import normalise
-from infosem_jax.data.units import describe_units
+from infosem_jax.grn.baselines.pairs import places, z_scores
 from infosem_jax.grn.baselines.problem import Problem, Scores
 
 
@@ -100,19 +99,14 @@ def solve(
 def _solve_one(problem: Problem, config: TreesConfig, on_gene) -> Scores:
     from joblib import Parallel, delayed
 
-    data = problem.data
-    how = "log1p_cpm_zscore" if describe_units(data.x).countable else "zscore"
-    z = normalise(data, how, clip=np.inf).x[np.argsort(data.cells)]
-    place = {gene: i for i, gene in enumerate(data.genes)}
+    z = z_scores(problem.data)
+    rows, columns = places(problem)
     names = sorted(problem.regulators)
-    inputs = z[:, [place[name] for name in names]]
+    inputs = z[np.sort(rows)].T
     # Trees of a gene depend on its place among the names, whatever the order that genes came in.
-    ordered = {gene: i for i, gene in enumerate(sorted(data.genes))}
     tasks = (
-        delayed(_importance)(
-            config, inputs, z[:, place[gene]], own, _seed(problem.seed, ordered[gene])
-        )
-        for gene in problem.genes
+        delayed(_importance)(config, inputs, z[place], own, _seed(problem.seed, int(place)))
+        for gene, place in zip(problem.genes, columns, strict=True)
         for own in [names.index(gene) if gene in problem.regulators else None]
     )
     columns = []

@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 from jaxtyping import Bool, Float
 from numpyro import handlers
 
+from infosem_jax.data._names import near_misses
 from infosem_jax.grn.priors import distributions
 
 
@@ -237,12 +238,23 @@ def pair_matrix(
         names = ", ".join(f"{s} -> {t}" for s, t in table[["source", "target"]].head(3).to_numpy())
         raise ValueError(
             f"{what}: none of the {len(table)} pairs ({names}, ...) joins a regulator to a gene of "
-            f"the data ({', '.join(context.genes[:3])}, ...); check symbols, species and case."
+            f"the data ({', '.join(context.genes[:3])}, ...); {_advice(table, context)}"
         )
     out = np.full(context.shape, np.nan)
     value = table[column].to_numpy(float) if column else np.ones(len(table))
     out[row[here], gene[here]] = value[here]
     return out
+
+
+def _advice(table: pd.DataFrame, context: GeneContext) -> str:
+    back = table["target"].isin(context.rows) & table["source"].isin(context.genes)
+    if back.any():
+        return f"{back.sum()} do the other way round: the source is the regulator."
+    known = [name for name in context.genes if name in set(table["source"]) | set(table["target"])]
+    if known:
+        return "check which genes are regulators."
+    near = near_misses(context.genes, [*table["source"], *table["target"]], "Its names")
+    return f"check symbols, species and case. {near}"
 
 
 def pair_labels(

@@ -34,29 +34,25 @@ class Entry(NamedTuple):
     ----------
     build
         Its class, or a function whose first argument is what was read.
-    sites
-        What it can be placed on.
-    read
-        Reads the file that it needs; None if it needs none.
     text
         One sentence for reports.
+    read
+        Reads the file that it needs; None if it needs none.
+    sites
+        What it can be placed on.
     usual
         Data set of the catalogue that is read where no file is named; None where one has to be.
     """
 
     build: Callable[..., Prior]
-    sites: tuple[str, ...]
-    read: Callable[[Path], Any] | None
     text: str
+    read: Callable[[Path], Any] | None = None
+    sites: tuple[str, ...] = ("effect",)
     usual: str | None = None
 
 
-def _read_embeddings(files: Path) -> tuple[Embedding, ...]:
-    return tuple(read_embedding(file) for file in str(files).split(","))
-
-
-def _read_networks(files: Path) -> tuple[pd.DataFrame, ...]:
-    return tuple(read_network(file) for file in str(files).split(","))
+def _each(read: Callable[[Path], Any], files: Path) -> tuple[Any, ...]:
+    return tuple(map(read, str(files).split(",")))
 
 
 def _read_labels(files: Path) -> tuple[pd.DataFrame, list[Any]]:
@@ -97,105 +93,82 @@ def _mixture(
     return priors.Mixture(parts, concentration)
 
 
+# Priors of the existence of edges.
+_of_edges = partial(Entry, sites=("logit",))
 REGISTRY: dict[str, Entry] = {
-    "laplace": Entry(priors.Laplace, ("effect",), None, "Few strong effects, most near zero."),
-    "mean-absolute": Entry(
-        priors.MeanAbsolute, ("effect",), None, "DeepSEM's penalty on the mean absolute effect."
-    ),
-    "normal": Entry(priors.Normal, ("effect",), None, "Many small effects."),
-    "horseshoe": Entry(
-        priors.Horseshoe, ("effect",), None, "Most effects near zero, strong ones left alone."
-    ),
+    "laplace": Entry(priors.Laplace, "Few strong effects, most near zero."),
+    "mean-absolute": Entry(priors.MeanAbsolute, "DeepSEM's penalty on the mean absolute effect."),
+    "normal": Entry(priors.Normal, "Many small effects."),
+    "horseshoe": Entry(priors.Horseshoe, "Most effects near zero, strong ones left alone."),
     "regularised-horseshoe": Entry(
-        priors.RegularisedHorseshoe,
-        ("effect",),
-        None,
-        "Most effects near zero, strong ones held within a slab.",
+        priors.RegularisedHorseshoe, "Most effects near zero, strong ones held within a slab."
     ),
-    "spike-and-slab": Entry(
-        priors.SpikeAndSlab, ("effect",), None, "A mixture of negligible and of real effects."
-    ),
+    "spike-and-slab": Entry(priors.SpikeAndSlab, "A mixture of negligible and of real effects."),
     "gene-scales": Entry(
-        priors.GeneScales,
-        ("effect",),
-        None,
-        "Regulators and targets have scales of their own, learned with the fit.",
+        priors.GeneScales, "Regulators and targets have scales of their own, learned with the fit."
     ),
     "gene-embedding": Entry(
         priors.GeneEmbedding,
-        ("effect",),
-        read_embedding,
         "Genes with like embeddings are expected to act, and to be acted on, alike (InfoSEM-B).",
+        read_embedding,
     ),
     "gene-similarity": Entry(
         priors.GeneSimilarity,
-        ("effect",),
-        read_embedding,
         "Genes with like embeddings are expected to act on each other (InfoSEM-B without roles).",
+        read_embedding,
     ),
     "texts": Entry(
         priors.GeneTexts,
-        ("effect",),
-        read_gene_text,
         "Genes of which like things are said are expected to act on each other.",
-        "string-human-names",
+        read_gene_text,
+        usual="string-human-names",
     ),
     "mixture": Entry(
         _mixture,
-        ("effect",),
-        _read_embeddings,
         "Of several embeddings, those that fit decide which genes are expected to act on others.",
+        partial(_each, read_embedding),
     ),
     "signed-edges": Entry(
         priors.SignedEdges,
-        ("effect",),
-        read_signed_edges,
         "Known activators and repressors are expected to act with that sign.",
+        read_signed_edges,
     ),
     "graph-smooth": Entry(
         priors.GraphSmooth,
-        ("effect",),
-        read_candidates,
         "Genes that are neighbours in a graph are expected to be acted on, or to act, alike.",
+        read_candidates,
     ),
     "other-network": Entry(
         priors.OtherNetwork,
-        ("effect",),
-        read_network,
         "Effects are expected as in another network, as far as it proves to fit.",
+        read_network,
     ),
-    "relaxed-gate": Entry(
-        priors.RelaxedGate, ("logit",), None, "Each edge is as good as there or not there."
-    ),
-    "known-edges": Entry(
+    "relaxed-gate": _of_edges(priors.RelaxedGate, "Each edge is as good as there or not there."),
+    "known-edges": _of_edges(
         priors.KnownEdges,
-        ("logit",),
-        read_network,
         "Labelled pairs make their edges more or less probable (InfoSEM-C).",
-    ),
-    "learned-edges": Entry(
-        priors.LearnedEdges,
-        ("logit",),
         read_network,
+    ),
+    "learned-edges": _of_edges(
+        priors.LearnedEdges,
         "Labelled pairs teach which genes regulate and are regulated, and by whom.",
+        read_network,
     ),
-    "labels": Entry(
+    "labels": _of_edges(
         _labelled,
-        ("logit",),
-        _read_labels,
         "Labelled pairs teach what tells edges from other pairs, and how far that carries over.",
+        _read_labels,
     ),
-    "known-elsewhere": Entry(
+    "known-elsewhere": _of_edges(
         priors.KnownElsewhere,
-        ("logit",),
-        _read_networks,
         "Edges are expected where networks of other cell types have them, and to popular targets.",
+        partial(_each, read_network),
     ),
     "graph": Entry(
         priors.GraphPrior,
-        ("effect", "logit"),
-        read_candidates,
         "Edges of the graph are expected to be stronger or more probable than others.",
+        read_candidates,
+        ("effect", "logit"),
     ),
 }
 
