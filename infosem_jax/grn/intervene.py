@@ -28,6 +28,7 @@ from infosem_jax._typing import Names
 from infosem_jax.data._names import find_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
+from infosem_jax.grn.exact.same_cells import warn_of_others
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.orders import responses
 from infosem_jax.grn.posterior import (
@@ -276,6 +277,7 @@ def _linear(
         How far each is moved, [chosen, 1] or [1, chosen].
     """
     ready = as_fitted(fitted, data)
+    warn_of_others(fitted.spreads, ready)
     x = ready.x[:, [ready.genes.index(gene) for gene in fitted.genes]]
     place = {gene: i for i, gene in enumerate(fitted.genes)}
     source = [place[gene] for gene in chosen]
