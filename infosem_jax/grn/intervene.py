@@ -385,10 +385,11 @@ def _places(fitted: Fit | exact.Fit, names: tuple[str, ...], chosen: tuple[str, 
     unknown = [gene for gene in chosen if gene not in fitted.genes]
     if unknown:
         found = [gene for gene, _ in find_names(names, unknown).values()]
+        absent = "; it was not among the data, or had one value in all cells."
         meant = f"; did you mean {', '.join(found[:5])}?" if found else ""
         raise ValueError(
             f"{', '.join(unknown[:5])}: no gene of this fit, which knows {len(names)} genes such "
-            f"as {', '.join(names[:3])}{meant or '.'}"
+            f"as {', '.join(names[:3])}{meant or absent}"
         )
     rows = fitted.regulators if isinstance(fitted, exact.Fit) else fitted.rows
     idle = [gene for gene in chosen if gene not in rows]
