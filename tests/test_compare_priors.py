@@ -248,18 +248,18 @@ def test_folder_is_written_whole_and_refuses_other_runs(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_comparison(small, "none", out, on_progress=stop_early, **options)
+        write_comparison(small, out, on_progress=stop_early, **options)
     assert not saved.exists()
 
     with pytest.raises(KeyboardInterrupt):
-        write_comparison(small, "none", out, on_progress=stop, **options)
+        write_comparison(small, out, on_progress=stop, **options)
     assert saved.exists() and not out.exists()
     with pytest.raises(ValueError, match="--resume"):
-        write_comparison(small, "none", out, **options)
+        write_comparison(small, out, **options)
     other = small._replace(how=HOW._replace(samples=9))
     with pytest.raises(ValueError, match="measured"):
-        write_comparison(other, "none", out, resume=True, **options)
-    found = write_comparison(small, "none", out, resume=True, **options)
+        write_comparison(other, out, resume=True, **options)
+    found = write_comparison(small, out, resume=True, **options)
     assert not saved.exists()
     assert {path.name for path in out.iterdir()} == {
         *("comparison.csv", "summary.csv", "paired.csv", "table.md", "plots", "report.html"),
@@ -271,7 +271,7 @@ def test_folder_is_written_whole_and_refuses_other_runs(tmp_path):
     page = (out / "report.html").read_text()
     assert "No &lt;b&gt;" in page and "<script" not in page and page.count("<svg") >= 3
     with pytest.raises(ValueError, match="not empty"):
-        write_comparison(small, "none", out, **options)
+        write_comparison(small, out, **options)
 
 
 def test_scan_of_strengths_is_drawn():

@@ -17,7 +17,15 @@ from infosem_jax.benchmark.embedding import cells, runner, sources
 from infosem_jax.benchmark.runner import run_grid
 from infosem_jax.cli.app import app
 from infosem_jax.data.io import read_candidates, read_embedding
-from infosem_jax.embedding import GraphSettings, load, one_per_gene, predict
+from infosem_jax.embedding import (
+    GraphSettings,
+    embedded,
+    evaluate,
+    load,
+    model,
+    one_per_gene,
+    predict,
+)
 from infosem_jax.embedding.methods import methods
 
 
@@ -119,6 +127,7 @@ def test_an_exported_embedding_is_a_prior_of_a_network(fitted):
         (["s0.h5ad", "--method", "pcb"], "did you mean 'pca'"),
         (["s0.h5ad", "--edges", "all"], "edges: expected one of"),
         (["s0.h5ad", "none.h5ad"], "none.h5ad"),
+        (["s0.h5ad", "far.h5ad"], "no gene in common between s0 (G0, G1, G2, ...) and far"),
         (["s0.h5ad", "--species", "s7=mouse"], "species: expected names of studies (s0)"),
         (["s0.h5ad", "--out", "run"], "is not empty"),
         (["=s.h5ad"], "read as formulas"),
@@ -131,6 +140,9 @@ def test_bad_input_is_refused_before_anything_is_written(fitted, options, messag
     if not (fitted / "m/s1.h5ad").exists():
         write_studies(fitted / "m", ("human", "mouse"))
     shutil.copy(fitted / "s0.h5ad", fitted / "=s.h5ad")
+    far = anndata.read_h5ad(fitted / "s0.h5ad")
+    far.var_names = [f"H{i}" for i in range(30)]
+    far.write_h5ad(fitted / "far.h5ad")
     (fitted / "formula.gmt").write_text("=HYPERLINK(1)\t-\tG1\tG2\n")
     given = [] if "--out" in options else ["--out", "other"]
     result = call("embed", "fit", *options, *given)
@@ -194,6 +206,28 @@ def test_a_run_goes_on_with_what_is_missing_and_keeps_failures_apart(tmp_path):
     with pytest.raises(ValueError, match="differs in"):
         other = grid._replace(graphs=GraphSettings(edges="knn", neighbours=3))
         run_grid(other, tmp_path / "out", resume=True)
+
+
+def test_what_auto_joins_is_trained_once_for_each_seed(tmp_path, monkeypatch):
+    write_studies(tmp_path)
+    found, _ = sources.find_sources(tmp_path)
+    chosen = {name: methods(quick=True)[name] for name in ("auto", "musegnn", "pca_aligned")}
+    sets, train, trained = sources.find_gene_sets(tmp_path), model.train, []
+
+    def counted(graphs, config, *, seeds):
+        trained.extend(seeds)
+        return train(graphs, config, seeds=seeds)
+
+    monkeypatch.setattr(model, "train", counted)
+    grid = runner.Grid(found, chosen, sets, GraphSettings(edges="knn"), seeds=2)
+    outcome = run_grid(grid, tmp_path / "out")
+    assert trained == [0, 1] and not outcome.failures
+    own = {cell.at.method: cell for cell in outcome.cells if cell.at.seed == 1}
+    graphs = sources.rename(found[0], sources.study_graphs(found[0], grid.graphs), 1).graphs
+    alone = embedded(graphs, chosen["auto"].predict(graphs, 1), "auto", key=1)
+    assert own["auto"].metrics["auc"] == pytest.approx(evaluate(alone, graphs, sets)["auc"])
+    assert own["auto"].metrics["auc"] != own["musegnn"].metrics["auc"]
+    assert own["auto"].seconds >= own["musegnn"].seconds > own["pca_aligned"].seconds
 
 
 def test_groups_are_named_and_refused_as_told(tmp_path):

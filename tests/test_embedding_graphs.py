@@ -2,16 +2,21 @@
 
 import anndata
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
+from infosem_jax.data._species import regulators_of
 from infosem_jax.embedding import (
+    Config,
     GraphSettings,
     coexpression,
+    fit,
     harmonise,
     make_study,
     read_study,
     study_graph,
+    study_graphs,
 )
 from infosem_jax.embedding.coexpression import correlate, cosine, cscore, nearest, significant
 from infosem_jax.embedding.genes import choose_genes, features, pearson_residuals, spatial_test
@@ -211,6 +216,38 @@ def test_studies_say_what_is_wrong_with_them():
         make_study(x, genes, name="a", places=np.zeros((39, 2)))
     with pytest.raises(ValueError, match="with 29 genes"):
         make_study(x, genes[:29], name="a")
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_genes_in_rows_are_refused(tmp_path, transposed):
+    symbols = [*regulators_of("human")[:20], *(f"LNC-{i}" for i in range(20))]
+    x = np.random.default_rng(0).poisson(2, (30, 40)).astype(np.float32)
+    cells = [f"AAACCTG-{i}" for i in range(30)]
+    adata = anndata.AnnData(x, pd.DataFrame(index=cells), pd.DataFrame(index=symbols))
+    (adata.T if transposed else adata).write_h5ad(tmp_path / "s.h5ad")
+    if transposed:
+        with pytest.raises(ValueError, match=r"found genes in rows .* transpose it \(adata\.T\)"):
+            read_study(tmp_path / "s.h5ad")
+    else:
+        assert read_study(tmp_path / "s.h5ad").genes == tuple(symbols)
+
+
+def test_studies_that_no_chain_of_genes_joins_are_refused():
+    a, b, c = (
+        make_study(counts(30, 40)[0], [f"G{i}" for i in range(first, first + 40)], name=name)
+        for name, first in (("a", 0), ("b", 60), ("c", 30))
+    )
+    assert len(study_graphs([a, b, c])) == 3
+    with pytest.raises(ValueError, match=r"no gene in common between a \(G0, .*\) and b \(G60, "):
+        study_graphs([a, b])
+    # Genes of c that a has too do not vary there.
+    wide = c._replace(x=np.where(np.arange(40) < 10, 1, c.x).astype(np.float32))
+    few = Config("pca", graph=GraphSettings(genes=20))
+    with pytest.raises(ValueError, match=r"no variable gene in common .* take more genes"):
+        study_graphs([a, wide], config=few)
+    graphs = [study_graph(each) for each in (a, b)]
+    with pytest.raises(ValueError, match="no variable gene in common between a"):
+        fit(graphs, config=few)
 
 
 def test_of_linear_values_logarithms_are_taken(caplog):

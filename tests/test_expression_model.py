@@ -11,7 +11,7 @@ from jax import random
 from scipy.stats import spearmanr
 
 from infosem_jax.expression import graph_model, network
-from infosem_jax.expression.gate import GateConfig, learned_order
+from infosem_jax.expression.gate import learned_order
 from infosem_jax.expression.graph import gene_graph
 from infosem_jax.expression.graph_model import fit_graph, predict_graph
 from infosem_jax.expression.network import GraphConfig
@@ -266,7 +266,7 @@ def test_more_members_than_samples_are_refused():
 def test_gates_choose_the_inputs_that_tell_something():
     active = (2, 5, 14)  # as many as there are hidden factors
     task, _ = simulate(samples=200, inputs=20, targets=30, active=active)
-    chosen = learned_order(task, 3, config=GateConfig(epochs=100))
+    chosen = learned_order(task, 3, epochs=100)
     assert sorted(chosen) == list(active)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import perturbed as made
 import pytest
+from gct_files import write_gct, write_gctx
 from scipy import sparse
 from typer.testing import CliRunner
 
@@ -22,7 +23,6 @@ from infosem_jax.data._files import LIMITS, Limits, check_h5
 from infosem_jax.data.dataset import dataset
 from infosem_jax.data.stream import open_stream
 from infosem_jax.engine import checkpoint
-from infosem_jax.expression import gct
 from infosem_jax.grn import Config, batch
 from infosem_jax.grn.inputs import read_config
 
@@ -116,9 +116,9 @@ FILES = {
         table(pd.DataFrame({"gene_symbol": GENES, "gene_id": range(24)}), index=False),
         [expression.read_gene_table, expression.read_landmarks],
     ),
-    "profiles.gct": (lambda path: gct.write_gct(path, profiles()),
+    "profiles.gct": (lambda path: write_gct(path, profiles()),
                      [expression.read_profiles]),
-    "profiles.gctx": (lambda path: gct.write_gctx(path, profiles()),
+    "profiles.gctx": (lambda path: write_gctx(path, profiles()),
                       [expression.read_profiles]),
     "sets.gmt": (text("A\tx\tG1\tG2\nB\ty\tG3\tG4\n"), [embedding.read_gene_sets]),
     "settings.toml": (text("[model]\nepochs = 3\n[effect]\nscale = 0.1\n"),

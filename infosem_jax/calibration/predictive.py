@@ -20,6 +20,8 @@ from infosem_jax.grn.sem import propagate
 from infosem_jax.grn.states import as_fitted, inferred_states
 
 EIGENVALUES = 5
+# Replicates from each seed.
+DRAWS = 2
 
 
 class Predictive(NamedTuple):
@@ -45,7 +47,7 @@ class Predictive(NamedTuple):
     genes: pd.DataFrame
 
 
-def predictive_checks(fitted: Fit, data: Dataset, *, draws: int = 2, key: int = 0) -> Predictive:
+def predictive_checks(fitted: Fit, data: Dataset) -> Predictive:
     """Compare a fit's simulated expression with the data that it was fitted to.
 
     Statistics, each of the data and of every replicate:
@@ -72,10 +74,6 @@ def predictive_checks(fitted: Fit, data: Dataset, *, draws: int = 2, key: int = 
         A fit.
     data
         The data that were fitted, as read or as normalised for the fit.
-    draws
-        Replicates from each seed.
-    key
-        Seeds the random numbers.
 
     Raises
     ------
@@ -95,8 +93,8 @@ def predictive_checks(fitted: Fit, data: Dataset, *, draws: int = 2, key: int = 
     measured["zeros"] = float((~observed).mean())
     rows, variances, zeros = [], [], []
     for seed in map(int, sound):
-        for draw in range(draws):
-            replicate_key = random.fold_in(random.fold_in(random.key(key), seed), draw)
+        for draw in range(DRAWS):
+            replicate_key = random.fold_in(random.fold_in(random.key(0), seed), draw)
             simulated = simulate_expression(fitted, len(x), replicate_key, seed=seed)
             again = _correlations(simulated)
             pairs = np.triu_indices(len(again), 1)

@@ -31,6 +31,8 @@ from infosem_jax.grn.sem import weight_matrix
 Shape = Literal["uniform", "overconfident", "underconfident", "biased"]
 
 MOST_BINS, LEAST_PER_BIN = 10, 8
+# Of the two tests of the shape of ranks, together.
+LEVEL = 0.01
 
 
 class Size(NamedTuple):
@@ -232,9 +234,7 @@ def uniformity(
     return np.minimum(1.0, stats.chisquare(counts, expected, axis=1).pvalue * effects)
 
 
-def shape(
-    ranks: Int[np.ndarray, "datasets effects"], n_draws: int, *, level: float = 0.01
-) -> Shape:
+def shape(ranks: Int[np.ndarray, "datasets effects"], n_draws: int) -> Shape:
     """Say in a word how ranks depart from uniform, all effects taken together.
 
     U-shaped ranks: the posterior is overconfident. A hump: underconfident. A slope: biased. The
@@ -245,14 +245,12 @@ def shape(
     ----------
     ranks, n_draws
         As in `uniformity`.
-    level
-        Level of the two tests.
     """
     away = (ranks + 0.5) / (n_draws + 1) - 0.5
     uniform = ((np.arange(n_draws + 1) + 0.5) / (n_draws + 1) - 0.5) ** 2
     spread: Any = stats.ttest_1samp((away**2).mean(1), uniform.mean())
     slope: Any = stats.ttest_1samp(away.mean(1), 0.0)
-    if min(spread.pvalue, slope.pvalue) >= level / 2:
+    if min(spread.pvalue, slope.pvalue) >= LEVEL / 2:
         return "uniform"
     if slope.pvalue < spread.pvalue:
         return "biased"

@@ -106,7 +106,7 @@ def compare(
         elif states is not None:
             raise ValueError("--states is for the exact engine; leave it out.")
         start_devices(False, compile_cache)
-        from infosem_jax.compare.experiment import RECIPE, check_reference, make_plan
+        from infosem_jax.compare.experiment import RECIPE, make_plan
         from infosem_jax.compare.measures import Settings
         from infosem_jax.compare.page import write_comparison
         from infosem_jax.grn import batch
@@ -143,6 +143,7 @@ def compare(
             controls=controls,
             halves=halves,
             states={} if states is None else read_states(expression, states, datasets),
+            reference=reference,
         )
         about = {
             name: " ".join(
@@ -154,7 +155,6 @@ def compare(
         with progress(100, "%") as update:
             found = write_comparison(
                 plan,
-                check_reference(plan, reference),
                 out,
                 record={
                     "exact" if is_exact else "model": values_given(settings),

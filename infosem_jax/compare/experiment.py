@@ -64,6 +64,8 @@ class Plan(NamedTuple):
         Whether priors are fitted to halves of the cells too.
     how
         How fits are measured.
+    reference
+        Prior that the others are compared with.
     states
         Which state each cell is in, by the name of the data set; of the exact engine, which takes
         clusters of the cells where it is not told.
@@ -77,6 +79,7 @@ class Plan(NamedTuple):
     seeds: int
     halves: bool
     how: Settings
+    reference: str
     states: dict[str, np.ndarray] = {}  # noqa: RUF012
 
 
@@ -150,9 +153,9 @@ def compare(
         controls=controls,
         halves=halves,
         states=states,
+        reference=reference,
     )
-    reference = check_reference(plan, reference)
-    return summarise(list(run(plan, on_progress=on_progress)), list(plan.priors), reference)
+    return summarise(list(run(plan, on_progress=on_progress)), list(plan.priors), plan.reference)
 
 
 def make_plan(
@@ -166,12 +169,13 @@ def make_plan(
     controls: bool,
     halves: bool,
     states: Mapping[str, Sequence[Any]] = {},
+    reference: str | None = None,
 ) -> Plan:
     """Check all that can be checked before anything is fitted.
 
     Parameters
     ----------
-    datasets, priors, truth, config, seeds, controls, halves, states
+    datasets, priors, truth, config, seeds, controls, halves, states, reference
         As in `compare`.
     how
         How fits are measured.
@@ -191,6 +195,10 @@ def make_plan(
                 f"Expected names of priors that are not empty and do not end in {SHUFFLED!r} or "
                 f"{PRIOR_ONLY!r}, found {name!r}."
             )
+    if reference is not None and reference not in chosen:
+        raise ValueError(
+            f"Expected a reference among the priors {', '.join(chosen)}, found {reference!r}."
+        )
     if seeds < 1 or how.cells < 1 or how.samples < 1 or how.changes < 0:
         raise ValueError(
             "Expected at least one seed, one cell and one sample, and no negative number of "
@@ -221,22 +229,8 @@ def make_plan(
                 permuted[name] = Priors(effect, edge)
     universes = _universes(data, truth)
     folds = {name: _folds(data, name, labels) for name, labels in states.items()}
-    return Plan(data, chosen, permuted, universes, config, seeds, halves, how, folds)
-
-
-def check_reference(plan: Plan, reference: str | None) -> str:
-    """Return the prior that others are compared with.
-
-    Raises
-    ------
-    ValueError
-        If there is none of this name.
-    """
-    if reference is not None and reference not in plan.priors:
-        raise ValueError(
-            f"Expected a reference among the priors {', '.join(plan.priors)}, found {reference!r}."
-        )
-    return reference or next(iter(plan.priors))
+    reference = reference or next(iter(chosen))
+    return Plan(data, chosen, permuted, universes, config, seeds, halves, how, reference, folds)
 
 
 def run(

@@ -141,7 +141,6 @@ INTERVALS = (
 
 def write_comparison(
     plan: Plan,
-    reference: str,
     out: _typing.Path,
     *,
     record: dict[str, Any],
@@ -155,7 +154,7 @@ def write_comparison(
 
     Parameters
     ----------
-    plan, reference
+    plan
         What is compared, and with what.
     out
         Folder for the results.
@@ -206,7 +205,7 @@ def write_comparison(
             on_progress=on_progress,
         )
         outcomes = list(going)
-    comparison = summarise(outcomes, list(plan.priors), reference)
+    comparison = summarise(outcomes, list(plan.priors), plan.reference)
     with whole_folder(out) as folder:
         _write(folder, comparison, plan, record, about)
     shutil.rmtree(saved, ignore_errors=True)

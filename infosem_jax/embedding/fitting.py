@@ -12,7 +12,7 @@ from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.embedding import joining, model
 from infosem_jax.embedding.baselines import Components, Settings
-from infosem_jax.embedding.graph import GraphSettings, StudyGraph, study_graph
+from infosem_jax.embedding.graph import GraphSettings, StudyGraph, refuse_apart, study_graph
 from infosem_jax.embedding.methods import METHODS
 from infosem_jax.embedding.network import MuSeGNNConfig
 from infosem_jax.embedding.result import Embedded, Genes, embedded, one_per_gene
@@ -102,10 +102,13 @@ def study_graphs(
     Raises
     ------
     ValueError
-        As `harmonise` and `study_graph`.
+        If studies share no gene that joins them, and as `harmonise` and `study_graph`.
     """
     named = harmonise(data, orthologues, target=config.target)
-    return [study_graph(study, config.graph) for study in named]
+    refuse_apart(named)
+    graphs = [study_graph(study, config.graph) for study in named]
+    refuse_apart(graphs)
+    return graphs
 
 
 def fit(
@@ -142,7 +145,7 @@ def fit(
     Raises
     ------
     ValueError
-        If there is no study or no seed, and as `study_graphs`.
+        If there is no study or no seed, nothing joins the studies, and as `study_graphs`.
     FloatingPointError
         If a fit diverged.
     Interrupted
@@ -153,7 +156,9 @@ def fit(
             f"Expected at least one study and one seed, found {len(data)} and {seeds}."
         )
     graphs = [each for each in data if isinstance(each, StudyGraph)]
-    if not graphs:
+    if graphs:
+        refuse_apart(graphs)
+    else:
         expression = [each for each in data if isinstance(each, Study)]
         graphs = study_graphs(expression, orthologues, config=config)
     numbers = range(key, key + seeds)

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float32, Int
 
 from infosem_jax._settings import check
 from infosem_jax._shown import shown
+from infosem_jax.data._names import some
 from infosem_jax.embedding import coexpression
 from infosem_jax.embedding.coexpression import KINDS
 from infosem_jax.embedding.genes import choose_genes, features
@@ -146,16 +147,52 @@ def common(graphs: Sequence[StudyGraph]) -> list[str]:
 
 
 def isolated(graphs: Sequence[StudyGraph]) -> list[str]:
-    """Return sentences about studies that nothing joins to others."""
+    """Return sentences about studies that nothing joins to others, or others alone."""
     if len(graphs) == 1:
         return ["One study alone: nothing is joined, and the embedding reflects its graph only."]
     return [
-        f"{b.name} and {a.name} share no gene, so that nothing joins them; are their names of one "
-        "kind, and of one species?"
+        f"{b.name} and {a.name} share no gene; only what each shares with others joins them."
         for i, a in enumerate(graphs)
         for b in graphs[:i]
         if not common([a, b])
     ]
+
+
+def refuse_apart(studies: Sequence[Study] | Sequence[StudyGraph]) -> None:
+    """Refuse studies that no chain of common genes joins: their vectors could not be compared.
+
+    Parameters
+    ----------
+    studies
+        With names that studies share, see `harmonise`.
+
+    Raises
+    ------
+    ValueError
+        Naming studies that are apart, with genes of both.
+    """
+    parts: list[tuple[set[str], list[int]]] = []
+    for i, study in enumerate(studies):
+        own, members = set(study.genes), [i]
+        touching = [part for part in parts if part[0] & own]
+        for genes, others in touching:
+            own, members = own | genes, others + members
+        parts = [part for part in parts if part not in touching] + [(own, members)]
+    if len(parts) < 2:
+        return
+    a, b = (studies[min(members)] for _, members in parts[:2])
+    variable = isinstance(a, StudyGraph)
+    genes = "variable gene" if variable else "gene"
+    raise ValueError(
+        f"Expected studies that common genes join, found no {genes} in common between {a.name} "
+        f"({some(a.genes)}) and {b.name} ({some(b.genes)}); "
+        + (
+            "take more genes (--genes), or embed each alone."
+            if variable
+            else "give names of one kind, say of which species each is (--species) with a table "
+            "of orthologues (--orthologues), or embed each alone."
+        )
+    )
 
 
 def _edges(

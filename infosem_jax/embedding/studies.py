@@ -16,8 +16,9 @@ from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
 from infosem_jax.data._copies import copies
 from infosem_jax.data._files import check_h5, read_element, reading
+from infosem_jax.data._names import some
 from infosem_jax.data._sources import read_source
-from infosem_jax.data._species import common_name
+from infosem_jax.data._species import common_name, guess_species
 from infosem_jax.data.units import describe_units
 
 MIN_CELLS, MIN_GENES = 20, 20
@@ -152,7 +153,8 @@ def read_study(
 
     Of an h5ad file, ``uns`` may hold ``tissue``, ``species`` (or ``organism``; human and mouse also
     in Latin) and ``modality`` (or ``technique``), and ``obsm["spatial"]`` where spots lie. Other
-    files are read as `infosem_jax.data` reads them, and must have cells in rows.
+    files are read as `infosem_jax.data` reads them. Cells must be in rows: names of human or mouse
+    genes there are refused where columns have none.
 
     Parameters
     ----------
@@ -170,7 +172,7 @@ def read_study(
     FileNotFoundError
         If there is no such file.
     ValueError
-        On files that cannot be read, and as `make_study`.
+        On files that cannot be read or have genes in rows, and as `make_study`.
     """
     source = read_source(path, layer, None, names=names, marked=False)
     if source.usual == "auto":
@@ -184,6 +186,11 @@ def read_study(
     x, genes = source.x, source.columns
     if source.usual == "genes_in_rows":
         x, genes = x.T, source.rows
+    elif guess_species(source.rows) and not guess_species(genes):
+        raise ValueError(
+            f"{path}: expected cells in rows and genes in columns, found genes in rows "
+            f"({some(source.rows)}) and none in columns ({some(genes)}); transpose it (adata.T)."
+        )
     name = name or FilePath(path).name.split(".")[0]
     for note in (*source.notes, *copies(x)):
         _log.info("%s: %s", name, note)

@@ -4,7 +4,6 @@ Each input passes a random gate on its way into a small network; gates have a pr
 after the other until n are left. Source of the gates: Louizos et al. 2018 (hard concrete).
 """
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -24,44 +23,19 @@ LOW, HIGH, SHARPNESS = -0.1, 1.1, 1.5
 START_LOGIT = 2.0
 
 
-@dataclass(frozen=True)
-class GateConfig:
-    """Settings of the learned choice of inputs.
-
-    Attributes
-    ----------
-    hidden
-        Units of the network between inputs and targets.
-    price
-        What each gate that is open beyond the number wanted costs, as a share of that number, in
-        units of the mean absolute error.
-    closing
-        Share of the epochs after which only the number wanted may be open.
-    rate, rate_gates
-        Learning rates of the network and of the gates.
-    batch_size, epochs
-        Samples per step, and epochs.
-    """
-
-    hidden: int = 64
-    price: float = 1.0
-    closing: float = 0.6
-    rate: float = 3e-3
-    rate_gates: float = 3e-2
-    batch_size: int = 16
-    epochs: int = 150
+# What each gate that is open beyond the number wanted costs, as a share of that number, in units of
+# the mean absolute error; and the share of the epochs after which only that number may be open.
+PRICE, CLOSING = 1.0, 0.6
+# Units of the network between inputs and targets, and samples per step.
+HIDDEN, BATCH_SIZE = 64, 16
+RATES = {"gates": 3e-2, "network": 3e-3}
 
 
-DEFAULT = GateConfig()
-
-
-def learned_order(
-    task: Task, n: int, seed: int = 0, *, config: GateConfig = DEFAULT
-) -> Int[np.ndarray, " n"]:
+def learned_order(task: Task, n: int, seed: int = 0, *, epochs: int = 150) -> Int[np.ndarray, " n"]:
     """Choose n inputs by gates that are trained with a network, the most open ones first.
 
     Only training samples are used. The loss is the mean absolute error plus
-    ``price * max(0, expected number of open gates - m) / n``, where m falls from all inputs to n.
+    ``max(0, expected number of open gates - m) / n``, where m falls from all inputs to n.
 
     Parameters
     ----------
@@ -71,8 +45,8 @@ def learned_order(
         Number of inputs to choose.
     seed
         Seeds the random numbers.
-    config
-        Settings.
+    epochs
+        Number of epochs.
 
     Returns
     -------
@@ -89,13 +63,13 @@ def learned_order(
     if not 1 <= n <= n_inputs:
         raise ValueError(f"Expected from 1 to {n_inputs} genes, found {n}.")
     params = train_one(
-        _Gated(config, n_inputs, len(task.targets)),
+        _Gated(epochs, n_inputs, len(task.targets)),
         (task.x_train, task.y_train),
-        {"gates": config.rate_gates, "network": config.rate},
+        RATES,
         random.key(seed),
-        epochs=config.epochs,
+        epochs=epochs,
         samples=len(task.x_train),
-        batch_size=config.batch_size,
+        batch_size=BATCH_SIZE,
         own=np.float32(n),
     )
     return np.argsort(-params["gate"], kind="stable")[:n]
@@ -104,7 +78,7 @@ def learned_order(
 class _Gated(NamedTuple):
     """The cost of inferring the targets through the gates."""
 
-    config: GateConfig
+    epochs: int
     n_inputs: int
     n_targets: int
 
@@ -113,12 +87,11 @@ class _Gated(NamedTuple):
 
     def init(self, key: Array, data: Rows) -> training.Params:
         into, out = random.split(key)
-        hidden = self.config.hidden
         return {
             "gate": jnp.full(self.n_inputs, START_LOGIT),
-            "into": random.normal(into, (self.n_inputs, hidden)) / self.n_inputs**0.5,
-            "into_offset": jnp.zeros(hidden),
-            "out": random.normal(out, (hidden, self.n_targets)) / hidden**0.5,
+            "into": random.normal(into, (self.n_inputs, HIDDEN)) / self.n_inputs**0.5,
+            "into_offset": jnp.zeros(HIDDEN),
+            "out": random.normal(out, (HIDDEN, self.n_targets)) / HIDDEN**0.5,
             "out_offset": jnp.zeros(self.n_targets),
         }
 
@@ -128,11 +101,11 @@ class _Gated(NamedTuple):
             (x * _draw(params["gate"], key, x)) @ params["into"] + params["into_offset"]
         )
         error = jnp.abs(h @ params["out"] + params["out_offset"] - y).mean()
-        done = jnp.minimum(1.0, epoch / (self.config.closing * self.config.epochs))
+        done = jnp.minimum(1.0, epoch / (CLOSING * self.epochs))
         allowed = self.n_inputs ** (1 - done) * data.own**done
         is_open = jax.nn.sigmoid(params["gate"] - jnp.log(-LOW / HIGH) / SHARPNESS)
         over = jax.nn.relu(is_open.sum() - allowed)
-        return error + self.config.price * over / data.own
+        return error + PRICE * over / data.own
 
     def group(self, name: str) -> str:
         return "gates" if name == "gate" else "network"

@@ -16,9 +16,8 @@ import pandas as pd
 from jaxtyping import Float32, Shaped
 
 from infosem_jax._typing import Path
-from infosem_jax.data._files import LIMITS, STREAM_LIMITS, atomic_write, check_h5, reading
+from infosem_jax.data._files import LIMITS, STREAM_LIMITS, check_h5, reading
 from infosem_jax.data._tables import open_text
-from infosem_jax.expression.profiles import Profiles
 
 _MATRIX = "0/DATA/0/matrix"
 _SIDES = {"genes": "0/META/ROW", "samples": "0/META/COL"}
@@ -78,34 +77,6 @@ def read_gct(path: Path) -> Annotated:
         )
 
 
-def write_gct(path: Path, profiles: Profiles) -> None:
-    """Write a GCT file of version 1.3, with the labels of the samples, or nothing on an error.
-
-    Numbers are written so that reading gives the same ones back.
-
-    Raises
-    ------
-    ValueError
-        On names or labels with a tab or line break, and labels called ``id``.
-    """
-    labels = {key: value.astype(str) for key, value in profiles.labels.items()}
-    words = [*profiles.genes, *profiles.samples, *labels]
-    words += [word for value in labels.values() for word in value.tolist()]
-    bad = next((word for word in words if not set("\t\r\n").isdisjoint(word)), None)
-    if bad is not None or "id" in labels:
-        raise ValueError(
-            f"{path}: expected names and labels without tabs and line breaks, and no label 'id', "
-            f"found {'id' if bad is None else bad!r}; rename it."
-        )
-    with atomic_write(path) as draft, draft.open("w", encoding="utf-8", newline="\n") as stream:
-        stream.write(f"#1.3\n{len(profiles.genes)}\t{len(profiles.samples)}\t0\t{len(labels)}\n")
-        stream.write("\t".join(["id", *profiles.samples]) + "\n")
-        for key, value in labels.items():
-            stream.write("\t".join([key, *value]) + "\n")
-        for gene, values in zip(profiles.genes, profiles.x.T, strict=True):
-            stream.write("\t".join([gene, *map(str, values)]) + "\n")
-
-
 def read_gctx(
     path: Path, *, genes: Sequence[str] | None = None, samples: Sequence[str] | None = None
 ) -> Annotated:
@@ -160,29 +131,6 @@ def read_gctx(
             {key: value[columns] for key, value in about["genes"].items()},
             {key: value[rows] for key, value in about["samples"].items()},
         )
-
-
-def write_gctx(path: Path, profiles: Profiles) -> None:
-    """Write a GCTX file with the labels of the samples, or nothing on an error.
-
-    Raises
-    ------
-    ValueError
-        On a label called ``id``.
-    """
-    if "id" in profiles.labels:
-        raise ValueError(f"{path}: a label cannot be called 'id'; rename it.")
-    with atomic_write(path) as draft, h5py.File(draft, "w") as file:
-        file.attrs["version"] = np.bytes_("GCTX1.0")
-        file[_MATRIX] = profiles.x
-        about = {f"{_SIDES['samples']}/{key}": value for key, value in profiles.labels.items()}
-        about[f"{_SIDES['genes']}/id"] = np.array(profiles.genes)
-        about[f"{_SIDES['samples']}/id"] = np.array(profiles.samples)
-        for place, value in about.items():
-            if value.dtype.kind in "fiu":
-                file[place] = value
-            else:
-                file.create_dataset(place, data=value.tolist(), dtype=h5py.string_dtype())
 
 
 def _fields(line: str, width: int, number: int) -> list[str]:

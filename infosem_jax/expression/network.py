@@ -5,7 +5,6 @@
 Channels do not mix unless asked to. Source: Kim et al. 2025 and its public code.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Literal, NamedTuple
@@ -218,7 +217,7 @@ def init(key: Array, config: GraphConfig, shape: Shape) -> Params:
         Settings and sizes of the network.
     """
     n, n_inputs, edges, targets, features = shape
-    c, keys = config.channels, _keys(key)
+    c, keys = config.channels, (random.fold_in(key, number) for number in count())
     fan_in = n_inputs + edges / max(n - n_inputs, 1)
     density = (n_inputs * n + edges) / n**2
     reach = (6 / fan_in) ** 0.5 if config.start == "fan_in" else density**-0.5
@@ -288,11 +287,6 @@ def forward(
         for i, part in enumerate((h, h_scale))
     )
     return mean, jnp.maximum(log_scale, LEAST_LOG_SCALE) + wiring.unit
-
-
-def _keys(key: Array) -> Iterator[Array]:
-    for number in count():
-        yield random.fold_in(key, number)
 
 
 def _aggregate(own: dict[str, Any], wiring: Wiring, h: Array, n_inputs: int) -> Array:

@@ -72,7 +72,7 @@ def sample_edges(
     The draw, and what is known of the factors now (None unless low-rank).
     """
     if drawn is not None:
-        return _given(name, drawn), None
+        return numpyro.sample(name, dist.Delta(drawn[name], event_dim=drawn[name].ndim)), None
     location: Any = numpyro.param(f"{name}_loc", start)
     shape = jnp.shape(location)
     if config.guide == "point":
@@ -203,10 +203,6 @@ def one_draw(config: Config) -> Draw | None:
     key: Any = numpyro.prng_key()
     at = random.randint(key, (), 0, number)
     return jax.tree.map(lambda leaf: leaf[at], draws)
-
-
-def _given(name: str, drawn: Draw) -> Any:
-    return numpyro.sample(name, dist.Delta(drawn[name], event_dim=drawn[name].ndim))
 
 
 def _updated(known: Factors, F: Array, variance: Array, residual: Array) -> Factors:

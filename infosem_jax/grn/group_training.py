@@ -15,7 +15,7 @@ from jax import random
 from infosem_jax.data.stream import Stream
 from infosem_jax.engine import training
 from infosem_jax.engine.compiled import release_programs
-from infosem_jax.engine.layout import Layout, choose, place
+from infosem_jax.engine.layout import Layout, choose, lay_out, place
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.training import to_host
 from infosem_jax.engine.types import Fits, Progress, Resident
@@ -167,9 +167,6 @@ def _fits(group: Group, indices: list[FitIndex], seeds: int, key: Key, layout: L
     """Lay out the fits, seeds within members; the last is repeated where devices would idle."""
     member = np.repeat(np.arange(len(indices)), seeds)
     seed = np.tile(np.arange(seeds), len(indices))
-    devices = layout.devices[0]
-    fill = -len(member) % devices
-    member, seed = np.pad(member, (0, fill), mode="edge"), np.pad(seed, (0, fill), mode="edge")
     rates_of = [rates(m.config) for m in group.members]
     own, own_rates = (
         jax.tree.map(lambda *leaves: np.stack(leaves)[member], *parts)
@@ -177,7 +174,7 @@ def _fits(group: Group, indices: list[FitIndex], seeds: int, key: Key, layout: L
     )
     own_keys = [random.key(_key_of(key, job)) for job in group.jobs]
     keys = jax.vmap(random.fold_in)(jnp.stack(own_keys)[member], jnp.asarray(seed))
-    return place(Fits(keys, own_rates, own), layout, fits=True)
+    return lay_out(Fits(keys, own_rates, own), layout)
 
 
 def _key_of(key: Key, job: Job) -> int:

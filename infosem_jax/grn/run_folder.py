@@ -163,6 +163,9 @@ def write_run(
     if comparison is not None:
         comparison.to_csv(folder / "comparison.csv", index=False)
         files["comparison.csv"] = "average precision of each variant and seed"
+    prior_mean = fitted.prior_mean
+    if isinstance(fitted, Fit):
+        prior_mean = prior_mean[fitted.diverged < 0].mean(0)
     report = Report(
         title=title,
         dataset={
@@ -186,7 +189,7 @@ def write_run(
         ],
         losses=None if is_exact else losses,
         network=result,
-        prior_mean=fitted.prior_mean if is_exact else _sound_prior_mean(fitted),
+        prior_mean=prior_mean,
         comparison=comparison,
         notes=_notes(data, fitted, result),
         config=config,
@@ -211,10 +214,6 @@ def _rows(fitted: Fit | exact.Fit) -> str | int:
         return len(fitted.rows)
     which = "all" if fitted.config.rows == "all" else "the candidate regulators"
     return f"{len(fitted.rows)} ({which})"
-
-
-def _sound_prior_mean(fitted: Fit) -> np.ndarray:
-    return fitted.prior_mean[fitted.diverged < 0].mean(0)
 
 
 # What the exact engine learns, in words; of draws, the mean is told.

@@ -165,6 +165,7 @@ def fit_networks(
         saver=saver,
         number=number,
     )
+    of_genes = rows.continuous and config.base == "neighbours"
     fitted = []
     for i, task in enumerate(tasks):
         at = np.arange(i * config.members, (i + 1) * config.members)
@@ -187,7 +188,7 @@ def fit_networks(
             calibration=1.0,
             losses=Losses(*(part[at] for part in trained.losses)),
             shares=usual_shares(config, rows.continuous, len(genes)),
-            variances=_variances(task.train, config),
+            variances=estimate_variances(task.train) if of_genes else None,
         )
         fitted.append(_tune(network))
     return fitted
@@ -403,11 +404,6 @@ def _tune(network: FittedNetwork) -> FittedNetwork:
         variance = np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD))
         ratios.append(np.square(out.delta / network.scale - mean).mean() / variance.mean())
     return network._replace(calibration=float(np.sqrt(np.mean(ratios))))
-
-
-def _variances(train: Responses, config: AdaPertConfig) -> Variances | None:
-    of_genes = train.continuous and config.base == "neighbours"
-    return estimate_variances(train) if of_genes else None
 
 
 def _neighbour_shares(

@@ -28,6 +28,8 @@ from infosem_jax.perturbation.task import Prediction, Task, from_change
 
 # Of a gene's loadings, where responses are regressed on them.
 DIMENSIONS = 10
+# Penalties of ridge regression that are tried, as shares of the mean diagonal of the kernel.
+STRENGTHS = (0.1, 1.0, 10.0, 100.0)
 
 
 def no_change(task: Task) -> Prediction:
@@ -101,9 +103,7 @@ def gene_effects(task: Task) -> Prediction:
     return from_change(predict_effects(task.train, task.perturbed, task.line, variances))
 
 
-def ridge(
-    task: Task, *, features: str, strengths: Sequence[float] = (0.1, 1.0, 10.0, 100.0)
-) -> Prediction:
+def ridge(task: Task, *, features: str) -> Prediction:
     """Regress responses on vectors of the perturbed genes, by kernel ridge regression.
 
     ``Y = K (K + s I)^-1 (Y - mean) + mean`` with ``K`` the inner products of ``text``, of rows of
@@ -117,8 +117,6 @@ def ridge(
         The task.
     features
         ``text``, ``graph``, ``pca`` or ``all``.
-    strengths
-        Candidates for s, as shares of the mean diagonal of K.
     """
     kernel, cross, informed = _kernels(task, features)
     outcome, offset = _outcomes(task.train)
@@ -126,7 +124,7 @@ def ridge(
     rotated = vectors.T @ outcome
     best, best_error = None, np.inf
     scale = max(float(np.trace(kernel)) / max(len(kernel), 1), 1e-12)
-    for strength in strengths:
+    for strength in STRENGTHS:
         shrink = 1 / (np.maximum(values, 0) + strength * scale)
         diagonal = np.square(vectors) @ shrink
         dual = vectors @ (shrink[:, None] * rotated)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import h5py
 import numpy as np
 import pandas as pd
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from scipy import sparse
 
 from infosem_jax._typing import Path
@@ -414,7 +414,8 @@ def _check_units(
             f"log of a total of {total:.4g}": mean_log(controls._replace(target=total))
             for total in (controls.target, USUAL_TOTAL, 1e6)
         }
-    away = {name: _away(mean, form) for name, form in forms.items()}
+    share = mean / mean.sum()
+    away = {name: float(np.abs(share - x / x.sum()).sum()) for name, x in forms.items()}
     nearest = min(away, key=away.__getitem__)
     if nearest != controls.unit:
         raise ValueError(
@@ -444,10 +445,6 @@ def _check_totals(theirs: sparse.csr_array, controls: sparse.csr_array, *, cells
             f"The predictions: as log(1 + x), {what} have a total of {found:.4g}, and those of the "
             f"controls of {expected:.4g}. Bring both to natural logarithms of the same total."
         )
-
-
-def _away(a: Float[np.ndarray, " genes"], b: Float[np.ndarray, " genes"]) -> float:
-    return float(np.abs(a / a.sum() - b / b.sum()).sum())
 
 
 def _profiles(

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cache, partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from infosem_jax._settings import Method, choose
 from infosem_jax._typing import Path
@@ -23,14 +23,19 @@ from infosem_jax.benchmark.embedding.sources import (
 )
 from infosem_jax.benchmark.runner import Job, Plan, check_grid, one_by_one
 from infosem_jax.benchmark.table import wide
+from infosem_jax.embedding import joining, model
 from infosem_jax.embedding.gene_sets import GeneSets
 from infosem_jax.embedding.graph import GraphSettings, StudyGraph
 from infosem_jax.embedding.methods import METHODS, USUAL
 from infosem_jax.embedding.methods import methods as all_methods
+from infosem_jax.embedding.model import Vectors
+from infosem_jax.embedding.network import MuSeGNNConfig
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.outputs.page import Table, interval
 
 GRAPHS = GraphSettings()
+# What MuSe-GNN made of a group with one seed, and the seconds it took, by its settings.
+_Learned = dict[MuSeGNNConfig, tuple[Any, float]]
 
 
 class Grid(NamedTuple):
@@ -186,7 +191,7 @@ def _jobs(grid: Grid) -> Iterator[Job]:
             solve = partial(
                 one_by_one,
                 prepare=partial(_renamed, source, graphs, seed),
-                make=partial(_cells, source, grid),
+                make=partial(_cells, source, grid, {}),
             )
             yield Job(places, solve)
 
@@ -195,8 +200,24 @@ def _renamed(source: Source, graphs: Callable[[], tuple[StudyGraph, ...]], seed:
     return rename(source, graphs(), seed)
 
 
-def _cells(source: Source, grid: Grid, at: At, prepared: Prepared) -> list[Cell]:
-    began = time.monotonic()
-    vectors = grid.methods[at.method].predict(prepared.graphs, at.seed)
-    seconds = time.monotonic() - began
+def _cells(source: Source, grid: Grid, learned: _Learned, at: At, prepared: Prepared) -> list[Cell]:
+    vectors, seconds = _embedded(grid.methods[at.method], prepared, at.seed, learned)
     return [measure(at, source, prepared, vectors, grid.sets, seconds)]
+
+
+def _embedded(
+    method: Method, prepared: Prepared, seed: int, learned: _Learned
+) -> tuple[Vectors, float]:
+    """Return vectors and seconds; MuSe-GNN is trained once for itself and for what joins it."""
+    began, earlier, graphs = time.monotonic(), 0.0, prepared.graphs
+    if method.function not in (model.embed, joining.embed):
+        vectors = method.predict(graphs, seed)
+    else:
+        if method.settings not in learned:
+            vectors = model.embed(graphs, seed, method.settings)
+            learned[method.settings] = vectors, time.monotonic() - began
+            began = time.monotonic()
+        vectors, earlier = learned[method.settings]
+        if method.function is joining.embed:
+            vectors = joining.beside_components(graphs, vectors)
+    return vectors, earlier + time.monotonic() - began

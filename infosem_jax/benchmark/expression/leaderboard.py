@@ -155,14 +155,6 @@ def _of_group(
     }
     caption = f"Share of genes by recall, inputs {genes[-1]}, {group.title}; all seeds."
     distribution = Picture(_figures.recall(recalls), caption)
-    own = {
-        metric: [(g, m, b, d) for at, g, m, b, d in found if at == group]
-        for metric, found in contests.items()
-    }
-    added = {
-        metric: [(g, m, d) for at, g, m, d in found if at == group]
-        for metric, found in gains.items()
-    }
     sections = [
         Section(
             group.title,
@@ -175,15 +167,15 @@ def _of_group(
         ),
         Section(
             f"{group.title}: each method against the best other",
-            tables=[_contests(own, metric) for metric in HEADLINES],
+            tables=[_contests(contests[metric], group, metric) for metric in HEADLINES],
             folded=True,
         ),
     ]
-    if any(added.values()):
+    if any(at == group for found in gains.values() for at, *_ in found):
         sections.append(
             Section(
                 f"{group.title}: what labels of samples add",
-                tables=[_gains(added, metric) for metric in HEADLINES],
+                tables=[_gains(gains[metric], group, metric) for metric in HEADLINES],
                 folded=True,
             )
         )
@@ -258,17 +250,20 @@ def _scores(rows: pd.DataFrame, metric: str, order: Sequence[str], genes: Sequen
     return Table("Method", list(genes), values, f"{HEADLINES[metric]}, ± sd over seeds")
 
 
-def _contests(found: Mapping[str, list], metric: str) -> Table:
+def _contests(found: list, group: Group, metric: str) -> Table:
     rows = [
         (f"{method}, {genes}", [best, *gap_texts(gap)])
-        for genes, method, best, gap in found[metric]
+        for at, genes, method, best, gap in found
+        if at == group
     ]
     columns = ["Best other", "Difference", "Won", "Verdict"]
     return Table("Method and inputs", columns, rows, HEADLINES[metric])
 
 
-def _gains(found: Mapping[str, list], metric: str) -> Table:
-    rows = [(f"{method}, {genes}", gap_texts(gap)) for genes, method, gap in found[metric]]
+def _gains(found: list, group: Group, metric: str) -> Table:
+    rows = [
+        (f"{method}, {genes}", gap_texts(gap)) for at, genes, method, gap in found if at == group
+    ]
     columns = ["Gain from labels", "Won", "Verdict"]
     return Table("Method and inputs", columns, rows, HEADLINES[metric])
 

@@ -1,6 +1,6 @@
 """Scores of the benchmark brought into tables of text, which Markdown and HTML show alike."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -47,7 +47,8 @@ def make_board(cells: Sequence[Cell], about: Mapping[str, str]) -> Board:
     )
     methods = rows["method"].unique()
     controls = frozenset(name for name in methods if about_of(name, about).startswith(CONTROL))
-    groups = sorted({Group(*row) for row in _keys(rows)}, key=group_order)
+    places = rows[list(Group._fields)].itertuples(index=False, name=None)
+    groups = sorted({Group(*place) for place in places}, key=group_order)
     versus = []
     for metric in METRIC_NAMES:
         champions = best(cells, controls, metric)
@@ -61,10 +62,6 @@ def make_board(cells: Sequence[Cell], about: Mapping[str, str]) -> Board:
         controls,
         len(cells),
     )
-
-
-def _keys(rows: pd.DataFrame) -> Iterable[tuple]:
-    return rows[list(Group._fields)].itertuples(index=False, name=None)
 
 
 def of_group(rows: pd.DataFrame, group: Group) -> pd.DataFrame:

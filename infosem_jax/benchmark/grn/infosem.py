@@ -10,11 +10,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from infosem_jax.benchmark.grn.controls import (
-    embedding_cosine,
-    random_embedding,
-    symbol_embedding,
-)
+from infosem_jax.benchmark.grn.controls import embedding_cosine, random_embedding, symbol_embedding
 from infosem_jax.benchmark.grn.method import Method
 from infosem_jax.data.io import Embedding
 from infosem_jax.embedding.vectors import nearest_pairs
@@ -43,8 +39,9 @@ QUICK = {"epochs": 10}
 # Of a gene, in a graph of like embeddings.
 NEIGHBOURS = 10
 
-# Prior of the effects of a problem.
+# Prior of the effects of a problem, and priors of effects and edges.
 Build = Callable[[Problem], Prior]
+BuildBoth = Callable[[Problem], tuple[Prior | None, Prior | None]]
 
 
 def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
@@ -113,12 +110,12 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
     }
     found |= {
         "exact_none": Method(
-            partial(_solve_exactly, build=lambda problem: None),
+            partial(_solve_exactly, build=lambda problem: (None, None)),
             random=False,
             about="The exact engine without prior knowledge.",
         ),
         "exact_B": Method(
-            partial(_solve_exactly, build=lambda problem: GeneSimilarity(text(problem))),
+            partial(_solve_exactly, build=lambda problem: (GeneSimilarity(text(problem)), None)),
             random=False,
             about="The exact engine with InfoSEM-B's prior: genes with like texts.",
             needs=("text",),
@@ -126,7 +123,7 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
         "exact_B_shuffled": Method(
             partial(
                 _solve_exactly,
-                build=lambda problem: shuffled(GeneSimilarity(text(problem)), problem.seed),
+                build=lambda problem: (shuffled(GeneSimilarity(text(problem)), problem.seed), None),
             ),
             about="Control: the exact engine with texts permuted among genes.",
             needs=("text",),
@@ -140,7 +137,7 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
     ):
         beside = name.endswith("elsewhere")
         found[name] = Method(
-            partial(_solve_labelled, texts=texts, beside=beside),
+            partial(_solve_exactly, build=partial(_from_labels, texts=texts, beside=beside)),
             "labels",
             knows_names=beside,
             random=texts == "shuffled",
@@ -151,7 +148,7 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
     for name, control in (("exact_elsewhere", False), ("exact_elsewhere_shuffled", True)):
         what = "Control: the same with other networks' targets permuted." if control else ""
         found[name] = Method(
-            partial(_solve_elsewhere, control=control),
+            partial(_solve_exactly, build=partial(_from_others, control=control)),
             "labels",
             knows_names=True,
             random=control,
@@ -257,37 +254,30 @@ def _solve(
         yield results.pop(i)
 
 
-def _solve_exactly(
-    problems: Sequence[Problem], *, build: Callable[[Problem], Prior | None]
-) -> Iterator[Scores]:
+def _solve_exactly(problems: Sequence[Problem], *, build: BuildBoth) -> Iterator[Scores]:
     for problem in problems:
-        fitted = exact.fit(_with_regulators(problem), build(problem))
+        fitted = exact.fit(_with_regulators(problem), *build(problem))
         yield fitted.score[_places(fitted, problem)].astype(np.float64)
 
 
-def _solve_elsewhere(problems: Sequence[Problem], *, control: bool) -> Iterator[Scores]:
-    for problem in problems:
-        others = problem.others
-        if control:
-            rng = np.random.default_rng(problem.seed)
-            names = np.unique(np.concatenate([table["target"].to_numpy(str) for table in others]))
-            to = pd.Series(rng.permutation(names), names)
-            others = tuple(table.assign(target=np.asarray(to[table["target"]])) for table in others)
-        fitted = exact.fit(_with_regulators(problem), edge=KnownElsewhere(others))
-        yield fitted.score[_places(fitted, problem)].astype(np.float64)
+def _from_others(problem: Problem, *, control: bool) -> tuple[None, Prior]:
+    others = problem.others
+    if control:
+        rng = np.random.default_rng(problem.seed)
+        names = np.unique(np.concatenate([table["target"].to_numpy(str) for table in others]))
+        to = pd.Series(rng.permutation(names), names)
+        others = tuple(table.assign(target=np.asarray(to[table["target"]])) for table in others)
+    return None, KnownElsewhere(others)
 
 
-def _solve_labelled(
-    problems: Sequence[Problem], *, texts: str | None, beside: bool = False
-) -> Iterator[Scores]:
-    for problem in problems:
-        effect = None if texts is None else GeneSimilarity(_given("text", problem))
-        if effect is not None and texts == "shuffled":
-            effect = shuffled(effect, problem.seed)
-        others = problem.others if beside else ()
-        edge = LabelledEdges(_table(problem), effect and effect.embedding, others)
-        fitted = exact.fit(_with_regulators(problem), effect, edge)
-        yield fitted.score[_places(fitted, problem)].astype(np.float64)
+def _from_labels(
+    problem: Problem, *, texts: str | None, beside: bool
+) -> tuple[Prior | None, Prior]:
+    effect = None if texts is None else GeneSimilarity(_given("text", problem))
+    if effect is not None and texts == "shuffled":
+        effect = shuffled(effect, problem.seed)
+    others = problem.others if beside else ()
+    return effect, LabelledEdges(_table(problem), effect and effect.embedding, others)
 
 
 def _table(problem: Problem) -> pd.DataFrame:

@@ -1,7 +1,8 @@
 """Data sets, reference networks and gene embeddings, found in a folder and brought together."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path as FilePath
 from typing import NamedTuple
 
@@ -238,7 +239,9 @@ def add_embeddings(
             if share == 0 or (share < COVERAGE and not asked):
                 notes.append(f"{about}, too few to be used")
                 continue
-            vectors[name] = best.align(each.data.genes)
+            genes = np.asarray(each.data.genes, object)
+            aligned, known = align_embedding(best.vectors(), each.data.genes, ignore_case=True)
+            vectors[name] = Embedding(tuple(genes[known].tolist()), aligned[known])
             used.add(name)
             notes.append(f"{about} ({best.path.name})")
         found.append(each._replace(embeddings=vectors))
@@ -251,28 +254,26 @@ def add_embeddings(
     return found, notes
 
 
-class _Source:
-    """Vectors, or texts that become vectors when they are needed first."""
+class _Source(NamedTuple):
+    """A file with vectors of genes, or with texts that become vectors when they are needed."""
 
-    def __init__(self, path: FilePath, vectors: Embedding | None, text: pd.DataFrame | None):
-        self.path, self._vectors, self._text = path, vectors, text
-        names = vectors.names if vectors is not None else () if text is None else text["symbol"]
-        self.names = {str(name).upper() for name in names}
-
-    def align(self, genes: Names) -> Embedding:
-        if self._vectors is None and self._text is not None:
-            _log.info("%s: turning texts into vectors", self.path)
-            self._vectors = embed_genes(self._text, dimensions=DIMENSIONS)
-        if self._vectors is None:
-            raise ValueError(f"{self.path}: holds neither vectors nor texts.")
-        found, known = align_embedding(self._vectors, genes, ignore_case=True)
-        return Embedding(tuple(np.asarray(genes, object)[known].tolist()), found[known])
+    path: FilePath
+    names: set[str]
+    vectors: Callable[[], Embedding]
 
 
 def _open(path: FilePath) -> _Source:
     if path.suffix in (".npz", ".h5ad"):
-        return _Source(path, read_embedding(path), None)
-    return _Source(path, None, read_gene_text(path))
+        known = read_embedding(path)
+        return _Source(path, {name.upper() for name in known.names}, lambda: known)
+    text = read_gene_text(path)
+
+    @cache
+    def embedded() -> Embedding:
+        _log.info("%s: turning texts into vectors", path)
+        return embed_genes(text, dimensions=DIMENSIONS)
+
+    return _Source(path, {str(name).upper() for name in text["symbol"]}, embedded)
 
 
 def _coverage(source: _Source, data: Dataset) -> float:

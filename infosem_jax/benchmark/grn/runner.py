@@ -239,6 +239,7 @@ def _load(
 def _jobs(grid: Grid) -> Iterator[Job]:
     """Yield a job for each data set and method; splits are drawn as the run comes to them."""
     for loaded in grid.loaded:
+        dataset, genes = loaded.reference[:2]
         tests, notes = draw_tests(loaded, grid.splits, grid.seeds)
         for name, method in grid.methods.items():
             if missing := _missing_embeddings(method, loaded):
@@ -252,7 +253,7 @@ def _jobs(grid: Grid) -> Iterator[Job]:
                 for t in tests
                 if _is_for(method, t) and (not method.elsewhere or loaded.others.get(t.network))
             ]
-            places = {_at(loaded, test, name): test for test in asked}
+            places = {At(dataset, t.network, genes, name, t.name, t.seed): t for t in asked}
             yield Job(list(places), partial(_solve, loaded, method, places), notes)
             notes = []
         yield Job([], lambda places: iter(()), notes)
@@ -356,11 +357,6 @@ def _is_for(method: Method, test: Test) -> bool:
     if test.given is not None:
         return not method.elsewhere
     return method.uses == "expression" or bool(test.split.train.any())
-
-
-def _at(loaded: Loaded, test: Test, method: str) -> At:
-    reference = loaded.reference
-    return At(reference.dataset, test.network, reference.genes, method, test.name, test.seed)
 
 
 def _size(grid: Grid, loaded: Loaded) -> int:

@@ -66,10 +66,5 @@ class Cell(NamedTuple):
         return 0.0 if fixed else self.sizes[1] / self.sizes[0]
 
 
-STORE = Store(
-    "perturbation",
-    At,
-    Cell,
-    ("dataset", "network", "split", "method"),
-    (("genes", "all"),),
-)
+FOLDERS = ("dataset", "network", "split", "method")
+STORE = Store("perturbation", At, Cell, FOLDERS, fixed=(("genes", "all"),))

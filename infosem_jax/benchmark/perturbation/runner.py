@@ -255,7 +255,8 @@ def _prepare(at: At, screen: Screen, knowledge: Knowledge, how: str, grid: Grid)
     if not own.truth.continuous:
         return own
     if screen.cells is not None:
-        found = panels_of_lines(screen.cells, screen.controls, _in_order(own.truth))
+        truth = take(own.truth, np.argsort(own.truth.labels, kind="stable"))
+        found = panels_of_lines(screen.cells, screen.controls, truth)
         own = own._replace(
             panels=[(rows, panel, bounds(panel, seed=at.seed)) for rows, panel in found]
         )
@@ -342,10 +343,6 @@ def _over_lines(prepared: _Prepared, values: Sequence[float]) -> float:
     """Average over cell lines, by their numbers of perturbations."""
     sizes = [len(rows) for rows, *_ in prepared.panels]
     return float(np.average(values, weights=sizes))
-
-
-def _in_order(truth: Responses) -> Responses:
-    return take(truth, np.argsort(truth.labels, kind="stable"))
 
 
 def _join(parts: Sequence[Responses]) -> Responses:

@@ -7,7 +7,6 @@ put in the order of their names first: the order that they came in does not matt
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -18,7 +17,8 @@ from jaxtyping import Array, Float, Int
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.units import describe_units
 from infosem_jax.engine import training
-from infosem_jax.engine.layout import Layout, place
+from infosem_jax.engine.layout import Layout
+from infosem_jax.engine.layout import lay_out as over_devices
 from infosem_jax.engine.types import (
     Cells,
     Chunk,
@@ -223,9 +223,7 @@ def lay_out(
     """
     rate, decay = np.array(rates, np.float32).T
     keys = jnp.stack([random.key(problem.seed) for problem in problems])
-    fits = Fits(keys, {"network": Rate(rate, decay)}, own)
-    index = np.pad(np.arange(len(problems)), (0, -len(problems) % layout.devices[0]), mode="edge")
-    return place(jax.tree.map(lambda leaf: leaf[index], fits), layout, fits=True)
+    return over_devices(Fits(keys, {"network": Rate(rate, decay)}, own), layout)
 
 
 def labelled(problem: Problem, labels: Float[np.ndarray, "regulators genes"]) -> Labelled:
