@@ -16,7 +16,7 @@ from infosem_jax.compare import RECIPE, compare, edge_changes
 from infosem_jax.compare._figures import is_scan
 from infosem_jax.compare.experiment import identity, make_plan, run, split_cells
 from infosem_jax.compare.measures import Outcome, Settings, agreement, measure_halves, moved
-from infosem_jax.compare.page import _pictures, write_comparison
+from infosem_jax.compare.page import BAYES, LABELS, _pictures, cells_of, write_comparison
 from infosem_jax.compare.summary import paired_density, summarise
 from infosem_jax.data.simulate import Simulation, SimulationConfig, simulate
 from infosem_jax.grn import fit, fit_many, priors
@@ -327,3 +327,19 @@ def test_true_structure_wins_by_density_alone():
         kept = held_out_cells(simulated.data, recipe)
         scores.append({j.prior: density(f, simulated.data, kept).per_value.mean() for j, f in grid})
     assert all(score["true"] > score["none"] for score in scores)
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (("density", 0.01234, 0.01, 0.02), "+0.0123 [+0.0100, +0.0200]"),
+        (("density", 3.1e-5, 2e-6, 6e-5), "+0.000031 [+0.000002, +0.000060]"),
+        (("density", 0.0, 0.0, 0.0), "+0.0000 [+0.0000, +0.0000]"),
+        (("bayes", 40.43, 18.7, 63.1), "+40.4 [+18.7, +63.1]"),
+    ],
+)
+def test_small_differences_show_their_digits(row, text):
+    measure, difference, low, high = row
+    name = BAYES if measure == "bayes" else next(each for each in LABELS if each != BAYES)
+    own = {"measure": name, "difference": difference, "low": low, "high": high}
+    assert cells_of({"prior": "a", "against": "b", **own})[3] == text

@@ -303,6 +303,10 @@ def test_fit_refuses_and_leaves_nothing(files):
     text = " ".join(failed.output.split())
     assert failed.exit_code == 2 and "looks like counts" in text and "--log-counts" in text
     assert call(*linear, "--method", "ridge", "--log-counts").exit_code == 0
+    few = p._replace(x=np.exp2(p.x[:, :8]).round(), genes=GENES[:8])
+    panel = write(files / "few.npz", few)
+    failed = call("predict", out, panel, "--log-counts", "--out", files / "few.h5ad")
+    assert failed.exit_code == 2 and "8 of the 24 genes of the model" in failed.output
     shutil.rmtree(out)
     out.mkdir()
     (out / "own.txt").write_text("mine")

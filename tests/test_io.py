@@ -835,3 +835,10 @@ def test_vectors_that_are_all_alike_are_refused(tmp_path):
         np.savez(tmp_path / "v.npz", X=np.full((3, 4), float(value)), genes=list("ABC"))
         with pytest.raises(ValueError, match="all 3 genes have the same vector"):
             read_embedding(tmp_path / "v.npz")
+
+
+def test_files_that_are_no_text_are_told_what_they_are(tmp_path):
+    np.savez(tmp_path / "a.npz", X=X, genes=GENES)
+    for path, said in ((h5ad(tmp_path / "a.h5ad"), "HDF5"), (tmp_path / "a.npz", "an archive")):
+        with pytest.raises(ValueError, match=f"expected text, found {said}"):
+            read_regulators(path)

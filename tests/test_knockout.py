@@ -11,11 +11,14 @@ from jax import random
 from numpyro import handlers
 
 import infosem_jax
+from infosem_jax.data import dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import (
     Config,
+    activity,
     converged,
     edges,
+    exact,
     fit,
     knockout,
     knockouts,
@@ -265,3 +268,23 @@ def test_simulated_knock_outs_are_recovered():
     others = np.asarray(data.regulators)[:, None] != np.asarray(data.genes)
     score = partial(np.corrcoef, (-T[rows])[others])
     assert score(found.shift[others])[0, 1] > 0.5
+
+
+def test_cells_that_were_not_fitted_are_told(caplog):
+    """What they would do was a mixture of both, without a word."""
+    rng = np.random.default_rng(0)
+    first, second = (
+        rng.gamma(2.0, 0.2, (200, 8)) @ (np.eye(8) + rng.random((8, 8))) for _ in range(2)
+    )
+    genes = [f"G{i}" for i in range(8)]
+    data, other = (dataset(x, genes, genes[:3], name=n) for x, n in ((first, "a"), (second, "b")))
+    fitted = exact.fit(data, config=exact.Config(rows="regulators"))
+    order, back = rng.permutation(200), rng.permutation(8)
+    turned = dataset(first[order][:, back], [genes[i] for i in back], name="turned",
+                     cells=[f"cell{i}" for i in order])  # fmt: skip
+    for same in (data, turned):
+        knockouts(fitted, ["G0"], same, draws=2)
+    assert "not the cells that were fitted" not in caplog.text
+    knockouts(fitted, ["G0"], other, draws=2)
+    activity(fitted, other)
+    assert caplog.text.count("b: these are not the cells that were fitted") == 2

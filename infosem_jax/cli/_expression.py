@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from infosem_jax.expression import Profiles
 
 Train = Annotated[
@@ -132,6 +134,23 @@ def read_inputs(
             "Connectivity Map), or name your genes by a file."
         )
     return text, read_landmarks(table)
+
+
+def check_totals(samples: "Profiles", genes: "Sequence[str]") -> None:
+    """Refuse counts of a panel, whose total is not that which training counts were divided by.
+
+    Raises
+    ------
+    ValueError
+        If less than half of the genes of the model are there.
+    """
+    found = len(set(genes) & set(samples.genes))
+    if 2 * found < len(genes):
+        raise ValueError(
+            f"{samples.name}: --log-counts divides by the total of a sample, which {found} of the "
+            f"{len(genes)} genes of the model do not make; fit and predict with --panel-counts, "
+            "or give logarithms of values that were divided by the total of all genes."
+        )
 
 
 def as_panel(data: Any, measured: Any) -> "tuple[Profiles, Profiles]":

@@ -15,7 +15,7 @@ COLOURS = {"looks wrong": typer.colors.RED, "note": typer.colors.YELLOW, "fine":
 
 
 def check(
-    run: Annotated[Path, typer.Argument(help="Folder that infosem fit wrote.")],
+    run: Annotated[Path, typer.Argument(help="Folder that infosem fit or activity wrote.")],
     expression: Annotated[
         Path | None,
         typer.Option(help="Where the expression is now. Default: where it was."),

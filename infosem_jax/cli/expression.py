@@ -170,6 +170,8 @@ def predict(
         check_file(out, ".h5ad", overwrite=overwrite)
         fitted = expression.load(file_of(model, "model.npz", "infosem expression fit"))
         samples = options.read(new, names, layer, orientation, gene_table, log_counts)
+        if log_counts:
+            options.check_totals(samples, (*fitted.inputs, *fitted.targets))
         if panel_counts:
             samples = expression.panel_counts(samples, fitted.inputs)
         for note in samples.notes:

@@ -1,6 +1,7 @@
 """The output folder of a comparison of priors, made whole when all is known."""
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -234,7 +235,10 @@ def overview(comparison: Comparison) -> list[str]:
 
 def cells_of(row: dict[str, Any]) -> list[str]:
     """Return a comparison as texts: prior, against, measure, difference with interval, verdict."""
-    digits = 1 if row["measure"] == BAYES else 4
+    largest = max(abs(row[name]) for name in ("low", "high", "difference"))
+    # Differences that matter may be small: the larger bound has two digits at least.
+    digits = 4 if not 0 < largest < 1e-3 else min(1 - math.floor(math.log10(largest)), 9)
+    digits = 1 if row["measure"] == BAYES else digits
     low, high = (f"{row[name]:+.{digits}f}" for name in ("low", "high"))
     interval = f"{row['difference']:+.{digits}f} [{low}, {high}]"
     measure = LABELS[row["measure"]]

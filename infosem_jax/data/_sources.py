@@ -100,7 +100,7 @@ def _read_folder(folder: FilePath, variant: str | None) -> Source:
                 )
             source = source._replace(regulators=tuple(frame["tf"]))
         return source
-    found = ", ".join(sorted(f.name for f in folder.iterdir())[:8]) or "nothing"
+    found = ", ".join(sorted(f.name for f in folder.iterdir() if f.name[0] != ".")[:8]) or "nothing"
     raise ValueError(
         f"{folder}: expected expression.npz, ExpressionData.csv (BEELINE) or "
         f"BL--ExpressionData.csv (GENELink) in this folder, found {found}; "

@@ -141,7 +141,11 @@ def open_text(path: Path, kind: str, limits: Limits = LIMITS) -> Iterator[io.Tex
     with reading(path, kind), FilePath(path).open("rb") as raw:
         if other := describe_kind(path):
             raise ValueError(f"{other}.")
-        zipped = raw.read(2) == b"\x1f\x8b"
+        head = raw.read(4)
+        if head in (b"\x89HDF", b"PK\x03\x04"):
+            kind = "HDF5, as of AnnData" if head[1:] == b"HDF" else "an archive of arrays"
+            raise ValueError(f"expected text, found {kind}; give a text file.")
+        zipped = head[:2] == b"\x1f\x8b"
         raw.seek(0)
         source = gzip.GzipFile(fileobj=raw) if zipped else raw
         _check_length(source, limits.text)

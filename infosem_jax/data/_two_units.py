@@ -61,7 +61,7 @@ def _at_odds(whole: Facts, fractions: Facts, other: Any, sizes: tuple[int, ...])
 def _inverse_of(low: Facts, high: Facts) -> bool:
     """Tell whether totals agree once some inverse is taken of ``low``, and else differ tenfold."""
     ratio = low.totals[:4, 1] / high.totals[0, 1]
-    return bool(ratio[0] < 0.1 and ((ratio[1:] > 1 / 3) & (ratio[1:] < 3)).any())
+    return bool(ratio[0] < 0.1 and ((ratio[1:] > 0.5) & (ratio[1:] < 2)).any())
 
 
 def _refuse_two_scales(totals: Float[np.ndarray, "some scales"]) -> None:

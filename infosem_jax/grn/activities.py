@@ -34,6 +34,7 @@ from jaxtyping import Array, Float
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.hyper import scale_of
+from infosem_jax.grn.exact.same_cells import warn_of_others
 from infosem_jax.grn.false_signs import Shrunk, shrink
 from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.result import Fit, network
@@ -104,7 +105,10 @@ def centred_cells(fitted: Fit | exact.Fit, data: Dataset) -> Float[np.ndarray, "
     ValueError
         As `activity`.
     """
-    x = as_fitted(fitted, data).x
+    ready = as_fitted(fitted, data)
+    if isinstance(fitted, exact.Fit):
+        warn_of_others(fitted.spreads, ready)
+    x = ready.x
     order = [data.genes.index(gene) for gene in fitted.genes]
     return x[:, order] - x.mean(0)[order]
 

@@ -28,6 +28,7 @@ from infosem_jax._typing import Names
 from infosem_jax.data._names import find_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
+from infosem_jax.grn.exact.same_cells import warn_of_others
 from infosem_jax.grn.networks import Network
 from infosem_jax.grn.orders import responses
 from infosem_jax.grn.posterior import (
@@ -276,6 +277,7 @@ def _linear(
         How far each is moved, [chosen, 1] or [1, chosen].
     """
     ready = as_fitted(fitted, data)
+    warn_of_others(fitted.spreads, ready)
     x = ready.x[:, [ready.genes.index(gene) for gene in fitted.genes]]
     place = {gene: i for i, gene in enumerate(fitted.genes)}
     source = [place[gene] for gene in chosen]
@@ -383,10 +385,11 @@ def _places(fitted: Fit | exact.Fit, names: tuple[str, ...], chosen: tuple[str, 
     unknown = [gene for gene in chosen if gene not in fitted.genes]
     if unknown:
         found = [gene for gene, _ in find_names(names, unknown).values()]
+        absent = "; it was not among the data, or had one value in all cells."
         meant = f"; did you mean {', '.join(found[:5])}?" if found else ""
         raise ValueError(
             f"{', '.join(unknown[:5])}: no gene of this fit, which knows {len(names)} genes such "
-            f"as {', '.join(names[:3])}{meant or '.'}"
+            f"as {', '.join(names[:3])}{meant or absent}"
         )
     rows = fitted.regulators if isinstance(fitted, exact.Fit) else fitted.rows
     idle = [gene for gene in chosen if gene not in rows]

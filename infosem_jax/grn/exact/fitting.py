@@ -33,6 +33,7 @@ from infosem_jax.grn.exact.posterior import (
 )
 from infosem_jax.grn.exact.priors import Kind, Normals, directed, kind, one_scale, prior_odds
 from infosem_jax.grn.exact.roles import effects_alone, means_of_roles
+from infosem_jax.grn.exact.same_cells import spreads
 from infosem_jax.grn.exact.solving import Solved, solve
 from infosem_jax.grn.exact.statistics import in_memory, kept_sums, moments
 from infosem_jax.grn.networks import Network
@@ -86,6 +87,8 @@ class Fit(NamedTuple):
         How much of the data each prior knows about, by ``effect`` and ``edge``.
     covariates
         What was taken out of the cells, as `infosem_jax.data.Dataset` says it.
+    spreads
+        Mean square of the cells in a few directions, which tells others from them.
     """
 
     genes: tuple[str, ...]
@@ -105,6 +108,7 @@ class Fit(NamedTuple):
     seconds: float
     coverage: dict[str, dict[str, Any]] = {}  # noqa: RUF012
     covariates: tuple[str, ...] = ()
+    spreads: tuple[float, ...] = ()
 
     def raw(self, data: Dataset, effect: Prior | None = None) -> "Raw":
         """Return the NumPyro functions of this fit with the hyper-parameters that it learned.
@@ -295,6 +299,7 @@ def solution(
         seconds=time.perf_counter() - began,
         coverage=covered,
         covariates=() if isinstance(data, Stream) else data.covariates,
+        spreads=spreads(data),
         **{name: np.asarray(part) for name, part in effects.items()},
     )
 
