@@ -91,7 +91,12 @@ def kernel(
 ) -> Prediction:
     """Infer by kernel ridge regression with a kernel of distances (see `kernel_path`).
 
-    One of the ``powers`` and one of the ``strengths`` are chosen for all genes.
+    Parameters
+    ----------
+    task
+        The task.
+    powers, strengths
+        Candidates, of which one pair is chosen for all genes by its error on validation samples.
     """
     return _by_validation(task, kernel_path, tuple(product(powers, strengths)))
 

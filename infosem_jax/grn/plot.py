@@ -63,7 +63,17 @@ def losses(table: pd.DataFrame) -> Figure:
 
 
 def top_edges(network: Network, n: int = 25, *, ax: Axes | None = None) -> Axes:
-    """Draw the weights of the strongest edges with bars of one standard deviation."""
+    """Draw the weights of the strongest edges with bars of one standard deviation.
+
+    Parameters
+    ----------
+    network
+        The network.
+    n
+        How many of the strongest edges to show.
+    ax
+        Where to draw.
+    """
     table = edges(network, top=n)
     ax = ax or _axes(0.9 + 0.22 * len(table))
     place = np.arange(len(table))
