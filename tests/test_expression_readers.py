@@ -60,7 +60,9 @@ def test_gct_gives_back_what_was_written(tmp_path, data):
     x = data.draw(arrays(np.float32, (n, g), elements=number))
     label = data.draw(st.lists(name, min_size=n, max_size=n))
     label = [value if value not in ("-666", "-666.0") else "" for value in label]
-    written = make_profiles(x, genes, samples, {"tissue": np.array(label)})
+    # Readers give back any number; profiles refuse those that mark missing values.
+    written = make_profiles(np.ones_like(x), genes, samples, {"tissue": np.array(label)})
+    written = written._replace(x=x)
     for write, read, file in (
         (write_gct, read_gct, tmp_path / "x.gct"),
         (write_gctx, read_gctx, tmp_path / "x.gctx"),
