@@ -188,8 +188,7 @@ def check_missing(values: Num[np.ndarray, "..."], what: str = "values") -> None:
     Raises
     ------
     ValueError
-        On values that are not finite or beyond all that is measured, and on -666, which marks
-        missing values.
+        On values that are not finite or beyond all that is measured, and on those of `MISSING`.
     """
     bad = ~np.isfinite(values)
     if bad.any():
