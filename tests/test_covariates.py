@@ -201,6 +201,7 @@ def test_the_command_line_takes_columns_of_obs_out(tmp_path):
     assert check(read).findings
 
 
+@pytest.mark.slow
 def test_activities_differences_and_what_follows_take_covariates_out(tmp_path):
     data, table = expression(cells=120, genes=30)
     table = table.loc[list(data.cells)]

@@ -208,6 +208,7 @@ def test_a_run_goes_on_with_what_is_missing_and_keeps_failures_apart(tmp_path):
         run_grid(other, tmp_path / "out", resume=True)
 
 
+@pytest.mark.slow
 def test_what_auto_joins_is_trained_once_for_each_seed(tmp_path, monkeypatch):
     write_studies(tmp_path)
     found, _ = sources.find_sources(tmp_path)

@@ -184,6 +184,7 @@ def test_start_at_the_prior_is_near_its_mean():
     np.testing.assert_array_equal(result.weight, result.prior_mean)
 
 
+@pytest.mark.slow
 def test_embedding_with_edges_is_fitted_and_reported():
     config = replace(TINY, epochs=2)
     effect = GeneEmbedding(SIMULATED.embedding, hidden=4, rank=2)

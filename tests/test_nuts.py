@@ -213,6 +213,7 @@ def test_noise_may_be_drawn_instead_of_integrated_out(fitted):
     assert np.isfinite(drawn[Job("data34", "", "")].weight).all()
 
 
+@pytest.mark.slow
 def test_networks_are_trained_first_and_stay(monkeypatch):
     trained = []
 

@@ -371,6 +371,7 @@ def by_name(fitted: Fit) -> list[pd.DataFrame]:
     return [table.sort_index(axis=0).sort_index(axis=1) for table in tables]
 
 
+@pytest.mark.slow
 def test_priors_of_a_grid_share_the_stream(stream, streamed, blocks):
     priors = {"narrow": Normal(0.02), "wide": Normal(0.1)}
     made = prepare.groups({"s": stream, "m": MEMORY}, priors, {"": SETTINGS})
