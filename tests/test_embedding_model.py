@@ -242,6 +242,7 @@ def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     assert f"{both.losses[:, -1].mean():.4f}" in told[-1].text
 
 
+@pytest.mark.slow
 def test_components_stand_beside_what_was_learned():
     studies = [graph(20), graph(24, 40, first=8, seed=1)]
     both = fit(studies, config=Config("auto", SMALL), seeds=2, key=3)
