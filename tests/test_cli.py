@@ -223,7 +223,8 @@ def test_an_output_folder_that_exists_is_kept(inputs: Path):
 
 @pytest.mark.skipif(os.name != "posix", reason="file size limits are a POSIX feature")
 # KiB: too small for the edges, for the h5ad file
-@pytest.mark.parametrize("limit", [20, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("limit", [20, 2])
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_behind(inputs: Path, limit: int):
     before = {path.name for path in inputs.iterdir()}
     limited = f'ulimit -f {limit}; exec "$@"'
@@ -308,6 +309,7 @@ def test_one_network_for_each_group(inputs: Path):
     assert "x T/cell: 18 cells, 20 genes, 5 candidate regulators" in done.stderr
 
 
+@pytest.mark.slow
 def test_cells_are_streamed_from_both_kinds_of_store(inputs: Path):
     table = pd.read_csv(inputs / "x.csv", index_col=0)
     counts = np.random.default_rng(0).poisson(np.exp(table.clip(-3, 2))).astype("float32")

@@ -235,6 +235,7 @@ def test_killed_runs_go_on_and_end_alike(tmp_path):
     assert identity(small) != identity(small._replace(seeds=2))
 
 
+@pytest.mark.slow
 def test_folder_is_written_whole_and_refuses_other_runs(tmp_path):
     small = plan(seeds=1, halves=False)
     out, options = tmp_path / "out", {"record": {"run": {"seeds": 1}}, "about": {"none": "No <b>"}}

@@ -22,7 +22,9 @@ from infosem_jax.embedding import (
     configured,
     evaluate,
     fit,
+    joining,
     losses,
+    make_study,
     model,
     network,
     predict,
@@ -242,6 +244,7 @@ def test_training_is_deterministic_and_a_seed_is_the_same_beside_others():
     assert f"{both.losses[:, -1].mean():.4f}" in told[-1].text
 
 
+@pytest.mark.slow
 def test_components_stand_beside_what_was_learned():
     studies = [graph(20), graph(24, 40, first=8, seed=1)]
     both = fit(studies, config=Config("auto", SMALL), seeds=2, key=3)
@@ -252,6 +255,41 @@ def test_components_stand_beside_what_was_learned():
     for found, own in zip(both.vectors, learned.vectors, strict=True):
         cosine, *parts = (z @ z.T for z in map(unit_vectors, (found, own, aligned)))
         np.testing.assert_allclose(cosine, np.mean(parts, 0), atol=1e-5)
+
+
+def test_muse_gnn_counts_as_far_as_edges_are_more_than_chance():
+    whole = graph(20)
+    assert joining.share([whole, graph(24, first=8, seed=1)]) == 0.5
+    alone = whole.adjacency.copy()
+    alone[:5], alone[:, :5] = False, False
+    np.fill_diagonal(alone, True)
+    sparse = whole._replace(adjacency=alone)
+    assert joining.share([sparse]) == pytest.approx(0.5 * 15 / 20)
+    # Of a gene's 19 pairs .095 are edges by chance at .005: one is (p = .09), two are not.
+    ring = np.eye(20, dtype=bool) | np.eye(20, k=1, dtype=bool) | np.eye(20, k=-1, dtype=bool)
+    tested = whole._replace(adjacency=ring, chance=0.005)
+    assert joining.share([tested]) == pytest.approx(0.5 * 18 / 20)
+    assert joining.share([whole, tested]) == pytest.approx(0.5 * 38 / 40)
+    empty = whole._replace(adjacency=np.eye(20, dtype=bool))
+    assert joining.share([empty]) == 0
+    found = joining.beside_components([empty], [np.ones((20, 4), np.float32)])
+    np.testing.assert_array_equal(found[0][:, :4], 0)
+    np.testing.assert_allclose(np.linalg.norm(found[0], axis=1), 1, atol=1e-5)
+
+
+def test_independent_counts_leave_muse_gnn_little_and_shared_levels_its_half():
+    rng = np.random.default_rng(0)
+    genes = [f"G{i}" for i in range(60)]
+    noise = rng.poisson(5, (400, 60)).astype(np.float32)
+    one = study_graph(make_study(noise, genes, name="noise"))
+    assert one.edges == "cscore" and one.chance == 0.005
+    # 4 % of genes have two such edges or more by chance: 2.2 genes, and 5 standard errors more.
+    assert joining.share([one]) < 0.5 * 10 / 60
+    levels = np.repeat(rng.gamma(2.0, 1.0, (400, 2)), 30, axis=1)
+    joined = make_study(rng.poisson(5 * levels).astype(np.float32), genes, name="joined")
+    assert joining.share([study_graph(joined)]) == 0.5
+    corrected = study_graph(joined, GraphSettings(edges="cscore", correct=True))
+    assert corrected.chance == pytest.approx(0.005 * corrected.degree / 59)
 
 
 def test_training_that_was_stopped_goes_on_to_the_same_embedding(tmp_path):

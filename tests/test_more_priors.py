@@ -416,14 +416,10 @@ def by_gene(context: GeneContext, size: float = 0.1) -> dist.Distribution:
     return dist.Normal(centre, spread + 0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("guide", "name"),
-    [
-        ("point", "graph"),
-        pytest.param("normal", "sum", marks=pytest.mark.slow),
-        pytest.param("point", "sum", marks=pytest.mark.slow),
-        pytest.param("normal", "horseshoe", marks=pytest.mark.slow),
-    ],
+    [("point", "graph"), ("normal", "sum"), ("point", "sum"), ("normal", "horseshoe")],
 )
 def test_every_prior_is_fitted(small, guide, name):
     config = converged(epochs=2, batch_size=30, guide=guide, **SIMPLE)

@@ -34,9 +34,18 @@ from infosem_jax.perturbation.joining import (
     ADDED,
     HeldOut,
     choose_shares,
-    neighbour_share,
 )
 from infosem_jax.perturbation.methods import configured, shuffled_graph
+from infosem_jax.perturbation.mixing import (
+    ALONE,
+    AS_IF,
+    NONE,
+    SOME,
+    choose_weights,
+    least_squares,
+    left_out_parts,
+    seen_in,
+)
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.objective import ordered_pairs
 from infosem_jax.perturbation.prepare import mean_outputs
@@ -56,7 +65,11 @@ SETTINGS = asdict(SMALL)
 
 
 def problem(kind="values", split=None):
-    return make_problem(getattr(made, kind)(), split or made.split(), made.knowledge())
+    return problem_of(getattr(made, kind)(), split)
+
+
+def problem_of(responses, split=None):
+    return make_problem(responses, split or made.split(), made.knowledge())
 
 
 def screen(kind="values"):
@@ -197,12 +210,15 @@ def test_shares_of_parts_alone_are_the_parts(kind):
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
     assert set(np.unique(fitted.shares.added[0])) <= set(np.float32(ADDED))
     assert kind == "signed" or (fitted.shares.added[1] == 1).all()
-    parts = ((0, 1, "neighbours_genes"), (1, 1, "neighbours"), (0, 0, "gene_effects"))
-    for plain, near, name in parts[: 2 if kind == "signed" else 3]:
+    near, effects, none = (np.tile(np.float32(x), (3, 1)) for x in ((0, 1), (1, 0), (0, 0)))
+    parts = (0, near, "neighbours_genes"), (1, near, "neighbours")
+    if kind == "values":
+        parts = (*parts, (0, effects, "gene_effects"), (0, none, "mean"))
+    for plain, weights, name in parts:
         shares = fitted.shares._replace(
             added=np.zeros_like(fitted.shares.added),
             plain=np.full_like(fitted.shares.plain, plain),
-            neighbours=(float(near), float(near)),
+            parts=weights,
         )
         found = predict_network(fitted._replace(shares=shares, calibration=1.0), own.task)
         right = BASELINES[name].predict([own.task], 0)[0]
@@ -262,11 +278,11 @@ def test_effects_of_genes_are_conditional_means_of_normal_variables():
     inner = cov @ every @ cov.T + 0.1 * np.eye(15)
     right = rows(asked, "aba") @ every @ cov.T @ np.linalg.solve(inner, train.delta)
     np.testing.assert_allclose(found, right, atol=1e-5)
-    left = leave_out_effects(train, variances)
-    for i in (0, 7):
-        others = take(train, np.delete(np.arange(15), i))
+    out = [(0, {0}), (7, {7, 3, 0})]
+    for (i, own), left in zip(out, leave_out_effects(train, variances, out), strict=True):
+        others = take(train, np.setdiff1d(np.arange(15), list(own)))
         one = predict_effects(others, names[i : i + 1], train.line[i], variances)
-        np.testing.assert_allclose(left[i], one[0], atol=1e-5)
+        np.testing.assert_allclose(left, one[0], atol=1e-5)
 
 
 def test_variances_are_those_that_made_the_responses():
@@ -295,14 +311,105 @@ def test_combinations_are_sums_of_singles_where_these_are_all_there_is():
 
 
 def test_neighbours_count_by_what_they_add_to_effects_of_genes():
-    rng = np.random.default_rng(0)
-    effects, response = rng.normal(size=(2, 300, 8))
-    assert neighbour_share(effects, effects, response) == 0
-    # Three that follow the effects are assumed.
-    assert neighbour_share(response, effects, response) == pytest.approx(300 / 303)
-    one = effects[:1], response[:1]
-    assert neighbour_share(one[1], *one) == pytest.approx(1 / 4)
-    assert neighbour_share(effects[:0], effects[:0], response[:0]) == 0
+    def weights(kind, n, truth):
+        """Return the weights where parts do not overlap, of n changes that are a sum of them."""
+        parts = n * np.eye(2)
+        return least_squares(kind, parts, parts @ truth, float(n)).tolist()
+
+    for kind in (SOME, ALONE):
+        assert weights(kind, 300, (1, 0)) == [1, 0]
+        # Three that follow the effects are assumed.
+        assert weights(kind, 300, (0, 1))[1] == pytest.approx(300 / (300 + AS_IF))
+        assert weights(kind, 1, (0, 1))[1] == pytest.approx(1 / (1 + AS_IF))
+        assert least_squares(kind, np.zeros((2, 2)), np.zeros(2), 0.0).tolist() == [1, 0]
+    # Of a gene that was never perturbed nothing is assumed, and no part has to count.
+    assert weights(NONE, 300, (0.0, 0.0)) == [0, 0]
+    assert weights(NONE, 300, (-1, 0.5)) == pytest.approx([0, 0.5 * 300 / (300 + AS_IF)])
+
+
+def singles_and_combinations(rng, effects):
+    """Return a screen of single genes and neighbouring pairs, whose effects add up."""
+    n = len(effects)
+    names = [(f"g{i}",) for i in range(n)]
+    names += [(f"g{i}", f"g{i + 1}") for i in range(0, n - 1, 3)]
+    delta = np.stack([effects[[int(gene[1:]) for gene in genes]].sum(0) for genes in names])
+    delta += 0.1 * rng.normal(size=delta.shape)
+    sign = np.zeros(delta.shape, np.int8)
+    return Responses(
+        "made", tuple(names), ("l",) * len(names), tuple(f"x{i}" for i in range(delta.shape[1])),
+        sign, sign == 0, np.zeros(delta.shape, np.float32), delta.astype(np.float32),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("useful", [True, False])
+def test_parts_that_are_useless_get_no_weight(useful):
+    rng = np.random.default_rng(1)
+    group = np.arange(30) // 10
+    shared = rng.normal(size=(3, 200))[group]
+    effects = (shared if useful else 0) + 0.3 * rng.normal(size=(30, 200))
+    train = singles_and_combinations(rng, effects)
+    of = np.array([[f"g{i}" in genes for i in range(30)] for genes in train.perturbed])
+    # Similar by their group; where this tells nothing of responses, it is no use.
+    member = of @ np.eye(3)[group]
+    similarity = (member @ member.T).astype(np.float32)
+    np.fill_diagonal(similarity, 0)
+    weights = choose_weights(train, similarity, estimate_variances(train))
+    none, _, alone = weights
+    # The sum of single responses is all there is to combinations of known genes.
+    assert alone[1] < 0.05 and alone[0] > 0.95
+    if useful:
+        assert none[1] > 0.7
+    else:
+        assert none[1] < 0.1
+
+
+def test_left_out_perturbations_do_not_tell_of_themselves():
+    rng = np.random.default_rng(2)
+    train = singles_and_combinations(rng, rng.normal(size=(9, 20)))
+    n = len(train.perturbed)
+    similarity = rng.random((n, n)).astype(np.float32)
+    np.fill_diagonal(similarity, 0)
+    variances = Variances(0.3, 0.1, 1.0)
+    rows = seen_in(train).rows
+    out = [(0, {0}), (0, set(rows["g0"])), (9, rows["g0"] | rows["g1"])]
+    found = left_out_parts(train, similarity, variances, out)
+    for (row, own), (change, effects, similar) in zip(out, found, strict=True):
+        kept = np.setdiff1d(np.arange(n), list(own))
+        others = take(train, kept)
+        mean = others.delta.mean(0)
+        one = predict_effects(others, [train.perturbed[row]], ("l",), variances)[0]
+        weight = similarity[row, kept]
+        near = (weight @ others.delta + mean) / (weight.sum() + 1)
+        np.testing.assert_allclose(change, train.delta[row] - mean, atol=1e-5)
+        np.testing.assert_allclose(effects, one - mean, atol=1e-5)
+        np.testing.assert_allclose(similar, near - mean, atol=1e-5)
+    seen = seen_in(take(train, np.arange(1, n)))
+    for genes, line, kind in (
+        (("g0",), "l", SOME),
+        (("g0", "g1"), "l", SOME),
+        (("g1", "g2"), "l", ALONE),
+        (("g1", "g2"), "k", SOME),
+        (("other",), "l", NONE),
+    ):
+        assert seen.kind(genes, line) == kind
+
+
+def test_responses_to_test_perturbations_never_reach_the_weights():
+    full = made.values()
+    changed = full.delta.copy()
+    changed[made.split().test] = 9
+    settings = replace(SMALL, epochs=2, context="none")
+    first, second = (
+        fit_networks([problem_of(each).task], settings)[0].shares
+        for each in (full, full._replace(delta=changed))
+    )
+    np.testing.assert_array_equal(first.parts, second.parts)
+    np.testing.assert_array_equal(first.added, second.added)
+    # Those of training do.
+    changed = full.delta.copy()
+    changed[made.split().train] *= np.random.default_rng(0).normal(size=(12,))
+    third = fit_networks([problem_of(full._replace(delta=changed)).task], settings)[0].shares
+    assert (first.parts != third.parts).any()
 
 
 @pytest.mark.parametrize("kind", ["values", pytest.param("signed", marks=pytest.mark.slow)])

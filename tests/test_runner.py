@@ -252,6 +252,7 @@ def test_scores_land_on_their_own_pairs(loaded, tmp_path: Path):
             assert cell.metrics["auprc"] == pytest.approx(1), cell.at
 
 
+@pytest.mark.slow
 def test_resuming_computes_only_what_is_missing(loaded, tmp_path: Path):
     out, calls, labelled = tmp_path / "out", [], []
     known = {"plain": recorder(calls), "labelled": recorder(labelled, uses="labels")}

@@ -15,6 +15,7 @@ COUNTS = RNG.poisson(DEPTH * RATE).astype(np.float32)
 COUNTS = COUNTS[COUNTS.sum(1) > 0]
 CP10K = (1e4 * COUNTS / COUNTS.sum(1, keepdims=True)).astype(np.float32)
 SHALLOW = RNG.poisson(0.8, (100, 40))
+PANEL = np.random.default_rng(1).poisson(1.5, (400, 8)) + (np.arange(8) == 3)
 
 CASES = {
     "counts": (COUNTS, "counts", ""),
@@ -135,6 +136,9 @@ def test_cells_in_two_units_are_refused(name):
         (np.concatenate([LOGS[:80], np.log1p(0.7 * CP10K[80:])]), "log"),  # studies of unlike depth
         (np.concatenate(QUANTILES), "log"),  # each study brought to quantiles of its own
         (RNG.choice([-1, 0, 1], (50, 60), p=[0.03, 0.9, 0.07]), "differences"),
+        (np.sqrt(PANEL), "log"),  # the roots of a few cells are all whole
+        (np.round(np.log2(1 + 1e6 * PANEL / PANEL.sum(1, keepdims=True)), 1), "log"),
+        (1e6 * (PANEL[:, :6] + 1) / (PANEL + 1).sum(1, keepdims=True), "linear"),  # of 20, 25, 40
     ],
 )  # fmt: skip
 def test_cells_that_differ_within_one_unit_are_not_refused(x, kind):

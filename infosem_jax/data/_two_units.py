@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from infosem_jax.data._unit_facts import BASES, Facts, Look, merge_facts
+from infosem_jax.data._unit_facts import BASES, FEW, Facts, Look, merge_facts
 
 _CURE = (
     "Bring all cells to one unit before they are put together: counts of all, or the same "
@@ -14,6 +14,8 @@ _CURE = (
 )
 # Totals that two normalisations have made, and not two studies of unlike depth.
 _APART = 9.0
+# Share of cells, of a panel of few genes, that have whole numbers only without being counts.
+_MOST_BY_CHANCE = 0.05
 
 
 def refuse_two_units(look: Look, tell: Callable[[Facts], Any]) -> None:
@@ -49,12 +51,16 @@ def refuse_two_units(look: Look, tell: Callable[[Facts], Any]) -> None:
 
 def _at_odds(whole: Facts, fractions: Facts, other: Any, sizes: tuple[int, ...]) -> bool:
     """Tell whether cells of whole numbers cannot be in the unit of those with fractions."""
-    if other.kind == "log":  # logarithms of 1, 3 and 7 counts to base 2 are whole
-        return other.base != "2" or whole.most > fractions.most
+    share = sizes[0] / sum(sizes)
+    if other.kind == "log":  # rounded values, square roots, and logarithms to base 2 of 1, 3 and 7
+        by_chance = _MOST_BY_CHANCE + 3 * (fractions.whole / fractions.stored) ** FEW
+        told = share > by_chance and other.base != "2"
+        return bool(told or whole.most > fractions.most)
     if other.kind == "linear" and fractions.equal[0]:  # a cell that was at that total keeps counts
         return bool(abs(whole.totals[0, 1] / fractions.totals[0, 1] - 1) > 0.1)
     if other.kind == "linear":
-        return bool(fractions.scaled and sizes[0] > max(1, 0.05 * sum(sizes)))
+        counted = whole.unit[0] == 1 and share > max(1 / sum(sizes), _MOST_BY_CHANCE)
+        return bool(fractions.scaled and counted)
     return other.kind == "differences"
 
 

@@ -16,7 +16,7 @@ MISSING = (-666.0, -999.0, -9999.0)
 # No count or intensity is larger; what is, is a mark, such as the largest single float.
 MOST = 1e18
 # A cell with fewer values other than 0 may have none but whole ones by chance.
-_FEW = 5
+FEW = 5
 # Logarithms in single floats do not tell whether numbers beyond this are whole.
 _TOLD = 1e4
 
@@ -217,7 +217,7 @@ def _groups(matrix: Any, values: np.ndarray, fractions: np.ndarray) -> Int[np.nd
         broken, large, there = (_sums(matrix, part) for part in parts)
     else:
         broken, large, there = (part.reshape(matrix.shape).sum(1) for part in parts)
-    return np.select([broken == 0, large == 0], [np.where(there >= _FEW, 0, -1), 1], 2)
+    return np.select([broken == 0, large == 0], [np.where(there >= FEW, 0, -1), 1], 2)
 
 
 def _some(matrix: Any, cells: Int[np.ndarray, " cells"], most: int) -> sp.csr_array:
@@ -282,7 +282,7 @@ def _whole_rows(rows: sp.csr_array) -> int:
 def _multiples(rows: sp.csr_array) -> tuple[int, int, np.ndarray]:
     """Count cells with five values or more, and those where all are multiples of the smallest."""
     length = np.diff(rows.indptr)
-    full = np.flatnonzero(length >= _FEW)
+    full = np.flatnonzero(length >= FEW)
     if not len(full) or rows.data.min() <= 0:
         return len(full), 0, np.array([np.inf, 0.0])
     rows = sp.csr_array(rows[full])

@@ -77,6 +77,8 @@ class StudyGraph(NamedTuple):
         Which pairs are co-expressed; every gene with itself, [genes, genes].
     edges
         How edges were made.
+    chance
+        Probability of an edge between genes that are independent; 0 where edges are no test.
     """
 
     name: str
@@ -87,6 +89,7 @@ class StudyGraph(NamedTuple):
     features: Float32[np.ndarray, "genes cells"]
     adjacency: Bool[np.ndarray, "genes genes"]
     edges: str
+    chance: float = 0.0
 
     @property
     def degree(self) -> float:
@@ -132,6 +135,7 @@ def study_graph(study: Study, settings: GraphSettings = GraphSettings()) -> Stud
         x,
         adjacency,
         kind,
+        _chance(adjacency, settings) if kind == "cscore" else 0.0,
     )
     _log.info(
         "%s: %d genes, %d cells, %.1f neighbours by %s",
@@ -193,6 +197,14 @@ def refuse_apart(studies: Sequence[Study] | Sequence[StudyGraph]) -> None:
             "of orthologues (--orthologues), or embed each alone."
         )
     )
+
+
+def _chance(adjacency: Bool[np.ndarray, "genes genes"], settings: GraphSettings) -> float:
+    """Return the level of a test of pairs; of corrected ones, what it lets pass by chance."""
+    if not settings.correct:
+        return settings.alpha
+    n = len(adjacency)
+    return settings.alpha * float(adjacency.sum() - n) / (n * (n - 1))
 
 
 def _edges(

@@ -8,24 +8,19 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32, Int
+from jaxtyping import Int
 from scipy import sparse
 
 from infosem_jax._settings import Method
 from infosem_jax.engine.early_stopping import train
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
-from infosem_jax.perturbation.baselines import single_sums
 from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
 from infosem_jax.perturbation.data import Responses, stack_rows, take
-from infosem_jax.perturbation.gene_effects import (
-    Variances,
-    estimate_variances,
-    leave_out_effects,
-    predict_effects,
-)
-from infosem_jax.perturbation.joining import HeldOut, Shares, choose_shares, neighbour_share
+from infosem_jax.perturbation.gene_effects import Variances, estimate_variances, predict_effects
+from infosem_jax.perturbation.joining import HeldOut, Shares, choose_shares
 from infosem_jax.perturbation.knowledge import Knowledge, reach
+from infosem_jax.perturbation.mixing import USUAL, choose_weights, mix, seen_in
 from infosem_jax.perturbation.neighbour_response import neighbour_outputs
 from infosem_jax.perturbation.network import Network, NodeInputs, Output, PerturbationInputs
 from infosem_jax.perturbation.objective import LEAST_LOG_SD, Objective
@@ -269,7 +264,7 @@ def usual_shares(config: AdaPertConfig, continuous: bool, genes: int) -> Shares:
         own, plain = np.ones((2, 1), np.float32), np.float32(0)
     elif continuous:
         own, plain = np.array([[0], [1]], np.float32), np.float32(0)
-    return Shares(own * every, plain * every, (0.0, 0.0))
+    return Shares(own * every, plain * every, USUAL.astype(np.float32))
 
 
 def apply_member(network: FittedNetwork, member: int, perturbations: PerturbationInputs) -> Output:
@@ -357,8 +352,8 @@ def _compiled(config: AdaPertConfig) -> AdaPertConfig:
 def _bases(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked) -> np.ndarray:
     """Return what the network's outputs are added to, from some training rows, [2, 2, n, genes].
 
-    Neighbours' responses with similar genes counted, and gene by gene; of values both are these
-    joined with the effects of genes.
+    Neighbours' responses with similar genes counted, and gene by gene; of values both are the same,
+    these joined with effects of genes.
     """
     used = take(network.train, rows)
     mean = mean_outputs(used, network.scale)
@@ -370,9 +365,10 @@ def _bases(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked)
     if network.variances is None:
         return np.stack([counted, neighbour_outputs(*given, None)])
     effects = predict_effects(used, asked.perturbed, asked.line, network.variances) / network.scale
-    _, alone = single_sums(used, asked.perturbed, asked.line)
-    share = np.where(alone, *network.shares.neighbours)[:, None]
-    return np.stack([np.stack([effects + share * (counted[0] - effects), counted[1]])] * 2)
+    seen = seen_in(used)
+    kinds = np.array([*map(seen.kind, asked.perturbed, asked.line)], int)
+    change = mix(network.shares.parts, kinds, mean[0, 0], (effects, counted[0]))
+    return np.stack([np.stack([change, counted[1]])] * 2)
 
 
 def _outputs(network: FittedNetwork, member: int, asked: Asked) -> np.ndarray:
@@ -384,9 +380,10 @@ def _outputs(network: FittedNetwork, member: int, asked: Asked) -> np.ndarray:
 def _tune(network: FittedNetwork) -> FittedNetwork:
     """Choose shares, and the factor on deviations, in rows that members did not learn from."""
     known, config = network.train, network.config
-    if network.variances is not None and known.delta is not None:
-        own = _neighbour_shares(network, network.variances, known.delta)
-        network = network._replace(shares=network.shares._replace(neighbours=own))
+    if network.variances is not None:
+        weight = neighbour_weights(network.knowledge, known, known, config)
+        parts = choose_weights(known, weight, network.variances)
+        network = network._replace(shares=network.shares._replace(parts=parts))
     shares = network.shares
     held = []
     for member, rows in enumerate(network.rows):
@@ -404,22 +401,6 @@ def _tune(network: FittedNetwork) -> FittedNetwork:
         variance = np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD))
         ratios.append(np.square(out.delta / network.scale - mean).mean() / variance.mean())
     return network._replace(calibration=float(np.sqrt(np.mean(ratios))))
-
-
-def _neighbour_shares(
-    network: FittedNetwork, variances: Variances, delta: Float32[np.ndarray, "n genes"]
-) -> tuple[float, float]:
-    """Return the shares of similar perturbations that suit those of training, each left out."""
-    train = network.train
-    effects = leave_out_effects(train, variances)
-    weight = neighbour_weights(network.knowledge, train, train, network.config)
-    # A perturbation is no neighbour of itself, and must not be in its mean response either.
-    mean = (delta.sum(0) - delta) / (len(delta) - 1)
-    response = (weight @ delta + mean) / (weight.sum(1, keepdims=True) + 1)
-    _, alone = single_sums(train, train.perturbed, train.line)
-    given = delta, effects, response
-    first, second = (neighbour_share(*(x[own] for x in given)) for own in (alone, ~alone))
-    return first, second
 
 
 def _check_control(network: FittedNetwork, asked: Asked) -> None:

@@ -11,7 +11,7 @@ have in common. The sum of single responses and the mean response are its limits
 and of little own effect; the variances are those with the largest likelihood.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -100,18 +100,31 @@ def predict_effects(
     return (_covariance(asked, train, variances) @ solved).astype(np.float32)
 
 
-def leave_out_effects(train: Responses, variances: Variances) -> Float32[np.ndarray, "n genes"]:
-    """Predict the change of each perturbation from all the others.
+def leave_out_effects(
+    train: Responses, variances: Variances, out: Sequence[tuple[int, Collection[int]]]
+) -> Float32[np.ndarray, "out genes"]:
+    """Predict changes of training perturbations from those that are not left out with them.
+
+    With S the inverse covariance of all, X the rows left out and p among them,
+    ``y_p - ((S_XX)^-1 (S y)_X)_p``.
 
     Parameters
     ----------
     train, variances
         As of `predict_effects`.
+    out
+        Rows that are predicted, each with all that are left out, itself among them.
     """
     y = _values(train)
     inner = _covariance(train, train, variances) + variances.noise * np.eye(len(y))
     inverse = linalg.inv(inner)
-    return (y - inverse @ y / np.diag(inverse)[:, None]).astype(np.float32)
+    solved = inverse @ y
+    found = np.empty((len(out), y.shape[1]), np.float32)
+    for i, (row, others) in enumerate(out):
+        rows = np.array([row, *sorted(set(others) - {row})])
+        first = np.eye(len(rows))[0]
+        found[i] = y[row] - linalg.solve(inverse[np.ix_(rows, rows)], first) @ solved[rows]
+    return found
 
 
 def _covariance(

@@ -3,8 +3,8 @@
 Shares are at least 0, and 0 and 1 are among them, so that each part alone can be chosen. Where
 held-out perturbations do not tell them apart the usual shares stay: those that did best there were
 worse on others than these, by what chance put there. Of values, what is known without a network is
-the effects of the perturbed genes joined with the response of similar perturbations; few screens
-have enough perturbations to tell that a network adds to it, so that none is the usual share.
+joined in ``mixing``; few screens have enough perturbations to tell that a network adds to it, so
+that none is the usual share.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,6 @@ N_GROUPS = 3
 # Genes of a group that must have been told of (of values, held-out perturbations), and standard
 # errors of a gain, to leave the usual.
 LEAST, SURE = 10, 2.0
-# Effects of genes count as if so many known perturbations had followed them.
-AS_IF = 3.0
 
 
 class Shares(NamedTuple):
@@ -39,24 +37,24 @@ class Shares(NamedTuple):
     plain
         Share of the neighbours' responses counted gene by gene, the rest being those with similar
         genes and all genes counted too, [2, genes]; of values both are the same.
-    neighbours
-        Of values, share of the neighbours' responses beside the effects of genes: in combinations
-        of genes that were all perturbed alone, and in other perturbations.
+    parts
+        Of values, weights of what is known without a network, see `mixing.choose_weights`.
     """
 
     added: Float32[np.ndarray, "2 genes"]
     plain: Float32[np.ndarray, "2 genes"]
-    neighbours: tuple[float, float]
+    parts: Float32[np.ndarray, "3 2"]
 
     def join(
         self, bases: Float[np.ndarray, "2 2 n genes"], outputs: Float[np.ndarray, "*m n genes"]
     ) -> Float[np.ndarray, "*m n genes"]:
-        """Return the neighbours' responses plus the network's share.
+        """Return what is known without the network, plus its share.
 
         Parameters
         ----------
         bases
-            Neighbours' responses: with similar genes, and gene by gene, in the form of outputs.
+            What is known without the network: neighbours' responses with similar genes counted, and
+        gene by gene, in the form of outputs; of values both are the same.
         outputs
             The network's outputs, [2, n, genes], or of each member, [2, members, n, genes].
         """
@@ -104,31 +102,6 @@ def choose_shares(held: Sequence[HeldOut], usual: Shares, train: Responses, scal
             best = _better(merit, start, own)
             plain[k, own], added[k, own] = best
     return usual._replace(added=added, plain=plain)
-
-
-def neighbour_share(
-    delta: Float[np.ndarray, "n genes"],
-    effects: Float[np.ndarray, "n genes"],
-    response: Float[np.ndarray, "n genes"],
-) -> float:
-    """Return the share of similar perturbations' responses with the least squared error.
-
-    To the perturbations are added three of usual size that follow the effects of genes, since the
-    best shares of single perturbations differ widely: one or two would otherwise decide. 0 where
-    there is none.
-
-    Parameters
-    ----------
-    delta
-        Changes by perturbations.
-    effects, response
-        What is predicted of each by the others: by effects of genes, and by what similar
-        perturbations did.
-    """
-    apart = response - effects
-    size = float(np.square(apart).sum())
-    right = float(((delta - effects) * apart).sum())
-    return float(np.clip(right / max(size * (1 + AS_IF / max(len(delta), 1)), 1e-12), 0, 1))
 
 
 def _better(
