@@ -233,7 +233,7 @@ def planted(sign=False, strength=0.5, seed=0):
     deviation = jnp.asarray(score.SHIFT * group + rng.normal(size=told.shape), jnp.float32)
     pairs = jnp.ones(told.shape, bool)
     edges, activating = score.groups(deviation, pairs, 0.7, score.SHIFT)
-    found = score.Evidence(deviation, jnp.ones(()), edges, activating)
+    found = score.Evidence(deviation, jnp.ones(()), edges, activating, jnp.ones(deviation.shape))
     return found, jnp.asarray(told), pairs, group
 
 

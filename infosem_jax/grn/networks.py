@@ -37,8 +37,8 @@ class Network(NamedTuple):
     sign_agreement
         Posterior share, over seeds, of the sign of ``weight``, [regulators, genes], in [0, 1].
     probability
-        Of the edge to exist, [regulators, genes]: the mean gate, or from the score; None where the
-        model has neither.
+        Of the edge to exist, [regulators, genes]: the mean gate, or that of the exact engine; None
+        where the model has neither.
     name
         What the data were called.
     score

@@ -57,7 +57,7 @@ READING = {
 SCORE = {
     "Score": (
         "Log-odds that the edge exists, prior knowledge and expression together; edges are ranked "
-        "by it. Above zero the edge is more likely than not, as far as the model holds."
+        "by it. It is tempered, as rankings ask: how likely an edge is, Probability says."
     ),
 }
 EXACT_READING = {
@@ -75,10 +75,10 @@ EXACT_READING = {
         'far as they are not; cells = "effective" counts cells that err together as fewer.'
     ),
     "Probability": (
-        "The score as a probability. It starts from the prior on edges, so for pairs with a label "
-        "it repeats much of what was put in. Without one it starts from the share of pairs that "
-        "stand out: where many edges are weak, as in dense networks, it is too low by about "
-        "their share. Where that is known, set it: edges in the table [exact] of the settings."
+        "How likely the edge is to exist. It starts from the prior on edges, so for pairs with a "
+        "label it repeats much of what was put in. Without one it starts from a share of edges "
+        "that is learned from all pairs, known to a factor of two or so, and rises with the "
+        "score. Where that share is known, set it: edges in the table [exact] of the settings."
     ),
 }
 

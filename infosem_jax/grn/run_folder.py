@@ -227,6 +227,7 @@ LEARNED = {
     "cells": "independent cells that all cells are worth (cells)",
     "reliability": "share of the variance of partial correlations that is not chance (reliability)",
     "edges": "share of pairs that stand out (edges)",
+    "share": "share of pairs taken to be edges, where no prior says which (share)",
     "activating": "share of edges that activate",
 }
 

@@ -32,7 +32,7 @@ class Config:
         Cells that the prior of a target's unexplained variance, around 1, is worth.
     edges
         Share of pairs that are edges before anything is known of them, where no edge prior says so;
-        None learns it, as the share of pairs that stand out, which leaves out edges too weak to.
+        None learns it, for probabilities from how far all pairs deviate.
     shrinkage
         Share of the identity in the covariance that the partial correlations of the score are taken
         from; None takes that of ten times the penalty with the highest evidence.

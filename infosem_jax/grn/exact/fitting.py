@@ -31,7 +31,15 @@ from infosem_jax.grn.exact.posterior import (
     spectrum,
     spectrum_of_cells,
 )
-from infosem_jax.grn.exact.priors import Kind, Normals, directed, kind, one_scale, prior_odds
+from infosem_jax.grn.exact.priors import (
+    Kind,
+    Normals,
+    directed,
+    kind,
+    one_scale,
+    prior_odds,
+    weighs_expression,
+)
 from infosem_jax.grn.exact.roles import effects_alone, means_of_roles
 from infosem_jax.grn.exact.same_cells import spreads
 from infosem_jax.grn.exact.solving import Solved, solve
@@ -281,7 +289,8 @@ def solution(
     vectors = partial(vectors_of, basis, given.levels)
     expression = Expression(lambda: np.asarray(found.log_bayes_factor, np.float64), vectors)
     logits = replace(logits, expression=expression)
-    ranked = score.score(found, prior_odds(given.edge, logits, config.edges, random.key(key)))
+    odds = prior_odds(given.edge, logits, config.edges, random.key(key))
+    ranked = score.score(found, odds, weighed=weighs_expression(given.edge))
     show(3, "done")
     learned = {**solved.learned, **found.learned}
     effects = solved.effects._asdict()

@@ -124,10 +124,19 @@ def directed(prior: Any) -> bool:
     are learned from effects with their sign; similar genes are expected to be linked, and unlike
     genes not to be, rather than to repress each other.
     """
-    if isinstance(prior, SIGNED):
+    return _has_part(prior, SIGNED)
+
+
+def weighs_expression(prior: Any) -> bool:
+    """Tell whether a prior of edges learns from labels what expression says of them."""
+    return _has_part(prior, (priors.LabelledEdges,))
+
+
+def _has_part(prior: Any, kinds: tuple[type, ...]) -> bool:
+    if isinstance(prior, kinds):
         return True
     parts = getattr(prior, "parts", None) or (getattr(prior, "prior", None),)
-    return any(directed(part) for part in parts if part is not None)
+    return any(_has_part(part, kinds) for part in parts if part is not None)
 
 
 def prior_odds(

@@ -53,6 +53,7 @@ from jaxtyping import Array, Bool, Float, Int
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
 from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
 from infosem_jax.grn.exact.priors import Normals, one_scale
+from infosem_jax.grn.exact.probability import Calibration, calibration
 
 # Times the penalty on effects with the highest evidence, at which edges are ranked: chosen on the
 # transcription factors of BEELINE's mHSC-E, all of its cells and few of them, DREAM4, SERGIO and
@@ -97,12 +98,16 @@ class Evidence(NamedTuple):
         Share of pairs that stand out.
     activating
         Share of these with a positive effect.
+    believed
+        Share of each deviation that the cells which share both genes make believable,
+        [regulators, genes].
     """
 
     deviation: Float[Array, "regulators genes"]
     reliability: Float[Array, ""]
     edges: Float[Array, ""]
     activating: Float[Array, ""]
+    believed: Float[Array, "regulators genes"]
 
 
 class Strength(NamedTuple):
@@ -131,13 +136,17 @@ class BayesFactors(NamedTuple):
         Log-odds that stand for an edge prior where there is none.
     pairs
         Which pairs there are, [regulators, genes].
+    calibration
+        How these become log-odds that come true.
     learned
-        ``reliability``, ``edges``, ``activating`` and, with a prior, ``strength`` and ``trust``.
+        ``reliability``, ``edges``, ``activating``, ``share`` and, with a prior, ``strength`` and
+        ``trust``.
     """
 
     log_bayes_factor: Float[Array, "regulators genes"]
     base: Float[Array, ""]
     pairs: Bool[Array, "regulators genes"]
+    calibration: Calibration
     learned: dict[str, Array]
 
 
@@ -147,9 +156,9 @@ class Scored(NamedTuple):
     Attributes
     ----------
     score
-        Log-odds of each edge, [regulators, genes].
+        Log-odds of each edge as it is ranked, [regulators, genes].
     probability
-        The same as a probability, [regulators, genes]; 0 from a gene to itself.
+        Of each edge, [regulators, genes]; 0 from a gene to itself.
     """
 
     score: Float[Array, "regulators genes"]
@@ -180,8 +189,9 @@ def bayes_factors(
     sign
         Whether the sign of prior means is that of effects (or tells edges from other pairs).
     """
+    likeliest = scale_of(likeliest_share(basis), basis.n_rows) ** 2
     if shrinkage is None:
-        variance = scale_of(likeliest_share(basis), basis.n_rows) ** 2 / PENALTY
+        variance = likeliest / PENALTY
     else:
         variance = (1 - shrinkage) / (shrinkage * basis.cells)
     found = evidence(basis, reported, variance)
@@ -214,21 +224,36 @@ def bayes_factors(
                 "trust_in_scale": confirmed.trust,
             }
             up, down = up + confirmed.value * wide, down + confirmed.value * wide
-    return BayesFactors(log_bayes_factor(found, pairs, up, down), base, pairs, learned)
+    factor = log_bayes_factor(found, pairs, up, down)
+    deviation = evidence(basis, reported, likeliest).deviation
+    calibrated = calibration(deviation, factor, jnp.where(pairs, found.believed, 0.0), SHIFT)
+    learned["share"] = calibrated.share
+    return BayesFactors(factor, base, pairs, calibrated, learned)
 
 
-def score(found: BayesFactors, base: Float[Array, "regulators genes"] | None) -> Scored:
-    """Score every edge by its log-odds.
+def score(
+    found: BayesFactors, base: Float[Array, "regulators genes"] | None, *, weighed: bool = False
+) -> Scored:
+    """Score every edge by its log-odds, and say how probable it is.
 
     Parameters
     ----------
     found
         What the expression and the prior of the effects say.
     base
-        Log-odds of edges before these; None takes the share of pairs that stand out.
+        Log-odds of edges before these; None takes the share of pairs that stand out to rank edges,
+        and the learned share of edges for their probability.
+    weighed
+        Whether ``base`` has learned from labels what the log Bayes factors are worth, so that the
+        score holds as it is.
     """
     odds = (found.base if base is None else base) + found.log_bayes_factor
-    return Scored(odds, jnp.where(found.pairs, jax.nn.sigmoid(odds), 0.0))
+    share, offset = found.calibration
+    stated = odds
+    if not weighed:
+        before = jnp.log(share) - jnp.log1p(-share) if base is None else base
+        stated = before + offset + SHIFT * found.log_bayes_factor
+    return Scored(odds, jnp.where(found.pairs, jax.nn.sigmoid(stated), 0.0))
 
 
 @jax.jit
@@ -261,7 +286,7 @@ def evidence(
     deviation = x / jnp.sqrt(total)
     _, activating = groups(deviation, pairs, 0.5, STRONG)
     edges, _ = groups(deviation, pairs, activating, SHIFT)
-    return Evidence(deviation, reliability, edges, activating)
+    return Evidence(deviation, reliability, edges, activating, believed)
 
 
 def _share_believed(basis: Spectrum, reported: Array) -> Array:

@@ -1,0 +1,77 @@
+"""Probabilities of edges: the share they start from, their mean, and that they come true."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from infosem_jax.calibration.recalibrate import Fitted, true_edges
+from infosem_jax.calibration.reliability import reliability_scores
+from infosem_jax.data.simulate import SimulationConfig, simulate
+from infosem_jax.grn import exact, priors
+from infosem_jax.grn.exact.probability import calibration, share_of_wide
+from infosem_jax.grn.networks import candidate_pairs
+
+SIZES = (
+    SimulationConfig(genes=100, regulators=20, cells=500, dropout=0.1),
+    SimulationConfig(),
+    SimulationConfig(cells=100),
+)
+
+
+def test_the_share_of_the_wider_of_two_groups_is_found():
+    rng = np.random.default_rng(0)
+    wide = rng.random((50, 400)) < 0.2
+    x = rng.normal(size=wide.shape) * np.where(wide, 2.4, 0.7)
+    weight = np.ones(x.shape)
+
+    def found(genes=slice(None)):
+        return float(share_of_wide(jnp.asarray(x[:, genes]), jnp.asarray(weight[:, genes])))
+
+    assert found() == pytest.approx(0.2, abs=0.02)
+    x[:, 300:] *= 10
+    weight[:, 300:] = 0
+    assert found() == pytest.approx(0.2, abs=0.02)
+    assert found(rng.permutation(400)) == pytest.approx(found(), rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-4, 1.0, 40.0])
+def test_probabilities_have_the_share_as_their_mean(size):
+    rng = np.random.default_rng(1)
+    deviation, factor = jnp.asarray(rng.normal(size=(2, 20, 100)))
+    factor, weight = size * factor, jnp.asarray(rng.random(factor.shape))
+    share, offset = calibration(deviation, factor, weight, 2.0)
+    odds = jnp.log(share) - jnp.log1p(-share) + offset + 2 * factor
+    p = 1 / (1 + np.exp(-np.asarray(odds, float)))
+    assert (weight * p).sum() / weight.sum() == pytest.approx(float(share), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "kind", ["none", "known", pytest.param("embedding", marks=pytest.mark.slow)]
+)
+def test_probabilities_come_true(kind):
+    errors, skills = [], []
+    for seed, size in enumerate(SIZES):
+        made = simulate(size, seed=seed)
+        given = {
+            "none": {},
+            "known": {"edge": priors.KnownEdges(made.known)},
+            "embedding": {"effect": priors.GeneEmbedding(made.embedding)},
+        }[kind]
+        fitted = exact.fit(made.data, **given)
+        net = exact.network(fitted)
+        pairs = candidate_pairs(net)
+        found = reliability_scores(net.probability[pairs], true_edges(Fitted(made, net)))
+        errors.append(found["ece"])
+        skills.append(found["brier_skill"])
+    assert max(errors) < 0.07 and np.mean(errors) < 0.05
+    assert min(skills) > 0.03
+
+
+def test_what_labels_taught_is_stated_as_it_is():
+    made = simulate(SIZES[1], seed=0)
+    fitted = exact.fit(made.data, edge=priors.LabelledEdges(made.known))
+    net = exact.network(fitted)
+    pairs = candidate_pairs(net)
+    np.testing.assert_allclose(
+        net.probability[pairs], 1 / (1 + np.exp(-net.score[pairs])), atol=1e-5
+    )
