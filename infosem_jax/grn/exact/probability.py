@@ -1,14 +1,14 @@
 """Probabilities of edges that come true about as often as they say.
 
-Log Bayes factors B are tempered where edges are ranked (`infosem_jax.grn.exact.score`), so that
-``1 / (1 + exp(-score))`` is too close to one half of all ranks and too small in the mean. What the
-expression says of an edge is taken as ``SHIFT B + c`` instead, with the slope of groups that are
-`SHIFT` standard deviations apart, and c such that probabilities have the share of edges as their
-mean. Pairs of rare genes, of which little is believed, count as little in these.
+Log Bayes factors B are tempered where edges are ranked (`infosem_jax.grn.exact.score`): taken as
+they are, they would state too low a probability of the edges that the expression shows. So the
+log-odds of an edge are those before the expression plus ``SHIFT B + c``, with the slope of groups
+that are `SHIFT` standard deviations apart, and c such that probabilities have the share of edges as
+their mean. Pairs of rare genes, of which little is believed, count as little in these.
 
-That share is learned from the deviations at the prior variance with the highest evidence, as that
-of the wider of two normal distributions with mean 0 whose mixture they are. Such a share is known
-to a factor of few only, for which the geometric mean of it and of `TYPICAL` is taken.
+The share is learned from the deviations at the prior variance with the highest evidence, as that of
+the wider of two normal distributions with mean 0 whose mixture they are. This tells it to a factor
+of few only, for which the geometric mean of it and of `TYPICAL` is taken.
 """
 
 from functools import partial
