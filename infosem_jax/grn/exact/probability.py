@@ -4,7 +4,7 @@ Log Bayes factors B are tempered where edges are ranked (`infosem_jax.grn.exact.
 they are, they would state too low a probability of the edges that the expression shows. So the
 log-odds of an edge are those before the expression plus ``SHIFT B + c``, with the slope of groups
 that are `SHIFT` standard deviations apart, and c such that probabilities have the share of edges as
-their mean. Pairs of rare genes, of which little is believed, count as little in these.
+their mean. Pairs of rare genes, of which little is believed, count by the square of that.
 
 The share is learned from the deviations at the prior variance with the highest evidence, as that of
 the wider of two normal distributions with mean 0 whose mixture they are. This tells it to a factor
@@ -58,7 +58,8 @@ def calibration(
     Parameters
     ----------
     deviation
-        Of partial correlations, at the prior variance with the highest evidence.
+        Of partial correlations, at the prior variance with the highest evidence, before those of
+        rare genes are shrunk.
     log_bayes_factor
         What the ranking adds to log-odds.
     weight

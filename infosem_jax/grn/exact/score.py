@@ -225,8 +225,9 @@ def bayes_factors(
             }
             up, down = up + confirmed.value * wide, down + confirmed.value * wide
     factor = log_bayes_factor(found, pairs, up, down)
-    deviation = evidence(basis, reported, likeliest).deviation
-    calibrated = calibration(deviation, factor, jnp.where(pairs, found.believed, 0.0), SHIFT)
+    whole = evidence(basis, reported, likeliest).deviation / found.believed
+    weight = jnp.where(pairs, found.believed**2, 0.0)
+    calibrated = calibration(whole, factor, weight, SHIFT)
     learned["share"] = calibrated.share
     return BayesFactors(factor, base, pairs, calibrated, learned)
 
