@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 # A share of edges between those of networks of functional relations and of binding: chosen, as the
 # slope was, on simulated data, DREAM4 and SERGIO.
@@ -84,9 +84,7 @@ def share_of_wide(
     weight
         How much each pair counts; 0 from a gene to itself.
     """
-    place = jnp.clip(jnp.round(FINENESS * deviation), -SIDE, SIDE).astype(int) + SIDE
-    counts = jnp.zeros(2 * SIDE + 1).at[place.ravel()].add(weight.ravel())
-    z = jnp.arange(-SIDE, SIDE + 1) / FINENESS
+    z, counts = counted(deviation, weight)
 
     def sweep(_, at):
         share, wide, narrow = at
@@ -97,6 +95,23 @@ def share_of_wide(
 
     found, *_ = lax.fori_loop(0, SWEEPS, sweep, tuple(map(jnp.asarray, START)))
     return found
+
+
+def counted(
+    deviation: Float[Array, "regulators genes"], weight: Shaped[Array, "regulators genes"]
+) -> tuple[Float[Array, " bins"], Float[Array, " bins"]]:
+    """Return deviations of bins, and how much pairs count in each.
+
+    Parameters
+    ----------
+    deviation
+        In standard deviations, [regulators, genes].
+    weight
+        How much each pair counts, or whether it does, [regulators, genes].
+    """
+    place = jnp.clip(jnp.round(FINENESS * deviation), -SIDE, SIDE).astype(int) + SIDE
+    counts = jnp.zeros(2 * SIDE + 1).at[place.ravel()].add(weight.ravel())
+    return jnp.arange(-SIDE, SIDE + 1) / FINENESS, counts
 
 
 def _spread(z: Array, counts: Array) -> Array:

@@ -53,7 +53,7 @@ from jaxtyping import Array, Bool, Float, Int
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
 from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
 from infosem_jax.grn.exact.priors import Normals, one_scale
-from infosem_jax.grn.exact.probability import Calibration, calibration
+from infosem_jax.grn.exact.probability import Calibration, calibration, counted
 
 # Times the penalty on effects with the highest evidence, at which edges are ranked: chosen on the
 # transcription factors of BEELINE's mHSC-E, all of its cells and few of them, DREAM4, SERGIO and
@@ -78,8 +78,6 @@ CLEAR, FAINT = (SHIFT, LEAST), (1.0, 0.1)
 # Pairs that are taken to have been seen to go up, and as many down, before any is.
 BALANCE = 10.0
 SWEEPS = 100
-# Groups are fitted to counts of pairs in bins, so many in a unit and so many on either side.
-FINENESS, BINS = 16, 256
 # Least variance of a strength, which keeps that of a prior without any apart from zero.
 TINY = 1e-12
 
@@ -321,9 +319,7 @@ def groups(
     shift
         Standard deviations by which edges stand out.
     """
-    place = jnp.clip(jnp.round(FINENESS * deviation), -BINS, BINS).astype(int) + BINS
-    counts = jnp.zeros(2 * BINS + 1).at[place.ravel()].add(pairs.ravel())
-    z = jnp.arange(-BINS, BINS + 1) / FINENESS
+    z, counts = counted(deviation, pairs)
 
     def found(edges):
         return ((counts * part).sum() for part in _memberships(z, edges, activating, shift))
