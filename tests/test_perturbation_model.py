@@ -213,10 +213,11 @@ def test_shares_of_parts_alone_are_the_parts(kind):
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
     assert set(np.unique(fitted.shares.added[0])) <= set(np.float32(ADDED))
     assert kind == "signed" or (fitted.shares.added[1] == 1).all()
-    near, effects, none = (np.tile(np.float32(x), (3, 1)) for x in ((0, 1), (1, 0), (0, 0)))
+    weights = (0, 1, 0), (1, 0, 0), (0, 0, 1), (0, 0, 0)
+    near, effects, sums, none = (np.tile(np.float32(x), (len(USUAL), 1)) for x in weights)
     parts = (0, near, "neighbours_genes"), (1, near, "neighbours")
     if kind == "values":
-        parts = (*parts, (0, effects, "gene_effects"), (0, none, "mean"))
+        parts = (*parts, (0, effects, "gene_effects"), (0, sums, "additive"), (0, none, "mean"))
     for plain, weights, name in parts:
         shares = fitted.shares._replace(
             added=np.zeros_like(fitted.shares.added),
