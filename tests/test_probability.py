@@ -54,7 +54,7 @@ def test_the_share_goes_down_as_candidates_become_more():
         return float(calibration(z, z**2, jnp.ones(z.shape), 2.0).share)
 
     assert share(20) / share(200) == pytest.approx(np.sqrt(10), rel=1e-4)
-    assert 0 < share(1) == pytest.approx(share(2), rel=1e-4) < 0.5
+    assert share(1) == pytest.approx(share(2), rel=1e-4) and 0 < share(1) < 0.5
 
 
 @pytest.mark.parametrize(
