@@ -326,16 +326,28 @@ def _renamed(study: Study, table: Orthologues, hidden: frozenset[str]) -> Study:
 
 
 def _check_direction(study: Study, table: Orthologues) -> None:
-    """Refuse a table from the other species, whose symbols may differ in case only."""
-    others = set(table.values())
-    own = sum(symbol in table for symbol in study.symbols)
-    other = sum(symbol in others for symbol in study.symbols)
-    if other > 2 * own and other > 0.1 * len(study.symbols):
+    """Refuse a table from the other species, whose symbols may differ in case only.
+
+    Symbols of mice in capitals are known by those that differ in more.
+    """
+    own, other = (sum(symbol in names for symbol in study.symbols) for names in _sides(table))
+    lowered = {symbol.lower(): counterpart.lower() for symbol, counterpart in table.items()}
+    apart = {
+        symbol: counterpart for symbol, counterpart in lowered.items() if symbol != counterpart
+    }
+    here, there = (
+        sum(symbol.lower() in names for symbol in study.symbols) for names in _sides(apart)
+    )
+    if other > 2 * own and other > 0.1 * len(study.symbols) and here <= there:
         raise ValueError(
             f"{study.name}: expected a table from genes of {study.species} to others, found {own} "
             f"of its genes in the first and {other} in the second column; swap them, or name the "
             "columns by their species."
         )
+
+
+def _sides(table: Mapping[str, str]) -> tuple[set[str], set[str]]:
+    return set(table), set(table.values())
 
 
 def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
