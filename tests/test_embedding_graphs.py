@@ -309,7 +309,7 @@ def test_a_table_of_orthologues_the_other_way_round_is_refused():
 
 
 def test_a_table_of_orthologues_for_symbols_in_capitals():
-    """Capitals look like those of human genes; which side they are on shows in other differences."""
+    """They look like human symbols; other differences tell which side they are on."""
     x, _ = counts(genes=30)
     names = [f"Gene{chr(97 + i)}" for i in range(24)] + [f"H2-K{i}" for i in range(6)]
     table = {name: f"HLA{name[3:]}" if "-" in name else name.upper() for name in names}

@@ -330,14 +330,10 @@ def _check_direction(study: Study, table: Orthologues) -> None:
 
     Symbols of mice in capitals are known by those that differ in more.
     """
-    own, other = (sum(symbol in names for symbol in study.symbols) for names in _sides(table))
     lowered = {symbol.lower(): counterpart.lower() for symbol, counterpart in table.items()}
-    apart = {
-        symbol: counterpart for symbol, counterpart in lowered.items() if symbol != counterpart
-    }
-    here, there = (
-        sum(symbol.lower() in names for symbol in study.symbols) for names in _sides(apart)
-    )
+    apart = {symbol: other for symbol, other in lowered.items() if symbol != other}
+    own, other = _found(study.symbols, table)
+    here, there = _found([symbol.lower() for symbol in study.symbols], apart)
     if other > 2 * own and other > 0.1 * len(study.symbols) and here <= there:
         raise ValueError(
             f"{study.name}: expected a table from genes of {study.species} to others, found {own} "
@@ -346,8 +342,10 @@ def _check_direction(study: Study, table: Orthologues) -> None:
         )
 
 
-def _sides(table: Mapping[str, str]) -> tuple[set[str], set[str]]:
-    return set(table), set(table.values())
+def _found(symbols: Sequence[str], table: Mapping[str, str]) -> tuple[int, int]:
+    """Count symbols in the first and in the second column of a table."""
+    others = set(table.values())
+    return sum(symbol in table for symbol in symbols), sum(symbol in others for symbol in symbols)
 
 
 def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
