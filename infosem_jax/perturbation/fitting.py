@@ -33,7 +33,7 @@ from infosem_jax.perturbation.screen import Screen, predicted_changes
 from infosem_jax.perturbation.splits import Split, draw_splits, usual_split
 from infosem_jax.perturbation.task import Prediction, Task, flags, make_problem
 
-KIND = "infosem_jax perturbation model 6"
+KIND = "infosem_jax perturbation model 7"
 
 
 @shown("method", "settings", "split", "train", "knowledge", "networks")
