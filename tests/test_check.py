@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from infosem_jax.calibration.check import check, read_run
 from infosem_jax.calibration.findings import agreement, convergence, from_prior, hubs, moved
+from infosem_jax.calibration.findings_held_out import RANDOM, STATES, judge_held_out
 from infosem_jax.calibration.findings_simulated import judge_predictive
 from infosem_jax.calibration.page import write_check
 from infosem_jax.calibration.predictive import predictive_checks, simulate_expression
@@ -19,6 +20,7 @@ from infosem_jax.cli.check import check as command
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.engine.types import Losses
 from infosem_jax.grn.config import Config
+from infosem_jax.grn.exact.held_out import LEVELS, HeldOut
 from infosem_jax.grn.fitting import fit
 from infosem_jax.grn.priors import Normal
 from infosem_jax.grn.priors.binding import Priors
@@ -275,3 +277,16 @@ def test_edge_probabilities_are_judged_on_matched_simulations(folder, tmp_path):
     assert "Share of true edges" in (tmp_path / "check.html").read_text()
     record = json.loads((tmp_path / "check.json").read_text())
     assert 0 <= record["calibration"]["recalibrated"]["ece"] < 0.2
+
+
+@pytest.mark.parametrize(
+    "share, verdict, said",
+    [(0.7, "looks wrong", "too sure"), (0.9, "fine", ""), (0.97, "looks wrong", "too wide")],
+)
+def test_intervals_that_hold_too_much_are_not_called_too_sure(share, verdict, said):
+    coverage = np.where(np.isclose(LEVELS, 0.9), share, LEVELS)
+    held_out = HeldOut(np.zeros(5), coverage, 0.5)
+    found = judge_held_out({RANDOM: held_out, STATES: held_out})[0]
+    assert found.verdict == verdict
+    assert said in found.do
+    assert ("too sure" in found.do) == (share < 0.9)

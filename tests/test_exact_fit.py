@@ -26,6 +26,7 @@ from infosem_jax.grn.exact import score, statistics
 from infosem_jax.grn.exact.fitting import decomposed
 from infosem_jax.grn.exact.grid import fit_many
 from infosem_jax.grn.exact.hyper import scale_of
+from infosem_jax.grn.exact.worth import TYPICAL, worth
 from infosem_jax.grn.metrics import score_matrix
 from infosem_jax.grn.networks import edges
 from infosem_jax.grn.priors.binding import Priors
@@ -263,6 +264,32 @@ def test_a_strength_is_learned_from_pairs_that_stand_out_and_not_from_those_of_o
     assert np.mean([float(each.value) for each in dealt]) < 0.1 * float(borne.value)
     opposed = score.strength(found, -told, pairs, sign=sign)
     assert float(opposed.value) == 0
+
+
+@pytest.mark.parametrize("slope", [1.0, 2.0, 3.0])
+def test_a_prior_shows_what_the_expression_is_worth(slope):
+    rng = np.random.default_rng(3)
+    factor = np.linspace(-1.0, 6.0, 200)
+    count = 1 + 200_000 * np.exp(-((factor + 0.5) ** 2) / 0.5)
+    p = 1 / (1 + np.exp(4.5 - slope * factor))
+    mean = 0.8 * (p - (count * p).sum() / count.sum())
+
+    def found(mean, excess=1.0):
+        said = count * mean + np.sqrt(count) * rng.normal(size=len(factor))
+        return float(worth(*map(jnp.asarray, (factor, count, said, excess)), 100))
+
+    assert found(mean) == pytest.approx(slope, rel=0.25)
+    # Where a prior says nothing, or is as good as nothing, what is typical holds.
+    assert found(0 * mean) == pytest.approx(TYPICAL, rel=0.3)
+    assert found(mean, 1e6) == pytest.approx(TYPICAL, rel=0.05)
+
+
+def test_little_knowledge_does_not_drown_clear_cells():
+    simulation = simulate(SimulationConfig(cells=500), 0)
+    mean = network_prior(simulation, 2.0)
+    told = exact.fit(simulation.data, dist.Normal(mean, 1.0))
+    assert quality(told, simulation) > quality(exact.fit(simulation.data), simulation)
+    assert told.learned["trust"] > 0.95 and told.learned["worth"] > 1
 
 
 def test_intervals_hold_the_true_effects():

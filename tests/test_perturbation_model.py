@@ -20,7 +20,7 @@ from infosem_jax.perturbation.adapert import (
     usual_shares,
 )
 from infosem_jax.perturbation.baselines import METHODS as BASELINES
-from infosem_jax.perturbation.baselines import mean_response
+from infosem_jax.perturbation.baselines import mean_response, single_sums
 from infosem_jax.perturbation.counting import gene_similarity
 from infosem_jax.perturbation.data import Responses, take
 from infosem_jax.perturbation.explanation import agreement, contexts
@@ -39,8 +39,11 @@ from infosem_jax.perturbation.methods import configured, shuffled_graph
 from infosem_jax.perturbation.mixing import (
     ALONE,
     AS_IF,
+    ELSEWHERE,
     NONE,
     SOME,
+    TOGETHER,
+    USUAL,
     choose_weights,
     least_squares,
     left_out_parts,
@@ -210,10 +213,11 @@ def test_shares_of_parts_alone_are_the_parts(kind):
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]
     assert set(np.unique(fitted.shares.added[0])) <= set(np.float32(ADDED))
     assert kind == "signed" or (fitted.shares.added[1] == 1).all()
-    near, effects, none = (np.tile(np.float32(x), (3, 1)) for x in ((0, 1), (1, 0), (0, 0)))
+    weights = (0, 1, 0), (1, 0, 0), (0, 0, 1), (0, 0, 0)
+    near, effects, sums, none = (np.tile(np.float32(x), (len(USUAL), 1)) for x in weights)
     parts = (0, near, "neighbours_genes"), (1, near, "neighbours")
     if kind == "values":
-        parts = (*parts, (0, effects, "gene_effects"), (0, none, "mean"))
+        parts = (*parts, (0, effects, "gene_effects"), (0, sums, "additive"), (0, none, "mean"))
     for plain, weights, name in parts:
         shares = fitted.shares._replace(
             added=np.zeros_like(fitted.shares.added),
@@ -310,21 +314,27 @@ def test_combinations_are_sums_of_singles_where_these_are_all_there_is():
     assert np.abs(found.change - right.change).max() < 0.1 * np.abs(right.change).max()
 
 
-def test_neighbours_count_by_what_they_add_to_effects_of_genes():
-    def weights(kind, n, truth):
-        """Return the weights where parts do not overlap, of n changes that are a sum of them."""
-        parts = n * np.eye(2)
-        return least_squares(kind, parts, parts @ truth, float(n)).tolist()
+@pytest.mark.parametrize("kind", [NONE, TOGETHER, ELSEWHERE, SOME, ALONE])
+def test_parts_count_by_what_they_add_to_the_plainest_answer(kind):
+    usual = USUAL[kind]
 
-    for kind in (SOME, ALONE):
-        assert weights(kind, 300, (1, 0)) == [1, 0]
-        # Three that follow the effects are assumed.
-        assert weights(kind, 300, (0, 1))[1] == pytest.approx(300 / (300 + AS_IF))
-        assert weights(kind, 1, (0, 1))[1] == pytest.approx(1 / (1 + AS_IF))
-        assert least_squares(kind, np.zeros((2, 2)), np.zeros(2), 0.0).tolist() == [1, 0]
-    # Of a gene that was never perturbed nothing is assumed, and no part has to count.
-    assert weights(NONE, 300, (0.0, 0.0)) == [0, 0]
-    assert weights(NONE, 300, (-1, 0.5)) == pytest.approx([0, 0.5 * 300 / (300 + AS_IF)])
+    def weights(n, truth):
+        """Return the weights where parts do not overlap, of n changes that are a sum of them."""
+        parts = n * np.eye(3)
+        return least_squares(usual, parts, parts @ truth, float(n))
+
+    np.testing.assert_allclose(weights(300, usual), usual, atol=1e-12)
+    # Three that follow the plainest answer are assumed.
+    for n in (1, 300):
+        other = np.array([0.2, 0.5, 0.3])
+        expected = (n * other + AS_IF * usual) / (n + AS_IF)
+        np.testing.assert_allclose(weights(n, other), expected, atol=1e-5)
+    np.testing.assert_array_equal(least_squares(usual, np.eye(3), np.ones(3), 0.0), usual)
+    # Where nothing is believed no part has to count; else they are shares.
+    free = not usual.any()
+    none, twice = weights(300, -np.ones(3)), weights(300, 2 * np.array([0.2, 0.5, 0.3]))
+    assert none.sum() == pytest.approx(0 if free else 1, abs=1e-5)
+    assert twice.sum() == pytest.approx(600 / (300 + AS_IF) if free else 1, abs=1e-5)
 
 
 def singles_and_combinations(rng, effects):
@@ -354,9 +364,9 @@ def test_parts_that_are_useless_get_no_weight(useful):
     similarity = (member @ member.T).astype(np.float32)
     np.fill_diagonal(similarity, 0)
     weights = choose_weights(train, similarity, estimate_variances(train))
-    none, _, alone = weights
-    # The sum of single responses is all there is to combinations of known genes.
-    assert alone[1] < 0.05 and alone[0] > 0.95
+    none, alone = weights[[NONE, ALONE]]
+    # Effects that add up are all there is to combinations of known genes.
+    assert alone[1] < 0.05 and alone[0] + alone[2] > 0.95
     if useful:
         assert none[1] > 0.7
     else:
@@ -371,9 +381,9 @@ def test_left_out_perturbations_do_not_tell_of_themselves():
     np.fill_diagonal(similarity, 0)
     variances = Variances(0.3, 0.1, 1.0)
     rows = seen_in(train).rows
-    out = [(0, {0}), (0, set(rows["g0"])), (9, rows["g0"] | rows["g1"])]
+    out = [(0, {0}), (0, set(rows["g0"])), (9, rows["g0"] | rows["g1"]), (9, {9}), (9, {0, 9})]
     found = left_out_parts(train, similarity, variances, out)
-    for (row, own), (change, effects, similar) in zip(out, found, strict=True):
+    for (row, own), (change, effects, similar, added) in zip(out, found, strict=True):
         kept = np.setdiff1d(np.arange(n), list(own))
         others = take(train, kept)
         mean = others.delta.mean(0)
@@ -383,15 +393,50 @@ def test_left_out_perturbations_do_not_tell_of_themselves():
         np.testing.assert_allclose(change, train.delta[row] - mean, atol=1e-5)
         np.testing.assert_allclose(effects, one - mean, atol=1e-5)
         np.testing.assert_allclose(similar, near - mean, atol=1e-5)
-    seen = seen_in(take(train, np.arange(1, n)))
-    for genes, line, kind in (
-        (("g0",), "l", SOME),
-        (("g0", "g1"), "l", SOME),
-        (("g1", "g2"), "l", ALONE),
-        (("g1", "g2"), "k", SOME),
-        (("other",), "l", NONE),
+        singles = train._replace(perturbed=others.perturbed, line=others.line, delta=others.delta)
+        sums = single_sums(singles, [train.perturbed[row]], ("l",))[0][0]
+        np.testing.assert_allclose(added, np.where(np.isfinite(sums), sums - mean, 0), atol=1e-5)
+
+
+def test_kinds_are_by_what_is_left():
+    seen = seen_in(singles_and_combinations(np.random.default_rng(2), np.ones((9, 20))))
+    for genes, line, out, kind in (
+        (("g0",), "l", {0}, TOGETHER),
+        (("g0",), "l", {0, 9}, NONE),
+        (("g0",), "k", {9}, ELSEWHERE),
+        (("g0", "g1"), "l", {0}, SOME),
+        (("g0", "g1"), "l", {0, 1}, TOGETHER),
+        (("g0", "g1"), "l", {0, 1, 9}, NONE),
+        (("g0", "g1"), "l", {9}, ALONE),
+        (("g1", "g2"), "k", set(), ELSEWHERE),
+        (("g1", "other"), "l", set(), SOME),
+        (("other",), "l", set(), NONE),
     ):
-        assert seen.kind(genes, line) == kind
+        assert seen.kind(genes, line, out) == kind
+
+
+def test_combinations_that_share_a_gene_count_little():
+    """One gene in three combinations, never alone, with partners seen nowhere else."""
+    rng = np.random.default_rng(3)
+    effect = rng.normal(size=50)
+
+    def weight(names):
+        n = len(names)
+        shared = np.array([sum("a" in gene for gene in genes) for genes in names])
+        delta = (shared[:, None] * effect + 0.01 * rng.normal(size=(n, 50))).astype(np.float32)
+        zero = np.zeros((n, 50), np.int8)
+        genes = tuple(f"x{i}" for i in range(50))
+        train = Responses("made", names, ("l",) * n, genes, zero, zero == 0, 0 * delta, delta)
+        near = np.ones((n, n), np.float32) - np.eye(n, dtype=np.float32)
+        return choose_weights(train, near, Variances(0.0, 0.03, 1.0))[TOGETHER, 0]
+
+    others = tuple((f"s{i}",) for i in range(20))
+    once = weight((("a0", "b0"), ("a0", "b1"), ("a0", "b2"), *others))
+    pairs = [(f"a{i}", f"b{2 * i + j}") for i in range(10) for j in range(2)]
+    often = weight((*pairs, *others))
+    assert once < often / 2
+    # Ten genes of two combinations each count as ten.
+    assert often > 0.5
 
 
 def test_responses_to_test_perturbations_never_reach_the_weights():

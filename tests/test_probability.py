@@ -45,6 +45,18 @@ def test_probabilities_have_the_share_as_their_mean(size):
     assert (weight * p).sum() / weight.sum() == pytest.approx(float(share), rel=0.02)
 
 
+def test_the_share_goes_down_as_candidates_become_more():
+    rng = np.random.default_rng(2)
+    deviation = rng.normal(size=4000) * np.where(rng.random(4000) < 0.1, 2.4, 0.7)
+
+    def share(regulators):
+        z = jnp.asarray(deviation.reshape(regulators, -1))
+        return float(calibration(z, z**2, jnp.ones(z.shape), 2.0).share)
+
+    assert share(20) / share(200) == pytest.approx(np.sqrt(10), rel=1e-4)
+    assert share(1) == pytest.approx(share(2), rel=1e-4) and 0 < share(1) < 0.5
+
+
 @pytest.mark.parametrize(
     "kind", ["none", "known", pytest.param("embedding", marks=pytest.mark.slow)]
 )

@@ -75,7 +75,8 @@ def _page(found: Check) -> Page:
         coverage = Picture(
             _coverage_figure(found.held_out),
             "Share of the values of cells left out that lie within intervals of each level. On the "
-            "dashed line intervals hold what they say; below it, the model is too sure.",
+            "dashed line intervals hold what they say; below it the model is too sure, above it "
+            "less sure than it could be.",
         )
         sections.append(Section("Cells left out", pictures=[coverage]))
     if found.recalibration is not None:

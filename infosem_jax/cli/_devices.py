@@ -44,6 +44,8 @@ def start_devices(distributed: bool, compile_cache: Path | None) -> None:
                 "choose one of your own (chmod go-w)."
             )
         jax.config.update("jax_compilation_cache_dir", str(compile_cache))
+        # Keep the quick ones too: a fit has dozens, of a tenth of a second each.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     if not distributed:
         if "JAX_NUM_CPU_DEVICES" not in os.environ:
             jax.config.update("jax_num_cpu_devices", usable_cores())

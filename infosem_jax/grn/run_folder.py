@@ -222,6 +222,7 @@ LEARNED = {
     "slope": "prior means, in standard deviations of the prior (slope)",
     "strength": "log-odds of an edge per unit of what the prior says (strength)",
     "trust": "probability that the prior says something of edges (trust)",
+    "worth": "log-odds that a unit of what the expression says is worth (worth)",
     "strength_of_scale": "the same of the prior's scales (strength)",
     "trust_in_scale": "probability that the prior's scales say something (trust)",
     "cells": "independent cells that all cells are worth (cells)",

@@ -15,6 +15,7 @@ from infosem_jax._settings import Method
 from infosem_jax.engine.early_stopping import train
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
+from infosem_jax.perturbation.baselines import single_sums
 from infosem_jax.perturbation.config import ADAPERT, AdaPertConfig
 from infosem_jax.perturbation.data import Responses, stack_rows, take
 from infosem_jax.perturbation.gene_effects import Variances, estimate_variances, predict_effects
@@ -353,7 +354,7 @@ def _bases(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked)
     """Return what the network's outputs are added to, from some training rows, [2, 2, n, genes].
 
     Neighbours' responses with similar genes counted, and gene by gene; of values both are the same,
-    these joined with effects of genes.
+    these joined with effects of genes and the sum of single responses.
     """
     used = take(network.train, rows)
     mean = mean_outputs(used, network.scale)
@@ -367,7 +368,9 @@ def _bases(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked)
     effects = predict_effects(used, asked.perturbed, asked.line, network.variances) / network.scale
     seen = seen_in(used)
     kinds = np.array([*map(seen.kind, asked.perturbed, asked.line)], int)
-    change = mix(network.shares.parts, kinds, mean[0, 0], (effects, counted[0]))
+    sums, _ = single_sums(used, asked.perturbed, asked.line)
+    added = np.where(np.isfinite(sums), sums / network.scale, mean[0, 0])
+    change = mix(network.shares.parts, kinds, mean[0, 0], (effects, counted[0], added))
     return np.stack([np.stack([change, counted[1]])] * 2)
 
 

@@ -43,7 +43,7 @@ class Shares(NamedTuple):
 
     added: Float32[np.ndarray, "2 genes"]
     plain: Float32[np.ndarray, "2 genes"]
-    parts: Float32[np.ndarray, "3 2"]
+    parts: Float32[np.ndarray, "5 3"]
 
     def join(
         self, bases: Float[np.ndarray, "2 2 n genes"], outputs: Float[np.ndarray, "*m n genes"]

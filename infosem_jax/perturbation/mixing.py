@@ -1,17 +1,18 @@
 """How much of each part is in a predicted change, by what was seen of the perturbed genes.
 
-Of a perturbation of which a gene was perturbed before, the change is what effects of genes tell,
-and a share of it what similar perturbations did. Where none was, no part has to be believed: beyond
-the mean response m,
+Beyond the mean response m,
 
-    y_p - m = a (effects_p - m) + b (similar_p - m) + e_p,     a, b >= 0
+    y_p - m = a (effects_p - m) + b (similar_p - m) + c (sum_p - m) + e_p,     a, b, c >= 0
 
-and with a = b = 0 the mean response is left. Weights have the least squared error on training
-perturbations that were left out as those asked for are: each alone for the share, and for a and b
-each together with all that share a gene with it.
+with what effects of genes tell, what similar perturbations did, and the sum of those single
+responses that were seen. Without evidence it is the plainest answer: that sum, or the mean response
+where no gene was perturbed alone. Weights have the least squared error on training perturbations
+that were left out as those asked for are: by themselves, with all that share one of their genes,
+or with all that share any. Weights add to 1 where a gene was perturbed alone.
 """
 
-from collections.abc import Sequence, Set
+from collections import Counter
+from collections.abc import Iterator, Sequence, Set
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,13 +22,17 @@ from scipy import optimize
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.gene_effects import Variances, leave_out_effects
 
-# Kinds of perturbations: no gene was perturbed; one was, if only in another combination or cell
-# line; all genes of a combination were, alone and in the same line.
-NONE, SOME, ALONE = range(3)
-# Weights of effects of genes and of similar perturbations that every kind has without evidence,
-# and how many perturbations of usual size these count as: the best weights of single perturbations
-# differ widely, so that one or two would otherwise decide.
-USUAL, AS_IF = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]]), 3.0
+# Kinds of perturbations: no gene was perturbed; some were, but only in combinations, which do not
+# tell whose effect it was; one was alone, but in other cell lines; one was in this line; all genes
+# of a combination were.
+NONE, TOGETHER, ELSEWHERE, SOME, ALONE = range(5)
+# Weights of effects of genes, of similar perturbations and of the sum of single responses that each
+# kind has without evidence, and how many perturbations of usual size these count as: the best
+# weights of single perturbations differ widely, so that one or two would otherwise decide.
+USUAL = np.array([[0.0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]])
+AS_IF = 3.0
+# How much more than the parts the sum of weights counts, where it is held at 1.
+HEAVY = 1e3
 # Perturbations that are left out at once, so that what is computed on the way stays small.
 AT_ONCE = 256
 
@@ -42,33 +47,41 @@ class Seen(NamedTuple):
     rows
         Perturbations of each gene.
     single
-        The perturbation of a gene alone in a cell line.
+        Those of each gene alone, by cell line.
     """
 
     rows: dict[str, frozenset[int]]
-    single: dict[tuple[str, str], int]
+    single: dict[str, dict[str, int]]
 
-    def kind(self, genes: tuple[str, ...], line: str) -> int:
-        """Return the kind of a perturbation of genes in a line."""
-        if len(genes) > 1 and all((line, gene) in self.single for gene in genes):
-            return ALONE
-        return SOME if any(gene in self.rows for gene in genes) else NONE
+    def kind(self, genes: tuple[str, ...], line: str, out: Set[int] = frozenset()) -> int:
+        """Return the kind of a perturbation of genes in a line, some perturbations left out."""
+        here = self.alone(genes, line, out)
+        if here:
+            return ALONE if len(here) == len(genes) > 1 else SOME
+        if any(row not in out for gene in genes for row in self.single.get(gene, {}).values()):
+            return ELSEWHERE
+        return TOGETHER if any(self.rows.get(gene, out) - out for gene in genes) else NONE
+
+    def alone(self, genes: tuple[str, ...], line: str, out: Set[int] = frozenset()) -> list[int]:
+        """Return the perturbations of one of the genes alone in a line, without those left out."""
+        rows = (self.single.get(gene, {}).get(line) for gene in genes)
+        return [row for row in rows if row is not None and row not in out]
 
 
 def seen_in(train: Responses) -> Seen:
     """Return where genes were perturbed in training."""
     rows: dict[str, set[int]] = {}
-    single = {}
+    single: dict[str, dict[str, int]] = {}
     for i, (line, genes) in enumerate(zip(train.line, train.perturbed, strict=True)):
         for gene in genes:
             rows.setdefault(gene, set()).add(i)
         if len(genes) == 1:
-            single[line, genes[0]] = i
+            single.setdefault(genes[0], {})[line] = i
     return Seen({gene: frozenset(own) for gene, own in rows.items()}, single)
 
 
 def mix(
-    weights: Float[np.ndarray, "3 2"],
+    weights: Float[np.ndarray, "5 3"],
     kinds: Int[np.ndarray, " n"],
     mean: Float[np.ndarray, " genes"],
     parts: Sequence[Float[np.ndarray, "n genes"]],
@@ -84,7 +97,8 @@ def mix(
     mean
         The mean response.
     parts
-        What effects of genes, and similar perturbations, tell of each.
+        What effects of genes, and similar perturbations, tell of each, and the sum of its single
+        responses; the mean response where none was seen.
     """
     beyond = [part - mean for part in parts]
     return mean + sum(weights[kinds, i][:, None] * part for i, part in enumerate(beyond))
@@ -92,8 +106,8 @@ def mix(
 
 def choose_weights(
     train: Responses, similarity: Float32[np.ndarray, "n n"], variances: Variances
-) -> Float32[np.ndarray, "3 2"]:
-    """Choose the weights of effects of genes and of similar perturbations for each kind.
+) -> Float32[np.ndarray, "5 3"]:
+    """Choose the weights of effects, similar perturbations and single responses for each kind.
 
     Parameters
     ----------
@@ -105,23 +119,36 @@ def choose_weights(
         Of the effects of genes.
     """
     seen = seen_in(train)
-    examples: list[tuple[int, LeftOut]] = []
-    for row, (genes, line) in enumerate(zip(train.perturbed, train.line, strict=True)):
-        together = frozenset().union(*(seen.rows[gene] for gene in genes))
-        examples += [(seen.kind(genes, line), (row, {row})), (NONE, (row, together))]
-    # Nothing is learned where fewer than two others are left.
     n = len(train.perturbed)
-    examples = [(kind, out) for kind, out in examples if n - len(out[1]) >= 2]
-    square, right, count = np.zeros((3, 2, 2)), np.zeros((3, 2)), np.zeros(3)
+    # Nothing is learned where fewer than two others are left.
+    examples = [
+        (seen.kind(genes, train.line[row], out), (row, out))
+        for row, genes in enumerate(train.perturbed)
+        for out in _ways(seen, row, genes)
+        if n - len(out) >= 2
+    ]
+    times = Counter((kind, row) for kind, (row, _) in examples)
+    square, right = np.zeros((len(USUAL), 3, 3)), np.zeros((len(USUAL), 3))
     for start in range(0, len(examples), AT_ONCE):
         own, out = zip(*examples[start : start + AT_ONCE], strict=True)
         found = left_out_parts(train, similarity, variances, out)
-        for kind, (change, *parts) in zip(own, found, strict=True):
-            square[kind] += np.array(parts) @ np.array(parts).T
-            right[kind] += np.array(parts) @ change
-            count[kind] += 1
-    given = zip((NONE, SOME, ALONE), square, right, count, strict=True)
+        for kind, (row, _), (change, *parts) in zip(own, out, found, strict=True):
+            square[kind] += np.array(parts) @ np.array(parts).T / times[kind, row]
+            right[kind] += np.array(parts) @ change / times[kind, row]
+    # Perturbations that share a gene tell of the same: of k that do with one, each counts 1/(k+1),
+    # in all at most as many as share none.
+    count = np.zeros(len(USUAL))
+    for kind, row in times:
+        near = frozenset().union(*(seen.rows[gene] for gene in train.perturbed[row]))
+        count[kind] += 1 / sum((kind, other) in times for other in near)
+    given = zip(USUAL, square, right, count, strict=True)
     return np.asarray([least_squares(*of) for of in given], np.float32)
+
+
+def _ways(seen: Seen, row: int, genes: tuple[str, ...]) -> Iterator[frozenset[int]]:
+    """Yield the ways to leave a perturbation out, each as the rows that are."""
+    each = [seen.rows[gene] for gene in genes]
+    yield from dict.fromkeys([frozenset({row}), *each, frozenset().union(*each)])
 
 
 def left_out_parts(
@@ -129,7 +156,7 @@ def left_out_parts(
     similarity: Float32[np.ndarray, "n n"],
     variances: Variances,
     out: Sequence[LeftOut],
-) -> Float[np.ndarray, "out 3 genes"]:
+) -> Float[np.ndarray, "out 4 genes"]:
     """Return changes beyond the mean of the rows left, and what each part learned of these tells.
 
     Parameters
@@ -150,33 +177,39 @@ def left_out_parts(
     weight = similarity[rows] * kept
     similar = (weight @ delta + mean) / (weight.sum(1, keepdims=True) + 1)
     effects = leave_out_effects(train, variances, out)
-    return np.stack([delta[rows], effects, similar], 1) - mean[:, None]
+    added, seen = mean.copy(), seen_in(train)
+    for i, (row, own) in enumerate(out):
+        if here := seen.alone(train.perturbed[row], train.line[row], own):
+            added[i] = delta[here].sum(0)
+    return np.stack([delta[rows], effects, similar, added], 1) - mean[:, None]
 
 
 def least_squares(
-    kind: int, square: Float[np.ndarray, "2 2"], right: Float[np.ndarray, " 2"], count: float
-) -> Float[np.ndarray, " 2"]:
+    usual: Float[np.ndarray, " 3"],
+    square: Float[np.ndarray, "3 3"],
+    right: Float[np.ndarray, " 3"],
+    count: float,
+) -> Float[np.ndarray, " 3"]:
     """Return the weights of a kind with the least squared error, those without evidence counted in.
+
+    They are at least 0, and add to 1 where those without evidence do.
 
     Parameters
     ----------
-    kind
-        The kind.
+    usual
+        Weights without evidence.
     square, right
         Sums of products of the parts, and of these with changes.
     count
-        Over how many perturbations.
+        Over how many perturbations that do not tell of the same.
     """
-    usual = USUAL[kind]
     if not count:
         return usual
     as_if = square * (AS_IF / count)
     square, right = square + as_if, right + as_if @ usual
-    if kind == NONE:
-        values, vectors = np.linalg.eigh(square)
-        root = np.sqrt(np.maximum(values, 1e-12 * max(values[-1], 1e-12)))
-        return optimize.nnls(root[:, None] * vectors.T, vectors.T @ right / root)[0]
-    apart = np.array([-1.0, 1.0])
-    size = apart @ square @ apart
-    share = np.clip(apart @ (right - square[0]) / max(size, 1e-12), 0, 1)
-    return np.array([1 - share, share])
+    values, vectors = np.linalg.eigh(square)
+    root = np.sqrt(np.maximum(values, 1e-12 * max(values[-1], 1e-12)))
+    # A heavy last row holds the sum at that without evidence, if it is a sum of parts at all.
+    heavy = HEAVY * root[-1] * usual.any()
+    left = np.vstack([root[:, None] * vectors.T, np.full(len(usual), heavy)])
+    return optimize.nnls(left, np.append(vectors.T @ right / root, heavy))[0]

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import cholesky, solve_triangular
-from scipy.stats import t as student
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn.exact.fitting import FEW, Fit, Task, solve_for, task
@@ -161,6 +160,8 @@ def held_out(
     ValueError
         If the data are not those of the fit, or a fold holds all cells.
     """
+    from scipy.stats import t as student
+
     given = task(as_fitted(fitted, data), effect, None, replace(fitted.config, hyper="map"))
     cells: Any = given.data  # as `as_fitted` returns them
     x, rows = cells.x, given.rows

@@ -8,7 +8,9 @@ their mean. Pairs of rare genes, of which little is believed, count by the squar
 
 The share is learned from the deviations at the prior variance with the highest evidence, as that of
 the wider of two normal distributions with mean 0 whose mixture they are. This tells it to a factor
-of few only, for which the geometric mean of it and of `TYPICAL` is taken.
+of few only. Networks of any size have a few regulators a target, so that the share goes down as
+candidates become more: the geometric mean is taken of what the deviations say and of `REGULATORS`
+over the number of candidates.
 """
 
 from functools import partial
@@ -20,16 +22,16 @@ from jax import lax
 from jax.scipy.stats import norm
 from jaxtyping import Array, Float, Shaped
 
-# A share of edges between those of networks of functional relations and of binding: chosen, as the
-# slope was, on simulated data, DREAM4 and SERGIO.
-TYPICAL = 0.07
+# Of a target before the expression is looked at: chosen, as the slope was, on simulated data,
+# DREAM4 and SERGIO, whose networks have one to three.
+REGULATORS = 2.0
 # Deviations are counted in bins, so many in a unit and so many on either side; log Bayes factors
 # in so many between the smallest and the largest.
 FINENESS, SIDE, BINS = 16, 256, 4096
 SWEEPS, HALVINGS = 300, 60
 # Share and standard deviations that the two groups start from.
 START = 0.05, 2.1, 0.7
-LEAST = 1e-3
+LEAST, MOST = 1e-3, 0.5
 
 
 class Calibration(NamedTuple):
@@ -67,7 +69,8 @@ def calibration(
     slope
         Times the log Bayes factors.
     """
-    share = jnp.sqrt(TYPICAL * share_of_wide(deviation, weight))
+    typical = min(REGULATORS / len(deviation), MOST)
+    share = jnp.sqrt(typical * share_of_wide(deviation, weight))
     return Calibration(share, _offset(log_bayes_factor, weight, share, slope))
 
 
@@ -90,7 +93,7 @@ def share_of_wide(
         share, wide, narrow = at
         odds = norm.logpdf(z, 0, wide) - norm.logpdf(z, 0, narrow)
         own = counts * jax.nn.sigmoid(jnp.log(share) - jnp.log1p(-share) + odds)
-        share = jnp.clip(own.sum() / counts.sum(), LEAST, 0.5)
+        share = jnp.clip(own.sum() / counts.sum(), LEAST, MOST)
         return share, _spread(z, own), _spread(z, counts - own)
 
     found, *_ = lax.fori_loop(0, SWEEPS, sweep, tuple(map(jnp.asarray, START)))

@@ -54,6 +54,7 @@ from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
 from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
 from infosem_jax.grn.exact.priors import Normals, one_scale
 from infosem_jax.grn.exact.probability import Calibration, calibration, counted
+from infosem_jax.grn.exact.worth import worth
 
 # Times the penalty on effects with the highest evidence, at which edges are ranked: chosen on the
 # transcription factors of BEELINE's mHSC-E, all of its cells and few of them, DREAM4, SERGIO and
@@ -117,10 +118,19 @@ class Strength(NamedTuple):
         Log-odds per unit of what the prior says, at least 0 and shrunk by ``trust``.
     trust
         Probability that it is not zero.
+    worth
+        Log-odds per unit of the tempered log Bayes factor, which the value is divided by where both
+        are added; 1 for prior means with a sign, whose strength is tempered already.
     """
 
     value: Float[Array, ""]
     trust: Float[Array, ""]
+    worth: Float[Array, ""]
+
+    @property
+    def tempered(self) -> Float[Array, ""]:
+        """Units of the tempered log Bayes factor per unit of what the prior says."""
+        return self.value / self.worth
 
 
 class BayesFactors(NamedTuple):
@@ -208,20 +218,22 @@ def bayes_factors(
                 # Logarithmic where a prior is sure, so that few pairs do not decide on the rest.
                 mean = standardised(jnp.arcsinh(mean), pairs)
             confirmed = strength(found, mean, pairs, sign=sign)
-            learned |= {"strength": confirmed.value, "trust": confirmed.trust}
-            up, down = (
-                confirmed.value * mean,
-                (-1 if sign else 1) * confirmed.value * mean,
-            )
+            up = confirmed.tempered * mean
+            down = -up if sign else up
+            learned |= {
+                "strength": confirmed.tempered,
+                "trust": confirmed.trust,
+                "worth": confirmed.worth,
+            }
         if not one_scale(expected.scale):
             wide = jnp.log(expected.scale)
             wide = standardised(wide - _mean(wide, pairs), pairs)
             confirmed = strength(found, wide, pairs)
             learned |= {
-                "strength_of_scale": confirmed.value,
+                "strength_of_scale": confirmed.tempered,
                 "trust_in_scale": confirmed.trust,
             }
-            up, down = up + confirmed.value * wide, down + confirmed.value * wide
+            up, down = up + confirmed.tempered * wide, down + confirmed.tempered * wide
     factor = log_bayes_factor(found, pairs, up, down)
     whole = evidence(basis, reported, likeliest).deviation / found.believed
     weight = jnp.where(pairs, found.believed**2, 0.0)
@@ -376,13 +388,14 @@ def strength(
     sign
         Whether it speaks of activation against repression, or of edges against other pairs.
     """
-    raw, error = _newton_step(found, expected, pairs, CLEAR, sign)
+    raw, error, excess = _newton_step(found, expected, pairs, CLEAR, sign)
     value = jnp.maximum(raw, 0) * STRENGTH_SCALE**2 / (error + STRENGTH_SCALE**2)
     if sign:
         # The step overshoots where a prior is strong.
         value *= found.reliability / SHIFT
         value /= 1 + value / MOST
-    raw, error = _newton_step(found, expected, pairs, FAINT, sign)
+    each = jnp.ones(()) if sign else _worth(found, expected, pairs, excess)
+    raw, error, _ = _newton_step(found, expected, pairs, FAINT, sign)
     wide = error + STRENGTH_SCALE**2
     shrunk, left = raw * STRENGTH_SCALE**2 / wide, jnp.sqrt(error / wide) * STRENGTH_SCALE
     # A prior that goes against the expression says nothing: its strength is not negative.
@@ -393,13 +406,13 @@ def strength(
         + norm.logcdf(shrunk / left)
     )
     trust = jax.nn.sigmoid(DOUBT + log_bayes_factor)
-    return Strength(value * trust, trust)
+    return Strength(value * trust, trust, each)
 
 
 def _newton_step(
     found: Evidence, expected: Array, pairs: Array, group: tuple[float, float], sign: bool
-) -> tuple[Array, Array]:
-    """Step from no strength, and its variance under no strength."""
+) -> tuple[Array, Array, Array]:
+    """Step from no strength, its variance under no strength, and this over that of lone pairs."""
     shift, least = group
     share = jnp.maximum(found.edges, least)
     up, down = _memberships(found.deviation, share, found.activating, shift)
@@ -407,8 +420,20 @@ def _newton_step(
     information = jnp.where(pairs, x**2, 0.0).sum()
     x = jnp.where(pairs, x - _mean(x, pairs), 0.0)
     c = jnp.where(pairs, expected - _mean(expected, pairs), 0.0)
-    error = _variance_when_permuted(x, c, pairs) / information**2
-    return (x * c).sum() / information, jnp.maximum(error, TINY)
+    variance = _variance_when_permuted(x, c, pairs)
+    alone = jnp.maximum((x**2).sum() * (c**2).sum() / pairs.sum(), TINY)
+    error = jnp.maximum(variance / information**2, TINY)
+    return (x * c).sum() / information, error, jnp.maximum(variance / alone, 1.0)
+
+
+def _worth(found: Evidence, expected: Array, pairs: Array, excess: Array) -> Array:
+    """Show by what a prior says, in bins of deviations, how fast log-odds rise with these."""
+    c = jnp.where(pairs, expected - _mean(expected, pairs), 0.0)
+    deviation, count = counted(found.deviation, pairs)
+    _, said = counted(found.deviation, c / jnp.sqrt(jnp.maximum(_mean(c**2, pairs), TINY)))
+    up, down = jnp.log(found.activating), jnp.log1p(-found.activating)
+    factor = _likelihood(found._replace(deviation=deviation), up, down)
+    return worth(factor, count, said, excess, len(pairs))
 
 
 @jax.jit
@@ -432,9 +457,13 @@ def log_bayes_factor(
     """
     up, down = jnp.log(found.activating) + up, jnp.log1p(-found.activating) + down
     prior = jnp.where(pairs, jnp.logaddexp(up, down), -jnp.inf)
+    return _likelihood(found, up, down) - (logsumexp(prior) - jnp.log(pairs.sum()))
+
+
+def _likelihood(found: Evidence, up: Array, down: Array) -> Array:
+    """Add what the deviations say to the logarithms of either direction's weight."""
     y = jnp.sqrt(found.reliability) * found.deviation
-    likelihood = jnp.logaddexp(up + y, down - y) - found.reliability / 2
-    return likelihood - (logsumexp(prior) - jnp.log(pairs.sum()))
+    return jnp.logaddexp(up + y, down - y) - found.reliability / 2
 
 
 @jax.jit
