@@ -308,6 +308,20 @@ def test_a_table_of_orthologues_the_other_way_round_is_refused():
         harmonise([human, mouse], {"mouse": back})
 
 
+def test_a_table_of_orthologues_for_symbols_in_capitals():
+    """They look like human symbols; other differences tell which side they are on."""
+    x, _ = counts(genes=30)
+    names = [f"Gene{chr(97 + i)}" for i in range(24)] + [f"H2-K{i}" for i in range(6)]
+    table = {name: f"HLA{name[3:]}" if "-" in name else name.upper() for name in names}
+    mouse = make_study(x, [name.upper() for name in names], name="m", species="mouse")
+    human = make_study(x, list(table.values()), name="h", species="human")
+    assert harmonise([human, mouse], {"mouse": table})[1].genes == human.genes
+    back = {other: name for name, other in table.items()}
+    mouse = make_study(x, names, name="m", species="mouse")
+    with pytest.raises(ValueError, match="swap them"):
+        harmonise([human, mouse], {"mouse": back})
+
+
 def test_species_by_their_latin_names(tmp_path):
     x, _ = counts()
     for said, species in (("Homo sapiens", "human"), ("mus_musculus", "mouse"), ("rat", "rat")):

@@ -326,16 +326,26 @@ def _renamed(study: Study, table: Orthologues, hidden: frozenset[str]) -> Study:
 
 
 def _check_direction(study: Study, table: Orthologues) -> None:
-    """Refuse a table from the other species, whose symbols may differ in case only."""
-    others = set(table.values())
-    own = sum(symbol in table for symbol in study.symbols)
-    other = sum(symbol in others for symbol in study.symbols)
-    if other > 2 * own and other > 0.1 * len(study.symbols):
+    """Refuse a table from the other species, whose symbols may differ in case only.
+
+    Symbols of mice in capitals are known by those that differ in more.
+    """
+    lowered = {symbol.lower(): counterpart.lower() for symbol, counterpart in table.items()}
+    apart = {symbol: other for symbol, other in lowered.items() if symbol != other}
+    own, other = _found(study.symbols, table)
+    here, there = _found([symbol.lower() for symbol in study.symbols], apart)
+    if other > 2 * own and other > 0.1 * len(study.symbols) and here <= there:
         raise ValueError(
             f"{study.name}: expected a table from genes of {study.species} to others, found {own} "
             f"of its genes in the first and {other} in the second column; swap them, or name the "
             "columns by their species."
         )
+
+
+def _found(symbols: Sequence[str], table: Mapping[str, str]) -> tuple[int, int]:
+    """Count symbols in the first and in the second column of a table."""
+    others = set(table.values())
+    return sum(symbol in table for symbol in symbols), sum(symbol in others for symbol in symbols)
 
 
 def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
