@@ -55,6 +55,24 @@ def test_the_cut_keeps_edges_that_exist_with_their_sign(run):
         grn.regulons(fitted, lfsr=0.0)
 
 
+def test_regulators_of_few_cells_have_few_targets_by_chance():
+    rng = np.random.default_rng(0)
+    a = rng.normal(size=(1000, 2))
+    targets = np.exp(0.7 * np.repeat(a, 20, axis=1) + rng.normal(0, 0.7, (1000, 40)))
+    common = rng.poisson(np.hstack([3 * np.exp(0.5 * a), 3 * targets])).astype(float)
+    depth = np.exp(rng.normal(0, 0.8, (1000, 1)))  # which genes of few cells have in common
+    rare = rng.poisson(depth * rng.uniform(0.004, 0.02, 260)).clip(0, 1)
+    x = np.hstack([common, rare])[:, [0, 1, *range(42, 302), *range(2, 42)]]
+    x = x[:, x.any(0)]
+    names = [*("R0", "R1"), *(f"F{i:03d}" for i in range(x.shape[1] - 42))]
+    names += [f"T{i:02d}" for i in range(40)]
+    data = dataset(x, names, names[:62])
+    fitted = grn.fit(data, config=exact.Config(rows="regulators", normalisation="log1p_cpm_zscore"))
+    counts = grn.regulons(fitted, data, least=1)["source"].value_counts()
+    assert (counts[["R0", "R1"]] >= 15).all()
+    assert counts.drop(["R0", "R1"]).max() < 10
+
+
 def test_gene_sets_of_regulons_are_found_and_written(run, tmp_path):
     _, fitted, data, _ = run
     table = grn.regulons(fitted, data)

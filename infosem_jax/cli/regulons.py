@@ -46,7 +46,7 @@ def regulons(
         from infosem_jax import grn
         from infosem_jax.data import read_gene_sets
         from infosem_jax.data._names import count_matches
-        from infosem_jax.grn import group_folders, grouped
+        from infosem_jax.grn import exact, group_folders, grouped
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
         check_folder(out, group_folders.REGULON_FILES, overwrite=overwrite)
@@ -70,14 +70,20 @@ def regulons(
             write_record(folder, {"run": record}, software_versions())
         counts = table["source"].value_counts()
         rows = [(str(name), str(n)) for name, n in counts.head(SHOWN).items()]
-        print_table(("regulator", "targets"), rows, f"{len(counts)} regulons")
+        print_table(("regulator", "targets"), rows, f"Regulons: {len(counts):,}")
         if not rows:
             more = "" if ready is not None else ", or give --expression, which finds weak edges too"
             note(f"No regulator has {least} edges that sure: raise --lfsr, lower --least{more}.")
+        if isinstance(fitted, exact.Fit) and len(fitted.rows) > len(net.regulators):
+            note(
+                "Genes that are no regulators act too in this fit, and share what there is to "
+                'explain: fits of infosem activity, or with rows = "regulators", have more targets.'
+            )
         if len(together):
             of = together.groupby("module", sort=False)
             rows = [(str(name), str(len(own)), own["regulators"].iloc[0]) for name, own in of]
-            print_table(("module", "genes", "regulators"), rows[:SHOWN], f"{len(rows)} modules")
+            title = f"Modules: {len(rows):,}"
+            print_table(("module", "genes", "regulators"), rows[:SHOWN], title)
         if enriched is not None:
             rows = [
                 (row["regulon"], row["set"], f"{row['hits']} of {row['size']}",

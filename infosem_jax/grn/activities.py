@@ -35,6 +35,7 @@ from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.hyper import scale_of
 from infosem_jax.grn.exact.same_cells import warn_of_others
+from infosem_jax.grn.exact.score import share_believed
 from infosem_jax.grn.false_signs import Shrunk, shrink
 from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.result import Fit, network
@@ -44,6 +45,8 @@ from infosem_jax.grn.states import as_fitted
 SWEEPS, CELLS = 20, 2000
 # Least unexplained share of a target's variance.
 LEAST = 0.01
+# Least share of an effect that is believed, where no cell bears it.
+LEAST_BELIEVED = 1e-6
 
 
 class Activity(NamedTuple):
@@ -140,7 +143,9 @@ def loadings(
 def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Shrunk:
     """Learn which effects are not zero from what the cells alone tell of all of them.
 
-    What the cells tell of an effect is its posterior less its prior, both normal.
+    What the cells tell of an effect is its posterior less its prior, both normal, and less sure
+    where few cells bear it: its z value is shrunk as the score is
+    (``infosem_jax.grn.exact.score``), by ``k / (k + 4)`` for k cells that share two rare genes.
 
     Parameters
     ----------
@@ -156,7 +161,8 @@ def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Sh
     # What the cells say is at least a thousandth of what the prior does: rounding.
     information = np.maximum(1 / after - 1 / before, 1e-3 / before)
     estimate = fitted.prior_mean + (fitted.weight - fitted.prior_mean) / after / information
-    return shrink(estimate, np.where(own, np.inf, np.sqrt(1 / information)))
+    error = np.sqrt(1 / information) / np.maximum(_believed(x, at), LEAST_BELIEVED)
+    return shrink(estimate, np.where(own, np.inf, error))
 
 
 def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
@@ -221,6 +227,16 @@ def add_to_anndata(found: Activity, adata: Any, *, key: str = "infosem_activity"
     table = pd.DataFrame(found.mean, pd.Index(found.cells), pd.Index(found.regulators))
     adata.obsm[key] = table.reindex(adata.obs_names)
     adata.uns[f"{key}_sd"] = dict(zip(found.regulators, map(float, found.sd), strict=True))
+
+
+def _believed(
+    x: Float[np.ndarray, "cells genes"], at: list[int]
+) -> Float[np.ndarray, "regulators genes"]:
+    """Return the share of each effect that the cells which share both genes make believable."""
+    square = (x**2).mean(0)
+    height = np.divide((x**3).mean(0), square, out=np.zeros_like(square), where=square > 0)
+    pairs = (square[at, None] * square, height[at, None] * height, x[:, at].T @ x / len(x))
+    return np.asarray(share_believed(len(x), *map(jnp.asarray, pairs)))
 
 
 @jax.jit

@@ -306,8 +306,27 @@ def _share_believed(basis: Spectrum, reported: Array) -> Array:
     place = jnp.where(basis.own >= 0, basis.own, basis.n_rows)
     regulator = jnp.zeros(basis.n_rows, int).at[place].set(genes, mode="drop")[reported]
     height, square = (part[regulator, None] * part[None] for part in (basis.height, basis.total))
-    together = basis.vectors[reported] @ basis.cross
-    shared = basis.cells * (square + jnp.maximum(together * height, 0))
+    return share_believed(basis.cells, square, height, basis.vectors[reported] @ basis.cross)
+
+
+def share_believed(
+    cells: Any,
+    square: Float[Array, "regulators genes"],
+    height: Float[Array, "regulators genes"],
+    together: Float[Array, "regulators genes"],
+) -> Float[Array, "regulators genes"]:
+    """Tell how much of what a pair says is believed: ``k / (k + SHARED)``, see the module.
+
+    Parameters
+    ----------
+    cells
+        Number of cells, n.
+    square, height
+        ``q_i q_j`` and ``h_i h_j``.
+    together
+        ``c_ij``, means of products.
+    """
+    shared = cells * (square + jnp.maximum(together * height, 0))
     return jnp.where(height != 0, shared / (shared + SHARED * height**2), 1.0)
 
 
