@@ -56,7 +56,8 @@ def worth(
     regulators
         Number of candidates.
     """
-    rate, level = jnp.asarray(WORTHS)[:, None, None], jnp.asarray(LEVELS)[:, None]
+    rate, level = jnp.asarray(WORTHS)[:, None, None], jnp.asarray(LEVELS)[None, :, None]
+    log_bayes_factor, count, said = (part[None, None] for part in (log_bayes_factor, count, said))
     p = jax.nn.sigmoid(level + rate * log_bayes_factor)
     share = (count * p).sum(-1) / count.sum()
     away = p - share[..., None]
