@@ -21,8 +21,8 @@ from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.data.sparse_simulation import write_sparse_simulation
 from infosem_jax.data.stream import open_stream
 from infosem_jax.grn import exact, priors
+from infosem_jax.grn.exact import deviations, score, statistics
 from infosem_jax.grn.exact import posterior as closed
-from infosem_jax.grn.exact import score, statistics
 from infosem_jax.grn.exact.fitting import decomposed
 from infosem_jax.grn.exact.grid import fit_many
 from infosem_jax.grn.exact.hyper import scale_of
@@ -231,10 +231,12 @@ def planted(sign=False, strength=0.5, seed=0):
     down = 0.05 * 0.3 * np.exp((-strength if sign else strength) * told)
     draw = rng.random(told.shape) * (1 + up + down)
     group = np.where(draw < up, 1, np.where(draw < up + down, -1, 0))
-    deviation = jnp.asarray(score.SHIFT * group + rng.normal(size=told.shape), jnp.float32)
+    deviation = jnp.asarray(deviations.SHIFT * group + rng.normal(size=told.shape), jnp.float32)
     pairs = jnp.ones(told.shape, bool)
-    edges, activating = score.groups(deviation, pairs, 0.7, score.SHIFT)
-    found = score.Evidence(deviation, jnp.ones(()), edges, activating, jnp.ones(deviation.shape))
+    edges, activating = deviations.groups(deviation, pairs, 0.7, deviations.SHIFT)
+    found = deviations.Evidence(
+        deviation, jnp.ones(()), edges, activating, jnp.ones(deviation.shape)
+    )
     return found, jnp.asarray(told), pairs, group
 
 
@@ -246,7 +248,7 @@ def test_groups_are_those_that_were_planted():
     assert float(found.edges) == pytest.approx(n / group.size, rel=4 * error)
     assert float(found.activating) == pytest.approx((group > 0).sum() / n, abs=4 * error)
     # Without knowing, pairs that are told apart least are taken for either.
-    _, unknown = score.groups(found.deviation, pairs, 0.5, score.SHIFT)
+    _, unknown = deviations.groups(found.deviation, pairs, 0.5, deviations.SHIFT)
     assert 0.5 < float(unknown) < float(found.activating)
 
 
@@ -256,7 +258,7 @@ def test_a_strength_is_learned_from_pairs_that_stand_out_and_not_from_those_of_o
     borne = score.strength(found, told, pairs, sign=sign)
     value = float(borne.value)
     if sign:
-        value *= score.SHIFT / float(found.reliability) / (1 - value / score.MOST)
+        value *= deviations.SHIFT / float(found.reliability) / (1 - value / score.MOST)
     assert 0.3 < value < 0.8 and float(borne.trust) > 0.99
     rng = np.random.default_rng(1)
     dealt = [score.strength(found, told[rng.permutation(100)], pairs, sign=sign) for _ in range(10)]

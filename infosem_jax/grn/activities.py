@@ -33,9 +33,9 @@ from jaxtyping import Array, Float
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
+from infosem_jax.grn.exact.deviations import share_believed
 from infosem_jax.grn.exact.hyper import scale_of
 from infosem_jax.grn.exact.same_cells import warn_of_others
-from infosem_jax.grn.exact.score import share_believed
 from infosem_jax.grn.false_signs import Shrunk, shrink
 from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.result import Fit, network
@@ -144,8 +144,8 @@ def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Sh
     """Learn which effects are not zero from what the cells alone tell of all of them.
 
     What the cells tell of an effect is its posterior less its prior, both normal, and less sure
-    where few cells bear it: its z value is shrunk as the score is
-    (``infosem_jax.grn.exact.score``), by ``k / (k + 4)`` for k cells that share two rare genes.
+    where few cells bear it: its z value is shrunk as that of the score is, by ``k / (k + 4)`` for k
+    cells that share two rare genes (``infosem_jax.grn.exact.deviations``).
 
     Parameters
     ----------

@@ -77,9 +77,9 @@ EXACT_READING = {
     "Probability": (
         "How likely the edge is to exist. It starts from the prior on edges, so for pairs with a "
         "label it repeats much of what was put in. Without one it starts from a share of edges "
-        "that is learned from all pairs, in simulated networks to a factor of two or so, and "
-        "rises with the score. Where it is known, set it: edges in the table [exact] of the "
-        "settings."
+        "that follows from all pairs and from how many regulators there are, in simulated "
+        "networks to a factor of two or so, and rises with the score. Where it is known, set it: "
+        "edges in the table [exact] of the settings."
     ),
 }
 
