@@ -37,7 +37,7 @@ def evaluate_perturbation(
     var_names: VarNames = None,
     predicted_perturbation: Annotated[
         str | None,
-        typer.Option(help="The same column of the predictions; that of the truth, or the index."),
+        typer.Option(help="The same column of the predictions; the one with most names."),
     ] = None,
     predicted_layer: Annotated[
         str | None, typer.Option(help="Layer of the predictions; mean of infosem's own.")
