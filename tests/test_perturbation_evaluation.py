@@ -1,6 +1,7 @@
 """Anyone's predictions scored: by brute force, against Arc's own program, and what is refused."""
 
 import json
+import re
 
 import anndata
 import numpy as np
@@ -431,6 +432,8 @@ def test_the_command_scores_what_infosem_predicts(tmp_path):
     environment = {"JAX_NUM_CPU_DEVICES": "1"}
     done = CliRunner().invoke(app, [str(a) for a in call], env=environment)
     assert done.exit_code == 0, done.output
+    # Numbers are whole in a narrow window.
+    assert re.search(r"Weighted R² +│ -?[−\d.]+ +│ 0.000 +│", done.output)
     each = pd.read_csv(tmp_path / "out" / "scores.csv")
     assert list(each["perturbation"]) == made.names()[:4] and (each["pearson_delta"] > 0.5).all()
     told = json.loads((tmp_path / "out" / "summary.json").read_text())
