@@ -1,5 +1,7 @@
 """Validation and normalisation of expression."""
 
+import logging
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -237,11 +239,15 @@ def test_regulators_of_a_species(species, genes, tmp_path, monkeypatch):
     assert read_regulators(species) == ("SOX2",)
 
 
-def test_auto_takes_logarithms_of_what_has_none():
+def test_auto_takes_logarithms_of_what_has_none_and_says_so(caplog):
     logs, counts = dataset(LOGS, GENES), dataset(COUNTS, GENES)
+    caplog.set_level(logging.INFO, "infosem_jax")
     for data, how in ((logs, "zscore"), (counts, "log1p_cpm_zscore")):
+        caplog.clear()
         found, expected = normalise(data, "auto"), normalise(data, how)
         assert found.normalisation == how
+        [told] = caplog.messages  # nothing is said of what the user named
+        assert ("counts per million" in told) == (how == "log1p_cpm_zscore")
         np.testing.assert_array_equal(found.x, expected.x)
 
 
