@@ -53,8 +53,8 @@ SIMULATIONS = 10
 SIMULATED = SimulationConfig(genes=100, regulators=20, cells=500, dropout=0.1)
 # Priors of edges: a tenth of all pairs, with their labels, or those of them that are edges.
 KNOWN = {
-    "stated, a tenth of pairs labelled": lambda made: {"edge": KnownEdges(made.known)},
-    "stated, a tenth of edges known": lambda made: {
+    "a tenth of pairs labelled": lambda made: {"edge": KnownEdges(made.known)},
+    "a tenth of edges known": lambda made: {
         "edge": KnownEdges(made.known.query("label == 1")[["source", "target"]])
     },
 }

@@ -97,7 +97,7 @@ def test_how_many_edges_there_are_follows_from_the_prior_and_from_the_expression
     # The log-odds of the mean of a logit with standard deviation 1.
     odds = np.log(stated / (1 - stated)) / np.sqrt(1 + np.pi / 8)
     told = (1 / (1 + np.exp(-odds)))[pairs].mean()
-    assert mean == pytest.approx(np.sqrt(share * told), rel=0.02)
+    assert mean == pytest.approx(np.cbrt(share**2 * told), rel=0.02)
     assert abs(np.log(share / told)) > 0.3
     # A share that is stated for all pairs holds.
     assert fit(edges=0.02)[0] == pytest.approx(0.02, rel=0.02)

@@ -225,7 +225,8 @@ def score(
         told, before = 0.0, found.base if edges is None else jnp.log(share) - jnp.log1p(-share)
     else:
         weight, told, before = found.weight, base, base
-        share = jnp.sqrt(found.share * (weight * jax.nn.sigmoid(base)).sum() / weight.sum())
+        expected = (weight * jax.nn.sigmoid(base)).sum() / weight.sum()
+        share = jnp.cbrt(found.share**2 * expected)
     odds = before + found.log_bayes_factor
     stated = odds
     if not weighed:
