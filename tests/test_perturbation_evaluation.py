@@ -222,7 +222,7 @@ def test_units_must_agree(pair):
             perturbation.evaluate_predictions(wrong, logs(truth))
     changes = means(logs(predicted))
     changes.X -= changes.X.mean(0)
-    with pytest.raises(ValueError, match="as of differences"):
+    with pytest.raises(ValueError, match="as of differences or of signs"):
         perturbation.evaluate_predictions(changes, logs(truth))
 
 
@@ -410,6 +410,10 @@ def test_combinations_in_any_order_and_lines_by_name(pair):
     two.obs["cell_line"] = np.repeat(["a", "b"], truth.n_obs)
     with pytest.raises(ValueError, match="Expected a cell line"):
         perturbation.evaluate_predictions(predicted, two)
+    of_b = predicted.copy()
+    of_b.obs["cell_type"] = "B"
+    told = perturbation.evaluate_predictions(of_b, two, splits=0)
+    assert "cell line b" in told.notes and told.panel.controls.x.shape[0] == 60
     found = perturbation.evaluate_predictions(predicted, two, line="b", splits=0)
     assert found.panel.perturbed[0] == ("g08", "g20") and found.panel.own[0, 20]
     assert found.panel.controls.x.shape[0] == 60
@@ -434,6 +438,7 @@ def test_the_command_scores_what_infosem_predicts(tmp_path):
     assert done.exit_code == 0, done.output
     # Numbers are whole in a narrow window.
     assert re.search(r"Weighted R² +│ -?[−\d.]+ +│ 0.000 +│", done.output)
+    assert "all changes are off" not in done.output
     each = pd.read_csv(tmp_path / "out" / "scores.csv")
     assert list(each["perturbation"]) == made.names()[:4] and (each["pearson_delta"] > 0.5).all()
     told = json.loads((tmp_path / "out" / "summary.json").read_text())

@@ -30,7 +30,7 @@ def evaluate_perturbation(
     control: Control = None,
     separator: Separator = None,
     line: Annotated[
-        str | None, typer.Option(help="Cell line to score; needed where there are several.")
+        str | None, typer.Option(help="Cell line to score, of several; the one that is predicted.")
     ] = None,
     line_column: LineColumn = None,
     layer: Layer = None,

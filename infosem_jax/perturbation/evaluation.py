@@ -21,6 +21,7 @@ from infosem_jax.engine.types import Progress
 from infosem_jax.perturbation.data import LEAST_CELLS
 from infosem_jax.perturbation.labels import choose, sentences
 from infosem_jax.perturbation.matching import (
+    line_of_both,
     match_genes,
     observed_line,
     predicted_line,
@@ -115,7 +116,8 @@ def evaluate_predictions(
         most names of the truth where None), ``genes`` and ``layer`` (of what infosem predicted the
         one with expression where None) are looked at.
     line
-        Cell line to score, where the truth has several.
+        Cell line to score, where the truth has several; that of the predictions where these tell
+        one.
     total
         Bring counts of the truth to this total and to logarithms first, for predictions that are
         such logarithms; 0 takes the median of its cells, as ``infosem perturbation`` does, and as
@@ -159,6 +161,7 @@ def evaluate_predictions(
     )  # fmt: skip
     notes = [*observed.notes, *other.notes, *sentences(labels, column, names)]
     notes += ["the layer 'mean' of what infosem predicted is scored"] * (own_layer is not None)
+    line = line or line_of_both(observed.obs, other.obs, columns.line)
     of_line, line, note = observed_line(observed.obs, columns.line, line)
     notes += note
     named = np.array([genes is not None for genes in labels.perturbed])[labels.code] & of_line
@@ -185,7 +188,8 @@ def evaluate_predictions(
     theirs = sparse.csr_array(other.x[:, there])
     places = rows_of(asked)
     own = [places[genes] for genes in perturbed]
-    notes += _check_units(theirs, own, places.get(()), controls, other.base)
+    told = _check_units(theirs, own, places.get(()), controls, other.base)
+    notes += told if own_layer is None else []
     tell("testing observed cells")
     panel = make_panel(cells, group, controls, perturbed, genes)
     tell("scoring predictions")
@@ -259,8 +263,8 @@ def _not_below_0(found: _Loaded, what: str, most: float) -> _Loaded:
     if below > most * above:
         raise ValueError(
             f"{what}: expected expression, found values down to {found.x.data.min():.3g}, as of "
-            "differences; name a matrix of expression (layer=..., --predicted-layer), or add the "
-            "mean of the control cells to changes."
+            "differences or of signs; name a matrix of expression (layer=..., --predicted-layer), "
+            "or add the mean of the control cells to changes. Tables of signs tell no expression."
         )
     if not below:
         return found

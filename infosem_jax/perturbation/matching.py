@@ -66,6 +66,29 @@ def observed_line(
     return lines == line, line, [f"cell line {line}"]
 
 
+def line_of_both(observed: pd.DataFrame, predicted: pd.DataFrame, column: str | None) -> str | None:
+    """Return the cell line that predictions are of, if it is one and was observed; else None.
+
+    Parameters
+    ----------
+    observed, predicted
+        Tables of the observed cells and of the predictions.
+    column
+        Column of cell lines of the truth; one of a known name where None.
+    """
+    names = [
+        next((name for name in (column, *LINE) if name is not None and name in obs), None)
+        for obs in (observed, predicted)
+    ]
+    if None in names:
+        return None
+    there, asked = (
+        set(obs[name].astype(str)) for obs, name in zip((observed, predicted), names, strict=True)
+    )
+    found = [name for name in there if {own.casefold() for own in asked} == {name.casefold()}]
+    return found[0] if len(found) == 1 else None
+
+
 def predicted_line(
     obs: pd.DataFrame, column: str | None, line: str | None
 ) -> tuple[Bool[np.ndarray, " rows"], list[str]]:
