@@ -4,21 +4,18 @@
 # pyright: reportReturnType=false, reportGeneralTypeIssues=false
 # Inferred from its source, the types of pandas are unions that no call narrows.
 
-import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 from scipy import sparse
 
-from infosem_jax._typing import Path
-from infosem_jax.data._anndata import INDEX, gene_columns, gene_names, open_anndata
+from infosem_jax.data._anndata import INDEX, PathOrAnnData, by_rows, gene_names, open_anndata
 from infosem_jax.data._files import STREAM_LIMITS
 from infosem_jax.data._names import near_misses, without_version
-from infosem_jax.data.units import declared_base, describe_units, evenly
+from infosem_jax.data.units import describe_units, evenly
 from infosem_jax.engine.types import Progress
 from infosem_jax.perturbation.data import LEAST_CELLS, label
 from infosem_jax.perturbation.guides import is_control
@@ -36,10 +33,6 @@ from infosem_jax.perturbation.readers import AUTO, LINE, Columns
 from infosem_jax.perturbation.splits import sorted_name
 from infosem_jax.perturbation.units import check_same_units
 
-if TYPE_CHECKING:
-    import anndata
-
-Source: TypeAlias = "Path | anndata.AnnData"
 # Totals that logarithms of others are usually of, beside the median of the cells.
 USUAL_TOTAL = 1e4
 # Deviation of totals of cells that were brought to one, as a share of it.
@@ -76,8 +69,8 @@ class Evaluation(NamedTuple):
 
 
 def evaluate_predictions(
-    predicted: Source,
-    truth: Source,
+    predicted: PathOrAnnData,
+    truth: PathOrAnnData,
     *,
     columns: Columns = AUTO,
     predicted_columns: Columns = AUTO,
@@ -138,8 +131,8 @@ def evaluate_predictions(
             f"Expected least_cells of at least 2 and splits of at least 0, found {least_cells} and "
             f"{splits}."
         )
-    observed = _load(truth, columns.layer, "The truth")
-    other = _load(predicted, predicted_columns.layer, "The predictions")
+    observed = _load(truth, columns.layer, "truth")
+    other = _load(predicted, predicted_columns.layer, "predictions")
     labels, column, names = choose(
         observed.obs, observed.var, column=columns.perturbation, genes=columns.genes,
         controls=columns.controls, separator=columns.separator,
@@ -188,38 +181,21 @@ class _Loaded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _load(source: Source, layer: str | None, what: str) -> _Loaded:
-    from anndata.io import sparse_dataset
-
-    if isinstance(source, str | os.PathLike):
-        with open_anndata(source, "AnnData file", layer, limits=STREAM_LIMITS) as file:
-            dense = isinstance(file.matrix, h5py.Dataset)
-            x = file.matrix[:] if dense else sparse_dataset(file.matrix)[:]
-            x = _checked(x, file.columns, what)
-            return _Loaded(file.obs, file.var, x, file.base, file.notes)
-    source = source.to_memory() if source.isbacked else source
-    places: dict[str, Any] = {"X": source.X, **source.layers}
-    if source.raw is not None:
-        places.setdefault("raw", source.raw.X)
-    if layer not in (None, *places):
-        raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(places)}.")
-    var = source.raw.var if layer == "raw" and "raw" not in source.layers else source.var
-    columns, notes = gene_columns(var)
-    if places[layer or "X"] is None:
-        raise ValueError(f"{what}: X is empty; choose a layer from {', '.join(list(places)[1:])}.")
-    x = _checked(places[layer or "X"], columns, what)
-    return _Loaded(source.obs, var.iloc[columns], x, declared_base(source.uns), notes)
+def _load(source: PathOrAnnData, layer: str | None, what: str) -> _Loaded:
+    with open_anndata(source, what, layer, limits=STREAM_LIMITS) as file:
+        x = _checked(by_rows(file.matrix)[:], file.columns)
+        return _Loaded(file.obs, file.var, x, file.base, file.notes)
 
 
-def _checked(x: Any, columns: slice | np.ndarray, what: str) -> sparse.csr_array:
+def _checked(x: Any, columns: slice | np.ndarray) -> sparse.csr_array:
     found = sparse.csr_array(x, dtype=np.float32)
     found.check_format(full_check=True)
     found = found[:, columns]
     if not np.isfinite(found.data).all():
-        raise ValueError(f"{what}: {(~np.isfinite(found.data)).sum()} values are not finite.")
+        raise ValueError(f"{(~np.isfinite(found.data)).sum()} values are not finite.")
     if found.data.min(initial=0) < 0:
         raise ValueError(
-            f"{what}: expected expression, found values down to {found.data.min():.3g}, as of "
+            f"expected expression, found values down to {found.data.min():.3g}, as of "
             "differences; name a matrix of expression (layer=..., --predicted-layer; mean of "
             "infosem's own)."
         )
