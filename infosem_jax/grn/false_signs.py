@@ -28,6 +28,8 @@ AGREED = 1e6
 # is seen; those of edges are at least so many times as wide, in steps of a factor.
 WIDTHS, DOUBT = np.exp(np.linspace(0, np.log(6), 37)), 0.35
 APART, STEP = 2.0, np.sqrt(2.0)
+# Median of the absolute value of a standard normal.
+MEDIAN = 0.6745
 # Regulators of which half of what a target's own width is counts. Chosen, as these, on simulated
 # cells of one and of three types, of common and of rare genes, on SERGIO and BEELINE's mHSC-E.
 HALF = 100.0
@@ -130,7 +132,7 @@ def spread_without_edges(
     types and depth of cells, noise of what the regulators themselves are measured by) moves all z
     values, so that their null distribution has to be learned from them (Efron 2004, Journal of the
     American Statistical Association 99:96). With m_j the median of ``|z_ij|`` over regulators, and
-    m over all pairs,
+    m over all pairs, at least that of a standard normal,
 
         spread_j  =  max(width (m_j / m)^a, 1)        a = regulators / (regulators + HALF)
 
@@ -145,7 +147,7 @@ def spread_without_edges(
         Which pairs there are.
     """
     size = np.abs(z)
-    centre = max(float(np.median(size[pairs])), 1e-12)
+    centre = max(float(np.median(size[pairs])), MEDIAN)
     own = np.median(np.where(pairs, size, centre), axis=0)
     share = len(z) / (len(z) + HALF)
     return np.maximum(_null_width(size[pairs]) * (own / centre) ** share, 1.0)
