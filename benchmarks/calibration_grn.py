@@ -6,7 +6,7 @@ guides that are stretched or shrunk on purpose must not be. Mean-field and low-r
 reported as they are: p-values, the shape of the ranks in a word, how far their means lie from those
 of NUTS, and how wide they are beside it. That is the part ``effects``. The part ``edges`` compares
 the probabilities of edges that the exact engine states, and the same recalibrated on other
-simulations, with the shares of edges that are true.
+simulations, with the shares of edges that are true; so it does where some edges are known.
 """
 
 import time
@@ -26,7 +26,7 @@ from infosem_jax.calibration.reliability import reliability_scores, reliability_
 from infosem_jax.data.simulate import SimulationConfig
 from infosem_jax.grn import Config, exact
 from infosem_jax.grn.networks import candidate_pairs
-from infosem_jax.grn.priors import Normal
+from infosem_jax.grn.priors import KnownEdges, Normal
 
 CONFIG = Config(
     rows="regulators",
@@ -51,6 +51,13 @@ QUICK = sbc.Size(genes=4, regulators=2, cells=40, datasets=100)
 DRAWS = 99
 SIMULATIONS = 10
 SIMULATED = SimulationConfig(genes=100, regulators=20, cells=500, dropout=0.1)
+# Priors of edges: a tenth of all pairs, with their labels, or those of them that are edges.
+KNOWN = {
+    "a tenth of pairs labelled": lambda made: {"edge": KnownEdges(made.known)},
+    "a tenth of edges known": lambda made: {
+        "edge": KnownEdges(made.known.query("label == 1")[["source", "target"]])
+    },
+}
 # Faults that are planted: the draws of NUTS, stretched about their mean.
 PLANTED = {"planted, half as wide": 0.5, "planted, twice as wide": 2.0}
 LEVEL = 0.01
@@ -76,6 +83,11 @@ def edges(quick: bool) -> list[Figure]:
         "stated": [fitted.network for fitted in new],
         "recalibrated": [recalibrate(fitted.network, learned) for fitted in new],
     }
+    for name, given in KNOWN.items():
+        told = fit_simulations(
+            SIMULATED, given, model=exact.Config(), simulations=count, first=count
+        )
+        networks[name] = [fitted.network for fitted in told]
     truth = np.concatenate([true_edges(fitted) for fitted in new])
     figures = []
     for name, found in networks.items():

@@ -1,5 +1,7 @@
 """Validation and normalisation of expression."""
 
+import logging
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -237,11 +239,15 @@ def test_regulators_of_a_species(species, genes, tmp_path, monkeypatch):
     assert read_regulators(species) == ("SOX2",)
 
 
-def test_auto_takes_logarithms_of_what_has_none():
+def test_auto_takes_logarithms_of_what_has_none_and_says_so(caplog):
     logs, counts = dataset(LOGS, GENES), dataset(COUNTS, GENES)
+    caplog.set_level(logging.INFO, "infosem_jax")
     for data, how in ((logs, "zscore"), (counts, "log1p_cpm_zscore")):
+        caplog.clear()
         found, expected = normalise(data, "auto"), normalise(data, how)
         assert found.normalisation == how
+        [told] = caplog.messages  # nothing is said of what the user named
+        assert ("counts per million" in told) == (how == "log1p_cpm_zscore")
         np.testing.assert_array_equal(found.x, expected.x)
 
 
@@ -262,9 +268,17 @@ def test_cells_that_were_put_in_twice_are_told():
     assert not any("values of another" in note for note in dataset(few, genes).notes)
 
 
-@pytest.mark.parametrize("form", ["GRCh38_{0}", "ENSG00000000001_{0}", "{0}|ENSG00000000001"])
-def test_names_with_more_than_a_symbol_are_told_apart(form):
+@pytest.mark.parametrize(
+    ("form", "told"),
+    [
+        ("GRCh38_{0}", "what is before them is left out"),
+        ("ENSG00000000001_{0}", "what is before them is left out"),
+        ("{0}|ENSG00000000001", "what is behind them is left out"),
+        ("{0} ", "spaces around them are left out"),
+    ],
+)
+def test_names_with_more_than_a_symbol_are_told_apart(form, told):
     x = np.random.default_rng(0).gamma(2.0, 1.0, (30, 12))
     symbols = ["TP53", "MYC", *(f"GENE{i}" for i in range(10))]
-    with pytest.raises(ValueError, match=r"2 match when what is (before|behind) them is left out"):
+    with pytest.raises(ValueError, match=f"2 match when {told}"):
         dataset(x, [form.format(name) for name in symbols], symbols[:2])

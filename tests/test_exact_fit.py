@@ -223,6 +223,17 @@ def test_edges_of_ten_cells_and_twenty_thousand_genes_are_scored():
     assert np.isfinite(fitted.score).all() and 0 < fitted.learned["reliability"] < 1
 
 
+@pytest.mark.parametrize("regulators", [1, 2])
+@pytest.mark.parametrize("told", [False, True])
+def test_few_pairs_are_scored(regulators, told):
+    x, genes = np.random.default_rng(1).gamma(2.0, size=(50, 2)), ("a", "b")
+    known = pd.DataFrame({"source": ["a"], "target": ["b"]})
+    edge = priors.KnownEdges(known) if told else None
+    fitted = exact.fit(dataset(x, genes, genes[:regulators]), edge=edge)
+    assert np.isfinite(fitted.score).all()
+    assert 0 < fitted.probability[0, 1] < (0.95 if told else 0.3)
+
+
 def planted(sign=False, strength=0.5, seed=0):
     """What the expression says of pairs whose odds follow from what a prior says of them."""
     rng = np.random.default_rng(seed)

@@ -1,6 +1,7 @@
 """Anyone's predictions scored: by brute force, against Arc's own program, and what is refused."""
 
 import json
+import re
 
 import anndata
 import numpy as np
@@ -286,6 +287,120 @@ def test_predicted_names_are_read_as_those_of_the_truth(pair, found):
         assert "names from obs['condition']" in " ".join(again.notes)
 
 
+@pytest.mark.parametrize(("form", "n"), [("{}+ctrl", 33), ("ctrl+{}", 25), ("{}_1", 33)])
+def test_one_profile_of_each_of_many_perturbations_is_read_from_any_column(form, n):
+    """All names differ, as those of cells do, and what was perturbed was not measured."""
+    rng = np.random.default_rng(0)
+    targets = [f"T{i}" for i in range(25)]
+    names = [*targets, *(f"{a}+{b}" for a, b in zip(targets[:8], targets[8:], strict=False)), "NT"]
+    x = np.exp(rng.normal(1, 1, 30) + rng.normal(0, 0.5, (len(names), 30)))
+    labels = np.repeat(names, 12)
+    var = pd.DataFrame(index=[f"g{i}" for i in range(30)])
+    truth = anndata.AnnData(
+        rng.poisson(np.repeat(x, 12, 0)).astype(np.float32),
+        obs=pd.DataFrame({"perturbation": labels}, index=[f"c{i}" for i in range(len(labels))]),
+        var=var,
+    )
+    written = [name.replace("+", "_") if "+" in name else form.format(name) for name in names[:-1]]
+    obs = pd.DataFrame({"condition": written}, index=[f"{i}" for i in range(len(written))])
+    columns = perturbation.Columns(perturbation="perturbation")
+    predicted = anndata.AnnData(x[:-1], obs=obs, var=var)
+    found = perturbation.evaluate_predictions(predicted, truth, columns=columns, splits=0)
+    # Two separators in one column are not understood; then no combination is taken for one gene.
+    assert len(found.panel.perturbed) == n and "obs['condition']" in " ".join(found.notes)
+    assert found.scores.metrics["discrimination"] > 0.95
+    # As many again that were not observed; and other names only.
+    more = predicted.copy()
+    more.obs["condition"] = [f"other{i}" for i in range(33)]
+    both = anndata.concat([predicted, more, more], index_unique="-")
+    again = perturbation.evaluate_predictions(both, truth, columns=columns, splits=0)
+    assert len(again.panel.perturbed) == n
+    assert f"{66 - n} names are not in the truth" in " ".join(again.notes)
+    with pytest.raises(ValueError, match=r"names such as T0, .* looked in obs\['condition'\]"):
+        perturbation.evaluate_predictions(more, truth, columns=columns)
+    with pytest.raises(ValueError, match="rows are genes; transpose"):
+        perturbation.evaluate_predictions(predicted.T, truth, columns=columns)
+
+
+def test_cell_lines_of_predictions_are_not_mixed(pair):
+    truth = pair[1].copy()
+    one = means(truth)
+    two = anndata.concat([one, one], index_unique="-", keys=["a", "b"])
+    two.obs = pd.DataFrame(
+        {"target": [*one.obs_names] * 2, "cell_type": np.repeat(["K562", "RPE1"], len(one))},
+        index=two.obs_names,
+    )
+    two.X[len(one) :] = two.X[: len(one)][::-1]
+    with pytest.raises(ValueError, match=r"several cell lines .*K562, RPE1.* does not tell"):
+        perturbation.evaluate_predictions(two, truth)
+    truth.obs["cell_line"] = "k562"
+    with pytest.raises(ValueError, match="the truth is of A549"):
+        other = truth.copy()
+        other.obs["cell_line"] = "A549"
+        perturbation.evaluate_predictions(two, other)
+    found = perturbation.evaluate_predictions(two, truth, splits=0)
+    assert "6 predicted rows of other cell lines are not used" in found.notes
+    assert found.scores.metrics["discrimination"] == 1
+
+
+def test_profiles_of_guides_are_not_taken_for_cells(pair):
+    one = means(pair[1])
+    guides = anndata.concat([one] * 3, index_unique="-")
+    guides.obs = pd.DataFrame({"target": [*one.obs_names] * 3}, index=guides.obs_names)
+    with pytest.raises(ValueError, match=r"found 3 to 3 rows of each.*average them"):
+        perturbation.evaluate_predictions(guides, pair[1])
+
+
+def test_what_is_just_below_0_is_taken_as_0(pair):
+    truth = logs(pair[1])
+    plain = means(truth)
+    below = plain.copy()
+    below.X = np.where(plain.X == 0, -0.01, plain.X).astype(np.float32)
+    wanted = perturbation.evaluate_predictions(plain, truth, splits=0)
+    found = perturbation.evaluate_predictions(below, truth, splits=0)
+    assert found.scores.metrics == pytest.approx(wanted.scores.metrics, nan_ok=True)
+    assert f"{(plain.X == 0).sum()} values down to -0.01 are taken as 0" in found.notes
+    observed = truth.copy()
+    observed.X = observed.X.toarray() - np.float32(0.001)
+    with pytest.raises(ValueError, match="The truth: expected expression"):
+        perturbation.evaluate_predictions(plain, observed)
+
+
+def test_totals_that_are_off_a_little_are_told_and_controls_settle_it():
+    counts = screen(0, strength=0.2)
+    truth = logs(counts)
+    near, off = (means(logs(counts, 1e4 * factor)) for factor in (1.0, 1.25))
+    told = [perturbation.evaluate_predictions(x, truth, splits=0).notes for x in (near, off)]
+    assert ["all changes are off" in " ".join(notes) for notes in told] == [False, True]
+    control = of(logs(counts, 1.25e4), "control").mean(0)
+    x = np.vstack([off.X, control[::-1]])
+    named = pd.DataFrame({"condition": [*off.obs_names, "non-targeting"]}, index=list("abcdefg"))
+    own = anndata.AnnData(x, obs=named, var=off.var)
+    with pytest.raises(ValueError, match="mean profiles of control cells"):
+        perturbation.evaluate_predictions(own, truth)
+    # Logarithms of means are none of logarithms.
+    bulk = means(counts)
+    bulk.X = np.log1p(1e4 * bulk.X / bulk.X.sum(1, keepdims=True))
+    with pytest.raises(ValueError, match="not logarithms of means"):
+        perturbation.evaluate_predictions(bulk, counts, total=1e4)
+
+
+def test_identifiers_are_matched_to_symbols():
+    from infosem_jax.data._species import gene_table
+
+    table = gene_table("human")
+    some = [(s, e.split("|")[0]) for s, e in zip(table["symbol"], table["ensembl"], strict=True)]
+    symbols, ids = zip(*[pair for pair in some if pair[1]][:N_GENES], strict=True)
+    truth = screen(0)
+    place = dict(zip(truth.var_names, symbols, strict=True))
+    truth.obs["target"] = [place.get(name, name) for name in truth.obs["target"]]
+    predicted = truth.copy()
+    truth.var_names, predicted.var_names = symbols, [f"{name}.3" for name in ids]
+    found = perturbation.evaluate_predictions(predicted, truth, splits=0)
+    assert "60 genes are matched by Ensembl identifier" in found.notes
+    assert found.scores.metrics["discrimination"] == 1
+
+
 def test_combinations_in_any_order_and_lines_by_name(pair):
     predicted, truth = (each.copy() for each in pair)
     names = truth.obs["target"].replace({"g08": "g08+g20"})
@@ -313,10 +428,12 @@ def test_the_command_scores_what_infosem_predicts(tmp_path):
 
     to_anndata(predicted, task, record={}).write_h5ad(tmp_path / "ours.h5ad")
     files = tmp_path / "ours.h5ad", tmp_path / "screen.h5ad", "--out", tmp_path / "out"
-    call = "evaluate-perturbation", *files, "--predicted-layer", "mean", "--total", 0, "--splits", 2
+    call = "evaluate-perturbation", *files, "--splits", 2
     environment = {"JAX_NUM_CPU_DEVICES": "1"}
     done = CliRunner().invoke(app, [str(a) for a in call], env=environment)
     assert done.exit_code == 0, done.output
+    # Numbers are whole in a narrow window.
+    assert re.search(r"Weighted R² +│ -?[−\d.]+ +│ 0.000 +│", done.output)
     each = pd.read_csv(tmp_path / "out" / "scores.csv")
     assert list(each["perturbation"]) == made.names()[:4] and (each["pearson_delta"] > 0.5).all()
     told = json.loads((tmp_path / "out" / "summary.json").read_text())
@@ -325,5 +442,12 @@ def test_the_command_scores_what_infosem_predicts(tmp_path):
     assert {"scores.csv", "summary.csv", "report.html", "config.toml"} <= {
         path.name for path in (tmp_path / "out").iterdir()
     }
-    wrong = CliRunner().invoke(app, [str(a) for a in [*call[:5], "--overwrite"]], env=environment)
-    assert wrong.exit_code != 0 and "as of differences" in wrong.output
+    # Of what infosem wrote, the layer with expression and its total are known.
+    again = [*call, "--predicted-layer", "mean", "--total", 0, "--overwrite"]
+    same = CliRunner().invoke(app, [str(a) for a in again], env=environment)
+    assert same.exit_code == 0, same.output
+    measures = json.loads((tmp_path / "out" / "summary.json").read_text())["measures"]
+    assert measures == told["measures"]
+    wrong = [*call, "--overwrite", "--predicted-layer", "X"]
+    done = CliRunner().invoke(app, [str(a) for a in wrong], env=environment)
+    assert done.exit_code != 0 and "as of differences" in done.output

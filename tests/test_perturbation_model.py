@@ -35,7 +35,8 @@ from infosem_jax.perturbation.joining import (
     HeldOut,
     choose_shares,
 )
-from infosem_jax.perturbation.methods import configured, shuffled_graph
+from infosem_jax.perturbation.knowledge import make_knowledge
+from infosem_jax.perturbation.methods import METHODS, configured, shuffled_graph
 from infosem_jax.perturbation.mixing import (
     ALONE,
     AS_IF,
@@ -58,6 +59,7 @@ from infosem_jax.perturbation.similarity import (
     perturbation_similarity,
     text_similarity,
 )
+from infosem_jax.perturbation.task import flags
 from infosem_jax.scores import auroc
 
 SMALL = AdaPertConfig(
@@ -394,7 +396,7 @@ def test_left_out_perturbations_do_not_tell_of_themselves():
         np.testing.assert_allclose(effects, one - mean, atol=1e-5)
         np.testing.assert_allclose(similar, near - mean, atol=1e-5)
         singles = train._replace(perturbed=others.perturbed, line=others.line, delta=others.delta)
-        sums = single_sums(singles, [train.perturbed[row]], ("l",))[0][0]
+        sums = single_sums(singles, [train.perturbed[row]], ("l",))[0]
         np.testing.assert_allclose(added, np.where(np.isfinite(sums), sums - mean, 0), atol=1e-5)
 
 
@@ -603,6 +605,26 @@ def test_genes_of_which_nothing_is_known_are_flagged_and_predicted():
     asked = (("nowhere",), ("p04",)), ("line",) * 2, own.truth.control[:2]
     odd = predict_network(fitted, asking(own, *asked))
     assert odd.informed.tolist() == [False, True] and np.isfinite(odd.change).all()
+
+
+@pytest.mark.parametrize("method", ["adapert", "gene_effects", "additive"])
+def test_what_was_perturbed_in_training_is_no_guess(method):
+    """Also where no graph knows it."""
+    own = problem()
+    train = own.task.train
+    knowledge = make_knowledge({}, None, [*train.genes, *(g for p in train.perturbed for g in p)])
+    seen = train.perturbed[0]
+    asked = (seen, ("nowhere",), (*seen, "nowhere"))
+    task = own.task._replace(
+        knowledge=knowledge, perturbed=asked, line=("line",) * 3, control=own.truth.control[[0] * 3]
+    )
+    if method == "adapert":
+        found = predict_network(fit_networks([task], replace(SMALL, epochs=2))[0], task)
+    else:
+        found = METHODS[method].predict([task], 0)[0]
+    assert found.informed.tolist() == [True, False, True]
+    (note,) = flags(task)
+    assert "no graph (--graph) and no texts (--text)" in note
 
 
 def test_bad_settings_and_tasks_are_refused():

@@ -8,7 +8,7 @@ from infosem_jax.calibration.recalibrate import Fitted, true_edges
 from infosem_jax.calibration.reliability import reliability_scores
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact, priors
-from infosem_jax.grn.exact.probability import calibration, share_of_wide
+from infosem_jax.grn.exact.probability import offset, share_of_edges, share_of_wide
 from infosem_jax.grn.networks import candidate_pairs
 
 SIZES = (
@@ -37,12 +37,13 @@ def test_the_share_of_the_wider_of_two_groups_is_found():
 @pytest.mark.parametrize("size", [0.0, 1e-4, 1.0, 40.0])
 def test_probabilities_have_the_share_as_their_mean(size):
     rng = np.random.default_rng(1)
-    deviation, factor = jnp.asarray(rng.normal(size=(2, 20, 100)))
-    factor, weight = size * factor, jnp.asarray(rng.random(factor.shape))
-    share, offset = calibration(deviation, factor, weight, 2.0)
-    odds = jnp.log(share) - jnp.log1p(-share) + offset + 2 * factor
-    p = 1 / (1 + np.exp(-np.asarray(odds, float)))
-    assert (weight * p).sum() / weight.sum() == pytest.approx(float(share), rel=0.02)
+    odds = jnp.asarray(2 * size * rng.normal(size=(20, 100)))
+    weight = jnp.asarray(rng.random(odds.shape))
+    # What a prior is sure of is no reason to know less of the rest.
+    odds = odds.at[0, 0].set(jnp.inf).at[0, 1].set(-jnp.inf)
+    p = 1 / (1 + np.exp(-np.asarray(odds + offset(odds, weight, 0.08), float)))
+    assert p[0, 0] == 1 and p[0, 1] == 0
+    assert (weight * p).sum() / weight.sum() == pytest.approx(0.08, rel=0.02)
 
 
 def test_the_share_goes_down_as_candidates_become_more():
@@ -51,7 +52,7 @@ def test_the_share_goes_down_as_candidates_become_more():
 
     def share(regulators):
         z = jnp.asarray(deviation.reshape(regulators, -1))
-        return float(calibration(z, z**2, jnp.ones(z.shape), 2.0).share)
+        return float(share_of_edges(z, jnp.ones(z.shape)))
 
     assert share(20) / share(200) == pytest.approx(np.sqrt(10), rel=1e-4)
     assert share(1) == pytest.approx(share(2), rel=1e-4) and 0 < share(1) < 0.5
@@ -77,6 +78,29 @@ def test_probabilities_come_true(kind):
         skills.append(found["brier_skill"])
     assert max(errors) < 0.07 and np.mean(errors) < 0.05
     assert min(skills) > 0.03
+
+
+def test_how_many_edges_there_are_follows_from_the_prior_and_from_the_expression():
+    made = simulate(SIZES[1], seed=0)
+
+    def fit(edge=None, edges=None):
+        fitted = exact.fit(made.data, edge=edge, config=exact.Config(edges=edges))
+        pairs = candidate_pairs(exact.network(fitted))
+        return fitted.probability[pairs].mean(), fitted.learned["share"], pairs
+
+    mean, share, pairs = fit(priors.KnownEdges(made.known, unknown=0.02))
+    stated = np.full(pairs.shape, 0.02)
+    at = {gene: i for i, gene in enumerate(made.data.genes)}
+    rows = {gene: i for i, gene in enumerate(made.data.regulators)}
+    for source, target, label in made.known[["source", "target", "label"]].itertuples(index=False):
+        stated[rows[source], at[target]] = 0.95 if label else 0.05
+    # The log-odds of the mean of a logit with standard deviation 1.
+    odds = np.log(stated / (1 - stated)) / np.sqrt(1 + np.pi / 8)
+    told = (1 / (1 + np.exp(-odds)))[pairs].mean()
+    assert mean == pytest.approx(np.cbrt(share**2 * told), rel=0.02)
+    assert abs(np.log(share / told)) > 0.3
+    # A share that is stated for all pairs holds.
+    assert fit(edges=0.02)[0] == pytest.approx(0.02, rel=0.02)
 
 
 def test_what_labels_taught_is_stated_as_it_is():

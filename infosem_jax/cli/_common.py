@@ -126,16 +126,30 @@ def named(
     return pairs
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-    """Print a table; the names in its first column stay whole."""
+def print_table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    title: str = "",
+    *,
+    phrases: bool = False,
+) -> None:
+    """Print a table; the names in its first column stay whole, or the numbers beside phrases.
+
+    Parameters
+    ----------
+    columns, rows, title
+        Of the table.
+    phrases
+        Whether the first column holds phrases, which may be wrapped, beside numbers.
+    """
     from rich.console import Console
     from rich.table import Table
 
     first, *others = columns
     table = Table(title=title or None)
-    table.add_column(first, no_wrap=True)
-    for name in others:
-        table.add_column(name, overflow="fold")  # words longer than a column are not cut
+    table.add_column(first, no_wrap=not phrases)
+    for name in others:  # words longer than a column are not cut
+        table.add_column(name, overflow="fold", no_wrap=phrases)
     for row in rows:
         table.add_row(*row)
     Console().print(table)

@@ -37,7 +37,7 @@ def evaluate_perturbation(
     var_names: VarNames = None,
     predicted_perturbation: Annotated[
         str | None,
-        typer.Option(help="The same column of the predictions; that of the truth, or the index."),
+        typer.Option(help="The same column of the predictions; the one with most names."),
     ] = None,
     predicted_layer: Annotated[
         str | None, typer.Option(help="Layer of the predictions; mean of infosem's own.")
@@ -110,5 +110,6 @@ def evaluate_perturbation(
             write_evaluation(folder, found, record, versions)
             write_record(folder, {"run": record}, versions)
         rows = [(name, *texts) for name, texts in headline_rows(found)]
-        print_table(("Measure", *COLUMNS), rows, f"{len(found.panel.perturbed)} perturbations")
+        title = f"{len(found.panel.perturbed)} perturbations"
+        print_table(("Measure", *COLUMNS), rows, title, phrases=True)
         typer.echo(f"Wrote {out}: open {out / 'report.html'}.")

@@ -60,8 +60,8 @@ def predict(
             meant = [gene for name, (gene, _) in near.items() if name != gene]
             hint = f" Did you mean {', '.join(meant[:10])}?" if meant else ""
             typer.echo(
-                f"Nothing is known of {', '.join(unknown[:10])}: the prediction is the mean "
-                f"response.{hint} Genes of a combination have + between.",
+                f"Nothing is known of {', '.join(unknown[:10])}: the prediction is what "
+                f"perturbations have in common.{hint} Genes of a combination have + between.",
                 err=True,
             )
         typer.echo(f"Wrote {out}: {adata.n_obs} perturbations x {adata.n_vars} genes.")

@@ -113,7 +113,9 @@ def agreement(summary: pd.DataFrame) -> Figure:
             ax.plot(rows[column], range(len(priors)), marker, color=colour, ms=6, mew=0)
             handles[name] = Line2D([], [], ls="none", color=colour, marker=marker)
     _name_rows(ax, priors)
-    ax.set_xlabel("Rank correlation of edge strengths")
+    low, high = ax.get_xlim()
+    spare = max(0.0, 0.1 - (high - low)) / 2  # a thousandth is not drawn as a difference
+    ax.set(xlabel="Rank correlation of edge strengths", xlim=(low - spare, high + spare))
     ax.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
     draw_legend(figure, handles, ncols=2)
     return figure

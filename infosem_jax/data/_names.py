@@ -248,6 +248,7 @@ _OF_CELLS = re.compile(
     r"|__\w+|n_(unmapped|multimapping|nofeature|ambiguous)|orig\.ident"
     r"|batch|barcode|(sample|donor|patient|subject|cluster|library)([_.]?id)?|cell[_.]?type|age|sex"
     r"|time[_.]?(point)?|day|replicate|plate|lane|condition|treatment|dose|group"
+    r"|(cell[_.]?)?labels?|class|annotations?|tissue|disease|status|cohort|stage|species"
     r"|(s|g2m)[._]score|phase|pseudotime|dpt_pseudotime|latent_time|x_umap\S*|umap_?[12]|tsne_?[12]"
 )
 # As featureCounts, tximport, GTEx and biomaRt name what they know of genes.
@@ -257,6 +258,10 @@ _OF_GENES = re.compile(
     r"|gene(id|name|symbol)|(gene)?(symbol|description)|exons?|gccontent|transcript(id|name)?s?"
 )
 _LOOSER = {
+    (
+        "spaces around them are left out",
+        "; leave them out: adata.var_names = adata.var_names.str.strip().",
+    ): str.strip,
     (
         "case is ignored",
         ": is one list human (upper case) and the other mouse (capitalised)?",

@@ -233,7 +233,7 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
             f"{data.name}: already normalised ({data.normalisation}); give the values as read."
         )
     units = describe_units(data.x, name=data.name)
-    how = usual_normalisation(units) if how == "auto" else how
+    how = usual_normalisation(units, data.name) if how == "auto" else how
     check_scale(how, units, data.name)
     x = data.x.astype(np.float64)
     if how.startswith("log1p_cpm"):
@@ -247,9 +247,21 @@ def normalise(data: Dataset, how: Normalisation = "zscore", *, clip: float = 10.
     return data._replace(x=x.astype(np.float32), normalisation=how)
 
 
-def usual_normalisation(units: Units) -> Normalisation:
-    """Return what ``auto`` stands for."""
-    return "log1p_cpm_zscore" if units.countable else "zscore"
+def usual_normalisation(units: Units, name: str) -> Normalisation:
+    """Return what ``auto`` stands for, and log what the values were taken for.
+
+    Parameters
+    ----------
+    units
+        What the values are.
+    name
+        What the data are called in the log.
+    """
+    how = "log1p_cpm_zscore" if units.countable else "zscore"
+    scaled = "log(1 + counts per million), then z-scores of each gene"
+    done = scaled if units.countable else "z-scores of each gene"
+    _log.info("%s: values taken for %s (%s): %s", name, units, units.why, done)
+    return how
 
 
 def check_scale(how: str, units: Units, name: str) -> None:

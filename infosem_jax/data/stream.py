@@ -182,7 +182,7 @@ def open_stream(
         if normalisation == "auto":
             first = keep(read_rows(matrix, 0, min(matrix.shape[0], 1024)), named)
             refuse_negative(first, matrix.others)
-            normalisation = usual_normalisation(describe_units(first, name=name))
+            normalisation = usual_normalisation(describe_units(first, name=name), name)
         totals, told = None, []
         if normalisation.startswith("log1p_cpm"):
             totals, told = read_totals(store, matrix, features.genes)

@@ -37,7 +37,7 @@ from infosem_jax.perturbation.prepare import (
     similar_genes,
     training_data,
 )
-from infosem_jax.perturbation.task import Asked, Prediction, Task
+from infosem_jax.perturbation.task import Asked, Prediction, Task, were_perturbed
 from infosem_jax.perturbation.units import check_same_units
 
 # Epochs between two evaluations on held-out perturbations.
@@ -207,20 +207,24 @@ def predict_network(network: FittedNetwork, asked: Asked) -> Prediction:
     outputs = np.stack([_outputs(network, i, asked) for i in range(len(network.rows))], axis=1)
     total = network.shares.join(bases, outputs)
     edges, text = reach(network.knowledge, asked.perturbed)
-    informed = (edges if network.config.context != "none" else False) | (text & network.config.text)
+    informed = text & network.config.text
+    if network.config.context != "none":
+        informed = informed | edges
+    if network.variances is not None:
+        informed = informed | were_perturbed(network.train, asked.perturbed)
     if not network.train.continuous:
         de, up = (1 / (1 + np.exp(-x)) for x in total)
         sd = (de * (2 * up - 1)).std(0)
         de, up = (1 / (1 + np.exp(-x.mean(0))) for x in total)
         change, de, up, sd = (x.astype(np.float32) for x in (de * (2 * up - 1), de, up, sd))
-        return Prediction(change, de, up, sd, np.asarray(informed))
+        return Prediction(change, de, up, sd, informed)
     mean, log_sd = total
     change = (mean.mean(0) * network.scale).astype(np.float32)
     variance = mean.var(0)
     if network.config.likelihood:
         variance = variance + np.exp(2 * np.maximum(log_sd, LEAST_LOG_SD)).mean(0)
     sd = (network.calibration * network.scale * np.sqrt(variance)).astype(np.float32)
-    return Prediction(change, np.abs(change), change, sd, np.asarray(informed))
+    return Prediction(change, np.abs(change), change, sd, informed)
 
 
 def predict_tasks(
@@ -368,7 +372,7 @@ def _bases(network: FittedNetwork, rows: Int[np.ndarray, " rows"], asked: Asked)
     effects = predict_effects(used, asked.perturbed, asked.line, network.variances) / network.scale
     seen = seen_in(used)
     kinds = np.array([*map(seen.kind, asked.perturbed, asked.line)], int)
-    sums, _ = single_sums(used, asked.perturbed, asked.line)
+    sums = single_sums(used, asked.perturbed, asked.line)
     added = np.where(np.isfinite(sums), sums / network.scale, mean[0, 0])
     change = mix(network.shares.parts, kinds, mean[0, 0], (effects, counted[0], added))
     return np.stack([np.stack([change, counted[1]])] * 2)

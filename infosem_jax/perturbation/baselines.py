@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
 from infosem_jax._settings import Method
 from infosem_jax.perturbation.counting import (
@@ -24,7 +24,7 @@ from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.gene_effects import estimate_variances, predict_effects
 from infosem_jax.perturbation.knowledge import indicator, reach, text_of
 from infosem_jax.perturbation.similarity import graph_similarity, text_similarity
-from infosem_jax.perturbation.task import Prediction, Task, from_change
+from infosem_jax.perturbation.task import Prediction, Task, from_change, were_perturbed
 
 # Of a gene's loadings, where responses are regressed on them.
 DIMENSIONS = 10
@@ -89,9 +89,9 @@ def additive(task: Task) -> Prediction:
     """
     if task.train.delta is None:
         raise ValueError("additive needs values of responses, found a table of signs.")
-    sums, informed = single_sums(task.train, task.perturbed, task.line, least=1)
+    sums = single_sums(task.train, task.perturbed, task.line)
     change = np.where(np.isfinite(sums), sums, mean_response(task).change)
-    return from_change(change, informed)
+    return from_change(change, np.asarray(np.isfinite(sums).any(1)))
 
 
 def gene_effects(task: Task) -> Prediction:
@@ -100,7 +100,8 @@ def gene_effects(task: Task) -> Prediction:
     See `infosem_jax.perturbation.gene_effects`.
     """
     variances = estimate_variances(task.train)
-    return from_change(predict_effects(task.train, task.perturbed, task.line, variances))
+    change = predict_effects(task.train, task.perturbed, task.line, variances)
+    return from_change(change, were_perturbed(task.train, task.perturbed))
 
 
 def ridge(task: Task, *, features: str) -> Prediction:
@@ -139,10 +140,10 @@ def single_sums(
     train: Responses,
     perturbed: Sequence[tuple[str, ...]],
     line: Sequence[str],
-    *,
-    least: int = 2,
-) -> tuple[Float32[np.ndarray, "n genes"], Bool[np.ndarray, " n"]]:
-    """Return the sums of responses to single perturbations, NaN where none was seen.
+) -> Float32[np.ndarray, "n genes"]:
+    """Return the sums of responses to those single perturbations that were seen in the cell line.
+
+    NaN where none was.
 
     Parameters
     ----------
@@ -150,13 +151,6 @@ def single_sums(
         Responses to learn from, with values.
     perturbed, line
         Genes and cell line of each perturbation.
-    least
-        How many genes it must have to count as complete.
-
-    Returns
-    -------
-    Sums over those genes that were perturbed alone in the cell line, and of which perturbations all
-    were.
     """
     single = {
         (own, genes[0]): i
@@ -164,13 +158,11 @@ def single_sums(
         if len(genes) == 1
     }
     sums = np.full((len(perturbed), len(train.genes)), np.nan, np.float32)
-    complete = np.zeros(len(perturbed), bool)
     for i, (where, genes) in enumerate(zip(line, perturbed, strict=True)):
         rows = [single[where, gene] for gene in genes if (where, gene) in single]
-        complete[i] = len(rows) == len(genes) >= least
         if rows and train.delta is not None:
             sums[i] = train.delta[rows].sum(0)
-    return sums, complete
+    return sums
 
 
 def _averaged(task: Task, weight: np.ndarray, near=None) -> Prediction:

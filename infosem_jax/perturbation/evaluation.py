@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import h5py
 import numpy as np
 import pandas as pd
-from jaxtyping import Int
 from scipy import sparse
 
 from infosem_jax._typing import Path
-from infosem_jax.data._anndata import INDEX, gene_columns, gene_names, open_anndata
+from infosem_jax.data._anndata import cell_totals, gene_columns, open_anndata
 from infosem_jax.data._files import STREAM_LIMITS
-from infosem_jax.data._names import near_misses, without_version
 from infosem_jax.data.units import declared_base, describe_units, evenly
 from infosem_jax.engine.types import Progress
-from infosem_jax.perturbation.data import LEAST_CELLS, label
-from infosem_jax.perturbation.guides import is_control
-from infosem_jax.perturbation.labels import GENES, choose, is_text, read_labels, sentences
+from infosem_jax.perturbation.data import LEAST_CELLS
+from infosem_jax.perturbation.labels import choose, sentences
+from infosem_jax.perturbation.matching import (
+    match_genes,
+    observed_line,
+    predicted_line,
+    predicted_perturbations,
+    rows_of,
+    to_score,
+)
 from infosem_jax.perturbation.metrics import Scores
 from infosem_jax.perturbation.panel import SPLITS, Bounds, Panel, bounds, make_panel, place, score
 from infosem_jax.perturbation.profiles import (
@@ -32,8 +37,7 @@ from infosem_jax.perturbation.profiles import (
     profiles_of_cells,
     profiles_of_means,
 )
-from infosem_jax.perturbation.readers import AUTO, LINE, Columns
-from infosem_jax.perturbation.splits import sorted_name
+from infosem_jax.perturbation.readers import AUTO, Columns
 from infosem_jax.perturbation.units import check_same_units
 
 if TYPE_CHECKING:
@@ -44,8 +48,13 @@ Source: TypeAlias = "Path | anndata.AnnData"
 USUAL_TOTAL = 1e4
 # Deviation of totals of cells that were brought to one, as a share of it.
 EVEN = 0.01
-# Factor between totals of mean profiles in the same units.
-MOST_APART = 1.5
+# Factor between totals of mean profiles in the same units; of controls, which both have; and what
+# is told of.
+MOST_APART, CONTROLS_APART, TOLD_APART = 1.5, 1.2, 1.1
+# Sum of values below 0 that expression may be predicted with, as a share of those above.
+MOST_BELOW = 0.05
+# Layer of infosem's own predictions that holds expression.
+OWN_LAYER = "mean"
 
 
 class Evaluation(NamedTuple):
@@ -102,13 +111,15 @@ def evaluate_predictions(
     columns
         Where the truth holds what, see `readers.Columns`.
     predicted_columns
-        The same of the predictions: ``perturbation`` (the truth's column, ``perturbation`` or the
-        index of ``obs`` where None), ``genes`` and ``layer`` are looked at.
+        The same of the predictions: ``perturbation`` (the column of ``obs``, or its index, with
+        most names of the truth where None), ``genes`` and ``layer`` (of what infosem predicted the
+        one with expression where None) are looked at.
     line
         Cell line to score, where the truth has several.
     total
         Bring counts of the truth to this total and to logarithms first, for predictions that are
-        such logarithms; 0 takes the median of its cells, as ``infosem perturbation`` does.
+        such logarithms; 0 takes the median of its cells, as ``infosem perturbation`` does, and as
+        is done where that predicted.
     common_genes
         Whether genes that are not predicted are left out, and counted; else they are refused.
     least_cells
@@ -138,37 +149,43 @@ def evaluate_predictions(
             f"Expected least_cells of at least 2 and splits of at least 0, found {least_cells} and "
             f"{splits}."
         )
-    observed = _load(truth, columns.layer, "The truth")
-    other = _load(predicted, predicted_columns.layer, "The predictions")
+    observed = _not_below_0(_load(truth, columns.layer, "The truth"), "The truth", 0.0)
+    own_layer = _own_layer(predicted) if predicted_columns.layer is None else None
+    other = _load(predicted, predicted_columns.layer or own_layer, "The predictions")
+    other = _not_below_0(other, "The predictions", MOST_BELOW)
     labels, column, names = choose(
         observed.obs, observed.var, column=columns.perturbation, genes=columns.genes,
         controls=columns.controls, separator=columns.separator,
     )  # fmt: skip
-    notes = [*observed.notes, *sentences(labels, column, names)]
-    of_line, own_line = _of_line(observed.obs, columns.line, line)
-    notes += own_line
-    known = dict(zip(labels.names, labels.perturbed, strict=True))
-    code = np.array([known[name] is not None for name in labels.names])[labels.code] & of_line
-    asked, note = _perturbations(other.obs, predicted_columns, labels.column, known, names, line)
+    notes = [*observed.notes, *other.notes, *sentences(labels, column, names)]
+    notes += ["the layer 'mean' of what infosem predicted is scored"] * (own_layer is not None)
+    of_line, line, note = observed_line(observed.obs, columns.line, line)
     notes += note
-    genes, at, there, note = _genes(names, other.var, column, predicted_columns.genes, common_genes)
+    named = np.array([genes is not None for genes in labels.perturbed])[labels.code] & of_line
+    theirs_of_line, note = predicted_line(other.obs, columns.line, line)
     notes += note
-    perturbed, rows, note = _observed(labels.names, known, labels.code, code, asked, least_cells)
+    asked, note = predicted_perturbations(other.obs, predicted_columns, labels, names)
+    asked = [genes if yes else None for genes, yes in zip(asked, theirs_of_line, strict=True)]
     notes += note
-    is_free = np.array([known[name] == () for name in labels.names])[labels.code] & of_line
+    genes, at, there, note = match_genes(
+        names, other.var, column, predicted_columns.genes, common_genes
+    )
+    notes += note
+    perturbed, rows, note = to_score(labels, named, asked, least_cells)
+    notes += note
+    is_free = np.array([genes == () for genes in labels.perturbed])[labels.code] & of_line
     if is_free.sum() < 2:
         raise ValueError(f"Expected at least 2 control cells in the truth, found {is_free.sum()}.")
-    unit, x, target, note = _unit(observed, np.flatnonzero(code), total)
+    unit, x, target, note = _unit(observed, np.flatnonzero(named), total, own_layer is not None)
     notes += note
     x = x[:, at]
     controls = Values(sparse.csr_array(x[np.flatnonzero(is_free)]), unit, target)
     group = np.repeat(np.arange(len(rows)), [len(each) for each in rows])
     cells = Values(sparse.csr_array(x[np.concatenate(rows)]), unit, target)
     theirs = sparse.csr_array(other.x[:, there])
-    places = _places(asked)
+    places = rows_of(asked)
     own = [places[genes] for genes in perturbed]
-    used = np.concatenate(own)
-    _check_units(theirs[used], controls, other.base, cells=len(used) > len(own))
+    notes += _check_units(theirs, own, places.get(()), controls, other.base)
     tell("testing observed cells")
     panel = make_panel(cells, group, controls, perturbed, genes)
     tell("scoring predictions")
@@ -189,192 +206,75 @@ class _Loaded(NamedTuple):
 
 
 def _load(source: Source, layer: str | None, what: str) -> _Loaded:
+    """Read tables and values, which must be finite."""
     from anndata.io import sparse_dataset
 
     if isinstance(source, str | os.PathLike):
         with open_anndata(source, "AnnData file", layer, limits=STREAM_LIMITS) as file:
             dense = isinstance(file.matrix, h5py.Dataset)
-            x = file.matrix[:] if dense else sparse_dataset(file.matrix)[:]
-            x = _checked(x, file.columns, what)
-            return _Loaded(file.obs, file.var, x, file.base, file.notes)
-    source = source.to_memory() if source.isbacked else source
-    places: dict[str, Any] = {"X": source.X, **source.layers}
-    if source.raw is not None:
-        places.setdefault("raw", source.raw.X)
-    if layer not in (None, *places):
-        raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(places)}.")
-    var = source.raw.var if layer == "raw" and "raw" not in source.layers else source.var
-    columns, notes = gene_columns(var)
-    if places[layer or "X"] is None:
-        raise ValueError(f"{what}: X is empty; choose a layer from {', '.join(list(places)[1:])}.")
-    x = _checked(places[layer or "X"], columns, what)
-    return _Loaded(source.obs, var.iloc[columns], x, declared_base(source.uns), notes)
-
-
-def _checked(x: Any, columns: slice | np.ndarray, what: str) -> sparse.csr_array:
-    found = sparse.csr_array(x, dtype=np.float32)
-    found.check_format(full_check=True)
-    found = found[:, columns]
-    if not np.isfinite(found.data).all():
-        raise ValueError(f"{what}: {(~np.isfinite(found.data)).sum()} values are not finite.")
-    if found.data.min(initial=0) < 0:
-        raise ValueError(
-            f"{what}: expected expression, found values down to {found.data.min():.3g}, as of "
-            "differences; name a matrix of expression (layer=..., --predicted-layer; mean of "
-            "infosem's own)."
-        )
-    found.sum_duplicates()
-    found.eliminate_zeros()
+            x = _sparse(file.matrix[:] if dense else sparse_dataset(file.matrix)[:])
+            found = _Loaded(file.obs, file.var, x[:, file.columns], file.base, file.notes)
+    else:
+        source = source.to_memory() if source.isbacked else source
+        places: dict[str, Any] = {"X": source.X, **source.layers}
+        if source.raw is not None:
+            places.setdefault("raw", source.raw.X)
+        if layer not in (None, *places):
+            raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(places)}.")
+        var = source.raw.var if layer == "raw" and "raw" not in source.layers else source.var
+        columns, notes = gene_columns(var)
+        if places[layer or "X"] is None:
+            others = ", ".join(list(places)[1:])
+            raise ValueError(f"{what}: X is empty; choose a layer from {others}.")
+        x = _sparse(places[layer or "X"])[:, columns]
+        base = declared_base(source.uns)
+        found = _Loaded(source.obs, var.iloc[columns], x, base, tuple(notes))
+    if not np.isfinite(found.x.data).all():
+        bad = (~np.isfinite(found.x.data)).sum()
+        raise ValueError(f"{what}: {bad} values are not finite.")
+    found.x.sum_duplicates()
+    found.x.eliminate_zeros()
     return found
 
 
-def _of_line(
-    obs: pd.DataFrame, column: str | None, line: str | None
-) -> tuple[np.ndarray, list[str]]:
-    """Return which cells are of the cell line."""
-    column = column or next((name for name in LINE if name in obs), None)
-    if column is None or column not in obs:
-        if line is not None or column is not None:
-            raise ValueError(f"obs has no column of cell lines; it has {', '.join(obs.columns)}.")
-        return np.ones(len(obs), bool), []
-    lines = obs[column].astype(str).to_numpy()
-    found = sorted(set(lines))
-    if line is None and len(found) > 1:
-        raise ValueError(f"Expected a cell line (line=...), one of {', '.join(found)}.")
-    if line is not None and line not in found:
-        raise ValueError(f"There is no cell line {line!r}; the truth has {', '.join(found)}.")
-    return lines == (line or found[0]), [f"cell line {line or found[0]}"] if line else []
+def _sparse(x: Any) -> sparse.csr_array:
+    found = sparse.csr_array(x, dtype=np.float32)
+    found.check_format(full_check=True)
+    return found
 
 
-def _perturbations(
-    obs: pd.DataFrame,
-    columns: Columns,
-    column: str,
-    known: dict[str, tuple[str, ...] | None],
-    genes: Sequence[str],
-    line: str | None,
-) -> tuple[list[tuple[str, ...] | None], list[str]]:
-    """Return the perturbed genes of each predicted row; none of controls, None of others.
+def _own_layer(source: Source) -> str | None:
+    """Return the layer that holds expression where infosem wrote the predictions, else None."""
+    if not isinstance(source, str | os.PathLike):
+        own = "infosem" in source.uns and OWN_LAYER in source.layers
+    else:
+        with open_anndata(source, "AnnData file", limits=STREAM_LIMITS) as file:
+            own = "infosem" in file.matrix.file.get("uns", ()) and OWN_LAYER in file.others
+    return OWN_LAYER if own else None
 
-    Names are those of the truth, or are read as it was; of the column that has most of them.
-    """
-    place = columns.perturbation
-    if place is not None and place not in obs:
-        raise ValueError(f"The predictions' obs has no column {place!r}: {', '.join(obs)}.")
-    known = {name: own for name, own in known.items() if own is not None}
-    known |= {label(own): own for own in list(known.values()) if own}
-    whole = set(known.values())
 
-    def read(column: pd.Series) -> tuple[tuple[str, ...], list[tuple[str, ...] | None]]:
-        labels = read_labels(column, [genes])[0]
-        own = [
-            () if name not in known and is_control(name)
-            else known.get(sorted_name(name), known.get(name, parsed if parsed in whole else None))
-            for name, parsed in zip(labels.names, labels.perturbed, strict=True)
-        ]  # fmt: skip
-        return tuple(labels.names[i] for i in labels.code), [own[i] for i in labels.code]
-
-    most = max(20, len(obs) / 2)
-    usual = [name for name in (column, "perturbation") if name in obs]
-    others = [name for name in obs if name not in usual and is_text(obs[name])
-              and obs[name].nunique() <= most]  # fmt: skip
-    places = [place] if place is not None else [*usual, *others]
-    tried = {name: read(obs[name]) for name in places}
-    if not any(any(own) for _, own in tried.values()) and place is None:
-        tried[None] = read(obs.index.to_series())
-    place = max(tried, key=lambda name: len(set(filter(None, tried[name][1]))))
-    names, found = tried[place]
-    if line is not None and (at := columns.line or next((n for n in LINE if n in obs), None)):
-        found = [p if own == line else None for p, own in zip(found, obs[at].astype(str),
-                                                              strict=True)]  # fmt: skip
-    unknown = sorted({name for name, genes in zip(names, found, strict=True) if genes is None})
-    matched = {genes for genes in found if genes}
-    where = "the index of obs" if place is None else f"obs[{place!r}]"
-    told = f"{len(matched)} perturbations of the truth are predicted (names from {where})"
-    if len(matched) < max(len(unknown), 1):
+def _not_below_0(found: _Loaded, what: str, most: float) -> _Loaded:
+    """Refuse values below 0, or take them as 0 where they are a small share of the sum."""
+    below, above = (float(np.maximum(sign * found.x.data, 0).sum()) for sign in (-1, 1))
+    if below > most * above:
         raise ValueError(
-            f"{told}, {len(unknown)} names are not in the truth: "
-            f"{near_misses(sorted(known), unknown, 'Predicted perturbations') if unknown else ''}"
+            f"{what}: expected expression, found values down to {found.x.data.min():.3g}, as of "
+            "differences; name a matrix of expression (layer=..., --predicted-layer), or add the "
+            "mean of the control cells to changes."
         )
-    notes = [told]
-    if unknown:
-        notes.append(f"{len(unknown)} names are not in the truth: {', '.join(unknown[:5])}")
-    free = sum(genes == () for genes in found)
-    if free:
-        notes.append(f"{free} control cells of the predictions are not used; the observed ones are")
-    return found, notes
-
-
-def _genes(
-    names: Sequence[str], var: pd.DataFrame, column: str, given: str | None, common: bool
-) -> tuple[list[str], Int[np.ndarray, " genes"], Int[np.ndarray, " genes"], list[str]]:
-    """Return the genes to score, and where they are in the truth and in the predictions."""
-    places = [given] if given else [name for name in (column, INDEX, *GENES) if
-                                    name == INDEX or name in var]  # fmt: skip
-    first = {name: i for i, name in reversed(list(enumerate(names)))}
-    tried = []
-    for key in places:
-        own = map(without_version, gene_names(var, key))
-        tried.append({name: i for i, name in reversed(list(enumerate(own)))})
-    best = max(tried, key=lambda each: len(first.keys() & each.keys()))
-    shared = [name for name in first if name in best]
-    shared.sort(key=first.__getitem__)
-    missing = [name for name in first if name not in best]
-    told = f"{len(shared)} of {len(first)} genes of the truth are predicted"
-    if missing and not (common and shared):
-        advice = (
-            "leave them out of both with common_genes (--common-genes)" if shared
-            else near_misses(sorted(best), missing, "Genes of the truth")
-        )  # fmt: skip
-        raise ValueError(f"{told}; {', '.join(missing[:5])} and others are not. {advice}")
-    more = len(best) - len(shared)
-    notes = [told, *([f"{more} predicted genes are not in the truth"] if more else [])]
-    place_of = np.array([first[name] for name in shared]), np.array([best[n] for n in shared])
-    return shared, *place_of, notes
-
-
-def _observed(
-    names: Sequence[str],
-    known: dict[str, tuple[str, ...] | None],
-    code: np.ndarray,
-    used: np.ndarray,
-    asked: Sequence[tuple[str, ...] | None],
-    least: int,
-) -> tuple[list[tuple[str, ...]], list[np.ndarray], list[str]]:
-    """Return the perturbations to score and the rows of their observed cells."""
-    genes = [known[name] for name in names]
-    rows = _places([genes[i] if yes else None for i, yes in zip(code, used, strict=True)])
-    seen = sorted(p for p in rows if p)
-    predicted = set(asked)
-    scored = [p for p in seen if p in predicted and len(rows[p]) >= least]
-    few = sum(p in predicted and len(rows[p]) < least for p in seen)
-    left_out = len(seen) - len(scored) - few
-    notes = []
-    if left_out:
-        notes.append(f"{left_out} perturbations of the truth are not predicted, and not scored")
-    if few:
-        notes.append(f"{few} perturbations with fewer than {least} observed cells are left out")
-    if not scored:
-        raise ValueError(
-            f"Expected predicted perturbations with at least {least} observed cells, found none; "
-            "lower least_cells."
-        )
-    return scored, [rows[p] for p in scored], notes
-
-
-def _places(perturbed: Sequence[tuple[str, ...] | None]) -> dict[tuple[str, ...], np.ndarray]:
-    """Return the rows of each perturbation."""
-    found: dict[tuple[str, ...], list[int]] = {}
-    for i, genes in enumerate(perturbed):
-        if genes is not None:
-            found.setdefault(genes, []).append(i)
-    return {genes: np.array(rows) for genes, rows in found.items()}
+    if not below:
+        return found
+    note = f"{(found.x.data < 0).sum()} values down to {found.x.data.min():.3g} are taken as 0"
+    return found._replace(x=found.x.maximum(0).tocsr(), notes=(*found.notes, note))
 
 
 def _unit(
-    observed: _Loaded, rows: np.ndarray, total: float | None
+    observed: _Loaded, rows: np.ndarray, total: float | None, own: bool
 ) -> tuple[Any, sparse.csr_array, float, list[str]]:
-    """Return the unit of the truth, its values in it, and the total of its cells."""
+    """Return the unit of the truth, its values in it, and the total of its cells.
+
+    Counts are brought to logarithms where a total is asked for, or predictions are infosem's own.
+    """
     found = describe_units(observed.x[evenly(rows, 4096)], base=observed.base)
     if found.kind == "log" and found.base in ("e", "unknown", ""):
         if total is not None:
@@ -385,23 +285,34 @@ def _unit(
             f"The truth: expected counts or natural logarithms log(1 + x), found values that look "
             f"like {found} ({found.why})."
         )
-    own = observed.x.sum(1, dtype=np.float64)
-    median = float(np.median(own[rows][own[rows] >= 1]))
-    if total is None:
+    each = observed.x.sum(1, dtype=np.float64)
+    median = float(np.median(each[rows][each[rows] >= 1]))
+    if total is None and not own:
         return "counts", observed.x, median, [f"units: counts ({found.why})"]
+    # As a screen is read to learn from: totals of all genes, where they are told.
+    told, notes = cell_totals(observed.obs.iloc[rows], each[rows])
+    if told is not None:
+        each[rows] = told
+        median = float(np.median(told[told >= 1]))
     x = observed.x.copy()
     total = total or median
-    x.data = np.log1p(x.data * np.repeat(total / np.maximum(own, 1), np.diff(x.indptr)))
-    return "log", x, 1.0, [f"units: counts, brought to {total:.4g} per cell and log(1 + x)"]
+    x.data = np.log1p(x.data * np.repeat(total / np.maximum(each, 1), np.diff(x.indptr)))
+    notes.append(f"units: counts, brought to {total:.4g} per cell and log(1 + x)")
+    return "log", x, 1.0, notes
 
 
 def _check_units(
-    theirs: sparse.csr_array, controls: Values, base: str | None, *, cells: bool
-) -> None:
-    """Refuse predictions that are nearer to the controls in another unit."""
+    theirs: sparse.csr_array,
+    own: Sequence[np.ndarray],
+    free: np.ndarray | None,
+    controls: Values,
+    base: str | None,
+) -> list[str]:
+    """Refuse predictions that are nearer to the controls in another unit, and return notes."""
     if base in ("2", "10"):
         raise ValueError(f"The predictions: expected natural logarithms, found base {base}.")
-    mean = theirs.mean(0, dtype=np.float64)
+    used = np.concatenate(own)
+    mean = theirs[used].mean(0, dtype=np.float64)
     if mean.sum() <= 0:
         raise ValueError("The predictions: expected expression, found no value above 0.")
     if controls.unit == "log":
@@ -422,29 +333,50 @@ def _check_units(
             f"The predictions look like {nearest}, the truth is {controls.unit}: shares of genes "
             f"are off those of the controls by {away[nearest]:.2f} as {nearest} and by "
             f"{away[controls.unit]:.2f} as {controls.unit}. Give both in one unit (layer=..., or "
-            "total=... for a truth of counts and predictions that are log(1 + x))."
+            "for a truth of counts and predictions that are log(1 + x) the total that their cells "
+            "were brought to, total=1e4, --total 10000)."
         )
-    if controls.unit == "log":
-        _check_totals(theirs, controls.x, cells=cells)
+    if controls.unit == "counts":
+        return []
+    return _check_totals(theirs, own, free, controls.x)
 
 
-def _check_totals(theirs: sparse.csr_array, controls: sparse.csr_array, *, cells: bool) -> None:
-    """Refuse logarithms of another base, or of cells brought to another total.
+def _check_totals(
+    theirs: sparse.csr_array,
+    own: Sequence[np.ndarray],
+    free: np.ndarray | None,
+    controls: sparse.csr_array,
+) -> list[str]:
+    """Refuse logarithms of another base, or of cells brought to another total, and return notes.
 
     Where all cells have one total, these are compared; else, and where there are profiles, those of
-    the mean logarithms, which perturbations change by less than a half.
+    mean logarithms: of controls where predictions bring any, or of the middle perturbation, which
+    perturbations change by less than a half.
     """
-    totals = [np.expm1(x.astype(np.float64)).sum(1) for x in (theirs, controls)]
-    even = cells and all(each.std() < EVEN * each.mean() for each in totals)
-    means = [np.expm1(x.mean(0, dtype=np.float64)).sum() for x in (theirs, controls)]
-    found, expected = [each.mean() for each in totals] if even else means
-    most = 1 + 2 * EVEN if even else MOST_APART
+    totals = [
+        np.expm1(x.astype(np.float64)).sum(1) for x in (theirs[np.concatenate(own)], controls)
+    ]
+    cells = len(totals[0]) > len(own)
+    if cells and all(each.std() < EVEN * each.mean() for each in totals):
+        what, most, (found, expected) = "cells", 1 + 2 * EVEN, (each.mean() for each in totals)
+    else:
+        compared = own if free is None else [free]
+        what = "mean profiles" if free is None else "mean profiles of control cells"
+        most = MOST_APART if free is None else CONTROLS_APART
+        means = [np.expm1(theirs[rows].mean(0, dtype=np.float64)).sum() for rows in compared]
+        found, expected = np.median(means), np.expm1(controls.mean(0, dtype=np.float64)).sum()
+    told = (
+        f"as log(1 + x), {what} of the predictions have a total of {found:.4g}, and those of the "
+        f"observed controls of {expected:.4g}"
+    )
     if not 1 / most < found / expected < most:
-        what = "cells" if even else "mean profiles"
         raise ValueError(
-            f"The predictions: as log(1 + x), {what} have a total of {found:.4g}, and those of the "
-            f"controls of {expected:.4g}. Bring both to natural logarithms of the same total."
+            f"The predictions: {told}. Bring both to natural logarithms of the same total; "
+            "profiles are means of the logarithms of cells, not logarithms of means."
         )
+    if 1 / TOLD_APART < found / expected < TOLD_APART:
+        return []
+    return [f"{told}; if cells were brought to different totals, all changes are off"]
 
 
 def _profiles(
@@ -458,10 +390,11 @@ def _profiles(
             raise ValueError("Expected expression in every predicted profile, found one of zeros.")
         note = "one profile of each perturbation is predicted; cells are made of it for the tests"
         return profiles_of_means(mean, panel.n_cells, panel.controls, key), [note]
-    if sizes.min() < 2:
+    if sizes.min() < 2 or sizes.max() < LEAST_CELLS:
         raise ValueError(
-            "Expected one profile of each perturbation, or at least 2 cells of each, found "
-            f"{(sizes < 2).sum()} of {len(sizes)} perturbations with one."
+            f"Expected one profile of each perturbation, or cells, {LEAST_CELLS} or more of some, "
+            f"found {sizes.min()} to {sizes.max()} rows of each. If rows are profiles of guides, "
+            "batches or seeds, average them to one of each perturbation."
         )
     empty = sum(not theirs[each].data.any() for each in own)
     if empty:

@@ -164,7 +164,10 @@ def _table(path: Path) -> pd.DataFrame:
     missing = [name for name in ("pert", "gene", "label") if name not in table]
     if missing:
         raise ValueError(
-            f"{path}: expected columns pert, gene and label, found {', '.join(table.columns)}."
+            f"{path}: expected a table of signs with columns pert, gene and label, found "
+            f"{some(table.columns, 6)}. Expression, of cells or of bulk samples, is read from "
+            "AnnData (h5ad), a row for each, with what was perturbed in a column of obs (of bulk "
+            "samples, with --least-cells 2); means from npz."
         )
     if not table["label"].isin(["0", "1", "0.0", "1.0"]).all():
         raise ValueError(f"{path}: expected labels 0 and 1, found others.")

@@ -1,5 +1,6 @@
 """The task that every method is given: responses to learn from, and perturbations to predict."""
 
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -42,6 +43,9 @@ class Task(NamedTuple):
         return self.train.genes
 
 
+# What is known of genes, by option of the command, and what is said of genes without it.
+_GIVEN = "graph (--graph)", "texts (--text)"
+_MISSING = "outside the graph", "without a text"
 # Perturbations that something is asked of: those of a task, or those that were observed.
 Asked: TypeAlias = Task | Responses
 
@@ -118,8 +122,16 @@ def make_problem(responses: Responses, split: Split, knowledge: Knowledge) -> Pr
 def flags(task: Task) -> list[str]:
     """Return a sentence of the test perturbations of which nothing, or only a part, is known."""
     edges, text = reach(task.knowledge, task.perturbed)
-    notes = []
-    for known, what in ((edges, "outside the graph"), (text, "without a text")):
+    given = bool(task.knowledge.graphs), bool(task.knowledge.has_text.any())
+    notes, absent = [], [what for what, there in zip(_GIVEN, given, strict=True) if not there]
+    if absent:
+        notes.append(
+            f"no {' and no '.join(absent)}: genes that were never perturbed have nothing to be "
+            "told apart by; give what is known of genes"
+        )
+    for known, what, there in zip((edges, text), _MISSING, given, strict=True):
+        if not there:
+            continue
         names = [
             "+".join(genes) for genes, yes in zip(task.perturbed, known, strict=True) if not yes
         ]
@@ -130,6 +142,14 @@ def flags(task: Task) -> list[str]:
                 f"({', '.join(names[:5])}{more}) and are predicted by what is known."
             )
     return notes
+
+
+def were_perturbed(
+    train: Responses, perturbed: Sequence[tuple[str, ...]]
+) -> Bool[np.ndarray, " n"]:
+    """Tell of which perturbations a gene was perturbed in training, alone or with others."""
+    seen = {gene for genes in train.perturbed for gene in genes}
+    return np.array([not seen.isdisjoint(genes) for genes in perturbed], bool)
 
 
 def from_change(

@@ -98,7 +98,8 @@ def evidence(
     left = left * (residual / n / (residual + 1 / variance))[None]
     believed = _share_believed(basis, reported)
     x = believed * (x - jnp.nanmedian(jnp.where(pairs, x, jnp.nan)))
-    total = mean_over((x - mean_over(x, pairs)) ** 2, pairs)
+    # A single pair has nothing to deviate from.
+    total = jnp.maximum(mean_over((x - mean_over(x, pairs)) ** 2, pairs), 1e-12)
     reliability = jnp.clip(1 - mean_over(believed**2 * left, pairs) / total, 0.01, 1.0)
     deviation = x / jnp.sqrt(total)
     _, activating = groups(deviation, pairs, 0.5, STRONG)

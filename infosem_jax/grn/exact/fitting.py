@@ -289,8 +289,8 @@ def solution(
     vectors = partial(vectors_of, basis, given.levels)
     expression = Expression(lambda: np.asarray(found.log_bayes_factor, np.float64), vectors)
     logits = replace(logits, expression=expression)
-    odds = prior_odds(given.edge, logits, config.edges, random.key(key))
-    ranked = score.score(found, odds, weighed=weighs_expression(given.edge))
+    odds = None if given.edge is None else prior_odds(given.edge, logits, random.key(key))
+    ranked = score.score(found, odds, edges=config.edges, weighed=weighs_expression(given.edge))
     show(3, "done")
     learned = {**solved.learned, **found.learned}
     effects = solved.effects._asdict()

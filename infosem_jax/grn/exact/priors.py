@@ -15,7 +15,7 @@ from numpyro.infer.autoguide import AutoDelta
 
 from infosem_jax.grn import priors
 from infosem_jax.grn.priors import distributions
-from infosem_jax.grn.priors.binding import bind, log_odds
+from infosem_jax.grn.priors.binding import bind
 
 # Learning from labels: steps of Adam and its rate.
 LABEL_STEPS, LABEL_RATE = 300, 0.05
@@ -140,8 +140,8 @@ def _has_part(prior: Any, kinds: tuple[type, ...]) -> bool:
 
 
 def prior_odds(
-    edge: priors.Prior | None, context: priors.GeneContext, edges: float | None, key: Key[Array, ""]
-) -> Float[Array, "rows genes"] | None:
+    edge: priors.Prior, context: priors.GeneContext, key: Key[Array, ""]
+) -> Float[Array, "rows genes"]:
     """Return the log-odds of edges under a prior of their existence.
 
     A logit of mean m and standard deviation s counts as ``m / sqrt(1 + pi s^2 / 8)``, the log-odds
@@ -150,11 +150,9 @@ def prior_odds(
     Parameters
     ----------
     edge
-        The prior; None for one share of edges everywhere.
+        The prior.
     context
         Genes, at the site of the logits.
-    edges
-        That share; None where it is to be learned from the expression.
     key
         Of the start of what the prior learns.
 
@@ -163,8 +161,6 @@ def prior_odds(
     ValueError
         If its logits are neither normal nor logistic.
     """
-    if edge is None:
-        return None if edges is None else jnp.full(context.shape, float(log_odds(edges)))
     bound = bind(edge, context)
 
     def labelled():

@@ -10,11 +10,10 @@ The share is learned from the deviations at the prior variance with the highest 
 the wider of two normal distributions with mean 0 whose mixture they are. This tells it to a factor
 of few only. Networks of any size have a few regulators a target, so that the share goes down as
 candidates become more: the geometric mean is taken of what the deviations say and of `REGULATORS`
-over the number of candidates.
+over the number of candidates. A prior of edges says which pairs are likelier than others, and how
+many edges there are no better than that, known edges being a few of all: there it is the geometric
+mean of three, with the mean of the prior's probabilities.
 """
-
-from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,49 +28,28 @@ REGULATORS = 2.0
 # in so many between the smallest and the largest.
 FINENESS, SIDE, BINS = 16, 256, 4096
 SWEEPS, HALVINGS = 300, 60
+# Log-odds that are sure, whatever is added to them.
+SURE = 400.0
 # Share and standard deviations that the two groups start from.
 START = 0.05, 2.1, 0.7
 LEAST, MOST = 1e-3, 0.5
 
 
-class Calibration(NamedTuple):
-    """How log Bayes factors become log-odds that come true.
-
-    Attributes
-    ----------
-    share
-        Of pairs that are edges, where no prior says which.
-    offset
-        Added to the log Bayes factors times the slope.
-    """
-
-    share: Float[Array, ""]
-    offset: Float[Array, ""]
-
-
-def calibration(
-    deviation: Float[Array, "regulators genes"],
-    log_bayes_factor: Float[Array, "regulators genes"],
-    weight: Float[Array, "regulators genes"],
-    slope: float,
-) -> Calibration:
-    """Learn the share of edges, and the offset with which probabilities have it as their mean.
+def share_of_edges(
+    deviation: Float[Array, "regulators genes"], weight: Float[Array, "regulators genes"]
+) -> Float[Array, ""]:
+    """Learn the share of pairs that are edges, where no prior says which.
 
     Parameters
     ----------
     deviation
         Of partial correlations, at the prior variance with the highest evidence, before those of
         rare genes are shrunk.
-    log_bayes_factor
-        What the ranking adds to log-odds.
     weight
         How much each pair counts; 0 from a gene to itself.
-    slope
-        Times the log Bayes factors.
     """
     typical = min(REGULATORS / len(deviation), MOST)
-    share = jnp.sqrt(typical * share_of_wide(deviation, weight))
-    return Calibration(share, _offset(log_bayes_factor, weight, share, slope))
+    return jnp.sqrt(typical * share_of_wide(deviation, weight))
 
 
 @jax.jit
@@ -117,27 +95,43 @@ def counted(
     return jnp.arange(-SIDE, SIDE + 1) / FINENESS, counts
 
 
-def _spread(z: Array, counts: Array) -> Array:
-    # Half a bin, below which bins do not tell.
-    return jnp.sqrt((counts * z**2).sum() / jnp.maximum(counts.sum(), 1e-6) + (0.5 / FINENESS) ** 2)
+@jax.jit
+def offset(
+    odds: Float[Array, "regulators genes"],
+    weight: Float[Array, "regulators genes"],
+    share: Float[Array, ""] | float,
+) -> Float[Array, ""]:
+    """Return what is added to log-odds so that probabilities have a share as their mean.
 
-
-@partial(jax.jit, static_argnames="slope")
-def _offset(log_bayes_factor: Array, weight: Array, share: Array, slope: float) -> Array:
-    """Halve the interval that has the offset."""
-    low = jnp.where(weight > 0, log_bayes_factor, jnp.inf).min()
-    high = jnp.where(weight > 0, log_bayes_factor, -jnp.inf).max()
+    Parameters
+    ----------
+    odds
+        Log-odds, but for what they have in common.
+    weight
+        How much each pair counts; 0 from a gene to itself.
+    share
+        Of pairs that are edges.
+    """
+    odds = jnp.clip(odds, -SURE, SURE)
+    low = jnp.where(weight > 0, odds, jnp.inf).min()
+    high = jnp.where(weight > 0, odds, -jnp.inf).max()
     unit = jnp.maximum(high - low, 1e-6) / BINS
-    place = jnp.clip((log_bayes_factor - low) / unit, 0, BINS - 1).astype(int)
+    place = jnp.clip((odds - low) / unit, 0, BINS - 1).astype(int)
     counts = jnp.zeros(BINS).at[place.ravel()].add(weight.ravel())
-    odds = slope * (low + unit * (jnp.arange(BINS) + 0.5))
+    total = jnp.zeros(BINS).at[place.ravel()].add((weight * odds).ravel())
+    middles = jnp.where(counts > 0, total / jnp.where(counts > 0, counts, 1.0), low)
     base = jnp.log(share) - jnp.log1p(-share)
 
     def halve(_, ends):
         low, high = ends
         middle = (low + high) / 2
-        above = (counts * jax.nn.sigmoid(base + middle + odds)).sum() > share * counts.sum()
+        above = (counts * jax.nn.sigmoid(middle + middles)).sum() > share * counts.sum()
         return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
-    low, high = lax.fori_loop(0, HALVINGS, halve, (-odds.max(), -odds.min()))
+    low, high = lax.fori_loop(0, HALVINGS, halve, (base - middles.max(), base - middles.min()))
     return (low + high) / 2
+
+
+def _spread(z: Array, counts: Array) -> Array:
+    # Half a bin, below which bins do not tell.
+    return jnp.sqrt((counts * z**2).sum() / jnp.maximum(counts.sum(), 1e-6) + (0.5 / FINENESS) ** 2)

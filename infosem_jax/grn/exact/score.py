@@ -43,7 +43,7 @@ from infosem_jax.grn.exact.deviations import (
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
 from infosem_jax.grn.exact.posterior import Spectrum
 from infosem_jax.grn.exact.priors import Normals, one_scale
-from infosem_jax.grn.exact.probability import Calibration, calibration, counted
+from infosem_jax.grn.exact.probability import counted, offset, share_of_edges
 from infosem_jax.grn.exact.worth import worth
 
 # Times the penalty on effects with the highest evidence, at which edges are ranked: chosen on the
@@ -98,8 +98,10 @@ class BayesFactors(NamedTuple):
         Log-odds that stand for an edge prior where there is none.
     pairs
         Which pairs there are, [regulators, genes].
-    calibration
-        How these become log-odds that come true.
+    share
+        Learned share of pairs that are edges, where no prior says which.
+    weight
+        How much each pair counts for the mean of probabilities, [regulators, genes].
     learned
         ``reliability``, ``edges``, ``activating``, ``share`` and, with a prior, ``strength`` and
         ``trust``.
@@ -108,7 +110,8 @@ class BayesFactors(NamedTuple):
     log_bayes_factor: Float[Array, "regulators genes"]
     base: Float[Array, ""]
     pairs: Bool[Array, "regulators genes"]
-    calibration: Calibration
+    share: Float[Array, ""]
+    weight: Float[Array, "regulators genes"]
     learned: dict[str, Array]
 
 
@@ -191,13 +194,16 @@ def bayes_factors(
     factor = log_bayes_factor(found, pairs, up, down)
     whole = evidence(basis, reported, likeliest).deviation / found.believed
     weight = jnp.where(pairs, found.believed**2, 0.0)
-    calibrated = calibration(whole, factor, weight, SHIFT)
-    learned["share"] = calibrated.share
-    return BayesFactors(factor, base, pairs, calibrated, learned)
+    learned["share"] = share_of_edges(whole, weight)
+    return BayesFactors(factor, base, pairs, learned["share"], weight, learned)
 
 
 def score(
-    found: BayesFactors, base: Float[Array, "regulators genes"] | None, *, weighed: bool = False
+    found: BayesFactors,
+    base: Float[Array, "regulators genes"] | None,
+    *,
+    edges: float | None = None,
+    weighed: bool = False,
 ) -> Scored:
     """Score every edge by its log-odds, and say how probable it is.
 
@@ -206,18 +212,26 @@ def score(
     found
         What the expression and the prior of the effects say.
     base
-        Log-odds of edges before these; None takes the share of pairs that stand out to rank edges,
-        and the learned share of edges for their probability.
+        Log-odds of edges under a prior of them; None where there is none.
+    edges
+        Share of edges where no prior says which; None takes that of pairs that stand out to rank
+        edges, and the learned share of edges for their probability.
     weighed
         Whether ``base`` has learned from labels what the log Bayes factors are worth, so that the
         score holds as it is.
     """
-    odds = (found.base if base is None else base) + found.log_bayes_factor
-    share, offset = found.calibration
+    if base is None:
+        share = found.share if edges is None else jnp.asarray(edges)
+        told, before = 0.0, found.base if edges is None else jnp.log(share) - jnp.log1p(-share)
+    else:
+        weight, told, before = found.weight, base, base
+        expected = (weight * jax.nn.sigmoid(base)).sum() / weight.sum()
+        share = jnp.cbrt(found.share**2 * expected)
+    odds = before + found.log_bayes_factor
     stated = odds
     if not weighed:
-        before = jnp.log(share) - jnp.log1p(-share) if base is None else base
-        stated = before + offset + SHIFT * found.log_bayes_factor
+        stated = told + SHIFT * found.log_bayes_factor
+        stated += offset(stated, found.weight, share)
     return Scored(odds, jnp.where(found.pairs, jax.nn.sigmoid(stated), 0.0))
 
 
