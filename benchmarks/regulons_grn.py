@@ -159,7 +159,8 @@ def measured(folder: Path, network: str, seed: int) -> tuple[Dataset, pd.DataFra
     x = stored["X"][rng.choice(len(stored["X"]), len(stored["X"]) * 3 // 4, replace=False)]
     varies = x.std(0) > 0
     known = set(table["source"])
-    return dataset(x[:, varies], genes[varies], [g for g in genes[varies] if g in known]), table
+    names = genes[varies].tolist()
+    return dataset(x[:, varies], names, [name for name in names if name in known]), table
 
 
 if __name__ == "__main__":
