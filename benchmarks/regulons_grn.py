@@ -147,7 +147,7 @@ def types(seed: int) -> tuple[Dataset, pd.DataFrame]:
     source, target = np.nonzero(is_edge)
     network = pd.DataFrame({"source": names[source], "target": names[regulators + target]})
     known = [name for name in names[:regulators] if name in set(names[seen])]
-    return dataset(x[:, seen], names[seen], known), network
+    return dataset(x[:, seen], names[seen].tolist(), known), network
 
 
 def measured(folder: Path, network: str, seed: int) -> tuple[Dataset, pd.DataFrame]:
