@@ -215,7 +215,7 @@ def test_h5ad_and_tables(tmp_path):
     assert found.genes == ("A", "B", "C") and found.labels["tissue"].tolist() == list("abab")
     np.testing.assert_array_equal(found.x, data.x + 1)
     pd.DataFrame(data.x.T, list("ABC"), list(data.samples)).to_csv(tmp_path / "x.tsv", sep="\t")
-    with pytest.raises(ValueError, match="choose orientation="):
+    with pytest.raises(ValueError, match=r"choose orientation=.*--orientation genes_in_rows"):
         read_profiles(tmp_path / "x.tsv")
     found = read_profiles(tmp_path / "x.tsv", orientation="genes_in_rows")
     assert found.genes == ("A", "B", "C") and found.samples == data.samples

@@ -88,6 +88,7 @@ def test_fit_as_a_program_then_predict_and_explain(files):
     assert set(metrics) == {"adapert", "mean"} and metrics["mean"]["pearson_reference"] == 0
     page = (out / "report.html").read_text()
     assert "<svg" in page and 'id="explorer"' in page
+    assert "Names that end in _affected are means over the 3 of 3 perturbations" in page
     # The model comes back in another process, this one.
     done = command(
         "perturbation", "predict", out, "--perturb", "p00,p10+p20", "--out", files / "new.h5ad"

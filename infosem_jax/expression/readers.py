@@ -83,7 +83,7 @@ def read_profiles(
     if source.usual == "auto" and orientation == "auto":
         raise ValueError(
             f"{path}: expected to be told where the genes of a text table are; choose "
-            "orientation='genes_in_rows' or 'genes_in_columns'."
+            "orientation='genes_in_rows' or 'genes_in_columns' (--orientation genes_in_rows, ...)."
         )
     if orientation == "genes_in_rows":
         x, samples, genes = x.T, genes, samples

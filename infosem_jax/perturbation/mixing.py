@@ -5,10 +5,12 @@ Beyond the mean response m,
     y_p - m = a (effects_p - m) + b (similar_p - m) + c (sum_p - m) + e_p,     a, b, c >= 0
 
 with what effects of genes tell, what similar perturbations did, and the sum of those single
-responses that were seen. Without evidence it is the plainest answer: that sum, or the mean response
-where no gene was perturbed alone. Weights have the least squared error on training perturbations
-that were left out as those asked for are: by themselves, with all that share one of their genes,
-or with all that share any. Weights add to 1 where a gene was perturbed alone.
+responses that were seen. Without evidence it is the plainest answer: that sum; effects of genes
+where these were perturbed in combinations or other cell lines only, since effects are as large as
+the data allow; or the mean response where no gene was perturbed. Weights have the least squared
+error on training perturbations that were left out as those asked for are: by themselves, with all
+that share one of their genes, or with all that share any. Weights add to 1 where a gene was
+perturbed; what is given to a sum of which nothing was seen is given to the mean response.
 """
 
 from collections import Counter
@@ -29,7 +31,7 @@ NONE, TOGETHER, ELSEWHERE, SOME, ALONE = range(5)
 # Weights of effects of genes, of similar perturbations and of the sum of single responses that each
 # kind has without evidence, and how many perturbations of usual size these count as: the best
 # weights of single perturbations differ widely, so that one or two would otherwise decide.
-USUAL = np.array([[0.0, 0, 0], [0, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]])
+USUAL = np.array([[0.0, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1], [0, 0, 1]])
 AS_IF = 3.0
 # How much more than the parts the sum of weights counts, where it is held at 1.
 HEAVY = 1e3

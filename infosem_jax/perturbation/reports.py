@@ -17,6 +17,7 @@ from infosem_jax.perturbation.data import label
 from infosem_jax.perturbation.explanation import Explanation
 from infosem_jax.perturbation.fitting import Fitted, HeldOutTest, parse_perturbed, save
 from infosem_jax.perturbation.knowledge import reach
+from infosem_jax.perturbation.metrics import LEAST_DE
 from infosem_jax.perturbation.task import Asked, Prediction
 
 if TYPE_CHECKING:
@@ -173,10 +174,17 @@ def _fit_page(test: HeldOutTest, *, method: str, facts: Mapping[str, Mapping[str
         for name, value in scores.metrics.items()
         if np.isfinite(value)
     ]
+    told = [f"{name}: {text}" for name, text in READING.items() if name in scores.metrics]
+    if any(name.endswith("_affected") for name, _ in rows):
+        told.append(
+            f"Names that end in _affected are means over the {(scores.n_de >= LEAST_DE).sum()} of "
+            f"{len(truth.perturbed)} perturbations with at least {LEAST_DE} differentially "
+            "expressed genes; the others respond too little for most measures to mean much."
+        )
     sections = [
         Section(
             "Test perturbations",
-            [f"{name}: {text}" for name, text in READING.items() if name in scores.metrics],
+            told,
             tables=[Table("Measure", [method, "mean response"], rows)],
         ),
         Section(

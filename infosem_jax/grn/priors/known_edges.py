@@ -41,7 +41,8 @@ class KnownEdges(Arithmetic):
         Probability of an edge labelled present or absent.
     unknown
         Probability of an unlabelled one; None takes the share of present labels among the labelled
-        pairs, or among all pairs where the table holds only present ones.
+        pairs, or among all pairs where the table holds only present ones. Probabilities of the
+        exact engine take from the expression too how many edges there are.
     scale
         Standard deviation of the log-odds.
     observe
