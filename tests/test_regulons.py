@@ -9,7 +9,9 @@ from typer.testing import CliRunner
 from infosem_jax import grn
 from infosem_jax.cli.app import app
 from infosem_jax.data import dataset, read_gene_sets, write_gmt
+from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact
+from infosem_jax.grn.false_signs import spread_without_edges
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,33 @@ def test_regulators_of_few_cells_have_few_targets_by_chance():
     counts = grn.regulons(fitted, data, least=1)["source"].value_counts()
     assert (counts[["R0", "R1"]] >= 15).all()
     assert counts.drop(["R0", "R1"]).max() < 10
+
+
+def test_what_hidden_states_do_to_all_pairs_is_no_edge():
+    settings = SimulationConfig(genes=300, regulators=100, cells=500, as_counts=True, log_mean=1.0)
+    made = simulate(settings, seed=0)
+    fitted = grn.fit(made.data, config=exact.Config(rows="regulators", normalisation="auto"))
+    table = grn.regulons(fitted, made.data, least=1)
+    pairs = ["source", "target"]
+    right = len(table[pairs].merge(made.network[pairs]))
+    assert right > 0.7 * len(table) and right >= 15
+
+
+@pytest.mark.parametrize(("share", "width"), [(0.0, 1.0), (0.02, 1.6), (0.1, 1.6), (0.4, 1.0)])
+def test_how_far_z_values_of_no_edge_spread_is_learned_beside_edges(share, width):
+    rng = np.random.default_rng(0)
+    shape = (150, 200)
+    edges = rng.random(shape) < share
+    z = rng.normal(size=shape) * np.where(edges, 6.0, width)
+    pairs = np.arange(150)[:, None] != np.arange(200)
+    z[~pairs] = np.nan
+    found = spread_without_edges(z, pairs)
+    assert np.median(found) == pytest.approx(width, rel=0.08)
+    # Of targets whose values vary twice as much, half is believed or more.
+    z[:, :40] *= 2
+    again = spread_without_edges(z, pairs)
+    assert again[:40].mean() > 1.4 * again[40:].mean()
+    assert (spread_without_edges(np.zeros((1, 3)), np.eye(1, 3) == 0) >= 1).all()
 
 
 def test_gene_sets_of_regulons_are_found_and_written(run, tmp_path):

@@ -36,7 +36,7 @@ from infosem_jax.grn import exact
 from infosem_jax.grn.exact.deviations import share_believed
 from infosem_jax.grn.exact.hyper import scale_of
 from infosem_jax.grn.exact.same_cells import warn_of_others
-from infosem_jax.grn.false_signs import Shrunk, shrink
+from infosem_jax.grn.false_signs import Shrunk, shrink, spread_without_edges
 from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.result import Fit, network
 from infosem_jax.grn.states import as_fitted
@@ -145,7 +145,9 @@ def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Sh
 
     What the cells tell of an effect is its posterior less its prior, both normal, and less sure
     where few cells bear it: its z value is shrunk as that of the score is, by ``k / (k + 4)`` for k
-    cells that share two rare genes (``infosem_jax.grn.exact.deviations``).
+    cells that share two rare genes (``infosem_jax.grn.exact.deviations``). It is less sure, too,
+    where z values of no edge vary more than by chance
+    (``infosem_jax.grn.false_signs.spread_without_edges``).
 
     Parameters
     ----------
@@ -162,6 +164,7 @@ def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Sh
     information = np.maximum(1 / after - 1 / before, 1e-3 / before)
     estimate = fitted.prior_mean + (fitted.weight - fitted.prior_mean) / after / information
     error = np.sqrt(1 / information) / np.maximum(_believed(x, at), LEAST_BELIEVED)
+    error = error * spread_without_edges(estimate / error, ~own)
     return shrink(estimate, np.where(own, np.inf, error))
 
 

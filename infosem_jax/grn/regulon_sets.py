@@ -29,7 +29,8 @@ def false_sign_rate(
     probabilities of edges are too low where many are weak. One from a gene to itself.
 
     An effect holds given the other genes that act; where what cells share is not among these, as
-    hidden states or depth, it may be no regulation, and these rates do not know.
+    hidden states or depth, it may be no regulation. These rates know of it as far as it moves what
+    is found of all pairs, not where it moves a few.
 
     Parameters
     ----------
