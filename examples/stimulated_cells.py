@@ -25,7 +25,7 @@ from infosem_jax.data import Dataset, normalise
 from infosem_jax.grn import exact, group_folders, grouped, run_folder
 from infosem_jax.grn.group_pages import activities_on_plane
 
-SETTINGS = exact.Config(rows="regulators", normalisation="auto")
+SETTINGS = exact.Config(rows="regulators")
 
 
 def main() -> None:

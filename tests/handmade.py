@@ -35,7 +35,7 @@ def linear_fit(W, genes, rows, *, slope=1.0, log_scale=None, seeds=1, **settings
         absorbed="location",
         hidden=HIDDEN,
         knots=0,
-        **settings,
+        **{"normalisation": "zscore"} | settings,
     )
     one = {
         "effect_loc": np.asarray(W),

@@ -238,7 +238,7 @@ def test_what_holds_no_expression_is_refused(pair):
         with pytest.raises(ValueError, match=match):
             perturbation.evaluate_predictions(other, truth)
     nothing = anndata.AnnData(obs=predicted.obs, var=predicted.var, layers={"mean": predicted.X})
-    with pytest.raises(ValueError, match="predictions: X is empty; choose a layer from mean"):
+    with pytest.raises(ValueError, match="predictions: it has no matrix X; found mean"):
         perturbation.evaluate_predictions(nothing, truth)
     broken = predicted.copy()
     broken.X = np.where(x == x.max(), np.nan, x)

@@ -1,9 +1,11 @@
-"""AnnData in HDF5, opened to read no more of it than is asked for."""
+"""AnnData, in memory or in HDF5, of which no more is read than is asked for."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from pathlib import Path as FilePath
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import h5py
 import numpy as np
@@ -15,6 +17,13 @@ from infosem_jax._typing import Names, Path
 from infosem_jax.data._files import LIMITS, Limits, check_h5, read_element, reading
 from infosem_jax.data._tables import pick
 from infosem_jax.data.units import declared_base
+
+if TYPE_CHECKING:
+    import anndata
+
+    PathOrAnnData: TypeAlias = Path | anndata.AnnData
+else:
+    PathOrAnnData = Any  # importing AnnData takes a second, which reading a table need not wait for
 
 INDEX = "index"
 # Of genes only, whatever other features were measured.
@@ -28,14 +37,14 @@ _GENE_KINDS = ("gene expression", "gex", "rna", "gene")
 
 
 class Opened(NamedTuple):
-    """An open file, with its tables.
+    """An open file or an object in memory, with its tables.
 
     Attributes
     ----------
     obs, var
         Tables of cells and genes; ``var`` is that of the matrix, which ``raw`` has its own of.
     matrix
-        The dataset, or the group of a sparse matrix, [cells, features].
+        The dataset, the group of a sparse matrix, or a matrix, [cells, features]; see `by_rows`.
     columns
         Its columns that ``var`` is about.
     notes
@@ -43,7 +52,7 @@ class Opened(NamedTuple):
     others
         What else ``layer`` may name.
     base
-        Base of the logarithms that the file declares; None where unsaid.
+        Base of the logarithms that ``uns`` declares; None where unsaid.
     """
 
     obs: pd.DataFrame
@@ -57,22 +66,22 @@ class Opened(NamedTuple):
 
 @contextmanager
 def open_anndata(
-    path: Path, kind: str, layer: str | None = None, *, limits: Limits = LIMITS
+    source: PathOrAnnData, kind: str, layer: str | None = None, *, limits: Limits = LIMITS
 ) -> Iterator[Opened]:
-    """Open an h5ad file; only its tables and one matrix are looked at.
+    """Open an h5ad file, or an object; only its tables and one matrix are looked at.
 
     Features that are no genes are left out, see `gene_columns`.
 
     Parameters
     ----------
-    path
-        The file.
+    source
+        The file, or an AnnData object.
     kind
         What it is called in messages.
     layer
         Layer to take instead of ``X``; ``raw`` for ``raw.X`` where no layer has that name.
     limits
-        What it may declare.
+        What a file may declare.
 
     Raises
     ------
@@ -81,9 +90,13 @@ def open_anndata(
     ValueError
         If it is unsafe, or no such file; if it has no such matrix, naming those that it has.
     """
-    with reading(path, kind):
-        check_h5(path, limits, parts=(*places(layer), "obs", "uns/log1p"))
-        with h5py.File(path, "r") as file:
+    if not isinstance(source, str | os.PathLike):
+        with _called(f"{title(source)}: cannot be used as {kind}"):
+            yield _in_memory(source, layer)
+        return
+    with reading(source, kind):
+        check_h5(source, limits, parts=(*places(layer), "obs", "uns/log1p"))
+        with h5py.File(source, "r") as file:
             key, var = matrix_place(file, layer)
             tables = read_element(file, "obs"), read_element(file, var)
             if not all(isinstance(table, pd.DataFrame) for table in tables):
@@ -100,11 +113,62 @@ def open_anndata(
             others = tuple(name for name in choices(file) if matrix_place(file, name)[0] != key)
             uns = file.get("uns")
             base = declared_base(uns) if isinstance(uns, h5py.Group) else None
-            columns, notes = gene_columns(var)
-            if notes:  # totals of all features are not those of genes
-                known = [name for name in TOTALS if name in obs and name not in GENE_TOTALS]
-                obs, var = obs.drop(columns=known), var.iloc[columns]
-            yield Opened(obs, var, matrix, columns, notes, others, base)
+            yield _of_genes(obs, var, matrix, others, base)
+
+
+def title(source: PathOrAnnData) -> str:
+    """Return what a file or an object is called in messages."""
+    return str(source) if isinstance(source, str | os.PathLike) else "AnnData"
+
+
+def holds_anndata(source: PathOrAnnData) -> bool:
+    """Tell AnnData, in memory or by the ending of a file, from files of other kinds."""
+    is_path = isinstance(source, str | os.PathLike)
+    return not is_path or FilePath(source).suffix in (".h5ad", ".h5")
+
+
+def by_rows(matrix: Any) -> Any:
+    """Return a matrix of `Opened` as one whose rows can be taken, where it lies."""
+    from anndata.io import sparse_dataset
+
+    return sparse_dataset(matrix) if isinstance(matrix, h5py.Group) else matrix
+
+
+@contextmanager
+def _called(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _in_memory(source: Any, layer: str | None) -> Opened:
+    if not all(hasattr(source, name) for name in ("obs", "var", "layers", "isbacked")):
+        raise TypeError(
+            f"Expected the path of a file or an AnnData object, found {type(source).__name__}."
+        )
+    source = source.to_memory() if source.isbacked else source
+    matrices = {"X": source.X, **source.layers}
+    if source.raw is not None:
+        matrices.setdefault("raw", source.raw.X)
+    found = [name for name, matrix in matrices.items() if matrix is not None]
+    key = layer or "X"
+    if key not in found:
+        raise ValueError(_no_matrix(layer, found))
+    of_raw = key == "raw" and "raw" not in source.layers
+    var = source.raw.var if of_raw and source.raw is not None else source.var
+    others = tuple(name for name in found if name != key)
+    return _of_genes(source.obs, var, matrices[key], others, declared_base(source.uns))
+
+
+def _of_genes(
+    obs: pd.DataFrame, var: pd.DataFrame, matrix: Any, others: tuple[str, ...], base: str | None
+) -> Opened:
+    columns, notes = gene_columns(var)
+    if notes:  # totals of all features are not those of genes
+        known = [name for name in TOTALS if name in obs and name not in GENE_TOTALS]
+        obs, var = obs.drop(columns=known), var.iloc[columns]
+    return Opened(obs, var, matrix, columns, notes, others, base)
 
 
 def places(layer: str | None) -> tuple[str, ...]:
@@ -133,10 +197,13 @@ def matrix_place(store: Any, layer: str | None) -> tuple[str, str]:
         return key, var
     if layer == "raw" and "raw/X" in store:
         return "raw/X", "raw/var"
+    raise ValueError(_no_matrix(layer, choices(store), " as AnnData writes it"))
+
+
+def _no_matrix(layer: str | None, found: list[str], how: str = "") -> str:
     name = "matrix X" if layer is None else f"layer {layer!r}"
-    found = ", ".join(choices(store)) or "nothing"
-    hint = "name it with --layer" if layer is None and choices(store) else "choose from these"
-    raise ValueError(f"it has no {name} as AnnData writes it; found {found}; {hint}.")
+    hint = "name it (--layer, layer=...)" if layer is None and found else "choose from these"
+    return f"it has no {name}{how}; found {', '.join(found) or 'nothing'}; {hint}."
 
 
 def choices(store: Any) -> list[str]:

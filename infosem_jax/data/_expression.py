@@ -5,8 +5,8 @@ from pathlib import Path as FilePath
 
 import numpy as np
 
-from infosem_jax._typing import Names, Path
-from infosem_jax.data._anndata import cell_totals, hinted
+from infosem_jax._typing import Names
+from infosem_jax.data._anndata import PathOrAnnData, cell_totals, hinted, holds_anndata, title
 from infosem_jax.data._names import find_names, match_regulators, some
 from infosem_jax.data._sources import Orientation, Source, read_source
 from infosem_jax.data.dataset import MIN_CELLS, Dataset, dataset, numbered
@@ -16,7 +16,7 @@ _log = logging.getLogger("infosem_jax")
 
 
 def read_expression(
-    path: Path,
+    path: PathOrAnnData,
     *,
     regulators: Names | None = None,
     layer: str | None = None,
@@ -25,9 +25,9 @@ def read_expression(
     variant: str | None = None,
     name: str | None = None,
 ) -> Dataset:
-    """Read expression and candidate regulators from a file or a benchmark folder.
+    """Read expression and candidate regulators from a file, a benchmark folder, or AnnData.
 
-    ``.h5ad``
+    ``.h5ad``, or an AnnData object in memory
         ``X`` or a layer, sparse or dense, [cells, genes]; regulators from a boolean ``is_tf`` or
         ``regulator`` column of ``var``.
     ``.npz``
@@ -46,20 +46,20 @@ def read_expression(
     Parameters
     ----------
     path
-        The file or folder.
+        The file or folder, or an AnnData object, [cells, genes], which is left as it is.
     regulators
         Symbols of candidate regulators, instead of those that the file names; all genes where
         neither does.
     layer
-        Layer of an h5ad file to read instead of ``X``; ``raw`` for its ``raw.X``.
+        Layer to read instead of ``X``, of AnnData; ``raw`` for its ``raw.X``.
     names
-        Column of ``var`` that names the genes of an h5ad file; its index where None.
+        Column of ``var`` that names the genes of AnnData; its index where None.
     orientation
         Where the genes are.
     variant
         Matrix of an npz file with several.
     name
-        What the data are called in reports; the file's name where None.
+        What the data are called in reports; the file's name, or AnnData, where None.
 
     Raises
     ------
@@ -72,9 +72,10 @@ def read_expression(
     _check_options(path, regulators, layer, names, variant)
     source = read_source(path, layer, variant, names=names, marked=regulators is None)
     regulators = source.regulators if regulators is None else tuple(regulators)
-    values, cells, genes = _orient(path, source, regulators, orientation)
+    called = title(path)
+    values, cells, genes = _orient(called, source, regulators, orientation)
     cells, told = numbered(cells)
-    totals, notes = _totals(path, source._replace(notes=(*source.notes, *told)), values)
+    totals, notes = _totals(called, source._replace(notes=(*source.notes, *told)), values)
     with hinted(source.var, regulators):
         data = dataset(
             values, genes, regulators, cells=cells, name=name or _name(path), totals=totals
@@ -83,7 +84,7 @@ def read_expression(
 
 
 def read_groups(
-    path: Path,
+    path: PathOrAnnData,
     groupby: str,
     *,
     layer: str | None = None,
@@ -91,7 +92,7 @@ def read_groups(
     regulators: Names | None = None,
     min_cells: int = MIN_CELLS,
 ) -> dict[str, Dataset]:
-    """Read one data set for each value of an ``obs`` column of an h5ad file.
+    """Read one data set for each value of an ``obs`` column of an h5ad file, or of AnnData.
 
     All groups share one list of genes: those that vary in every group that is kept. Cells without
     a value, groups with too few cells, and the number of genes left out are logged.
@@ -99,7 +100,7 @@ def read_groups(
     Parameters
     ----------
     path
-        The h5ad file, [cells, genes].
+        The h5ad file or the AnnData object, [cells, genes].
     groupby
         Column of ``obs``, for instance a cell type.
     layer, names, regulators
@@ -117,14 +118,15 @@ def read_groups(
     """
     if min_cells < MIN_CELLS:
         raise ValueError(f"Expected min_cells of at least {MIN_CELLS}, found {min_cells}.")
-    if FilePath(path).suffix != ".h5ad":
+    if not holds_anndata(path):
         raise ValueError(f"{path}: groups of cells are read from .h5ad files (AnnData) only.")
     _check_options(path, regulators, layer, names, None)
     source = read_source(path, layer, None, names=names, marked=regulators is None)
+    called = title(path)
     obs = source.obs
     if obs is None or groupby not in obs:
         found = "none" if obs is None else ", ".join(map(str, obs.columns)) or "none"
-        raise ValueError(f"{path}: obs has no column {groupby!r}; its columns are: {found}.")
+        raise ValueError(f"{called}: obs has no column {groupby!r}; its columns are: {found}.")
     regulators = source.regulators if regulators is None else tuple(regulators)
     labels = obs[groupby].astype(object).where(obs[groupby].notna(), None).to_numpy()
     groups = {
@@ -135,26 +137,26 @@ def read_groups(
     kept = {value: cells for value, cells in groups.items() if value not in small}
     if not kept:
         raise ValueError(
-            f"{path}: none of the {len(groups)} values of {groupby!r} has {min_cells} cells "
+            f"{called}: none of the {len(groups)} values of {groupby!r} has {min_cells} cells "
             f"(largest: {max(small.values(), default=0)}); group by a coarser column."
         )
     if small:
-        _log.info("%s: left out groups with fewer than %d cells: %s", path, min_cells, small)
+        _log.info("%s: left out groups with fewer than %d cells: %s", called, min_cells, small)
     x = source.x
     varies = np.logical_and.reduce([x[cells].min(0) != x[cells].max(0) for cells in kept.values()])
     if varies.sum() < 2:
         raise ValueError(
-            f"{path}: {varies.sum()} genes vary in every group of {groupby!r}; "
+            f"{called}: {varies.sum()} genes vary in every group of {groupby!r}; "
             "raise min_cells, so that small groups with many constant genes are left out."
         )
     _log.info(
         "%s: %d of %d genes vary in every group of %s and are kept; %d cells had no group",
-        *(path, varies.sum(), len(varies), groupby, sum(label is None for label in labels)),
+        *(called, varies.sum(), len(varies), groupby, sum(label is None for label in labels)),
     )
     genes = np.asarray(source.columns, object)[varies]
     cells, told = numbered(source.rows)
     rows = np.asarray(cells, object)
-    totals, notes = _totals(path, source._replace(notes=(*source.notes, *told)), x)
+    totals, notes = _totals(called, source._replace(notes=(*source.notes, *told)), x)
     groups = {}
     with hinted(source.var, regulators):
         for value, cells in kept.items():
@@ -168,48 +170,50 @@ def read_groups(
 
 
 def _check_options(
-    path: Path,
+    path: PathOrAnnData,
     regulators: Names | None,
     layer: str | None,
     names: str | None,
     variant: str | None,
 ) -> None:
-    suffix = FilePath(path).suffix
     if isinstance(regulators, str):
         raise ValueError(
             f"Expected a list of regulators, found {regulators!r}; see read_regulators."
         )
+    file = FilePath(title(path))
     for option, given in (("layer", layer), ("names", names)):
-        if given is not None and suffix not in (".h5ad", ".h5"):
+        if given is not None and not holds_anndata(path):
             raise ValueError(f"{path}: only .h5ad files have layers and var; leave {option} out.")
-    if variant is not None and suffix != ".npz" and not FilePath(path).is_dir():
-        raise ValueError(f"{path}: only .npz files have variants; leave variant out.")
+    if variant is not None and file.suffix != ".npz" and not file.is_dir():
+        raise ValueError(f"{file}: only .npz files have variants; leave variant out.")
 
 
-def _totals(path: Path, source: Source, x: np.ndarray) -> tuple[np.ndarray | None, tuple[str, ...]]:
+def _totals(
+    called: str, source: Source, x: np.ndarray
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
     """Return the totals of cells that obs tells, of counts only, and what was noted so far."""
     totals, notes = cell_totals(source.obs, x.sum(1, dtype=np.float64))
     if totals is None or not (x.min() >= 0 and describe_units(x).countable):
         totals, notes = None, []
     notes = (*source.notes, *notes)
     for note in notes:
-        _log.info("%s: %s", path, note)
+        _log.info("%s: %s", called, note)
     return totals, notes
 
 
 def _orient(
-    path: Path, source: Source, regulators: Names | None, orientation: Orientation
+    called: str, source: Source, regulators: Names | None, orientation: Orientation
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...]]:
     """Return values [cells, genes], cells and genes."""
     values, rows, columns = source.x, source.rows, source.columns
     why = "as told"
     if orientation == "auto":
-        orientation, why = _find_genes(path, source, regulators)
-    _log.info("%s: %s (%s)", path, orientation.replace("_", " "), why)
+        orientation, why = _find_genes(called, source, regulators)
+    _log.info("%s: %s (%s)", called, orientation.replace("_", " "), why)
     return (values.T, columns, rows) if orientation == "genes_in_rows" else (values, rows, columns)
 
 
-def _find_genes(path: Path, source: Source, regulators: Names | None) -> tuple[Orientation, str]:
+def _find_genes(called: str, source: Source, regulators: Names | None) -> tuple[Orientation, str]:
     choose = "choose with orientation='genes_in_rows' or 'genes_in_columns'"
     counts = tuple(
         len(find_names(side, regulators or ())) for side in (source.rows, source.columns)
@@ -222,12 +226,13 @@ def _find_genes(path: Path, source: Source, regulators: Names | None) -> tuple[O
         return source.usual, "usual for this kind of file"
     if regulators is None:
         raise ValueError(
-            f"{path}: cannot tell whether genes are in rows ({some(source.rows)}) or columns "
+            f"{called}: cannot tell whether genes are in rows ({some(source.rows)}) or columns "
             f"({some(source.columns)}) without regulators: give them, or {choose}."
         )
     if counts[0]:
         raise ValueError(
-            f"{path}: regulators are in rows ({counts[0]}) and in columns ({counts[1]}); {choose}."
+            f"{called}: regulators are in rows ({counts[0]}) and in columns ({counts[1]}); "
+            f"{choose}."
         )
     reason = ""
     try:
@@ -235,11 +240,11 @@ def _find_genes(path: Path, source: Source, regulators: Names | None) -> tuple[O
     except ValueError as error:
         reason = str(error)
     raise ValueError(
-        f"{path}: no regulator is among the rows ({some(source.rows)}) or columns "
+        f"{called}: no regulator is among the rows ({some(source.rows)}) or columns "
         f"({some(source.columns)}). {reason} If the names are right, {choose}."
     )
 
 
-def _name(path: Path) -> str:
-    file = FilePath(path).resolve()
+def _name(path: PathOrAnnData) -> str:
+    file = FilePath(title(path)).resolve()
     return file.name if file.is_dir() else file.name.removesuffix(".gz").rsplit(".", 1)[0]

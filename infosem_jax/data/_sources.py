@@ -1,5 +1,6 @@
 """The kinds of file that hold expression: h5ad, npz, text tables, and the folders of benchmarks."""
 
+import os
 from pathlib import Path as FilePath
 from typing import Any, Literal, NamedTuple
 
@@ -8,7 +9,15 @@ import pandas as pd
 import scipy.sparse
 
 from infosem_jax._typing import Path
-from infosem_jax.data._anndata import gene_names, open_anndata, refuse_negative
+from infosem_jax.data._anndata import (
+    PathOrAnnData,
+    by_rows,
+    gene_names,
+    holds_anndata,
+    open_anndata,
+    refuse_negative,
+    title,
+)
 from infosem_jax.data._files import LIMITS, load_npz, reading
 from infosem_jax.data._kinds import describe_folder
 from infosem_jax.data._names import are_regulators
@@ -31,14 +40,14 @@ class Source(NamedTuple):
 
 
 def read_source(
-    path: Path,
+    path: PathOrAnnData,
     layer: str | None,
     variant: str | None,
     *,
     names: str | None = None,
     marked: bool = True,
 ) -> Source:
-    """Read a file or folder by its kind, which its ending tells; anything unknown is text.
+    """Read a file or folder by its kind, which its ending tells, or AnnData; all else is text.
 
     Parameters
     ----------
@@ -54,20 +63,20 @@ def read_source(
     ValueError
         On unreadable or unsafe files, and an unknown layer or variant.
     """
-    file = FilePath(path)
-    if file.is_dir():
+    file = FilePath(title(path))
+    if holds_anndata(path):
+        source = _read_anndata(path, layer, names, marked)
+    elif file.is_dir():
         source = _read_folder(file, variant)
-    elif file.suffix in (".h5ad", ".h5"):
-        source = _read_h5ad(path, layer, names, marked)
     elif file.suffix == ".npz":
-        source = _read_npz(path, variant)
+        source = _read_npz(file, variant)
     else:
-        matrix = read_matrix(path, "expression table")
+        matrix = read_matrix(file, "expression table")
         source = Source(matrix.x, matrix.rows, matrix.columns, usual="auto")
     kind = source.x.dtype.kind
     if kind not in "biuf":
         raise ValueError(
-            f"{path}: expected real numbers, found values of type {source.x.dtype}; turn them into "
+            f"{file}: expected real numbers, found values of type {source.x.dtype}; turn them into "
             "numbers where they were made: adata.X = adata.X.astype(float)."
         )
     return source if kind != "b" else source._replace(x=source.x.astype(np.uint8))
@@ -108,12 +117,14 @@ def _read_folder(folder: FilePath, variant: str | None) -> Source:
     )
 
 
-def _read_h5ad(path: Path, layer: str | None, names: str | None, marked: bool) -> Source:
-    from anndata.io import read_elem
-
-    with open_anndata(path, "h5ad file", layer) as file:
-        matrix = read_elem(file.matrix)
-        values = _dense(matrix, file.columns)
+def _read_anndata(
+    source: PathOrAnnData, layer: str | None, names: str | None, marked: bool
+) -> Source:
+    kind = "h5ad file" if isinstance(source, str | os.PathLike) else "expression"
+    with open_anndata(source, kind, layer) as file:
+        values = _dense(by_rows(file.matrix)[:], file.columns)
+        if isinstance(file.matrix, np.ndarray):
+            values = values.copy()  # whose it is may change it
         refuse_negative(values, file.others)
         flag = pick(file.var.columns, "is_tf", "regulator") if marked else None
         genes = tuple(gene_names(file.var, names))

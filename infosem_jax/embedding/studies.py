@@ -4,9 +4,10 @@
 # Inferred from its source, the types of anndata are unions that no call narrows.
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -14,6 +15,7 @@ from jaxtyping import Float, Float32
 
 from infosem_jax._shown import shown
 from infosem_jax._typing import Orthologues, Path
+from infosem_jax.data._anndata import PathOrAnnData, holds_anndata, title
 from infosem_jax.data._copies import copies
 from infosem_jax.data._files import check_h5, read_element, reading
 from infosem_jax.data._names import some
@@ -142,16 +144,16 @@ def make_study(
 
 
 def read_study(
-    path: Path,
+    path: PathOrAnnData,
     *,
     name: str | None = None,
     layer: str | None = None,
     names: str | None = None,
     **known: str,
 ) -> Study:
-    """Read a study from a file.
+    """Read a study from a file, or from AnnData.
 
-    Of an h5ad file, ``uns`` may hold ``tissue``, ``species`` (or ``organism``; human and mouse also
+    Of AnnData, ``uns`` may hold ``tissue``, ``species`` (or ``organism``; human and mouse also
     in Latin) and ``modality`` (or ``technique``), and ``obsm["spatial"]`` where spots lie. Other
     files are read as `infosem_jax.data` reads them. Cells must be in rows: names of human or mouse
     genes there are refused where columns have none.
@@ -159,11 +161,11 @@ def read_study(
     Parameters
     ----------
     path
-        h5ad or npz file, or a folder with ``expression.npz``.
+        h5ad or npz file, a folder with ``expression.npz``, or an AnnData object, [cells, genes].
     name
-        What it is called; the name of the file where None.
+        What it is called; the name of the file, or AnnData, where None.
     layer, names
-        Layer of an h5ad file to read instead of ``X``, and column of ``var`` that names genes.
+        Layer of AnnData to read instead of ``X``, and column of ``var`` that names genes.
     known
         ``tissue``, ``species`` or ``technique``, in place of those of the file.
 
@@ -181,17 +183,17 @@ def read_study(
         )
     annotated: dict[str, str] = {}
     places = None
-    if FilePath(path).suffix == ".h5ad":
+    if holds_anndata(path):
         annotated, places = _annotation(path)
     x, genes = source.x, source.columns
     if source.usual == "genes_in_rows":
         x, genes = x.T, source.rows
     elif guess_species(source.rows) and not guess_species(genes):
         raise ValueError(
-            f"{path}: expected cells in rows and genes in columns, found genes in rows "
+            f"{title(path)}: expected cells in rows and genes in columns, found genes in rows "
             f"({some(source.rows)}) and none in columns ({some(genes)}); transpose it (adata.T)."
         )
-    name = name or FilePath(path).name.split(".")[0]
+    name = name or FilePath(title(path)).name.split(".")[0]
     for note in (*source.notes, *copies(x)):
         _log.info("%s: %s", name, note)
     return make_study(x, genes, name=name, places=places, **{**annotated, **known})
@@ -348,21 +350,27 @@ def _found(symbols: Sequence[str], table: Mapping[str, str]) -> tuple[int, int]:
     return sum(symbol in table for symbol in symbols), sum(symbol in others for symbol in symbols)
 
 
-def _annotation(path: Path) -> tuple[dict[str, str], np.ndarray | None]:
+def _annotation(source: PathOrAnnData) -> tuple[dict[str, str], np.ndarray | None]:
     keys = {
         "tissue": ("tissue",),
         "species": ("species", "organism"),
         "technique": ("technique", "modality"),
     }
-    parts = [f"uns/{name}" for names in keys.values() for name in names]
-    check_h5(path, parts=[*parts, "obsm/spatial"])
-    annotated, places = {}, None
+    if isinstance(source, str | os.PathLike):
+        uns, places = _read_annotation(source, [name for names in keys.values() for name in names])
+    else:
+        uns, places = source.uns, source.obsm.get("spatial")
+    annotated = {}
+    for key, names in keys.items():
+        value = next((uns[name] for name in names if isinstance(uns.get(name), str)), None)
+        if value is not None:
+            annotated[key] = common_name(value) if key == "species" else value
+    return annotated, None if places is None else np.asarray(places)[:, :2]
+
+
+def _read_annotation(path: Path, names: list[str]) -> tuple[dict[str, Any], Any]:
+    check_h5(path, parts=[*(f"uns/{name}" for name in names), "obsm/spatial"])
     with reading(path, "h5ad file"), h5py.File(path, "r") as file:
-        if "obsm/spatial" in file:
-            places = np.asarray(read_element(file, "obsm/spatial"))[:, :2]
-        for key, names in keys.items():
-            found = (read_element(file, f"uns/{name}") for name in names if f"uns/{name}" in file)
-            value = next((own for own in found if isinstance(own, str)), None)
-            if value is not None:
-                annotated[key] = common_name(value) if key == "species" else value
-    return annotated, places
+        uns = {name: read_element(file, f"uns/{name}") for name in names if f"uns/{name}" in file}
+        places = read_element(file, "obsm/spatial") if "obsm/spatial" in file else None
+    return uns, places

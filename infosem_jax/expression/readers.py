@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from infosem_jax._typing import Path
+from infosem_jax.data._anndata import PathOrAnnData, holds_anndata, title
 from infosem_jax.data._copies import copies
 from infosem_jax.data._files import load_npz, reading
 from infosem_jax.data._names import describes_cells, describes_genes
@@ -22,14 +23,14 @@ from infosem_jax.expression.profiles import Profiles, make_profiles, pair_sample
 
 
 def read_profiles(
-    path: Path,
+    path: PathOrAnnData,
     *,
     names: str | None = None,
     layer: str | None = None,
     orientation: Orientation = "auto",
     unit: str = "unknown",
 ) -> Profiles:
-    """Read bulk expression from a file.
+    """Read bulk expression from a file, or from AnnData.
 
     ``.npz``
         ``X`` [samples, genes] with ``gene_symbol`` (or ``genes``) and ``samples``; genes without a
@@ -37,7 +38,7 @@ def read_profiles(
         sample is a label.
     ``.gct``, ``.gct.gz``, ``.gctx``
         Of the Connectivity Map, levels 3 to 5; annotations of samples become labels.
-    ``.h5ad``
+    ``.h5ad``, or an AnnData object in memory
         ``X``, a layer or ``raw``, [samples, genes]; columns of ``obs`` become labels.
     other files
         CSV or TSV, plain or gzipped, with names in the first column and in the header;
@@ -46,12 +47,12 @@ def read_profiles(
     Parameters
     ----------
     path
-        The file.
+        The file, or an AnnData object, [samples, genes], which is left as it is.
     names
         Annotation of the genes to name them by, such as ``pr_gene_symbol`` or ``entrez``, where
         the file holds several, or a column of ``var``; ids where None (symbols in npz files).
     layer
-        Layer of an h5ad file to read instead of ``X``.
+        Layer to read instead of ``X``, of AnnData.
     orientation
         Where the genes of a text table are.
     unit
@@ -65,19 +66,18 @@ def read_profiles(
         On unreadable or damaged files, unknown annotations or layers, a text table without
         orientation, and whatever `make_profiles` refuses.
     """
-    file = FilePath(path)
+    file = FilePath(title(path))
     name = file.name.removesuffix(".gz").rsplit(".", 1)[0]
     plain = file.name.removesuffix(".gz")
-    h5ad = file.suffix in (".h5ad", ".h5")
-    if layer is not None and not h5ad:
-        raise ValueError(f"{path}: only .h5ad files have layers; leave layer out.")
+    if layer is not None and not holds_anndata(path):
+        raise ValueError(f"{file}: only .h5ad files have layers; leave layer out.")
     if file.suffix == ".gctx" or plain.endswith(".gct"):
-        found = read_gctx(path) if file.suffix == ".gctx" else read_gct(path)
-        return _named(path, found, names, name, unit)
+        found = read_gctx(file) if file.suffix == ".gctx" else read_gct(file)
+        return _named(file, found, names, name, unit)
     if file.suffix == ".npz":
-        return _named(path, _read_npz(path), names, name, unit)
-    if names is not None and not h5ad:
-        raise ValueError(f"{path}: its genes have one name each; leave names out.")
+        return _named(file, _read_npz(file), names, name, unit)
+    if names is not None and not holds_anndata(path):
+        raise ValueError(f"{file}: its genes have one name each; leave names out.")
     source = read_source(path, layer, None, names=names, marked=False)
     x, samples, genes = source.x, source.rows, source.columns
     if source.usual == "auto" and orientation == "auto":

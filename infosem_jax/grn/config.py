@@ -53,7 +53,8 @@ class Config:
         ``network`` learns how states become expression; with ``identity`` expression is the state
         plus noise, which with latent prior ``standard`` is the linear-Gaussian model.
     normalisation, clip
-        How expression is brought to scale, see `infosem_jax.data.normalise`.
+        How expression is brought to scale, see `infosem_jax.data.normalise`; ``auto`` goes by
+        what the values look like.
     observe
         Score the reconstruction on ``all`` entries or on those measured as ``nonzero``.
     observation_sd
@@ -112,7 +113,7 @@ class Config:
     nuts_draws: int = 500
     nuts_unknowns: int = 5000
     decoder: Decoder = "network"
-    normalisation: Normalisation = "zscore"
+    normalisation: Normalisation = "auto"
     clip: float = 10.0
     observe: Observe = "all"
     observation_sd: float = 0.5**0.5
@@ -186,7 +187,7 @@ def deepsem(network: Literal["non-specific", "cell-type-specific"], **changes: A
         Settings to replace.
     """
     if network == "non-specific":
-        return replace(Config(), **changes)
+        return replace(Config(normalisation="zscore"), **changes)
     specific = Config(normalisation="zscore_nonzero", observe="nonzero", weight_z=0.01, epochs=120)
     return replace(specific, **changes)
 

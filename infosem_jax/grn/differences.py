@@ -42,7 +42,7 @@ from infosem_jax.grn.false_signs import Shrunk, moderated, shrink
 from infosem_jax.grn.networks import candidate_pairs
 
 SURE = 0.05
-SETTINGS = exact.Config(rows="regulators", normalisation="auto")
+SETTINGS = exact.Config(rows="regulators")
 
 
 class Samples(NamedTuple):

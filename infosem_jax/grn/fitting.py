@@ -109,6 +109,11 @@ def fit(
     >>> list(grn.edges(grn.network(fitted), top=3))
     ['source', 'target', 'score', 'weight', 'sd', 'sign_agreement', 'probability']
     """
+    if not isinstance(data, Dataset | Stream):
+        raise TypeError(
+            f"Expected a Dataset or a Stream, found {type(data).__name__}; read files and AnnData "
+            "with infosem_jax.data.read_expression, arrays with infosem_jax.data.dataset."
+        )
     if covariates is not None:
         if isinstance(data, Stream):
             raise ValueError(

@@ -2,7 +2,6 @@
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -280,8 +279,6 @@ def read_config(path: Path | None, base: Settings) -> tuple[Settings, Sites]:
         If it is no TOML file, or holds other tables or settings.
     """
     tables = {} if path is None else _tables(path)
-    if base.normalisation == type(base).normalisation:  # what suits the data that will be read
-        base = replace(base, normalisation="auto")
     own = "exact" if isinstance(base, exact.Config) else "model"
     return from_dict(tables.get(own, {}), base), _of_sites(tables)
 

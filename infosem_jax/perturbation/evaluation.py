@@ -6,17 +6,15 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from infosem_jax._typing import Path
-from infosem_jax.data._anndata import cell_totals, gene_columns, open_anndata
+from infosem_jax.data._anndata import PathOrAnnData, by_rows, cell_totals, open_anndata
 from infosem_jax.data._files import STREAM_LIMITS
-from infosem_jax.data.units import declared_base, describe_units, evenly
+from infosem_jax.data.units import describe_units, evenly
 from infosem_jax.engine.types import Progress
 from infosem_jax.perturbation.data import LEAST_CELLS
 from infosem_jax.perturbation.labels import choose, sentences
@@ -40,10 +38,6 @@ from infosem_jax.perturbation.profiles import (
 from infosem_jax.perturbation.readers import AUTO, Columns
 from infosem_jax.perturbation.units import check_same_units
 
-if TYPE_CHECKING:
-    import anndata
-
-Source: TypeAlias = "Path | anndata.AnnData"
 # Totals that logarithms of others are usually of, beside the median of the cells.
 USUAL_TOTAL = 1e4
 # Deviation of totals of cells that were brought to one, as a share of it.
@@ -85,8 +79,8 @@ class Evaluation(NamedTuple):
 
 
 def evaluate_predictions(
-    predicted: Source,
-    truth: Source,
+    predicted: PathOrAnnData,
+    truth: PathOrAnnData,
     *,
     columns: Columns = AUTO,
     predicted_columns: Columns = AUTO,
@@ -149,9 +143,9 @@ def evaluate_predictions(
             f"Expected least_cells of at least 2 and splits of at least 0, found {least_cells} and "
             f"{splits}."
         )
-    observed = _not_below_0(_load(truth, columns.layer, "The truth"), "The truth", 0.0)
+    observed = _not_below_0(_load(truth, columns.layer, "truth"), "The truth", 0.0)
     own_layer = _own_layer(predicted) if predicted_columns.layer is None else None
-    other = _load(predicted, predicted_columns.layer or own_layer, "The predictions")
+    other = _load(predicted, predicted_columns.layer or own_layer, "predictions")
     other = _not_below_0(other, "The predictions", MOST_BELOW)
     labels, column, names = choose(
         observed.obs, observed.var, column=columns.perturbation, genes=columns.genes,
@@ -205,45 +199,21 @@ class _Loaded(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _load(source: Source, layer: str | None, what: str) -> _Loaded:
+def _load(source: PathOrAnnData, layer: str | None, what: str) -> _Loaded:
     """Read tables and values, which must be finite."""
-    from anndata.io import sparse_dataset
-
-    if isinstance(source, str | os.PathLike):
-        with open_anndata(source, "AnnData file", layer, limits=STREAM_LIMITS) as file:
-            dense = isinstance(file.matrix, h5py.Dataset)
-            x = _sparse(file.matrix[:] if dense else sparse_dataset(file.matrix)[:])
-            found = _Loaded(file.obs, file.var, x[:, file.columns], file.base, file.notes)
-    else:
-        source = source.to_memory() if source.isbacked else source
-        places: dict[str, Any] = {"X": source.X, **source.layers}
-        if source.raw is not None:
-            places.setdefault("raw", source.raw.X)
-        if layer not in (None, *places):
-            raise ValueError(f"There is no layer {layer!r}; choose from {', '.join(places)}.")
-        var = source.raw.var if layer == "raw" and "raw" not in source.layers else source.var
-        columns, notes = gene_columns(var)
-        if places[layer or "X"] is None:
-            others = ", ".join(list(places)[1:])
-            raise ValueError(f"{what}: X is empty; choose a layer from {others}.")
-        x = _sparse(places[layer or "X"])[:, columns]
-        base = declared_base(source.uns)
-        found = _Loaded(source.obs, var.iloc[columns], x, base, tuple(notes))
+    with open_anndata(source, what, layer, limits=STREAM_LIMITS) as file:
+        x = sparse.csr_array(by_rows(file.matrix)[:], dtype=np.float32)
+        x.check_format(full_check=True)
+        found = _Loaded(file.obs, file.var, x[:, file.columns], file.base, file.notes)
     if not np.isfinite(found.x.data).all():
         bad = (~np.isfinite(found.x.data)).sum()
-        raise ValueError(f"{what}: {bad} values are not finite.")
+        raise ValueError(f"The {what}: {bad} values are not finite.")
     found.x.sum_duplicates()
     found.x.eliminate_zeros()
     return found
 
 
-def _sparse(x: Any) -> sparse.csr_array:
-    found = sparse.csr_array(x, dtype=np.float32)
-    found.check_format(full_check=True)
-    return found
-
-
-def _own_layer(source: Source) -> str | None:
+def _own_layer(source: PathOrAnnData) -> str | None:
     """Return the layer that holds expression where infosem wrote the predictions, else None."""
     if not isinstance(source, str | os.PathLike):
         own = "infosem" in source.uns and OWN_LAYER in source.layers

@@ -11,13 +11,18 @@ from functools import partial
 from pathlib import Path as FilePath
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from infosem_jax._typing import Path
-from infosem_jax.data._anndata import cell_totals, open_anndata, refuse_negative
+from infosem_jax.data._anndata import (
+    PathOrAnnData,
+    by_rows,
+    cell_totals,
+    open_anndata,
+    refuse_negative,
+    title,
+)
 from infosem_jax.data._copies import copies
 from infosem_jax.data._files import STREAM_LIMITS
 from infosem_jax.data.units import BASES, describe_units, evenly
@@ -70,7 +75,7 @@ AUTO = Columns()
 
 
 def read_cells(
-    path: Path,
+    path: PathOrAnnData,
     columns: Columns = AUTO,
     *,
     top_genes: int = 0,
@@ -79,7 +84,7 @@ def read_cells(
     keep: Sequence[tuple[str, float]] = (),
     seed: int = 0,
 ) -> Cells:
-    """Read a single-cell screen, ``.h5ad``, in pieces, so that it may be larger than memory.
+    """Read a single-cell screen from AnnData; a file in pieces, so that it may exceed memory.
 
     Raw counts are brought to the median total of the cells and to ``log(1 + x)``; logarithms to
     base 2 or 10, where that can be told, to natural ones; others are taken as they are. The
@@ -89,9 +94,9 @@ def read_cells(
     Parameters
     ----------
     path
-        The file.
+        The h5ad file, or an AnnData object, which is left as it is.
     columns
-        Where the file holds what, as far as its content does not tell.
+        Where it holds what, as far as its content does not tell.
     top_genes
         Keep so many genes that vary most over all cells, and those that are perturbed; 0 keeps all.
     most_cells
@@ -111,8 +116,6 @@ def read_cells(
         If no column says what was perturbed, no cell is a control, or values are neither counts
         nor logarithms.
     """
-    from anndata.io import sparse_dataset
-
     with open_anndata(path, "perturbation screen", columns.layer, limits=STREAM_LIMITS) as file:
         obs = file.obs
         reading, place, names = choose(
@@ -129,9 +132,7 @@ def read_cells(
         unnamed = sum(genes is None for genes in perturbed)
         notes += [f"{unnamed} cells without a named perturbation were left out"] * (unnamed > 0)
         # What fits is read once, and all else piece by piece as it is needed.
-        source = (
-            file.matrix if isinstance(file.matrix, h5py.Dataset) else sparse_dataset(file.matrix)
-        )
+        source = by_rows(file.matrix)
         if math.prod(source.shape) * 4 <= _IN_MEMORY:
             source = _checked(source[:])
         read = partial(_dense, source, file.columns)
@@ -172,7 +173,7 @@ def read_cells(
         x = x if scale == 1 else np.float32(scale) * x
         notes += copies(x)
         return Cells(
-            FilePath(path).name.removesuffix(".h5ad"),
+            FilePath(title(path)).name.removesuffix(".h5ad"),
             x,
             tuple(names[i] for i in at),
             tuple(perturbed[i] for i in rows),

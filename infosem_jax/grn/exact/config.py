@@ -20,7 +20,8 @@ class Config:
         Which genes act: ``all``, the ``regulators``, or ``auto``: all where they or the cells are
         few enough to be decomposed in seconds, the regulators else.
     normalisation, clip
-        How expression is brought to scale, see `infosem_jax.data.normalise`.
+        How expression is brought to scale, see `infosem_jax.data.normalise`; ``auto`` goes by
+        what the values look like.
     r2
         Share of a target's variance that effects are expected to explain; None learns it from the
         evidence. Priors with scales that differ between pairs keep their pattern.
@@ -53,7 +54,7 @@ class Config:
     """
 
     rows: Literal["auto", "all", "regulators"] = "auto"
-    normalisation: Normalisation = "zscore"
+    normalisation: Normalisation = "auto"
     clip: float = 10.0
     r2: float | None = None
     cells: float | Literal["effective"] | None = None
