@@ -7,6 +7,7 @@ import numpyro.distributions as dist
 import pandas as pd
 import pytest
 
+from infosem_jax import grn
 from infosem_jax.data import simulate as simulation
 from infosem_jax.data.io import embedding, write_embedding
 from infosem_jax.grn import exact
@@ -243,6 +244,8 @@ def test_fit_with_labels_is_not_below_expression_or_labels_alone():
     )
     assert both > max(expression, taught)
     assert expression > 0.55
+    # A grid of one finds the same, from the levels of genes as they were read.
+    np.testing.assert_array_equal(grn.fit(made.data, edge=prior).score, fitted.score)
     # The more is expected, the more is found: log-odds are calibrated.
     p = fitted.probability[asked]
     spread = np.sqrt((p * (1 - p)).sum())

@@ -8,6 +8,7 @@ from infosem_jax.data.stream import Stream
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.fitting import Fit, Task, decomposed, scaled, solution, task
+from infosem_jax.grn.exact.likeness import levels_of
 from infosem_jax.grn.exact.posterior import Spectrum
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors.binding import Priors
@@ -50,43 +51,43 @@ def fit_many(
     jobs = [Job(*names) for names in product(datasets, priors, configs)]
     # Jobs that share their sums follow one another, so that one data set is kept at a time.
     jobs = sorted((job for job in jobs if job not in skip), key=lambda job: _scale(job, configs))
+    ready: dict[tuple[str, ...], Dataset | Stream] = {}
 
-    def prepared(job: Job, data: Dataset | Stream) -> Task:
+    def prepared(job: Job) -> Task:
+        scale = _scale(job, configs)
+        if scale not in ready:
+            ready.clear()
+            ready[scale] = scaled(datasets[job.data], configs[job.setting])
         given = priors[job.prior]
-        return task(data, given.effect, given.edge, configs[job.setting])
+        found = task(ready[scale], given.effect, given.edge, configs[job.setting])
+        return found._replace(levels=levels_of(datasets[job.data]))
 
     for job in jobs:
-        prepared(job, datasets[job.data])
-    return _fits(jobs, datasets, configs, prepared, key, on_chunk)
+        prepared(job)
+    return _fits(jobs, configs, prepared, key, on_chunk)
 
 
 def _fits(
     jobs: list[Job],
-    datasets: Mapping[str, Dataset | Stream],
     configs: Mapping[str, Config],
-    prepared: Callable[[Job, Dataset | Stream], Task],
+    prepared: Callable[[Job], Task],
     key: int | Mapping[str, int],
     on_chunk: Callable[[Progress], None] | None,
 ) -> Generator[tuple[Job, Fit], None, None]:
-    kept: tuple[tuple[str, ...], Dataset | Stream, Spectrum] | None = None
+    kept: tuple[tuple[str, ...], Spectrum] | None = None
     for number, job in enumerate(jobs):
-        scale = _scale(job, configs)
 
         def report(now: Progress, before: int = number) -> None:
             if on_chunk is not None:
                 done = before * now.total + now.done
                 on_chunk(now._replace(done=done, total=len(jobs) * now.total))
 
-        if kept is not None and kept[0][:-1] == scale:
-            data = kept[1]
-        else:
-            data = scaled(datasets[job.data], configs[job.setting])
-        given = prepared(job, data)
-        if kept is None or kept[0] != (*scale, given.config.rows):
-            basis = decomposed(data, given.rows, report, sums=given.config.sums)
-            kept = (*scale, given.config.rows), data, basis
+        given = prepared(job)
+        same = *_scale(job, configs), given.config.rows
+        if kept is None or kept[0] != same:
+            kept = same, decomposed(given.data, given.rows, report, sums=given.config.sums)
         own_key = key[job.prior] if isinstance(key, Mapping) else key
-        yield job, solution(given, key=own_key, basis=kept[2], on_chunk=report)
+        yield job, solution(given, key=own_key, basis=kept[1], on_chunk=report)
 
 
 def _scale(job: Job, configs: Mapping[str, Config]) -> tuple[str, ...]:
