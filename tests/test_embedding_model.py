@@ -292,6 +292,7 @@ def test_independent_counts_leave_muse_gnn_little_and_shared_levels_its_half():
     assert corrected.chance == pytest.approx(0.005 * corrected.degree / 59)
 
 
+@pytest.mark.slow
 def test_training_that_was_stopped_goes_on_to_the_same_embedding(tmp_path):
     studies = [graph(20), graph(24, 40, first=8, seed=1)]
     options = {"config": Config("musegnn", SMALL), "seeds": 2}

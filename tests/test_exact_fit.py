@@ -383,7 +383,7 @@ def test_sums_serve_a_second_network(simulation):
     np.testing.assert_allclose(first.weight, again.weight, atol=1e-5)
 
 
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("streamed", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_sums_are_kept_for_other_networks_of_the_same_cells(tmp_path, monkeypatch, streamed):
     scale, config = "log1p_cpm_zscore", exact.Config(rows="regulators", sums=str(tmp_path / "sums"))
     config = replace(config, normalisation=scale, steps=5)

@@ -130,7 +130,7 @@ def test_every_kind_of_rows_and_guide_reports_regulators(rows, guide):
     assert np.isfinite(table.drop(columns=["source", "target", "score"]).to_numpy()).all()
 
 
-@pytest.mark.parametrize("observe", [False, True])
+@pytest.mark.parametrize("observe", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_known_edges_move_the_probability(observe):
     data, known = SIMULATED.data, SIMULATED.known
     prior = KnownEdges(known, observe=observe, unknown=0.3)

@@ -26,6 +26,7 @@ from infosem_jax.grn.result import Fit
 
 SLOW = Config(
     rows="regulators",
+    normalisation="zscore",
     hidden=5,
     knots=0,
     epochs=40,

@@ -152,6 +152,7 @@ def test_the_density_of_the_exact_engine_is_the_evidence(data):
     assert float(density) == pytest.approx(fitted.log_evidence.sum(), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_effects_and_cells_are_drawn_from_the_exact_posterior(data, collapsed):
     prior, raw = collapsed
     fitted = grn.fit(data, prior, config=REGRESSION)

@@ -608,7 +608,9 @@ def test_genes_of_which_nothing_is_known_are_flagged_and_predicted():
     assert odd.informed.tolist() == [False, True] and np.isfinite(odd.change).all()
 
 
-@pytest.mark.parametrize("method", ["adapert", "gene_effects", "additive"])
+@pytest.mark.parametrize(
+    "method", [pytest.param("adapert", marks=pytest.mark.slow), "gene_effects", "additive"]
+)
 def test_what_was_perturbed_in_training_is_no_guess(method):
     """Also where no graph knows it."""
     own = problem()

@@ -111,6 +111,7 @@ def identical(a: Fit, b: Fit) -> bool:
     return all(x.tobytes() == y.tobytes() for x, y in pairs)
 
 
+@pytest.mark.slow
 def test_every_training_cell_is_seen_each_epoch_and_no_other(stream, blocks, monkeypatch):
     """Batches are rows of the normalised data in memory, and the right ones."""
     seen, read = defaultdict(list), []

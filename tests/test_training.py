@@ -255,7 +255,7 @@ def test_fits_side_by_side_are_fits_one_at_a_time():
         close(fit_of(together, i), alone, rtol=1e-4)
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
+@pytest.mark.parametrize("at_once", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_after_the_other_is_side_by_side(at_once):
     options = {"schedule": replace(HOLDING, patience=9), "epochs": 5}
     close(run(layout=Layout(at_once=at_once), **options), run(**options), rtol=1e-4)
