@@ -107,14 +107,17 @@ def same(a: Fit, b: Fit) -> bool:
     return all(x.tobytes() == y.tobytes() for x, y in pairs)
 
 
-ALONE = [
-    *(("small", "normal", setting) for setting in CONFIGS),
-    *(("large", "known", setting) for setting in ("slow", "fast")),
-    ("other", "flipped", "fast"),
-]
+ALONE = [("small", "normal", "slow"), ("large", "known", "fast"), ("other", "flipped", "fast")]
+MORE = [("small", "normal", "fast"), ("small", "normal", "static"), ("large", "known", "slow")]
 
 
-@pytest.mark.parametrize("job", ALONE, ids="/".join)
+@pytest.mark.parametrize(
+    "job",
+    [
+        *(pytest.param(job, id="/".join(job)) for job in ALONE),
+        *(pytest.param(job, id="/".join(job), marks=pytest.mark.slow) for job in MORE),
+    ],
+)
 def test_every_fit_is_the_one_made_alone(grid, job):
     data, prior, setting = job
     effect, edge, _ = as_priors(priors()[prior])

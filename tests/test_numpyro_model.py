@@ -91,6 +91,7 @@ def test_training_by_hand_lowers_the_loss_of_a_fit(data, raw, params):
     np.testing.assert_allclose(of_fit / size, fitted.losses.train[0, -1], rtol=0.1)
 
 
+@pytest.mark.slow
 def test_a_fit_opens_with_its_parameters(data):
     labels = pd.DataFrame({"source": [data.regulators[0]], "target": [data.genes[-1]]})
     edge = grn.priors.KnownEdges(labels)

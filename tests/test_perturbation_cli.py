@@ -158,6 +158,7 @@ def grid(files, **changes) -> Grid:
     return Grid([screen], {"groups": known}, chosen, ("folds:5",), 2)._replace(**changes)
 
 
+@pytest.mark.slow
 def test_a_grid_is_resumed_and_methods_see_no_truth(files, tmp_path):
     out = files / "out"
     asked = []

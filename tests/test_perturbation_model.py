@@ -209,7 +209,8 @@ def test_pairs_in_order_are_those_of_the_auroc():
         assert float(right[g] / pairs[g]) == pytest.approx(auroc(score[own, g], yes[own, g]))
 
 
-@pytest.mark.parametrize("kind", ["values", pytest.param("signed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["values", "signed"])
 def test_shares_of_parts_alone_are_the_parts(kind):
     own = problem(kind)
     fitted = fit_networks([own.task], replace(SMALL, epochs=2))[0]

@@ -197,6 +197,7 @@ def test_steps_suffice_for_every_block(cells, monkeypatch):
     assert checked == 60
 
 
+@pytest.mark.slow
 def test_the_objective_is_that_of_data_in_memory(stream, blocks):
     """The same cells in the same order cost the same, gradients included, to rounding."""
     config = replace(SETTINGS, held_out=0.0, patience=0, observe="nonzero")
