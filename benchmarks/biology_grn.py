@@ -50,6 +50,7 @@ from infosem_jax.data.simulate import simulate
 from infosem_jax.grn import exact
 from infosem_jax.grn.differences import SURE
 from infosem_jax.grn.metrics import score_matrix
+from infosem_jax.scores import mean_interval
 
 SETTINGS = exact.Config(rows="regulators", normalisation="auto")
 CELLS, REGULATORS, TARGETS = 400, 20, 150
@@ -73,8 +74,8 @@ def main() -> None:
 
 def summary(name: str, values: list[float], unit: str, target: float | None = None) -> list[Figure]:
     """Return the mean with its interval of 95 %, by Student's t."""
-    mean, half = float(np.mean(values)), stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-    return [Figure(name, mean, unit, "higher", target, mean - half, mean + half)]
+    own = mean_interval(values)
+    return [Figure(name, own.mean, unit, "higher", target, own.low, own.high)]
 
 
 def correlation(a: np.ndarray, b: np.ndarray) -> float:

@@ -23,7 +23,6 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 from _record import Figure, data_folder, parser, report
-from scipy import stats
 
 from infosem_jax import grn
 from infosem_jax.data import Dataset, read_network
@@ -31,8 +30,9 @@ from infosem_jax.data.dataset import dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import activities, exact
 from infosem_jax.grn.networks import candidate_pairs
+from infosem_jax.scores import mean_interval
 
-SETTINGS = exact.Config(rows="regulators", normalisation="auto")
+SETTINGS = exact.Config(rows="regulators")
 CUT, SEEDS = 0.05, 5
 
 SIMULATED = {
@@ -72,21 +72,10 @@ def main() -> None:
     for name, case in cases.items():
         rows = [scores(*case(seed)) for seed in range(2 if arguments.quick else SEEDS)]
         for what, values in pd.DataFrame(rows).items():
-            found = values.dropna()
-            mean, sem = float(found.mean()), float(stats.sem(found))
-            half = float(stats.t.ppf(0.975, len(found) - 1)) * sem
+            own = mean_interval(values.to_numpy())
             unit = "edges" if str(what).endswith("edges") else "share"
-            figures.append(
-                Figure(
-                    f"regulons: {name}, {what}",
-                    mean,
-                    unit,
-                    "higher",
-                    None,
-                    mean - half,
-                    mean + half,
-                )
-            )
+            told = f"regulons: {name}, {what}"
+            figures.append(Figure(told, own.mean, unit, "higher", None, own.low, own.high))
     report(figures, arguments)
 
 
