@@ -1,5 +1,7 @@
 """Probabilities of edges: the share they start from, their mean, and that they come true."""
 
+from functools import partial
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -58,8 +60,12 @@ def test_the_share_goes_down_as_candidates_become_more():
     assert share(1) == pytest.approx(share(2), rel=1e-4) and 0 < share(1) < 0.5
 
 
+def edges_of(known):
+    return known.loc[known["label"] == 1, ["source", "target"]]
+
+
 @pytest.mark.parametrize(
-    "kind", ["none", "known", pytest.param("embedding", marks=pytest.mark.slow)]
+    "kind", ["none", "known", "edges", pytest.param("embedding", marks=pytest.mark.slow)]
 )
 def test_probabilities_come_true(kind):
     errors, skills = [], []
@@ -68,6 +74,7 @@ def test_probabilities_come_true(kind):
         given = {
             "none": {},
             "known": {"edge": priors.KnownEdges(made.known)},
+            "edges": {"edge": priors.KnownEdges(edges_of(made.known))},
             "embedding": {"effect": priors.GeneEmbedding(made.embedding)},
         }[kind]
         fitted = exact.fit(made.data, **given)
@@ -101,6 +108,31 @@ def test_how_many_edges_there_are_follows_from_the_prior_and_from_the_expression
     assert abs(np.log(share / told)) > 0.3
     # A share that is stated for all pairs holds.
     assert fit(edges=0.02)[0] == pytest.approx(0.02, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    "prior",
+    [
+        priors.KnownEdges,
+        partial(priors.KnownEdges, observe=True),
+        lambda table: 0.5 * priors.KnownEdges(table.assign(label=1)),
+        lambda table: priors.KnownEdges(table) + priors.GraphPrior(table),
+        priors.GraphPrior,
+    ],
+)
+def test_edges_that_are_named_do_not_make_others_fewer(prior):
+    made = simulate(SIZES[1], seed=0)
+    few, all_of_them = edges_of(made.known), made.network[["source", "target"]]
+
+    def fit(table):
+        fitted = exact.fit(made.data, edge=prior(table))
+        pairs = candidate_pairs(exact.network(fitted))
+        return fitted.probability[pairs].mean(), fitted.learned["share"]
+
+    mean, share = fit(few)
+    assert mean == pytest.approx(share, rel=0.02)
+    mean, share = fit(all_of_them)
+    assert mean > 1.05 * share
 
 
 def test_what_labels_taught_is_stated_as_it_is():

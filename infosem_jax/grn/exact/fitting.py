@@ -38,7 +38,6 @@ from infosem_jax.grn.exact.priors import (
     kind,
     one_scale,
     prior_odds,
-    weighs_expression,
 )
 from infosem_jax.grn.exact.roles import effects_alone, means_of_roles
 from infosem_jax.grn.exact.same_cells import spreads
@@ -289,7 +288,7 @@ def solution(
     expression = Expression(lambda: np.asarray(found.log_bayes_factor, np.float64), vectors)
     logits = replace(logits, expression=expression)
     odds = None if given.edge is None else prior_odds(given.edge, logits, random.key(key))
-    ranked = score.score(found, odds, edges=config.edges, weighed=weighs_expression(given.edge))
+    ranked = score.score(found, odds, edges=config.edges)
     show(3, "done")
     learned = {**solved.learned, **found.learned}
     effects = solved.effects._asdict()

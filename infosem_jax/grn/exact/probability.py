@@ -11,8 +11,9 @@ the wider of two normal distributions with mean 0 whose mixture they are. This t
 of few only. Networks of any size have a few regulators a target, so that the share goes down as
 candidates become more: the geometric mean is taken of what the deviations say and of `REGULATORS`
 over the number of candidates. A prior of edges says which pairs are likelier than others, and how
-many edges there are no better than that, known edges being a few of all: there it is the geometric
-mean of three, with the mean of the prior's probabilities.
+many edges there are no better than that: there it is the geometric mean of three, with the mean of
+the prior's probabilities. Where the prior only names edges, which are a few of all or most of them,
+that mean can raise the share and not lower it.
 """
 
 import jax

@@ -42,7 +42,7 @@ from infosem_jax.grn.exact.deviations import (
 )
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
 from infosem_jax.grn.exact.posterior import Spectrum
-from infosem_jax.grn.exact.priors import Normals, one_scale
+from infosem_jax.grn.exact.priors import EdgeOdds, Normals, one_scale
 from infosem_jax.grn.exact.probability import counted, offset, share_of_edges
 from infosem_jax.grn.exact.worth import worth
 
@@ -198,38 +198,32 @@ def bayes_factors(
     return BayesFactors(factor, base, pairs, learned["share"], weight, learned)
 
 
-def score(
-    found: BayesFactors,
-    base: Float[Array, "regulators genes"] | None,
-    *,
-    edges: float | None = None,
-    weighed: bool = False,
-) -> Scored:
+def score(found: BayesFactors, prior: EdgeOdds | None, *, edges: float | None = None) -> Scored:
     """Score every edge by its log-odds, and say how probable it is.
 
     Parameters
     ----------
     found
         What the expression and the prior of the effects say.
-    base
-        Log-odds of edges under a prior of them; None where there is none.
+    prior
+        What a prior of edges says; None where there is none.
     edges
         Share of edges where no prior says which; None takes that of pairs that stand out to rank
         edges, and the learned share of edges for their probability.
-    weighed
-        Whether ``base`` has learned from labels what the log Bayes factors are worth, so that the
-        score holds as it is.
     """
-    if base is None:
+    if prior is None:
         share = found.share if edges is None else jnp.asarray(edges)
         told, before = 0.0, found.base if edges is None else jnp.log(share) - jnp.log1p(-share)
     else:
-        weight, told, before = found.weight, base, base
-        expected = (weight * jax.nn.sigmoid(base)).sum() / weight.sum()
+        weight, told, before = found.weight, prior.log_odds, prior.log_odds
+        expected = (weight * jax.nn.sigmoid(told)).sum() / weight.sum()
         share = jnp.cbrt(found.share**2 * expected)
+        if prior.partial:
+            # Edges that are named tell that there are so many, and not that there are no more.
+            share = jnp.maximum(share, found.share)
     odds = before + found.log_bayes_factor
     stated = odds
-    if not weighed:
+    if prior is None or not prior.weighed:
         stated = told + SHIFT * found.log_bayes_factor
         stated += offset(stated, found.weight, share)
     return Scored(odds, jnp.where(found.pairs, jax.nn.sigmoid(stated), 0.0))

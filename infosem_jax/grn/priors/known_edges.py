@@ -42,7 +42,8 @@ class KnownEdges(Arithmetic):
     unknown
         Probability of an unlabelled one; None takes the share of present labels among the labelled
         pairs, or among all pairs where the table holds only present ones. Probabilities of the
-        exact engine take from the expression too how many edges there are.
+        exact engine take from the expression too how many edges there are; where the table holds
+        only present ones, they start from as many as without it, or from more.
     scale
         Standard deviation of the log-odds.
     observe
