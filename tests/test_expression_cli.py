@@ -371,7 +371,8 @@ def test_select_orders_genes_and_says_what_they_are_worth(files):
     worth = pd.read_csv(out / "accuracy.csv").pivot(index="n", columns="how", values="accuracy")
     # Three factors make all genes: so many well chosen ones tell nearly all.
     assert worth.loc[3, "greedy"] > 0.9 > worth.loc[1, "greedy"]
-    assert (out / "report.html").read_text().count("<svg") == 1
+    page, order = (out / "report.html").read_text(), ", ".join(genes["gene"])
+    assert page.count("<svg") == 1 and order in page and order in done.output
     panel = ("--inputs", out / "genes.csv", "--method", "ridge", "--out", files / "of panel")
     fitted = call("fit", files / "train.npz", *panel)
     assert fitted.exit_code == 0 and "from 4:" in fitted.output, fitted.output

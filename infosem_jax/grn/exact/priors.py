@@ -15,7 +15,8 @@ from numpyro.infer.autoguide import AutoDelta
 
 from infosem_jax.grn import priors
 from infosem_jax.grn.priors import distributions
-from infosem_jax.grn.priors.binding import bind
+from infosem_jax.grn.priors.arithmetic import Weakened
+from infosem_jax.grn.priors.binding import bind, pair_labels
 
 # Learning from labels: steps of Adam and its rate.
 LABEL_STEPS, LABEL_RATE = 300, 0.05
@@ -56,11 +57,15 @@ class EdgeOdds(NamedTuple):
         that log-odds plus these hold as they are.
     partial
         Whether it names edges, and nothing in it says how many there are besides.
+    labels
+        How much it counts that a pair is labelled present, and absent: 0 where it is not; None
+        where no pair is labelled.
     """
 
     log_odds: Float[Array, "regulators genes"]
     weighed: bool = False
     partial: bool = False
+    labels: Float[Array, "2 regulators genes"] | None = None
 
 
 class Kind(NamedTuple):
@@ -167,7 +172,9 @@ def prior_odds(edge: priors.Prior, context: priors.GeneContext, key: Key[Array, 
         If its logits are neither normal nor logistic.
     """
     odds = _log_odds(edge, context, key)
-    return EdgeOdds(odds, _has_part(edge, (priors.LabelledEdges,)), _names_edges_only(edge))
+    labels = _labels(edge, context)
+    weighed = _has_part(edge, (priors.LabelledEdges,))
+    return EdgeOdds(odds, weighed, _names_edges_only(edge), labels if labels.any() else None)
 
 
 def _log_odds(edge: priors.Prior, context: priors.GeneContext, key: Key[Array, ""]) -> Array:
@@ -211,6 +218,17 @@ def _names_edges_only(prior: Any) -> bool:
         return True
     parts = _parts(prior)
     return bool(parts) and all(_names_edges_only(part) for part in parts)
+
+
+def _labels(prior: Any, context: priors.GeneContext) -> Array:
+    if isinstance(prior, priors.KnownEdges):
+        return jnp.asarray(pair_labels(prior.table, context), float)
+    if isinstance(prior, priors.Relabelled):
+        context = prior.permuted(context)
+    each = [_labels(part, context) for part in _parts(prior)]
+    # Labels count once at most.
+    weight = min(prior.weight, 1.0) if isinstance(prior, Weakened) else 1.0
+    return weight * sum(each, jnp.zeros((2, *context.shape))).clip(max=1.0)
 
 
 def _latent(site: Any) -> bool:

@@ -44,7 +44,7 @@ from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
 from infosem_jax.grn.exact.posterior import Spectrum
 from infosem_jax.grn.exact.priors import EdgeOdds, Normals, one_scale
 from infosem_jax.grn.exact.probability import counted, offset, share_of_edges
-from infosem_jax.grn.exact.worth import worth
+from infosem_jax.grn.exact.worth import worth, worth_by_labels
 
 # Times the penalty on effects with the highest evidence, at which edges are ranked: chosen on the
 # transcription factors of BEELINE's mHSC-E, all of its cells and few of them, DREAM4, SERGIO and
@@ -224,7 +224,10 @@ def score(found: BayesFactors, prior: EdgeOdds | None, *, edges: float | None = 
     odds = before + found.log_bayes_factor
     stated = odds
     if prior is None or not prior.weighed:
-        stated = told + SHIFT * found.log_bayes_factor
+        slope = SHIFT
+        if prior is not None and prior.labels is not None:
+            slope = worth_by_labels(found.log_bayes_factor, found.weight, share, *prior.labels)
+        stated = told + slope * found.log_bayes_factor
         stated += offset(stated, found.weight, share)
     return Scored(odds, jnp.where(found.pairs, jax.nn.sigmoid(stated), 0.0))
 

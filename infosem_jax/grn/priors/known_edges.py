@@ -31,7 +31,8 @@ class KnownEdges(Arithmetic):
     As a prior, ``logit ~ Normal(mu(label), scale)``, ``sigmoid(mu)`` = present, absent or unknown.
     As an observation (``observe=True``), ``logit ~ Normal(mu(unknown), scale)`` and each label is a
     Bernoulli draw of its gate. That labels inform the logits is known from the paper; the means and
-    the scale are choices made here, and settings.
+    the scale are choices made here, and settings. In the exact engine labels also show how fast
+    probabilities of all pairs rise with what the expression says of them.
 
     Parameters
     ----------
