@@ -295,7 +295,9 @@ def test_inputs_of_one_value_are_told():
     x[:, 1], x[:, 2], x[:, 3] = 0, 4.5, [0, 0, 0, 0.1]
     genes = np.array([f"G{i}" for i in range(6)])
     (note,) = constant_inputs(x, genes, np.full(6, 5.0), np.ones(6), "new")
-    assert "new: 1 inputs have one value in all 4 samples" in note and "means: G1 0. Were" in note
+    assert (
+        "new: 1 of 6 inputs have one value in all 4 samples" in note and "means: G1 0. Were" in note
+    )
     assert constant_inputs(x[:2], genes, np.full(6, 5.0), np.ones(6), "new") == []
 
 

@@ -160,9 +160,9 @@ def constant_inputs(
         return []
     told = [f"{gene} {value:.3g}" for gene, value in zip(genes[far], x[0, far], strict=True)]
     return [
-        f"{name}: {len(told)} inputs have one value in all {len(x)} samples, more than three "
-        f"standard deviations from their training means: {some(told)}. Were they measured? If not, "
-        "leave them out of the file, and --impute sets them to their training means"
+        f"{name}: {len(told)} of {len(genes)} inputs have one value in all {len(x)} samples, more "
+        f"than three standard deviations from their training means: {some(told)}. Were they "
+        "measured? If not, leave them out of the file, and --impute sets them to these means"
     ]
 
 
