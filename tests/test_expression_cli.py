@@ -225,6 +225,54 @@ def test_logarithms_of_another_base_are_refused_where_totals_tell_it():
     assert predict(fitted, panel).mean.shape == (60, 16)
 
 
+def test_a_base_is_stated_or_declared_and_compared(files):
+    start = ("fit", files / "train.npz", "--inputs", files / "inputs.txt", "--method", "ridge")
+    untold = call(*start, "--out", files / "untold")
+    assert untold.exit_code == 0 and "do not tell the base" in " ".join(untold.output.split())
+    told = call(*start, "--out", files / "told", "--log-base", "2")
+    assert told.exit_code == 0 and "do not tell" not in told.output
+    new = profiles(12, seed=1)
+    natural = anndata.AnnData((new.x * np.log(2)).astype(np.float32))
+    natural.var_names, natural.obs_names = list(new.genes), list(new.samples)
+    natural.uns["log1p"] = {"base": None}
+    natural.write_h5ad(files / "natural.h5ad")
+    done = ("--out", files / "done.h5ad", "--overwrite")
+    for words, message in (
+        (("told", "natural.h5ad"), "to base e, the training data to 2, so that they are to be"),
+        (("told", "new.npz", "--log-base", "10"), "multiplied by 3.322"),
+        (("told", "new.npz", "--log-base", "3"), "base: expected one of e, 2, 10, found '3'"),
+        (
+            ("told", "counts.npz", "--log-base", "2"),
+            "expected logarithms, as their base was stated",
+        ),
+    ):
+        write(files / "counts.npz", new._replace(x=np.round(100 * new.x)))
+        failed = call("predict", *(files / word if "." in word or word == "told" else word
+                                   for word in words), *done)  # fmt: skip
+        text = " ".join(failed.output.split())
+        assert failed.exit_code == 2 and message in text, text
+    assert call("predict", files / "told", files / "new.npz", *done).exit_code == 0
+
+
+def test_a_base_that_only_new_samples_tell_is_said(caplog):
+    samples = profiles(60)
+    fitted = fit(samples, config=Config(inputs=GENES[:8], method="ridge"))
+    predict(fitted, samples)
+    assert not caplog.records
+    predict(fitted, samples._replace(base="e"))
+    assert "logarithms to base e, and the training data do not tell theirs" in caplog.text
+
+
+def test_models_that_keep_samples_compare_new_ones_with_them(caplog):
+    samples = profiles(60)
+    fitted = fit(samples, config=Config(inputs=GENES[:20], method="auto_fast"))
+    predict(fitted, take_samples(samples, range(5)))
+    assert not caplog.records
+    few = take_samples(samples, range(5))
+    predict(fitted, few._replace(x=few.x * np.float32(np.log(2))))
+    assert "samples are unlike those of the training" in caplog.text
+
+
 def test_prediction_refuses_what_does_not_fit(files):
     out, done = files / "model", files / "done.h5ad"
     assert call("fit", files / "train.npz", "--inputs", files / "inputs.txt", "--method", "ridge",
@@ -323,7 +371,8 @@ def test_select_orders_genes_and_says_what_they_are_worth(files):
     worth = pd.read_csv(out / "accuracy.csv").pivot(index="n", columns="how", values="accuracy")
     # Three factors make all genes: so many well chosen ones tell nearly all.
     assert worth.loc[3, "greedy"] > 0.9 > worth.loc[1, "greedy"]
-    assert (out / "report.html").read_text().count("<svg") == 1
+    page, order = (out / "report.html").read_text(), ", ".join(genes["gene"])
+    assert page.count("<svg") == 1 and order in page and order in done.output
     panel = ("--inputs", out / "genes.csv", "--method", "ridge", "--out", files / "of panel")
     fitted = call("fit", files / "train.npz", *panel)
     assert fitted.exit_code == 0 and "from 4:" in fitted.output, fitted.output

@@ -18,6 +18,12 @@ from infosem_jax.expression.profiles import (
     to_symbols,
 )
 from infosem_jax.expression.readers import read_landmarks, read_profiles
+from infosem_jax.expression.scales import (
+    constant_inputs,
+    rounded_base,
+    unlike_means,
+    unlike_samples,
+)
 from infosem_jax.expression.splits import (
     Split,
     check_split,
@@ -35,7 +41,7 @@ from infosem_jax.expression.task import (
     scale,
     unscale,
 )
-from infosem_jax.expression.units import check_units, describe_units, log_counts, other_scale
+from infosem_jax.expression.units import check_units, describe_units, log_counts
 
 quick = settings(deadline=None, derandomize=True, max_examples=50)
 
@@ -200,15 +206,97 @@ def test_another_scale_is_told_by_the_means_of_a_panel():
     rng = np.random.default_rng(0)
     counts = rng.poisson(rng.lognormal(4, 1, 60), (40, 60))
     x = log2_of(counts, 1e6)
-    expected, means = describe_units(x[:20, :25], x[:20]), x[:20, :25].mean(0)
-    assert other_scale(x[20:, :25], means, expected, "new") == []
-    assert other_scale(x[20:, :25] + 0.5, means, expected, "new") == []
+    means = x[:20, :25].mean(0)
+    assert unlike_means(x[20:, :25], means, "2", "new") == []
+    assert unlike_means(x[20:, :25] + 0.5, means, "2", "new") == []
     for form, said in (
         (x * np.log(2), "multiplied by 1.44"),
         (log2_of(counts, 1e4), "totals 100 times as large"),
     ):
-        (note,) = other_scale(form[20:, :25].astype(np.float32), means, expected, "new")
+        (note,) = unlike_means(form[20:, :25].astype(np.float32), means, "2", "new")
         assert "new: the inputs are" in note and said in note
+    known = unlike_means(x[20:, :25] * np.log(2), means, "2", "new", told=True)
+    assert not known or "multiplied" not in known[0]
+
+
+def of_tissues(tissues, seed, per=6, genes=30):
+    """Logarithms of ten tissues that are unlike each other."""
+    means = np.random.default_rng(0).gamma(2, 2, (10, genes))
+    rng = np.random.default_rng(seed)
+    return np.repeat(means[tissues], per, 0) + 0.3 * rng.normal(size=(per * len(tissues), genes))
+
+
+@pytest.mark.parametrize("samples", [1, 6])
+def test_another_scale_is_told_by_samples_of_the_same_tissue_only(samples):
+    seen, same = of_tissues(range(8), 1), of_tissues([3], 2)[:samples]
+    other = of_tissues([9], 2)[:samples]
+    for x in (same, other, other * np.log(2), same + 0.5, same * 1.1):
+        assert unlike_samples(x, seen, "2", "new") == []
+    for factor, said in ((np.log(2), "1.44"), (1 / np.log(2), "0.693"), (np.log10(2), "3.32")):
+        (note,) = unlike_samples(same * factor, seen, "unknown", "new")
+        assert note.startswith("new: 100% of the samples are unlike those of the training")
+        assert f"if multiplied by {said}" in note and "--log-base" in note
+        assert unlike_samples(same * factor, seen, "2", "new", told=True) == []
+    assert unlike_samples(same[:, :19] * np.log(2), seen[:, :19], "2", "new") == []
+
+
+def test_real_tissues_are_on_their_scale(real_data):
+    """Natural logarithms of a tissue that training had are told; nothing is said of true ones."""
+    gtex, hpa = (
+        read_profiles(real_data / "l1000" / f"{name}.npz")
+        for name in ("gtex_520x467", "hpa_tissues_200x467")
+    )
+    inputs = np.random.default_rng(0).choice(467, 100, replace=False)
+    x, tissue, told = gtex.x[:, inputs], gtex.labels["tissue"], 0
+    kinds = np.unique(tissue)
+    for kind in kinds:
+        own = np.flatnonzero(tissue == kind)
+        assert unlike_samples(x[own], x[tissue != kind], "2", "unseen") == []
+        rest = np.delete(np.arange(len(x)), own[:4])
+        assert unlike_samples(x[own[:4]], x[rest], "2", "seen") == []
+        told += bool(unlike_samples(np.log(2) * x[own[:4]], x[rest], "2", "seen"))
+    assert told > len(kinds) / 2
+    for kind in np.unique(hpa.labels["tissue"]):
+        own = hpa.x[hpa.labels["tissue"] == kind][:, inputs]
+        assert unlike_samples(own, x, "2", "another laboratory") == []
+
+
+def test_values_rounded_before_the_logarithm_tell_its_base(real_data):
+    rng = np.random.default_rng(0)
+    tpm = rng.gamma(0.5, 20, (3, 30))
+    for step in (0.1, 0.01):
+        for name, base in {"e": np.e, "2": 2, "10": 10}.items():
+            x = (np.log1p(np.round(tpm / step) * step) / np.log(base)).astype(np.float32)
+            assert rounded_base(x) == name
+            assert describe_units(x[:, :10], x).base == name
+            assert rounded_base(x[:1, :8]) == "unknown"
+            assert rounded_base(np.round(np.log1p(tpm) / np.log(base), 2)) == "unknown"
+    assert rounded_base(np.log2(1 + tpm).astype(np.float32)) == "unknown"
+    found = {
+        name: describe_units(read_profiles(real_data / "l1000" / f"{name}.npz").x).base
+        for name in ("hpa_tissues_200x467", "gtex_520x467", "ccle_500x1000", "tcga_breast_887x260")
+    }
+    assert set(found.values()) == {"2", "unknown"} and found["hpa_tissues_200x467"] == "2"
+
+
+def test_stated_bases_are_compared():
+    tpm = np.random.default_rng(0).gamma(0.5, 20, (6, 30))
+    x = np.log1p(tpm).astype(np.float32)
+    natural, base2 = (describe_units(x, base=base) for base in ("e", "2"))
+    assert (natural.base, base2.base, describe_units(x).base) == ("e", "2", "unknown")
+    check_units(natural, natural)
+    check_units(natural, describe_units(x))
+    with pytest.raises(ValueError, match=r"to base e, the training data to 2, .* by 1\.443"):
+        check_units(natural, base2)
+
+
+def test_inputs_of_one_value_are_told():
+    x = np.random.default_rng(0).normal(5, 1, (4, 6))
+    x[:, 1], x[:, 2], x[:, 3] = 0, 4.5, [0, 0, 0, 0.1]
+    genes = np.array([f"G{i}" for i in range(6)])
+    (note,) = constant_inputs(x, genes, np.full(6, 5.0), np.ones(6), "new")
+    assert "new: 1 inputs have one value in all 4 samples" in note and "means: G1 0. Were" in note
+    assert constant_inputs(x[:2], genes, np.full(6, 5.0), np.ones(6), "new") == []
 
 
 def test_what_a_split_leaves_is_told():
@@ -219,6 +307,13 @@ def test_what_a_split_leaves_is_told():
     how = Config(method="ridge", inputs=("G0", "G1"), split="grouped:tissue")
     notes = make_problem(simulated(tissue=tissue), config=how).notes
     assert "10 samples have no tissue, and count as one tissue of their own." in notes
+
+
+def test_versions_of_ensembl_ids_are_told():
+    genes = [f"ENSG{i:011d}" for i in range(3)]
+    x = make_profiles(np.ones((2, 3)), [f"{gene}.{i}" for i, gene in enumerate(genes)])
+    with pytest.raises(ValueError, match="More match without the version of Ensembl ids"):
+        align_genes(x, genes)
 
 
 def test_genes_on_the_other_side_are_told():

@@ -83,7 +83,8 @@ def test_what_is_not_there_is_told(reader):
 
 
 def test_a_fit_says_how_to_read_what_it_does_not_take():
-    with pytest.raises(TypeError, match=r"found AnnData; read files and AnnData with .*read_expr"):
-        inspect.unwrap(grn.fit)(measured())
+    for fit in grn.fit, grn.exact.fit:
+        with pytest.raises(TypeError, match=r"found AnnData; read .*with .*read_expression"):
+            inspect.unwrap(fit)(measured())
     fitted = grn.fit(read_expression(measured(), layer="counts", name="cells"))
     assert grn.network(fitted).regulators == GENES[:5]

@@ -47,6 +47,10 @@ Scaling = Annotated[
 LogCounts = Annotated[
     bool, typer.Option("--log-counts", help="Turn counts into log2(1 + counts per million).")
 ]
+LogBase = Annotated[
+    str | None,
+    typer.Option(help="Base of logarithms, e, 2 or 10, where the file does not tell it."),
+]
 Label = Annotated[
     list[str] | None,
     typer.Option(help="Label of samples that is known too, such as tissue; again for more."),
@@ -68,6 +72,11 @@ PanelCounts = Annotated[
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a folder that exists.")]
 Key = Annotated[int, typer.Option(help="Seeds the random numbers and the split.")]
 
+UNTOLD = (
+    "The values do not tell the base of their logarithms; state it (--log-base), so that new "
+    "samples with another are refused."
+)
+
 
 def read(
     path: Path,
@@ -76,17 +85,18 @@ def read(
     orientation: Any,
     gene_table: Path | None,
     log: bool,
+    log_base: str | None = None,
 ) -> "Profiles":
     """Read expression, its genes by symbol where a gene table is given, counts as logarithms.
 
     Parameters
     ----------
-    path, names, layer, orientation, gene_table, log
+    path, names, layer, orientation, gene_table, log, log_base
         As the options give them.
     """
     from infosem_jax.expression import log_counts, read_gene_table, read_profiles, to_symbols
 
-    found = read_profiles(path, names=names, layer=layer, orientation=orientation)
+    found = read_profiles(path, names=names, layer=layer, orientation=orientation, base=log_base)
     if gene_table is not None:
         found = to_symbols(found, read_gene_table(gene_table), duplicates="mean")
     return log_counts(found) if log else found

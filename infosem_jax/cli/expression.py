@@ -55,6 +55,7 @@ def fit(
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
     panel_counts: options.PanelCounts = False,
+    log_base: options.LogBase = None,
     resume: Resume = False,
     save_every: SaveEvery = None,
     overwrite: options.Overwrite = False,
@@ -78,7 +79,7 @@ def fit(
             settings = read_settings(config, method) | ({"budget": budget} if budget else {})
             random = configured(method, settings).random
             data = options.read_pair(
-                train, truth, names, layer, orientation, gene_table, log_counts
+                train, truth, names, layer, orientation, gene_table, log_counts, log_base
             )
             measured, landmarks = options.read_inputs(inputs, train, gene_table)
             if panel_counts:
@@ -99,6 +100,8 @@ def fit(
                 raise ValueError(f"--show: expected genes to infer, found {', '.join(unknown)}.")
             for note in problem.notes[1:]:
                 typer.echo(note, err=True)
+            if problem.units.kind == "log" and problem.units.base == "unknown":
+                typer.echo(options.UNTOLD, err=True)
             with progress(seeds, "fits") as update:
                 fitted = expression.fit(
                     problem,
@@ -151,6 +154,7 @@ def predict(
     orientation: options.Orientation = "auto",
     log_counts: options.LogCounts = False,
     panel_counts: options.PanelCounts = False,
+    log_base: options.LogBase = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that exists.")
     ] = False,
@@ -169,7 +173,7 @@ def predict(
 
         check_file(out, ".h5ad", overwrite=overwrite)
         fitted = expression.load(file_of(model, "model.npz", "infosem expression fit"))
-        samples = options.read(new, names, layer, orientation, gene_table, log_counts)
+        samples = options.read(new, names, layer, orientation, gene_table, log_counts, log_base)
         if log_counts:
             options.check_totals(samples, (*fitted.inputs, *fitted.targets))
         if panel_counts:

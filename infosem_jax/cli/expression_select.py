@@ -11,6 +11,7 @@ from infosem_jax.cli._inputs import Layer, Out
 from infosem_jax.cli._record import record_of, write_record
 
 FILES = ("genes.csv", "accuracy.csv", "config.toml", "versions.json", "report.html")
+SHOWN = 20
 
 
 def select(
@@ -74,4 +75,6 @@ def select(
             for i, size in enumerate(chosen[0].sizes)
         ]
         print_table(("genes", *(each.how for each in chosen)), rows, "Mean correlation per gene")
+        first, more = chosen[0].genes[:SHOWN], ", ..." if n > SHOWN else ""
+        typer.echo(f"Measure, in this order: {', '.join(first)}{more}")
         typer.echo(f"Wrote {out}: open {out / 'report.html'}.")

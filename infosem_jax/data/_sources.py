@@ -37,6 +37,7 @@ class Source(NamedTuple):
     obs: pd.DataFrame | None = None
     var: pd.DataFrame | None = None
     notes: tuple[str, ...] = ()  # what was left out
+    base: str | None = None  # of logarithms, where the file declares one
 
 
 def read_source(
@@ -137,6 +138,7 @@ def _read_anndata(
             obs=file.obs,
             var=file.var,
             notes=file.notes,
+            base=file.base,
         )
 
 

@@ -230,6 +230,23 @@ def open_stream(
     )
 
 
+def as_read(data: object) -> Dataset | Stream:
+    """Return cells that were read, in memory or on disk.
+
+    Raises
+    ------
+    TypeError
+        If they are anything else, such as an AnnData object or a path.
+    """
+    if isinstance(data, Dataset | Stream):
+        return data
+    raise TypeError(
+        f"Expected a Dataset or a Stream, found {type(data).__name__}; read files and AnnData with "
+        "infosem_jax.data.read_expression, arrays with infosem_jax.data.dataset, cells that stay "
+        "on disk with infosem_jax.data.open_stream."
+    )
+
+
 def n_cells(data: Dataset | Stream) -> int:
     """Return the number of cells, in memory or on disk."""
     return data.n_cells if isinstance(data, Stream) else len(data.cells)

@@ -12,11 +12,12 @@ from dataclasses import asdict
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from infosem_jax._settings import Method
 from infosem_jax._shown import shown
 from infosem_jax._typing import Path
+from infosem_jax.data.units import BASES
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Losses, Progress
 from infosem_jax.expression import graph_model
@@ -28,6 +29,7 @@ from infosem_jax.expression.graph_model import FittedGraph, fit_graph, predict_g
 from infosem_jax.expression.methods import configured
 from infosem_jax.expression.network import GraphConfig
 from infosem_jax.expression.profiles import Profiles, align_genes
+from infosem_jax.expression.scales import constant_inputs, unlike_means, unlike_samples
 from infosem_jax.expression.task import (
     Platforms,
     Prediction,
@@ -37,7 +39,7 @@ from infosem_jax.expression.task import (
     scale,
     unscale,
 )
-from infosem_jax.expression.units import Units, check_units, describe_units, other_scale
+from infosem_jax.expression.units import Units, check_units, describe_units
 from infosem_jax.graphs import GraphsTuple
 from infosem_jax.outputs import arrays
 
@@ -258,9 +260,9 @@ def prepare(fitted: Fitted, data: Profiles | Problem, *, impute: bool = False) -
     how = "impute" if impute else "refuse"
     x, imputed = align_genes(data, fitted.inputs, missing=how, fill=fitted.fill)
     measured = ~np.isin(np.asarray(fitted.inputs), imputed)
-    found = describe_units(x[:, measured], data.x, data.name)
+    found = describe_units(x[:, measured], data.x, data.name, data.base)
     check_units(found, fitted.units, f"the inputs of {data.name}")
-    for note in other_scale(x[:, measured], fitted.fill[measured], fitted.units, data.name):
+    for note in _doubts(fitted, x, measured, found, data.name):
         _log.warning(note)
     columns, known = [], {}
     for level in fitted.levels:
@@ -276,6 +278,47 @@ def prepare(fitted: Fitted, data: Profiles | Problem, *, impute: bool = False) -
         _check_known(data, name, values)
     covariate = np.array(columns, np.float32).T.reshape(len(x), len(columns))
     return Prepared(x, covariate, imputed)
+
+
+def _doubts(
+    fitted: Fitted,
+    x: Float32[np.ndarray, "samples inputs"],
+    measured: Bool[np.ndarray, " inputs"],
+    found: Units,
+    name: str,
+) -> list[str]:
+    """Say what looks wrong with inputs whose units may be right."""
+    x, means, base = x[:, measured], fitted.fill[measured], fitted.units.base
+    notes = []
+    if fitted.x_scaling.how == "standard":
+        genes, deviation = np.array(fitted.inputs)[measured], fitted.x_scaling.scale[measured]
+        notes += constant_inputs(x, genes, means, deviation, name)
+    if fitted.units.kind == "log":
+        if found.base in BASES and base not in BASES:
+            notes.append(
+                f"{name}: these are logarithms to base {found.base}, and the training data do not "
+                "tell theirs; if it is another, what is inferred is wrong. --log-base states it in "
+                "the fit"
+            )
+        told, seen = base == found.base and base in BASES, _seen(fitted)
+        notes += (
+            unlike_means(x, means, base, name, told=told)
+            if seen is None
+            else unlike_samples(x, seen[:, measured], base, name, told=told)
+        )
+    return notes
+
+
+def _seen(fitted: Fitted) -> Float32[np.ndarray, "seen inputs"] | None:
+    """Return inputs of training samples in units of the data, of methods that keep them."""
+    member, n = fitted.members[0], len(fitted.inputs)
+    if isinstance(member, FittedAuto):
+        x = member.x[:, :n]
+    elif isinstance(member, Refitted):
+        x = np.concatenate([member.task.x_train, member.task.x_valid])
+    else:
+        return None
+    return unscale(Prediction(x), fitted.x_scaling).mean
 
 
 def _check_known(data: Profiles, name: str, known: list[str]) -> None:

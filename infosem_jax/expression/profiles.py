@@ -35,6 +35,8 @@ class Profiles(NamedTuple):
         What ``x`` is in: ``log2 TPM``, ``counts``, ``level 3``.
     notes
         What was left out or changed on the way here, in sentences.
+    base
+        Of logarithms: ``e``, ``2`` or ``10`` where the file or its user says so; else None.
     """
 
     x: Float32[np.ndarray, "samples genes"]
@@ -44,6 +46,7 @@ class Profiles(NamedTuple):
     name: str = "profiles"
     unit: str = "unknown"
     notes: tuple[str, ...] = ()
+    base: str | None = None
 
 
 class Aligned(NamedTuple):
@@ -323,8 +326,11 @@ def _advice(profiles: Profiles, genes: Sequence[str]) -> str:
     if found != wanted:
         return (
             f"Its genes are named by {found} ({some(profiles.genes)}), the wanted ones by "
-            f"{wanted}; translate with to_symbols and a gene table first."
+            f"{wanted}; translate with a gene table first (--gene-table, to_symbols)."
         )
+    plain = {_plain(gene) for gene in profiles.genes}
+    if sum(_plain(gene) in plain for gene in genes) > len(present(genes, profiles)):
+        return "More match without the version of Ensembl ids: cut .1, .2, ... off in one of them."
     upper = {gene.upper() for gene in profiles.genes}
     if sum(gene.upper() in upper for gene in genes) > len(present(genes, profiles)):
         return "More match when case is ignored: are the data of another species?"

@@ -18,6 +18,7 @@ from infosem_jax.data._files import load_npz, reading
 from infosem_jax.data._names import describes_cells, describes_genes
 from infosem_jax.data._sources import Orientation, read_source
 from infosem_jax.data._tables import open_text, pick, read_table
+from infosem_jax.data.units import BASES, describe_units
 from infosem_jax.expression.gct import Annotated, read_gct, read_gctx
 from infosem_jax.expression.profiles import Profiles, make_profiles, pair_samples, to_symbols
 
@@ -29,6 +30,7 @@ def read_profiles(
     layer: str | None = None,
     orientation: Orientation = "auto",
     unit: str = "unknown",
+    base: str | None = None,
 ) -> Profiles:
     """Read bulk expression from a file, or from AnnData.
 
@@ -57,6 +59,9 @@ def read_profiles(
         Where the genes of a text table are.
     unit
         What the values are in.
+    base
+        Of logarithms, ``e``, ``2`` or ``10``; that which AnnData declares in ``uns["log1p"]``
+        where None.
 
     Raises
     ------
@@ -64,8 +69,16 @@ def read_profiles(
         If there is no such file.
     ValueError
         On unreadable or damaged files, unknown annotations or layers, a text table without
-        orientation, and whatever `make_profiles` refuses.
+        orientation, a base that is unknown or stated of values that are no logarithms, and
+        whatever `make_profiles` refuses.
     """
+    found = _read(path, names, layer, orientation, unit)
+    return found if base is None else _stated(found, base)
+
+
+def _read(
+    path: PathOrAnnData, names: str | None, layer: str | None, orientation: Orientation, unit: str
+) -> Profiles:
     file = FilePath(title(path))
     name = file.name.removesuffix(".gz").rsplit(".", 1)[0]
     plain = file.name.removesuffix(".gz")
@@ -94,7 +107,21 @@ def read_profiles(
             for key, column in source.obs.items()
         }
     found = _usable(x, genes, samples, labels, name, unit)
-    return found._replace(notes=(*(f"{name}: {note}" for note in source.notes), *found.notes))
+    notes = (*(f"{name}: {note}" for note in source.notes), *found.notes)
+    return found._replace(notes=notes, base=source.base)
+
+
+def _stated(profiles: Profiles, base: str) -> Profiles:
+    """Return profiles whose user says which base their logarithms have."""
+    if base not in BASES:
+        raise ValueError(f"base: expected one of {', '.join(BASES)}, found {base!r}.")
+    found = describe_units(profiles.x, base=base, name=profiles.name)
+    if found.kind != "log":
+        raise ValueError(
+            f"{profiles.name}: expected logarithms, as their base was stated (--log-base {base}), "
+            f"found what looks like {found} ({found.why})."
+        )
+    return profiles._replace(base=base)
 
 
 def read_gene_table(path: Path) -> pd.DataFrame:

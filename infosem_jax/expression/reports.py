@@ -14,6 +14,7 @@ from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 from infosem_jax.outputs.style import draw_pairs
 
 SHOWN = 8
+LISTED = 200
 READING = {
     "pearson": "Correlation of observed and inferred values over the test samples.",
     "recall": (
@@ -150,7 +151,8 @@ def selection_page(
         each.how: _figures.Curve(each.sizes.tolist(), each.accuracy.tolist()) for each in selections
     }
     label = "Mean correlation per gene"
-    rows = [(f"{n}", [gene]) for n, gene in enumerate(first.genes[:200], start=1)]
+    more = ", and so on: genes.csv" if len(first.genes) > LISTED else ""
+    order = ", ".join(first.genes[:LISTED]) + more
     sizes = [f"{n}" for n in first.sizes]
     values = [(each.how, [number(float(a)) for a in each.accuracy]) for each in selections]
     return Page(
@@ -165,6 +167,7 @@ def selection_page(
         ],
         problem.notes[1:],
         [
+            Section("Genes to measure, in this order", [order + "."]),
             Section(
                 "What the first n genes are worth",
                 [
@@ -174,7 +177,6 @@ def selection_page(
                 [Picture(_figures.accuracy({"": curves}, label), f"{label} on held-out samples.")],
                 [Table("Choice", sizes, values)],
             ),
-            Section("Genes in order", tables=[Table("Place", ["Gene"], rows)], folded=True),
         ],
         facts,
     )

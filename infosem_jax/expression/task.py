@@ -185,7 +185,7 @@ def make_task(
         top = max(x_scaling.scale[0], y_scaling.scale[0])
         x_scaling = x_scaling._replace(scale=np.full_like(x_scaling.scale, top))
         y_scaling = y_scaling._replace(scale=np.full_like(y_scaling.scale, top))
-    units = describe_units(x[split.train], source.x, source.name)
+    units = describe_units(x[split.train], source.x, source.name, source.base)
     levels = _levels(source, split, covariates)
     covariate = _onehot(source, levels)
     if cohort is None:
@@ -198,12 +198,14 @@ def make_task(
         y_test = align_genes(new_truth, wanted).x
         measured = ~np.isin(np.asarray(inputs), imputed)
         check_units(
-            describe_units(x_test[:, measured], new_source.x, new_source.name),
-            describe_units(x[split.train][:, measured], source.x, source.name),
+            describe_units(x_test[:, measured], new_source.x, new_source.name, new_source.base),
+            describe_units(x[split.train][:, measured], source.x, source.name, source.base),
             f"the inputs of {new_source.name}",
         )
         check_units(
-            describe_units(y_test), describe_units(y[split.train]), f"the truth of {new_truth.name}"
+            describe_units(y_test, base=new_truth.base),
+            describe_units(y[split.train], base=truth.base),
+            f"the truth of {new_truth.name}",
         )
         c_test, samples = _onehot(new_source, levels), new_source.samples
         notes.append(f"tested on {new_truth.name}, scaled as the training part of {truth.name}")

@@ -8,6 +8,7 @@ from jaxtyping import Float, Num
 
 from infosem_jax.data import units
 from infosem_jax.expression.profiles import Profiles, align_genes
+from infosem_jax.expression.scales import rounded_base
 
 RULE = units.RULE + (
     " Two sets agree if they are of one kind, and if for logarithms and differences the spread "
@@ -27,7 +28,8 @@ class Units(NamedTuple):
     low, middle, high
         Quantiles at 5, 50 and 95 per cent of all values.
     base
-        Of logarithms, as far as all genes of the samples tell: ``e``, ``2``, ``10`` or ``unknown``.
+        Of logarithms, as far as it was stated or all genes of the samples tell: ``e``, ``2``,
+        ``10`` or ``unknown``.
     total
         Of each sample's values without logarithms, where it is one for all; else 0.
     """
@@ -44,8 +46,11 @@ def describe_units(
     x: Num[np.ndarray, "samples genes"],
     of: Num[np.ndarray, "all_samples all_genes"] | None = None,
     name: str = "",
+    base: str | None = None,
 ) -> Units:
     """Describe values by their quantiles and what they are likely to be, by :data:`RULE`.
+
+    Where nothing else tells the base of logarithms, `rounded_base` may.
 
     Parameters
     ----------
@@ -55,19 +60,24 @@ def describe_units(
         All genes and samples of the data, which tell the base of logarithms; None for ``x``.
     name
         What the data are called in messages.
+    base
+        Of logarithms, where it was stated.
     """
     low, middle, high = np.quantile(x, (0.05, 0.5, 0.95)).tolist()
-    found = units.describe_units(x, name=name)
-    every = found if of is None else units.describe_units(of, name=name)
-    return Units(found.kind, low, middle, high, every.base, every.total)
+    found = units.describe_units(x, base=base, name=name)
+    every = x if of is None else of
+    told = units.describe_units(every, base=base, name=name)
+    found_base = rounded_base(every) if told.base == "unknown" else told.base
+    return Units(found.kind, low, middle, high, found_base, told.total)
 
 
 def check_units(found: Units, expected: Units, what: str = "input") -> None:
     """Refuse values that cannot be in the units of the training data.
 
     The rule is :data:`RULE`. It tells linear values and counts from logarithms, differences from
-    levels, and base 10 from base 2; base e from base 2 only where the samples hold all genes, so
-    that their totals tell. It cannot tell TPM from RPKM.
+    levels, and base 10 from base 2; base e from base 2 only where the base is stated, where values
+    were rounded before the logarithm, or where the samples hold all genes, so that their totals
+    tell. It cannot tell TPM from RPKM.
 
     Parameters
     ----------
@@ -90,7 +100,11 @@ def check_units(found: Units, expected: Units, what: str = "input") -> None:
     elif found.kind in ("log", "differences") and shift > 1:
         reason = f"their median is {shift:.3g} times the training spread away"
     elif found.base != expected.base and {found.base, expected.base} <= units.BASES.keys():
-        reason = f"they are logarithms to base {found.base}, the training data to {expected.base}"
+        factor = np.log(units.BASES[found.base]) / np.log(units.BASES[expected.base])
+        reason = (
+            f"they are logarithms to base {found.base}, the training data to {expected.base}, so "
+            f"that they are to be multiplied by {factor:.4g}"
+        )
     elif min(found.total, expected.total) > 0 and not 1 / 3 < found.total / expected.total < 3:
         reason = f"their totals are {found.total:.4g}, those of training {expected.total:.4g}"
     else:
@@ -100,53 +114,6 @@ def check_units(found: Units, expected: Units, what: str = "input") -> None:
         f"95%: {found.low:.4g}, {found.middle:.4g}, {found.high:.4g} against {expected.low:.4g}, "
         f"{expected.middle:.4g}, {expected.high:.4g}. Transform them as the training data were."
     )
-
-
-def other_scale(
-    x: Num[np.ndarray, "samples inputs"],
-    means: Float[np.ndarray, " inputs"],
-    expected: Units,
-    name: str,
-) -> list[str]:
-    """Say whether logarithms would be far nearer to the training data on another scale.
-
-    Other scales are those of another base, and of values with another total; one counts if the
-    means of the inputs are then less than a third as far from those of the training, by the median
-    over inputs.
-
-    Parameters
-    ----------
-    x
-        Inputs of new samples.
-    means
-        Mean of each input in training.
-    expected
-        Units of the training data.
-    name
-        What the samples are called.
-    """
-    if expected.kind != "log" or x.shape[1] < 10:
-        return []
-    base = units.BASES.get(expected.base, np.e)
-    forms = {
-        f"multiplied by {factor:.3g}, as logarithms to another base are": x * factor
-        for factor in (np.log(2), 1 / np.log(2), np.log(10), 1 / np.log(10), np.log2(10),
-                       np.log10(2))
-    }  # fmt: skip
-    linear = np.expm1(np.minimum(x, units.MOST_LOG) * np.log(base))
-    forms |= {
-        f"brought to totals {factor:g} times as large": np.log1p(factor * linear) / np.log(base)
-        for factor in (0.01, 0.1, 10.0, 100.0)
-    }
-    off = {how: float(np.median(np.abs(own.mean(0) - means))) for how, own in forms.items()}
-    now = float(np.median(np.abs(x.mean(0) - means)))
-    how = min(off, key=off.__getitem__)
-    if off[how] >= now / 3:
-        return []
-    return [
-        f"{name}: the inputs are {now:.3g} from their training means, and {off[how]:.3g} if {how}; "
-        "were they normalised as the training data were?"
-    ]
 
 
 def log_counts(profiles: Profiles) -> Profiles:
@@ -230,4 +197,4 @@ def _log(
     profiles: Profiles, total: Float[np.ndarray, "samples 1"], per: float, unit: str
 ) -> Profiles:
     x = np.log2(1 + per * profiles.x / np.where(total > 0, total, 1.0))
-    return profiles._replace(x=x.astype(np.float32), unit=unit)
+    return profiles._replace(x=x.astype(np.float32), unit=unit, base="2")

@@ -7,7 +7,7 @@ import pandas as pd
 
 from infosem_jax.data.covariates import regress_out
 from infosem_jax.data.dataset import Dataset
-from infosem_jax.data.stream import Stream
+from infosem_jax.data.stream import Stream, as_read
 from infosem_jax.engine.saver import Saver
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn import exact, prepare
@@ -109,11 +109,7 @@ def fit(
     >>> list(grn.edges(grn.network(fitted), top=3))
     ['source', 'target', 'score', 'weight', 'sd', 'sign_agreement', 'probability']
     """
-    if not isinstance(data, Dataset | Stream):
-        raise TypeError(
-            f"Expected a Dataset or a Stream, found {type(data).__name__}; read files and AnnData "
-            "with infosem_jax.data.read_expression, arrays with infosem_jax.data.dataset."
-        )
+    data = as_read(data)
     if covariates is not None:
         if isinstance(data, Stream):
             raise ValueError(

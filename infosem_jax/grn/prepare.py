@@ -13,7 +13,7 @@ import pandas as pd
 
 from infosem_jax.data.dataset import Dataset, normalise
 from infosem_jax.data.passes import held_out_cells
-from infosem_jax.data.stream import Stream, n_cells
+from infosem_jax.data.stream import Stream, as_read, n_cells
 from infosem_jax.engine.types import Schedule
 from infosem_jax.grn import exact, nuts, own_guide
 from infosem_jax.grn.config import Config
@@ -251,11 +251,7 @@ def reported(member: Member) -> np.ndarray:
 
 def _settle(data: Dataset | Stream, config: Config) -> Config:
     """Return the settings with the normalisation that data have already; refuse a wrong one."""
-    if not isinstance(data, Dataset | Stream):
-        raise TypeError(
-            f"Expected a Dataset or a Stream, found {type(data).__name__}; read files with "
-            "read_expression or open_stream."
-        )
+    data = as_read(data)
     if not isinstance(config, Config):
         raise TypeError(f"Expected a Config, found {type(config).__name__}.")
     if isinstance(data, Stream) or data.normalisation != "none":

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from infosem_jax import _typing
 from infosem_jax._shown import shown
 from infosem_jax.data.dataset import Dataset, normalise
-from infosem_jax.data.stream import Stream, n_cells
+from infosem_jax.data.stream import Stream, as_read, n_cells
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact import hyper, score
@@ -38,7 +38,6 @@ from infosem_jax.grn.exact.priors import (
     kind,
     one_scale,
     prior_odds,
-    weighs_expression,
 )
 from infosem_jax.grn.exact.roles import effects_alone, means_of_roles
 from infosem_jax.grn.exact.same_cells import spreads
@@ -210,11 +209,12 @@ def fit(
 
     Raises
     ------
-    ValueError
-        If a prior is neither normal given its parameters nor a scale mixture, or does not fit the
-        genes; or if rows and cells are both too many.
+    ValueError, TypeError
+        If data are no expression that was read; if a prior is neither normal given its parameters
+        nor a scale mixture, or does not fit the genes; or if rows and cells are both too many.
     """
-    return solution(task(data, effect, edge, config), key=key, basis=basis, on_chunk=on_chunk)
+    given = task(as_read(data), effect, edge, config)
+    return solution(given, key=key, basis=basis, on_chunk=on_chunk)
 
 
 def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, config: Config) -> Task:
@@ -237,8 +237,7 @@ def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, confi
         )
     ready = scaled(data, config)
     chosen = replace(config, rows=chosen_rows(ready, config), normalisation=ready.normalisation)
-    levels = levels_of(data)
-    given = _bound(ready, effect, edge, chosen)._replace(levels=levels)
+    given = _bound(ready, effect, edge, chosen)
     fewer = len(ready.regulators) < len(given.rows)
     if config.rows == "auto" and fewer and _takes_long(given):
         log.info(
@@ -247,8 +246,7 @@ def task(data: Dataset | Stream, effect: Prior | None, edge: Prior | None, confi
             *(ready.name, f"{len(ready.regulators):,}", f"{len(ready.genes):,}"),
         )
         given = _bound(ready, effect, edge, replace(chosen, rows="regulators"))
-        given = given._replace(levels=levels)
-    return given
+    return given._replace(levels=levels_of(data))
 
 
 def solution(
@@ -290,7 +288,7 @@ def solution(
     expression = Expression(lambda: np.asarray(found.log_bayes_factor, np.float64), vectors)
     logits = replace(logits, expression=expression)
     odds = None if given.edge is None else prior_odds(given.edge, logits, random.key(key))
-    ranked = score.score(found, odds, edges=config.edges, weighed=weighs_expression(given.edge))
+    ranked = score.score(found, odds, edges=config.edges)
     show(3, "done")
     learned = {**solved.learned, **found.learned}
     effects = solved.effects._asdict()

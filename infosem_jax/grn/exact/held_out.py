@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import cholesky, solve_triangular
@@ -26,7 +25,6 @@ from infosem_jax.grn.exact.fitting import FEW, Fit, Task, solve_for, task
 from infosem_jax.grn.exact.posterior import (
     Spectrum,
     count_as,
-    inverse_rows,
     spectrum,
     spectrum_of_cells,
 )
@@ -206,12 +204,16 @@ def _student(
 def _reach(basis: Spectrum, scale: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Variance of what effects predict for new cells, in units of the noise, [cells, genes]."""
     own = np.asarray(basis.own)
-    if scale.ndim == 0:
-        P = np.asarray(inverse_rows(basis, float(scale), jnp.arange(basis.n_rows)), np.float64)
-        reach = z @ P
-        itself = np.where(own >= 0, reach[:, own] ** 2 / np.diagonal(P)[own], 0.0)
-        return (reach * z).sum(1)[:, None] - itself
     vectors, values = np.asarray(basis.vectors, np.float64), np.asarray(basis.values, np.float64)
+    if scale.ndim == 0:
+        # Where rows outnumber the vectors, the precision outside of these is the prior's alone.
+        variance = float(scale) ** 2
+        outside = variance * (len(values) < len(vectors))
+        told = variance / (1 + variance * float(basis.cells) * values) - outside
+        reach = (z @ vectors * told) @ vectors.T + outside * z
+        diagonal = vectors**2 @ told + outside
+        itself = np.where(own >= 0, reach[:, own] ** 2 / diagonal[own], 0.0)
+        return (reach * z).sum(1)[:, None] - itself
     gram = float(basis.cells) * (vectors * values) @ vectors.T
     found = np.empty((len(z), len(own)))
     for j, t in enumerate(np.where(np.arange(len(scale))[:, None] == own, 0.0, scale).T):

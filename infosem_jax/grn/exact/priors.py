@@ -15,7 +15,8 @@ from numpyro.infer.autoguide import AutoDelta
 
 from infosem_jax.grn import priors
 from infosem_jax.grn.priors import distributions
-from infosem_jax.grn.priors.binding import bind
+from infosem_jax.grn.priors.arithmetic import Weakened
+from infosem_jax.grn.priors.binding import bind, pair_labels
 
 # Learning from labels: steps of Adam and its rate.
 LABEL_STEPS, LABEL_RATE = 300, 0.05
@@ -42,6 +43,29 @@ class Normals(NamedTuple):
 
     mean: Float[Array, "rows genes"]
     scale: Float[Array, "rows genes"]
+
+
+class EdgeOdds(NamedTuple):
+    """What a prior of edges says.
+
+    Attributes
+    ----------
+    log_odds
+        Of each edge, [regulators, genes].
+    weighed
+        Whether it has learned from labels what the expression's log Bayes factors are worth, so
+        that log-odds plus these hold as they are.
+    partial
+        Whether it names edges, and nothing in it says how many there are besides.
+    labels
+        How much it counts that a pair is labelled present, and absent: 0 where it is not; None
+        where no pair is labelled.
+    """
+
+    log_odds: Float[Array, "regulators genes"]
+    weighed: bool = False
+    partial: bool = False
+    labels: Float[Array, "2 regulators genes"] | None = None
 
 
 class Kind(NamedTuple):
@@ -127,22 +151,8 @@ def directed(prior: Any) -> bool:
     return _has_part(prior, SIGNED)
 
 
-def weighs_expression(prior: Any) -> bool:
-    """Tell whether a prior of edges learns from labels what expression says of them."""
-    return _has_part(prior, (priors.LabelledEdges,))
-
-
-def _has_part(prior: Any, kinds: tuple[type, ...]) -> bool:
-    if isinstance(prior, kinds):
-        return True
-    parts = getattr(prior, "parts", None) or (getattr(prior, "prior", None),)
-    return any(_has_part(part, kinds) for part in parts if part is not None)
-
-
-def prior_odds(
-    edge: priors.Prior, context: priors.GeneContext, key: Key[Array, ""]
-) -> Float[Array, "rows genes"]:
-    """Return the log-odds of edges under a prior of their existence.
+def prior_odds(edge: priors.Prior, context: priors.GeneContext, key: Key[Array, ""]) -> EdgeOdds:
+    """Return what a prior of the existence of edges says of them.
 
     A logit of mean m and standard deviation s counts as ``m / sqrt(1 + pi s^2 / 8)``, the log-odds
     of its mean probability. What a prior learns from labels is learned from them alone.
@@ -161,6 +171,13 @@ def prior_odds(
     ValueError
         If its logits are neither normal nor logistic.
     """
+    odds = _log_odds(edge, context, key)
+    labels = _labels(edge, context)
+    weighed = _has_part(edge, (priors.LabelledEdges,))
+    return EdgeOdds(odds, weighed, _names_edges_only(edge), labels if labels.any() else None)
+
+
+def _log_odds(edge: priors.Prior, context: priors.GeneContext, key: Key[Array, ""]) -> Array:
     bound = bind(edge, context)
 
     def labelled():
@@ -181,6 +198,37 @@ def prior_odds(
     with handlers.block(), handlers.seed(rng_seed=0):
         values = {**params, **guide.median(params)}
         return handlers.trace(handlers.substitute(labelled, values)).get_trace()["mean"]["value"]
+
+
+def _parts(prior: Any) -> tuple[Any, ...]:
+    parts = getattr(prior, "parts", None) or (getattr(prior, "prior", None),)
+    return tuple(part for part in parts if part is not None)
+
+
+def _has_part(prior: Any, kinds: tuple[type, ...]) -> bool:
+    return isinstance(prior, kinds) or any(_has_part(part, kinds) for part in _parts(prior))
+
+
+def _names_edges_only(prior: Any) -> bool:
+    if isinstance(prior, priors.KnownEdges):
+        table = prior.table
+        absent = "label" in table and bool((table["label"].astype(float) == 0).any())
+        return prior.unknown is None and not absent
+    if isinstance(prior, priors.GraphPrior):
+        return True
+    parts = _parts(prior)
+    return bool(parts) and all(_names_edges_only(part) for part in parts)
+
+
+def _labels(prior: Any, context: priors.GeneContext) -> Array:
+    if isinstance(prior, priors.KnownEdges):
+        return jnp.asarray(pair_labels(prior.table, context), float)
+    if isinstance(prior, priors.Relabelled):
+        context = prior.permuted(context)
+    each = [_labels(part, context) for part in _parts(prior)]
+    # Labels count once at most.
+    weight = min(prior.weight, 1.0) if isinstance(prior, Weakened) else 1.0
+    return weight * sum(each, jnp.zeros((2, *context.shape))).clip(max=1.0)
 
 
 def _latent(site: Any) -> bool:

@@ -4,22 +4,26 @@ Log Bayes factors B are tempered where edges are ranked (`infosem_jax.grn.exact.
 they are, they would state too low a probability of the edges that the expression shows. So the
 log-odds of an edge are those before the expression plus ``SHIFT B + c``, with the slope of groups
 that are `SHIFT` standard deviations apart, and c such that probabilities have the share of edges as
-their mean. Pairs of rare genes, of which little is believed, count by the square of that.
+their mean. Labelled pairs show another slope (`infosem_jax.grn.exact.worth.worth_by_labels`). Pairs
+of rare genes, of which little is believed, count by the square of that.
 
 The share is learned from the deviations at the prior variance with the highest evidence, as that of
 the wider of two normal distributions with mean 0 whose mixture they are. This tells it to a factor
 of few only. Networks of any size have a few regulators a target, so that the share goes down as
 candidates become more: the geometric mean is taken of what the deviations say and of `REGULATORS`
 over the number of candidates. A prior of edges says which pairs are likelier than others, and how
-many edges there are no better than that, known edges being a few of all: there it is the geometric
-mean of three, with the mean of the prior's probabilities.
+many edges there are no better than that: there it is the geometric mean of three, with the mean of
+the prior's probabilities. Where the prior only names edges, which are a few of all or most of them,
+that mean can raise the share and not lower it.
 """
+
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.scipy.stats import norm
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 # Of a target before the expression is looked at: chosen, as the slope was, on simulated data,
 # DREAM4 and SERGIO, whose networks have one to three.
@@ -33,6 +37,24 @@ SURE = 400.0
 # Share and standard deviations that the two groups start from.
 START = 0.05, 2.1, 0.7
 LEAST, MOST = 1e-3, 0.5
+
+
+class Bins(NamedTuple):
+    """Pairs in bins of their log-odds.
+
+    Attributes
+    ----------
+    place
+        Bin of each pair, [regulators, genes].
+    middle
+        Mean log-odds of each bin, [bins].
+    count
+        How much its pairs count, [bins].
+    """
+
+    place: Int[Array, "regulators genes"]
+    middle: Float[Array, " bins"]
+    count: Float[Array, " bins"]
 
 
 def share_of_edges(
@@ -112,6 +134,20 @@ def offset(
     share
         Of pairs that are edges.
     """
+    binned = in_bins(odds, weight)
+    return offset_of_bins(binned.middle, binned.count, share)
+
+
+def in_bins(
+    odds: Float[Array, "regulators genes"], weight: Float[Array, "regulators genes"]
+) -> Bins:
+    """Sort pairs into bins of their log-odds.
+
+    Parameters
+    ----------
+    odds, weight
+        As in `offset`.
+    """
     odds = jnp.clip(odds, -SURE, SURE)
     low = jnp.where(weight > 0, odds, jnp.inf).min()
     high = jnp.where(weight > 0, odds, -jnp.inf).max()
@@ -120,6 +156,23 @@ def offset(
     counts = jnp.zeros(BINS).at[place.ravel()].add(weight.ravel())
     total = jnp.zeros(BINS).at[place.ravel()].add((weight * odds).ravel())
     middles = jnp.where(counts > 0, total / jnp.where(counts > 0, counts, 1.0), low)
+    return Bins(place, middles, counts)
+
+
+def offset_of_bins(
+    middles: Float[Array, " bins"], counts: Float[Array, " bins"], share: Float[Array, ""] | float
+) -> Float[Array, ""]:
+    """Return what `offset` does, of pairs in bins.
+
+    Parameters
+    ----------
+    middles
+        Mean log-odds of each bin.
+    counts
+        How much the pairs of each count.
+    share
+        Of pairs that are edges.
+    """
     base = jnp.log(share) - jnp.log1p(-share)
 
     def halve(_, ends):

@@ -42,9 +42,9 @@ from infosem_jax.grn.exact.deviations import (
 )
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
 from infosem_jax.grn.exact.posterior import Spectrum
-from infosem_jax.grn.exact.priors import Normals, one_scale
+from infosem_jax.grn.exact.priors import EdgeOdds, Normals, one_scale
 from infosem_jax.grn.exact.probability import counted, offset, share_of_edges
-from infosem_jax.grn.exact.worth import worth
+from infosem_jax.grn.exact.worth import worth, worth_by_labels
 
 # Times the penalty on effects with the highest evidence, at which edges are ranked: chosen on the
 # transcription factors of BEELINE's mHSC-E, all of its cells and few of them, DREAM4, SERGIO and
@@ -198,39 +198,36 @@ def bayes_factors(
     return BayesFactors(factor, base, pairs, learned["share"], weight, learned)
 
 
-def score(
-    found: BayesFactors,
-    base: Float[Array, "regulators genes"] | None,
-    *,
-    edges: float | None = None,
-    weighed: bool = False,
-) -> Scored:
+def score(found: BayesFactors, prior: EdgeOdds | None, *, edges: float | None = None) -> Scored:
     """Score every edge by its log-odds, and say how probable it is.
 
     Parameters
     ----------
     found
         What the expression and the prior of the effects say.
-    base
-        Log-odds of edges under a prior of them; None where there is none.
+    prior
+        What a prior of edges says; None where there is none.
     edges
         Share of edges where no prior says which; None takes that of pairs that stand out to rank
         edges, and the learned share of edges for their probability.
-    weighed
-        Whether ``base`` has learned from labels what the log Bayes factors are worth, so that the
-        score holds as it is.
     """
-    if base is None:
+    if prior is None:
         share = found.share if edges is None else jnp.asarray(edges)
         told, before = 0.0, found.base if edges is None else jnp.log(share) - jnp.log1p(-share)
     else:
-        weight, told, before = found.weight, base, base
-        expected = (weight * jax.nn.sigmoid(base)).sum() / weight.sum()
+        weight, told, before = found.weight, prior.log_odds, prior.log_odds
+        expected = (weight * jax.nn.sigmoid(told)).sum() / weight.sum()
         share = jnp.cbrt(found.share**2 * expected)
+        if prior.partial:
+            # Edges that are named tell that there are so many, and not that there are no more.
+            share = jnp.maximum(share, found.share)
     odds = before + found.log_bayes_factor
     stated = odds
-    if not weighed:
-        stated = told + SHIFT * found.log_bayes_factor
+    if prior is None or not prior.weighed:
+        slope = SHIFT
+        if prior is not None and prior.labels is not None:
+            slope = worth_by_labels(found.log_bayes_factor, found.weight, share, *prior.labels)
+        stated = told + slope * found.log_bayes_factor
         stated += offset(stated, found.weight, share)
     return Scored(odds, jnp.where(found.pairs, jax.nn.sigmoid(stated), 0.0))
 

@@ -28,7 +28,8 @@ class GraphPrior(Arithmetic):
     ``Normal(0, scale * elsewhere)`` where it has none; with a column ``sign`` the mean moves to
     ``sign * scale``. On the logit, ``Normal(mu, 1)`` with ``sigmoid(mu) = probability`` on edges
     and the share of edges among all pairs elsewhere. A column ``weight``, divided by its largest
-    size, interpolates between the two.
+    size, interpolates between the two. Probabilities of the exact engine start from no fewer edges
+    than without the graph.
 
     Parameters
     ----------

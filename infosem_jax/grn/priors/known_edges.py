@@ -31,7 +31,8 @@ class KnownEdges(Arithmetic):
     As a prior, ``logit ~ Normal(mu(label), scale)``, ``sigmoid(mu)`` = present, absent or unknown.
     As an observation (``observe=True``), ``logit ~ Normal(mu(unknown), scale)`` and each label is a
     Bernoulli draw of its gate. That labels inform the logits is known from the paper; the means and
-    the scale are choices made here, and settings.
+    the scale are choices made here, and settings. In the exact engine labels also show how fast
+    probabilities of all pairs rise with what the expression says of them.
 
     Parameters
     ----------
@@ -42,7 +43,8 @@ class KnownEdges(Arithmetic):
     unknown
         Probability of an unlabelled one; None takes the share of present labels among the labelled
         pairs, or among all pairs where the table holds only present ones. Probabilities of the
-        exact engine take from the expression too how many edges there are.
+        exact engine take from the expression too how many edges there are; where the table holds
+        only present ones, they start from as many as without it, or from more.
     scale
         Standard deviation of the log-odds.
     observe
