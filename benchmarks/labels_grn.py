@@ -28,7 +28,7 @@ SPLITS = ("seen", "unseen_target", "unseen_as_regulator", "unseen_regulator", "u
 # What exact_BC knows, each alone: labels in three ways, texts, expression; and some together.
 LABELS = ("matrix_completion", "one_hot", "target_positive_rate")
 PARTS = (*LABELS, "text_cosine", "exact_none", "exact_B")
-OTHERS = ("genelink", "gnnlink", "genie3")
+OTHERS = ("genelink", "gnnlink", "scgreat", "genie3")
 OWN = ("exact_C", "exact_BC", "exact_BC_shuffled")
 RATIOS = {"auprc_ratio": "pooled", "auprc_ratio_per_regulator": "per regulator"}
 AREAS = {"auprc": "pooled", "auprc_per_regulator": "per regulator"}

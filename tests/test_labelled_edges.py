@@ -11,7 +11,7 @@ from infosem_jax import grn
 from infosem_jax.data import simulate as simulation
 from infosem_jax.data.io import embedding, write_embedding
 from infosem_jax.grn import exact
-from infosem_jax.grn.priors import LabelledEdges, bind, coverage, label_parts
+from infosem_jax.grn.priors import LabelledEdges, bind, coverage, label_parts, label_weights
 from infosem_jax.grn.priors.binding import GeneContext
 from infosem_jax.grn.priors.registry import build
 
@@ -52,6 +52,13 @@ def area(score: np.ndarray, truth: np.ndarray) -> float:
 
     seen = ~np.isnan(truth)
     return float(roc_auc_score(truth[seen], score[seen]))
+
+
+def precision(score: np.ndarray, truth: np.ndarray) -> float:
+    from sklearn.metrics import average_precision_score
+
+    seen = ~np.isnan(truth)
+    return float(average_precision_score(truth[seen], score[seen]))
 
 
 def table(labels: np.ndarray) -> pd.DataFrame:
@@ -126,7 +133,7 @@ def test_few_regulators_are_few_examples_however_many_pairs_they_have():
         x = np.stack([noise[regulator], told])
         own = [regulator], np.zeros((0, 1000), int)
         most = np.full(2, np.inf)
-        each = (label_parts.weigh(x, y, np.zeros(2), most, np.array(genes)) for genes in own)
+        each = (label_weights.weigh(x, y, np.zeros(2), most, np.array(genes)) for genes in own)
         return np.array([weight for _, weight in each])
 
     known, pooled = np.mean([weights(seed) for seed in range(20)], 0)
@@ -135,12 +142,65 @@ def test_few_regulators_are_few_examples_however_many_pairs_they_have():
     assert known[1] > pooled[1] > 0.5
 
 
+@pytest.mark.parametrize("useful", [False, True])
+def test_labels_of_other_data_sets_add_what_carries_over_and_take_nothing_away(useful: bool):
+    def gain(seed: int) -> float:
+        """Teach by 16 regulators with few edges, and ask for others that none of them is."""
+        rng = np.random.default_rng(seed)
+        regulators, genes, features = 48, 150, 24
+        texts, expression = rng.normal(size=(2, genes, features))
+        texts /= np.linalg.norm(texts, axis=1, keepdims=True)
+        expression /= np.linalg.norm(expression, axis=1, keepdims=True)
+        role = texts[:regulators] @ rng.normal(size=(features, features))
+        z = rng.normal(size=(regulators, 1)) - 4.2 + 2.0 * useful * role @ texts.T
+        truth = (rng.uniform(size=z.shape) < 1 / (1 + np.exp(-z))).astype(float)
+        # Log Bayes factor of the expression: normals that are 1.5 apart.
+        evidence = 1.5 * (rng.normal(size=z.shape) + 1.5 * truth) - 1.5**2 / 2
+        np.fill_diagonal(truth, np.nan)
+        labels = np.where(np.arange(regulators)[:, None] < 16, truth, np.nan)
+        vectors = {"texts": texts, "expression": expression}
+        pairs = {"similarity": texts[:regulators] @ texts.T, "expression": evidence}
+        told = label_parts.learn(labels, np.arange(regulators), vectors, pairs, "expression")
+        with_labels, without = (
+            precision(score[16:], truth[16:]) for score in (told.log_odds, evidence)
+        )
+        return with_labels - without
+
+    gains = np.array([gain(seed) for seed in range(24)])
+    error = gains.std(ddof=1) / np.sqrt(len(gains))
+    if useful:
+        assert gains.mean() > 5 * error
+        assert gains.mean() > 0.04
+    else:
+        # With one wide prior of the weights, gains are four standard errors below 0.
+        assert gains.mean() > -2 * error
+        assert gains.mean() > -0.003
+
+
+def test_few_labels_give_no_part_that_says_nothing_a_weight(monkeypatch):
+    def weights(seed: int, pairs: int, truth: float) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(20, pairs))
+        log_odds = truth * x[:5].sum(0) - 2
+        y = (rng.uniform(size=pairs) < 1 / (1 + np.exp(-log_odds))).astype(float)
+        most = np.full(20, np.inf)
+        return label_weights.weigh(x, y, np.zeros(20), most, np.zeros((0, pairs), int))[1]
+
+    found = weights(0, 10000, 0.5)
+    np.testing.assert_allclose(found[:5], 0.5, atol=0.12)
+    assert found[5:].max() < 0.12
+    learned = np.mean([(weights(seed, 300, 0.0) ** 2).sum() for seed in range(20)])
+    monkeypatch.setattr(label_weights, "PRECISIONS", label_weights.PRECISIONS[:1])
+    wide = np.mean([(weights(seed, 300, 0.0) ** 2).sum() for seed in range(20)])
+    assert learned < 0.2 * wide
+
+
 def test_what_says_log_odds_counts_once_at_most():
     rng = np.random.default_rng(0)
     said = 0.2 * rng.normal(size=(2, 4000))
     y = (rng.uniform(size=4000) < 1 / (1 + np.exp(1 - 4 * said.sum(0)))).astype(float)
     most = np.array([1.0, np.inf])
-    _, weight = label_parts.weigh(said, y, np.zeros(2), most, np.zeros((0, 4000), int))
+    _, weight = label_weights.weigh(said, y, np.zeros(2), most, np.zeros((0, 4000), int))
     assert weight[0] == pytest.approx(1)
     assert weight[1] > 3
 

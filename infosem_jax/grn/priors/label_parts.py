@@ -18,8 +18,9 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Int
-from scipy.optimize import minimize
-from scipy.special import expit, log_expit, logit
+from scipy.special import logit
+
+from infosem_jax.grn.priors.label_weights import LEAST, weigh
 
 # By which of its genes have labels of their own: both, the regulator, the target, neither.
 KINDS = ("pairs", "targets", "regulators", "both")
@@ -29,14 +30,10 @@ FEWEST = 2 * FOLDS
 # What a vector of length one counts for, as precision of its coefficients.
 RIDGE, FACTOR_RIDGE = 0.3, 2.0
 FACTORS, SWEEPS, START = 8, 8, 0.3
-# Precision of the weights of parts with standard deviation 1, and of rates of genes held out.
-WEIGHT_RIDGE, RATE_RIDGE = 15.0, 1.0
 # Axes of pairs whose genes have no labels of their own, by kind.
 _UNKNOWN = {"pairs": (), "targets": (1,), "regulators": (0,), "both": (0, 1)}
 # Parts that are on no scale, other than log-odds.
 _SHARED = ("path", "like regulators", "like targets", "shared targets", "shared regulators")
-# Rates of nothing but edges, or of none, are finite.
-_LEAST = 1e-3
 
 Matrix = Float[np.ndarray, "rows genes"]
 
@@ -86,7 +83,7 @@ def learn(
     centre = np.array([float(name == expected) for name in names])
     most = np.array([np.inf if name in (*_SHARED, *pairs) else 1.0 for name in names])
     whole = [*parts(labels, known, rows, vectors), *given]
-    base = logit(np.clip(labels[known].mean(), _LEAST, 1 - _LEAST))
+    base = logit(np.clip(labels[known].mean(), LEAST, 1 - LEAST))
     out = np.zeros(labels.shape)
     weights: dict[str, dict[str, float]] = {}
     for kind, asked in kinds(known).items():
@@ -224,60 +221,6 @@ def parts(
     return [*out, _factors(weight, error), *_shared(labels, known, rows)]
 
 
-def weigh(
-    x: Float[np.ndarray, "parts pairs"],
-    y: Float[np.ndarray, " pairs"],
-    centre: Float[np.ndarray, " parts"],
-    most: Float[np.ndarray, " parts"],
-    unknown: Int[np.ndarray, "roles pairs"],
-) -> tuple[float, Float[np.ndarray, " parts"]]:
-    """Join parts by a logistic regression whose weights are from 0 to the most of each part.
-
-    ``logit p = a + w . x + sum_k u_k[unknown[k]]``, with normal priors on w around the centre and
-    on the rates u around 0; the most probable values are returned.
-
-    Parameters
-    ----------
-    x, y
-        Parts and labels of pairs that were held out.
-    centre, most
-        What weights are shrunk to, and what they may be at most.
-    unknown
-        Indices of those genes of each pair that were held out with all their pairs.
-
-    Returns
-    -------
-    Offset and weights.
-    """
-    spread = x.std(1, dtype=np.float64)
-    spread[spread < 1e-6] = 0
-    start, most = centre * spread, most * np.where(spread, spread, np.inf)
-    # What is the same for all pairs tells none from another.
-    spread[spread == 0] = np.inf
-    scaled = (x / spread[:, None]).astype(np.float32)
-    genes = [np.unique(each, return_inverse=True)[1] for each in unknown]
-    ends = np.cumsum([1, len(x), *(each.max() + 1 for each in genes)])
-    ridge = np.repeat([0.0, WEIGHT_RIDGE, RATE_RIDGE], [1, len(x), ends[-1] - 1 - len(x)])
-    first = np.zeros(ends[-1])
-    first[: 1 + len(x)] = logit(np.clip(y.mean(), _LEAST, 1 - _LEAST)), *start
-
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        away = theta - first
-        offset, weight, *rates = np.split(theta, ends[:-1])
-        score = offset + (weight.astype(np.float32) @ scaled).astype(np.float64)
-        score += sum(rate[gene] for rate, gene in zip(rates, genes, strict=True))
-        error = expit(score) - y
-        value = -(y * log_expit(score) + (1 - y) * log_expit(-score)).sum()
-        sums = [np.bincount(gene, error) for gene in genes]
-        gradient = np.concatenate([[error.sum()], scaled @ error.astype(np.float32), *sums])
-        return value + 0.5 * ridge @ away**2, gradient + ridge * away
-
-    free = (None, None)
-    bounds = [free, *((0, each) for each in most), *[free] * (len(first) - 1 - len(x))]
-    best = minimize(loss, first, jac=True, bounds=bounds, method="L-BFGS-B").x
-    return float(best[0]), best[1 : 1 + len(x)] / spread
-
-
 def _names(vectors: Mapping[str, np.ndarray], pairs: Mapping[str, Matrix]) -> list[str]:
     of = (
         *("regulators' rates by {}", "targets' rates by {}", "targets of like {}"),
@@ -308,7 +251,7 @@ def _rates(
     ``p (1 - p)`` and what p leaves of the labels, 0 where these are not known; r, t and their
     variances.
     """
-    c = logit(np.clip(labels[known].mean(), _LEAST, 1 - _LEAST))
+    c = logit(np.clip(labels[known].mean(), LEAST, 1 - LEAST))
     values = [np.zeros(n) for n in labels.shape]
     variances = [1.0, 1.0]
     mask, edges = known.astype(np.float32), (labels * known).astype(np.float32)

@@ -43,10 +43,11 @@ class LabelledEdges(Arithmetic):
     cell types; and, in the exact engine, the log Bayes factor of the expression, which is what it
     is without labels (weight 1) unless labels say otherwise. The kind k of a pair is whether its
     regulator and its target have labels in that role; offset and weights w >= 0 are those that best
-    foretell labelled pairs held out in the same way, by logistic regression with a ridge and with
-    rates of the genes held out; what labels teach in log-odds counts once at most. So knowledge
-    that does not carry over to unknown regulators has no weight there. A pair's own label is taken
-    to be wrong with probability ``error``. Form and sizes were chosen on BEELINE's mHSC-E.
+    foretell labelled pairs held out in the same way, by logistic regression with rates of the genes
+    held out and a ridge that is learned, so that few labels leave what is known without them as it
+    is; what labels teach in log-odds counts once at most. So knowledge that does not carry over to
+    unknown regulators has no weight there. A pair's own label is taken to be wrong with probability
+    ``error``. Form and sizes were chosen on BEELINE's mHSC-E.
 
     Parameters
     ----------
