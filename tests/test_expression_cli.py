@@ -237,18 +237,14 @@ def test_a_base_is_stated_or_declared_and_compared(files):
     natural.uns["log1p"] = {"base": None}
     natural.write_h5ad(files / "natural.h5ad")
     done = ("--out", files / "done.h5ad", "--overwrite")
-    for words, message in (
-        (("told", "natural.h5ad"), "to base e, the training data to 2, so that they are to be"),
-        (("told", "new.npz", "--log-base", "10"), "multiplied by 3.322"),
-        (("told", "new.npz", "--log-base", "3"), "base: expected one of e, 2, 10, found '3'"),
-        (
-            ("told", "counts.npz", "--log-base", "2"),
-            "expected logarithms, as their base was stated",
-        ),
+    write(files / "counts.npz", new._replace(x=np.round(100 * new.x)))
+    for name, stated, message in (
+        ("natural.h5ad", (), "to base e, the training data to 2, so that they are to be"),
+        ("new.npz", ("--log-base", "10"), "multiplied by 3.322"),
+        ("new.npz", ("--log-base", "3"), "base: expected one of e, 2, 10, found '3'"),
+        ("counts.npz", ("--log-base", "2"), "expected logarithms, as their base was stated"),
     ):
-        write(files / "counts.npz", new._replace(x=np.round(100 * new.x)))
-        failed = call("predict", *(files / word if "." in word or word == "told" else word
-                                   for word in words), *done)  # fmt: skip
+        failed = call("predict", files / "told", files / name, *stated, *done)
         text = " ".join(failed.output.split())
         assert failed.exit_code == 2 and message in text, text
     assert call("predict", files / "told", files / "new.npz", *done).exit_code == 0

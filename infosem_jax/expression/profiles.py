@@ -334,4 +334,9 @@ def _advice(profiles: Profiles, genes: Sequence[str]) -> str:
     upper = {gene.upper() for gene in profiles.genes}
     if sum(gene.upper() in upper for gene in genes) > len(present(genes, profiles)):
         return "More match when case is ignored: are the data of another species?"
+    if not present(genes, profiles):
+        return (
+            f"Its genes are {some(profiles.genes)}: training means of all would say nothing of "
+            "these samples; give samples that have some of them, or fit with genes that these have."
+        )
     return "Leave them out of the list, or take their training means (--impute, missing='impute')."

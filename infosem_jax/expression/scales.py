@@ -20,6 +20,10 @@ _LOW, _HIGH = 1.0, 20.0
 # A sample is on another scale where it is then as near to training as its samples are to each
 # other, and now is not, and so many times as far; more is asked of one or two samples.
 _NEAR, _FAR, _FAR_FEW = 1.25, 1.5, 2.0
+_CURE = (
+    "were they normalised as the training data were? --log-base, in the fit and here, states the "
+    "base of the logarithms"
+)
 
 
 def rounded_base(x: Num[np.ndarray, "samples genes"]) -> str:
@@ -164,12 +168,6 @@ def constant_inputs(
         f"than three standard deviations from their training means: {some(told)}. Were they "
         "measured? If not, leave them out of the file, and --impute sets them to these means"
     ]
-
-
-_CURE = (
-    "were they normalised as the training data were? --log-base, in the fit and here, states the "
-    "base of the logarithms"
-)
 
 
 def _forms(
