@@ -69,7 +69,7 @@ PAIRS = {
     "B of svi against none of svi": ("infosem_B", "infosem_none"),
     "BC of svi against B of svi": ("infosem_BC", "infosem_B"),
     "BC of svi against shuffled BC of svi": ("infosem_BC", "infosem_BC_shuffled"),
-    "BC as in the paper against B of svi": ("infosem_BC_known", "infosem_B"),
+    "BC as in the paper against B of svi": ("infosem_BC_known.weight", "infosem_B"),
     "B of svi against its prior alone": ("infosem_B", "infosem_B.prior"),
 }
 METRICS = {"auprc": "pooled", "auprc_ratio_per_regulator": "per regulator"}
