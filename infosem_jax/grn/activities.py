@@ -48,7 +48,7 @@ LEAST = 0.01
 # Least share of an effect that is believed, where no cell bears it.
 LEAST_BELIEVED = 1e-6
 # Columns of a comparison that are no group.
-OF_REGULATORS = ("regulator", "sd", "range", "standardised")
+OF_REGULATORS = ("regulator", "sd", "range", "between")
 
 
 class Activity(NamedTuple):
@@ -171,11 +171,11 @@ def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Sh
 
 
 def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
-    """Compare the activities of groups of cells, largest difference first.
+    """Compare the activities of groups of cells, those that groups tell apart most surely first.
 
     Activities are drawn to zero as far as the targets of a regulator say little, by another factor
-    for each regulator. So differences are compared in standard deviations of the regulator's
-    activity over all cells, where the factor cancels.
+    for each regulator, and means of few cells are far from zero by chance. So regulators are
+    compared by the share of the variance of their activity over cells that is between groups.
 
     Parameters
     ----------
@@ -188,9 +188,8 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     -------
     DataFrame
         ``regulator, sd``, the mean activity in each group, ``range``, the largest mean less the
-        smallest, and ``standardised``, the range over the standard deviation of the regulator's
-        posterior means in all cells, by which it is sorted; of one group, the surest regulators
-        come first.
+        smallest, and ``between``, the share of the variance of the regulator's posterior means that
+        is between groups, by which it is sorted; of one group, the surest regulators come first.
 
     Raises
     ------
@@ -204,14 +203,15 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     names = pd.Index(found.regulators)
     means = pd.DataFrame(found.mean, columns=names).groupby(np.asarray(groups))
     table = means.mean().T
+    size = means.size().to_numpy()
+    away = table.to_numpy() - np.average(table, axis=1, weights=size)[:, None]
+    total = found.mean.var(0) * len(found.mean)
+    share = away**2 @ size / np.where(total > 0, total, 1)
     width = table.max(axis=1) - table.min(axis=1)
-    spread = found.mean.std(0)
-    table.insert(
-        0, "standardised", np.where(spread > 0, width / np.where(spread > 0, spread, 1), 0)
-    )
+    table.insert(0, "between", share if len(size) > 1 else 0.0)
     table.insert(0, "range", width)
     table.insert(0, "sd", found.sd)
-    table = table.sort_values(["standardised", "sd"], ascending=[False, True], kind="stable")
+    table = table.sort_values(["between", "sd"], ascending=[False, True], kind="stable")
     return table.rename_axis("regulator").reset_index()
 
 
