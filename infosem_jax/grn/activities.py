@@ -143,11 +143,26 @@ def loadings(
 def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Shrunk:
     """Learn which effects are not zero from what the cells alone tell of all of them.
 
-    What the cells tell of an effect is its posterior less its prior, both normal, and less sure
-    where few cells bear it: its z value is shrunk as that of the score is, by ``k / (k + 4)`` for k
-    cells that share two rare genes (``infosem_jax.grn.exact.deviations``). It is less sure, too,
-    where z values of no edge vary more than by chance
-    (``infosem_jax.grn.false_signs.spread_without_edges``).
+    What the cells tell (`told_effects`) is less sure where z values of no edge vary more than by
+    chance (``infosem_jax.grn.false_signs.spread_without_edges``).
+
+    Parameters
+    ----------
+    fitted, x
+        As in `loadings`.
+    """
+    estimate, error = told_effects(fitted, x)
+    return shrink(estimate, error * spread_without_edges(estimate / error, np.isfinite(error)))
+
+
+def told_effects(
+    fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]
+) -> tuple[Float[np.ndarray, "regulators genes"], Float[np.ndarray, "regulators genes"]]:
+    """Return what the cells alone tell of each effect, and its standard error.
+
+    It is the posterior less the prior, both normal, and less sure where few cells bear it: its z
+    value is shrunk as that of the score is, by ``k / (k + 4)`` for k cells that share two rare
+    genes (``infosem_jax.grn.exact.deviations``). The error of a gene on itself is infinite.
 
     Parameters
     ----------
@@ -164,8 +179,7 @@ def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Sh
     information = np.maximum(1 / after - 1 / before, 1e-3 / before)
     estimate = fitted.prior_mean + (fitted.weight - fitted.prior_mean) / after / information
     error = np.sqrt(1 / information) / np.maximum(_believed(x, at), LEAST_BELIEVED)
-    error = error * spread_without_edges(estimate / error, ~own)
-    return shrink(estimate, np.where(own, np.inf, error))
+    return estimate, np.where(own, np.inf, error)
 
 
 def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
