@@ -112,7 +112,7 @@ def centred_cells(fitted: Fit | exact.Fit, data: Dataset) -> Float[np.ndarray, "
     if isinstance(fitted, exact.Fit):
         warn_of_others(fitted.spreads, ready)
     x = ready.x
-    order = [data.genes.index(gene) for gene in fitted.genes]
+    order = pd.Index(data.genes).get_indexer(pd.Index(fitted.genes))
     return x[:, order] - x.mean(0)[order]
 
 

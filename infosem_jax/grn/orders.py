@@ -22,6 +22,7 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from scipy.linalg import cholesky, solve_triangular
 
@@ -56,13 +57,12 @@ def draws_of(
     """
     ready = as_fitted(fitted, data)
     warn_of_others(fitted.spreads, ready)
-    column = {gene: i for i, gene in enumerate(ready.genes)}
-    x = ready.x[:, [column[gene] for gene in fitted.genes]]
-    place = {gene: i for i, gene in enumerate(fitted.genes)}
+    genes, regulators = pd.Index(fitted.genes), pd.Index(fitted.regulators)
+    x = ready.x[:, pd.Index(ready.genes).get_indexer(genes)]
     return responses(
         x - x.mean(0),
-        np.array([place[gene] for gene in fitted.regulators]),
-        np.array([fitted.regulators.index(gene) for gene in chosen]),
+        genes.get_indexer(regulators),
+        regulators.get_indexer(pd.Index(chosen)),
         fitted.prior_mean,
         fitted.config,
         cells=float(fitted.learned.get("cells", len(x) - ready.lost)),
