@@ -215,9 +215,11 @@ def changes(found: Contrast, *, top: int | None = None, below: float = np.inf) -
     DataFrame
         Columns ``source, target, shared, difference, sd, positive, lfsr``, see `Contrast`.
     """
-    row, column = np.nonzero(candidate_pairs(found) & (found.lfsr < below))
-    size = np.abs(found.difference)[row, column]
-    order = np.lexsort((-size, found.lfsr[row, column]))[:top]
+    kept = candidate_pairs(found) & (found.lfsr < below)
+    if top is not None and top < kept.sum():
+        kept &= found.lfsr <= np.partition(found.lfsr[kept], top - 1)[top - 1]
+    row, column = np.nonzero(kept)
+    order = np.lexsort((-np.abs(found.difference[kept]), found.lfsr[kept]))[:top]
     row, column = row[order], column[order]
     columns: dict[str, Any] = {
         "source": np.asarray(found.regulators)[row],

@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import cholesky, solve_triangular
@@ -120,7 +121,13 @@ def without_folds(
     if len(numbers) < 2:
         raise ValueError("Expected at least two folds of cells, found one.")
     if len(rows) > FEW:
-        return {fold: spectrum_of_cells(x[folds != fold], rows) for fold in numbers}
+        z = x[:, rows].astype(np.float64)
+        gram, kept = z @ z.T, {fold: np.flatnonzero(folds != fold) for fold in numbers}
+        most = max(map(len, kept.values()))
+        return {
+            fold: _padded(spectrum_of_cells(x[at], rows, gram[np.ix_(at, at)]), most)
+            for fold, at in kept.items()
+        }
     sums = {fold: _sums(x[folds == fold].astype(np.float64), rows) for fold in numbers}
     whole = add(sums.values())
     return {
@@ -181,6 +188,19 @@ def held_out(
 def _sums(x: np.ndarray, rows: np.ndarray) -> Moments:
     RG = x[:, rows].T @ x
     return Moments(RG[:, rows], RG, x.sum(0), (x**2).sum(0), (x**3).sum(0), float(len(x)))
+
+
+def _padded(basis: Spectrum, components: int) -> Spectrum:
+    """Add components without variance, so that one program serves folds of all sizes."""
+    if components >= basis.n_rows:
+        return basis
+    more = components - len(basis.values)
+    wide = {
+        "values": np.pad(basis.values, (0, more)),
+        "vectors": np.pad(basis.vectors, ((0, 0), (0, more))),
+        "cross": np.pad(basis.cross, ((0, more), (0, 0))),
+    }
+    return basis._replace(**{name: jnp.asarray(part) for name, part in wide.items()})
 
 
 def _student(
@@ -253,7 +273,7 @@ def predicted(
         pivot = np.where(acts, (vectors**2 @ (told - outside) + outside)[own], 1.0)
         column = np.where(acts, reach[:, own], 0.0)
         shrunk = n * told[:, None] * cross
-        at_own = (vectors[own].T * shrunk).sum(0)
+        at_own = np.einsum("jk,kj->j", vectors[own], shrunk)
         location = location + across @ shrunk - column * (at_own / pivot)
         return Predicted(location, (reach * z).sum(1)[:, None] - column**2 / pivot)
     gram = n * (vectors * values) @ vectors.T
