@@ -461,5 +461,5 @@ def test_control_means_are_compared_within_a_cell_line():
     train, line = np.concatenate([one, other]), ["one"] * 5 + ["other"] * 5
     check_control_units(other, line[5:], train, line)
     check_control_units(other / 50, ["new"] * 5, train, line)
-    with pytest.raises(ValueError, match="control means of other.*logarithms mixed"):
+    with pytest.raises(ValueError, match=r"control means of other.*logarithms mixed"):
         check_control_units(one, line[5:], train, line)
