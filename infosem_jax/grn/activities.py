@@ -47,6 +47,8 @@ SWEEPS, CELLS = 20, 2000
 LEAST = 0.01
 # Least share of an effect that is believed, where no cell bears it.
 LEAST_BELIEVED = 1e-6
+# Columns of a comparison that are no group.
+OF_REGULATORS = ("regulator", "sd", "range", "standardised")
 
 
 class Activity(NamedTuple):
@@ -185,6 +187,10 @@ def told_effects(
 def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     """Compare the activities of groups of cells, largest difference first.
 
+    Activities are drawn to zero as far as the targets of a regulator say little, by another factor
+    for each regulator. So differences are compared in standard deviations of the regulator's
+    activity over all cells, where the factor cancels.
+
     Parameters
     ----------
     found
@@ -195,8 +201,10 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``regulator, sd``, the mean activity in each group, and ``range``, the largest mean less the
-        smallest, by which it is sorted; of one group, the surest regulators come first.
+        ``regulator, sd``, the mean activity in each group, ``range``, the largest mean less the
+        smallest, and ``standardised``, the range over the standard deviation of the regulator's
+        posterior means in all cells, by which it is sorted; of one group, the surest regulators
+        come first.
 
     Raises
     ------
@@ -210,9 +218,14 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     names = pd.Index(found.regulators)
     means = pd.DataFrame(found.mean, columns=names).groupby(np.asarray(groups))
     table = means.mean().T
-    table.insert(0, "range", table.max(axis=1) - table.min(axis=1))
+    width = table.max(axis=1) - table.min(axis=1)
+    spread = found.mean.std(0)
+    table.insert(
+        0, "standardised", np.where(spread > 0, width / np.where(spread > 0, spread, 1), 0)
+    )
+    table.insert(0, "range", width)
     table.insert(0, "sd", found.sd)
-    table = table.sort_values(["range", "sd"], ascending=[False, True], kind="stable")
+    table = table.sort_values(["standardised", "sd"], ascending=[False, True], kind="stable")
     return table.rename_axis("regulator").reset_index()
 
 

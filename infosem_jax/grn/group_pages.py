@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from infosem_jax.grn.activities import Activity
+from infosem_jax.grn.activities import OF_REGULATORS, Activity
 from infosem_jax.grn.differences import LIKELY, SURE, Contrast, changes, rewired
 from infosem_jax.outputs.explorer import explore
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
@@ -95,15 +95,21 @@ def activity_page(
     facts
         Lists of names and texts that close the page.
     """
-    groups = [name for name in table if name not in ("regulator", "sd", "range")]
+    groups = [name for name in table if name not in OF_REGULATORS]
+    apart = len(groups) > 1
     rows = [
         (
             row["regulator"],
-            [*(number(row[name], 2, sign=True) for name in groups), number(row["sd"], 2)],
+            [
+                *(number(row[name], 2, sign=True) for name in groups),
+                number(row["sd"], 2),
+                *([number(row["standardised"], 2)] if apart else []),
+            ],
         )
         for row in table.head(ROWS).to_dict("records")
     ]
-    means = Table("regulator", [*groups, "sd of a cell"], rows, "Mean activity of each group")
+    heads = [*groups, "sd of a cell", *(["range / sd of all cells"] if apart else [])]
+    means = Table("regulator", heads, rows, "Mean activity of each group")
     return Page(
         "Activities of regulators",
         "Which regulators are active in which cells?",
@@ -111,6 +117,15 @@ def activity_page(
             "An activity is read from the targets of a regulator, in standard deviations of its "
             "expression; edges count by weight, sign and how sure they are.",
             "The sd is that of one cell: near 1, the targets say nothing.",
+            *(
+                [
+                    "Activities are drawn to 0 as far as targets say little. Regulators are sorted "
+                    "by the range of the means in standard deviations of their activity in all "
+                    "cells, which are drawn to 0 alike."
+                ]
+                if apart
+                else []
+            ),
         ],
         [],
         [
