@@ -264,7 +264,7 @@ def _believed(
 ) -> Float[np.ndarray, "regulators genes"]:
     """Return the share of each effect that the cells which share both genes make believable."""
     square = (x**2).mean(0)
-    height = np.divide((x**3).mean(0), square, out=np.zeros_like(square), where=square > 0)
+    height = np.divide((x * x * x).mean(0), square, out=np.zeros_like(square), where=square > 0)
     pairs = (square[at, None] * square, height[at, None] * height, x[:, at].T @ x / len(x))
     return np.asarray(share_believed(len(x), *map(jnp.asarray, pairs)))
 
@@ -280,19 +280,19 @@ def _filter(
     product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
     def given(noise):
-        scaled = mean / noise
-        precision = product(scaled, mean.T) + jnp.eye(len(mean))
+        precision = product(mean / noise, mean.T) + jnp.eye(len(mean))
         factor = jax.scipy.linalg.cho_factor(precision)
         covariance = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(mean)))
-        return product(covariance, scaled), covariance
+        return product(covariance, mean), covariance
 
     def sweep(_, noise):
-        filtered, covariance = given(noise)
-        a = product(x, filtered.T)
+        loaded, covariance = given(noise)
+        a = product(x, (loaded / noise).T)
         size = (a**2).mean(0) + jnp.diagonal(covariance)
         left = ((x - product(a, mean)) ** 2).mean(0)
-        left += (product(covariance, mean) * mean).sum(0) + size @ variance
+        left += (loaded * mean).sum(0) + size @ variance
         return jnp.clip(left, LEAST * total, None)
 
-    filtered, covariance = given(lax.fori_loop(0, SWEEPS, sweep, total))
-    return filtered.T, jnp.sqrt(jnp.diagonal(covariance))
+    noise = lax.fori_loop(0, SWEEPS, sweep, total)
+    loaded, covariance = given(noise)
+    return (loaded / noise).T, jnp.sqrt(jnp.diagonal(covariance))
