@@ -114,7 +114,7 @@ def centred_cells(fitted: Fit | exact.Fit, data: Dataset) -> Float[np.ndarray, "
     if isinstance(fitted, exact.Fit):
         warn_of_others(fitted.spreads, ready)
     x = ready.x
-    order = [data.genes.index(gene) for gene in fitted.genes]
+    order = pd.Index(data.genes).get_indexer(pd.Index(fitted.genes))
     return x[:, order] - x.mean(0)[order]
 
 
@@ -145,11 +145,26 @@ def loadings(
 def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Shrunk:
     """Learn which effects are not zero from what the cells alone tell of all of them.
 
-    What the cells tell of an effect is its posterior less its prior, both normal, and less sure
-    where few cells bear it: its z value is shrunk as that of the score is, by ``k / (k + 4)`` for k
-    cells that share two rare genes (``infosem_jax.grn.exact.deviations``). It is less sure, too,
-    where z values of no edge vary more than by chance
-    (``infosem_jax.grn.false_signs.spread_without_edges``).
+    What the cells tell (`told_effects`) is less sure where z values of no edge vary more than by
+    chance (``infosem_jax.grn.false_signs.spread_without_edges``).
+
+    Parameters
+    ----------
+    fitted, x
+        As in `loadings`.
+    """
+    estimate, error = told_effects(fitted, x)
+    return shrink(estimate, error * spread_without_edges(estimate / error, np.isfinite(error)))
+
+
+def told_effects(
+    fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]
+) -> tuple[Float[np.ndarray, "regulators genes"], Float[np.ndarray, "regulators genes"]]:
+    """Return what the cells alone tell of each effect, and its standard error.
+
+    It is the posterior less the prior, both normal, and less sure where few cells bear it: its z
+    value is shrunk as that of the score is, by ``k / (k + 4)`` for k cells that share two rare
+    genes (``infosem_jax.grn.exact.deviations``). The error of a gene on itself is infinite.
 
     Parameters
     ----------
@@ -166,8 +181,7 @@ def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Sh
     information = np.maximum(1 / after - 1 / before, 1e-3 / before)
     estimate = fitted.prior_mean + (fitted.weight - fitted.prior_mean) / after / information
     error = np.sqrt(1 / information) / np.maximum(_believed(x, at), LEAST_BELIEVED)
-    error = error * spread_without_edges(estimate / error, ~own)
-    return shrink(estimate, np.where(own, np.inf, error))
+    return estimate, np.where(own, np.inf, error)
 
 
 def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
@@ -250,7 +264,7 @@ def _believed(
 ) -> Float[np.ndarray, "regulators genes"]:
     """Return the share of each effect that the cells which share both genes make believable."""
     square = (x**2).mean(0)
-    height = np.divide((x**3).mean(0), square, out=np.zeros_like(square), where=square > 0)
+    height = np.divide((x * x * x).mean(0), square, out=np.zeros_like(square), where=square > 0)
     pairs = (square[at, None] * square, height[at, None] * height, x[:, at].T @ x / len(x))
     return np.asarray(share_believed(len(x), *map(jnp.asarray, pairs)))
 
@@ -266,19 +280,19 @@ def _filter(
     product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
     def given(noise):
-        scaled = mean / noise
-        precision = product(scaled, mean.T) + jnp.eye(len(mean))
+        precision = product(mean / noise, mean.T) + jnp.eye(len(mean))
         factor = jax.scipy.linalg.cho_factor(precision)
         covariance = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(mean)))
-        return product(covariance, scaled), covariance
+        return product(covariance, mean), covariance
 
     def sweep(_, noise):
-        filtered, covariance = given(noise)
-        a = product(x, filtered.T)
+        loaded, covariance = given(noise)
+        a = product(x, (loaded / noise).T)
         size = (a**2).mean(0) + jnp.diagonal(covariance)
         left = ((x - product(a, mean)) ** 2).mean(0)
-        left += (product(covariance, mean) * mean).sum(0) + size @ variance
+        left += (loaded * mean).sum(0) + size @ variance
         return jnp.clip(left, LEAST * total, None)
 
-    filtered, covariance = given(lax.fori_loop(0, SWEEPS, sweep, total))
-    return filtered.T, jnp.sqrt(jnp.diagonal(covariance))
+    noise = lax.fori_loop(0, SWEEPS, sweep, total)
+    loaded, covariance = given(noise)
+    return (loaded / noise).T, jnp.sqrt(jnp.diagonal(covariance))

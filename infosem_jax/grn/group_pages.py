@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 
 from infosem_jax.grn.activities import OF_REGULATORS, Activity
-from infosem_jax.grn.differences import SURE, Contrast, changes, rewired
+from infosem_jax.grn.differences import LIKELY, SURE, Contrast, changes, rewired
 from infosem_jax.outputs.explorer import explore
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 from infosem_jax.outputs.style import COLOURS, axes_grid, draw_legend, draw_title
@@ -22,6 +22,8 @@ ROWS, DRAWN, LISTED = 40, 5, 5000
 # Share of cells whose activities the colours span.
 SPAN = 0.98
 LEAST_RATE = 1e-10
+LISTED_ARE = f"Those with a local false sign rate below {LIKELY}, at most {ROWS}."
+NONE = f"all local false sign rates are at least {LIKELY}."
 READING = {
     "Shared": "The effect in all cells together: the centre that the effects of both groups are "
     "drawn to. Change of the target, in its standard deviations, for one of the regulator.",
@@ -163,8 +165,9 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                 _rate(row["lfsr"]),
             ],
         )
-        for row in changes(found, top=ROWS).to_dict("records")
+        for row in changes(found, top=ROWS, below=LIKELY).to_dict("records")
     ]
+    grown = rewired(found).query("lfsr < @LIKELY").head(ROWS)
     regulators = [
         (
             row["regulator"],
@@ -175,7 +178,7 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                 str(row["changed"]),
             ],
         )
-        for row in rewired(found).head(ROWS).to_dict("records")
+        for row in grown.to_dict("records")
     ]
     sure = int((found.lfsr <= SURE).sum())
     counts = ", ".join(map(str, found.learned["shuffled"])) or "not tried"
@@ -192,11 +195,11 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
         [
             Section(
                 "Effects",
-                [],
+                [] if edges else [f"No effect is likely to differ: {NONE}"],
                 tables=[
                     Table("regulator", ["target", "shared", "difference", "sd", "lfsr"], edges,
-                          "The surest differences", words=1)
-                ],
+                          "The surest differences", LISTED_ARE, words=1)
+                ] if edges else [],
                 explorer=explore(
                     changes(found, top=LISTED),
                     search=["source", "target"],
@@ -211,11 +214,13 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                     "Strength: how the effects of a regulator grow (above zero) or shrink "
                     "together, relative to their mean over the groups: 0 as they are, −2 where "
                     "they are gone in the second group."
+                    if regulators
+                    else f"The effects of no regulator are likely to grow or shrink: {NONE}"
                 ],
                 tables=[
                     Table("regulator", ["strength", "sd", "lfsr", "effects that differ"],
                           regulators, "Regulators whose effects grow or shrink")
-                ],
+                ] if regulators else [],
             ),
             Section("How to read this", facts=READING),
         ],
