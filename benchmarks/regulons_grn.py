@@ -18,7 +18,6 @@ import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -28,8 +27,11 @@ from infosem_jax import grn
 from infosem_jax.data import Dataset, read_network
 from infosem_jax.data.dataset import dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
-from infosem_jax.grn import activities, exact
+from infosem_jax.grn import exact
+from infosem_jax.grn.activities import centred_cells, told_effects
+from infosem_jax.grn.false_signs import shrink
 from infosem_jax.grn.networks import candidate_pairs
+from infosem_jax.grn.regulon_sets import joined_rate
 from infosem_jax.scores import mean_interval
 
 SETTINGS = exact.Config(rows="regulators")
@@ -88,12 +90,14 @@ def scores(data: Dataset, network: pd.DataFrame) -> dict[str, float]:
     known, truth = (source >= 0) & (target >= 0), np.zeros(pairs.shape, bool)
     truth[source[known], target[known]] = True
     truth = truth[pairs]
-    found = {}
-    with mock.patch.object(activities, "spread_without_edges", _by_chance):
-        found["by errors"] = grn.false_sign_rate(fitted, data)[pairs]
-    found["learned"] = grn.false_sign_rate(fitted, data)[pairs]
+    alone = shrink(*told_effects(fitted, centred_cells(fitted, data)))
+    found = {
+        "by errors": joined_rate(grn.network(fitted), alone),
+        "learned": grn.false_sign_rate(fitted, data),
+    }
     scores = {}
-    for how, rate in found.items():
+    for how, rates in found.items():
+        rate = rates[pairs]
         ranked = truth[np.argsort(rate, kind="stable")]
         precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
         sure = rate <= CUT
@@ -104,11 +108,6 @@ def scores(data: Dataset, network: pd.DataFrame) -> dict[str, float]:
             f"{how}, average precision": float(precision[ranked].mean()),
         }
     return scores | {"all pairs, average precision": float(truth.mean())}
-
-
-def _by_chance(z: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Take z values of no edge to vary as much as errors say."""
-    return np.ones(z.shape[1])
 
 
 def simulated(settings: SimulationConfig, seed: int) -> tuple[Dataset, pd.DataFrame]:

@@ -169,6 +169,25 @@ def test_data_sets_joined_are_on_one_scale():
         join({"a": data, "b": data._replace(genes=tuple(f"z{g}" for g in data.genes))})
 
 
+def test_regulators_that_differ_in_most_cells_lead_however_little_their_targets_say():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(["a", "b"], 200)
+    # R0 tells the groups apart and is drawn to zero; R1 moves less beside what else it does; R2
+    # has no targets.
+    mean = rng.normal(size=(400, 3)) * [0.1, 1.0, 0.0]
+    mean[groups == "b"] += [0.3, 1.0, 0.0]
+    found = grn.Activity(
+        tuple(map(str, range(400))), ("R0", "R1", "R2"), mean, np.array([0.98, 0.2, 1.0])
+    )
+    table = grn.compare_activity(found, groups)
+    assert list(table["regulator"]) == ["R0", "R1", "R2"]
+    assert list(table["range"].round(1)) == [0.3, 1.0, 0.0]
+    np.testing.assert_allclose(table["standardised"], [1.66, 0.9, 0.0], atol=0.1)
+    # Of one group nothing differs: the surest come first.
+    one = grn.compare_activity(found, np.repeat("a", 400))
+    assert list(one["regulator"]) == ["R1", "R0", "R2"] and not one["standardised"].any()
+
+
 def test_the_command_fits_files_together_and_writes_activities_by_name(tmp_path):
     data, _, _ = simulated(shift=3.0)
     for name, at in (("ctrl", slice(0, 150)), ("stim", slice(150, 300))):

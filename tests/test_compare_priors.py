@@ -109,6 +109,14 @@ def test_halves_share_no_cell_and_lose_none():
         assert [data.cells[int(total)] for total in half.totals] == list(half.cells)
 
 
+def test_what_values_are_taken_for_is_said_once_for_each_data_set(caplog):
+    caplog.set_level("INFO", logger="infosem_jax")
+    data = simulate(SimulationConfig(genes=20, regulators=5, cells=60, as_counts=True), 0).data
+    compare({"one": data, "two": data}, {"plain": priors.Normal()}, controls=False)
+    told = [line for line in caplog.messages if "values taken for" in line]
+    assert [line.split(":")[0] for line in told] == ["one", "two"]
+
+
 def test_share_moved_counts_edges():
     data = simulation().data
     zero = np.zeros((len(data.regulators), len(data.genes)))

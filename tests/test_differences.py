@@ -14,6 +14,7 @@ from infosem_jax.cli.app import app
 from infosem_jax.data import dataset
 from infosem_jax.grn.differences import SURE
 from infosem_jax.grn.false_signs import moderated, shrink
+from infosem_jax.grn.group_pages import contrast_page
 
 REGULATORS, TARGETS = [f"R{i}" for i in range(10)], 60
 
@@ -168,6 +169,27 @@ def test_errors_from_few_replicates_are_moderated():
     np.testing.assert_allclose(np.median(wide / error), 2, rtol=0.1)
 
 
+def test_the_page_lists_what_is_likely_to_differ_and_says_where_nothing_is():
+    data, groups, _, _ = simulated(0, cells=200)
+    found = grn.contrast(data, groups, shuffles=0)
+    rates, strengths = (np.linspace(0.3, 1, part.size).reshape(part.shape)
+                        for part in (found.lfsr, found.strength_lfsr))  # fmt: skip
+    some = found._replace(lfsr=rates, strength_lfsr=strengths)
+    none = found._replace(lfsr=0.5 + rates / 2, strength_lfsr=0.5 + strengths / 2)
+    listed = grn.changes(some, below=0.5)
+    assert 40 < len(listed) < len(grn.changes(some)) and len(grn.changes(none)) == len(
+        grn.changes(some)
+    )
+    assert listed.equals(grn.changes(some).iloc[: len(listed)]) and listed["lfsr"].max() < 0.5
+    effects, regulators, _ = contrast_page(some, {}).sections
+    assert len(effects.tables[0].rows) == min(len(listed), 40)
+    assert len(regulators.tables[0].rows) == (strengths < 0.5).sum()
+    effects, regulators, _ = contrast_page(none, {}).sections
+    assert not effects.tables and not regulators.tables
+    assert "No effect is likely to differ" in effects.text[0]
+    assert "no regulator are likely to grow" in regulators.text[0]
+
+
 def test_the_command_compares_columns_of_obs_and_files(tmp_path):
     data, groups, donors, _ = simulated(0, cells=200, donors=2)
     adata = anndata.AnnData(data.x)
@@ -182,7 +204,9 @@ def test_the_command_compares_columns_of_obs_and_files(tmp_path):
     )
     assert result.exit_code == 0, result.output
     assert "after labels were shuffled" in result.output
-    assert len(pd.read_csv(tmp_path / "out" / "differences.csv")) == 20
+    table = pd.read_csv(tmp_path / "out" / "differences.csv", float_precision="round_trip")
+    assert len(table) == 20
+    assert (tmp_path / "out" / "differences.csv").read_text() == table.to_csv(index=False)
     assert "The surest differences" in (tmp_path / "out" / "report.html").read_text()
     assert len(pd.read_csv(tmp_path / "out" / "regulators.csv")) == len(REGULATORS)
     wrong = CliRunner().invoke(app, [*command, "--overwrite", "--between", "a"])

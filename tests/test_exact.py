@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from infosem_jax.grn.exact import hyper, statistics
 from infosem_jax.grn.exact import posterior as exact
-from infosem_jax.grn.exact import statistics
+from infosem_jax.grn.exact.deviations import median_over
 
 CELLS, GENES = 60, 9
 ROWS = np.array([0, 2, 3, 7, 8])
@@ -132,6 +133,28 @@ def test_evidence_is_the_integral_of_the_likelihood(x):
     )
     value = special.logsumexp(log_density) + np.log(0.02 * 0.02)
     assert float(found[1]) == pytest.approx(value, abs=1e-4)
+
+
+@pytest.mark.parametrize("informed", [False, True])
+def test_the_likeliest_share_has_the_highest_evidence_of_all(x, mean, informed):
+    basis = exact.spectrum(statistics.moments(x, ROWS), ROWS)
+    prior = exact.project(basis, jnp.asarray(mean, jnp.float32)) if informed else None
+    each = [float(exact.log_evidence(basis, hyper.scale_of(share, 5), prior, NOISE).sum())
+            for share in hyper.SHARES]  # fmt: skip
+    found = hyper._evidence_of_shares(basis, prior, NOISE)
+    np.testing.assert_allclose(found, each, rtol=1e-5)
+    assert hyper.likeliest_share(basis, prior, NOISE) == hyper.SHARES[np.argmax(each)]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_median_is_that_of_sorted_values(seed):
+    rng = np.random.default_rng(seed)
+    shape = (int(rng.integers(1, 5)), int(rng.integers(1, 9)))
+    values = (rng.normal(size=shape) * rng.choice([1e-3, 1.0, 1e3])).astype(np.float32)
+    values[rng.random(shape) < 0.2] = rng.choice([0.0, -0.0, 1.0])
+    pairs = rng.random(shape) < 0.8
+    pairs.flat[0] = True
+    assert median_over(values, pairs) == np.median(values[pairs])
 
 
 def test_gradients_of_the_evidence_are_those_of_finite_differences(x, mean):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -133,6 +134,17 @@ def test_a_table_with_an_empty_score_is_ranked_by_weight(folder, simulation, tmp
     partly = table.assign(score=[np.nan, *[1.0] * (len(table) - 1)])
     with pytest.raises(ValueError, match="a score that is no finite number"):
         grn.evaluate(partly, simulation.network)
+
+
+def test_what_a_prior_knows_is_said_once(simulation, caplog):
+    cells = simulation.data
+    halves = {f"half {i}": cells._replace(x=cells.x[i::2], cells=cells.cells[i::2]) for i in (0, 1)}
+    known = {"known": {"edge": priors.KnownEdges(simulation.known)}, "none": None}
+    with caplog.at_level("INFO", logger="infosem_jax"):
+        fits = dict(grn.fit_many(halves, known, configs=QUICK))
+    said = [line for line in caplog.messages if line.startswith("Prior on the")]
+    assert len(fits) == 4 and len(said) == 1
+    assert re.search(r"edge, KnownEdges: pairs labelled present: \d+; ", said[0])
 
 
 def test_fits_come_back_from_disk(tmp_path, simulation):

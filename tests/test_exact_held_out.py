@@ -13,7 +13,10 @@ from infosem_jax.cli.app import app
 from infosem_jax.data import dataset
 from infosem_jax.data.simulate import SimulationConfig, simulate
 from infosem_jax.grn import exact
-from infosem_jax.grn.exact.held_out import held_out, random_folds, state_folds
+from infosem_jax.grn.exact import held_out as held_out_module
+from infosem_jax.grn.exact.fitting import decomposed, solve_for, task
+from infosem_jax.grn.exact.held_out import held_out, predicted, random_folds, state_folds
+from infosem_jax.grn.exact.posterior import log_evidence, spectrum_of_cells
 
 R2 = 0.4
 SETTINGS = exact.Config(r2=R2)
@@ -57,6 +60,50 @@ def priors_of(scale):
     import numpyro.distributions as dist
 
     return dist.Normal(np.zeros((8, 8)), scale * np.ones((8, 8)))
+
+
+@pytest.mark.parametrize("cells", [10, 60])
+@pytest.mark.parametrize("kind", ["no prior", "means", "means and scales", "mixture"])
+def test_products_with_cells_are_those_of_the_effects_of_all_pairs(kind, cells):
+    import numpyro.distributions as dist
+
+    data, pairs = linear(cells=cells, genes=16), (16, 16)
+    rng = np.random.default_rng(0)
+    mean, scales = rng.normal(size=pairs), np.exp(rng.normal(size=pairs))
+    priors = {
+        "no prior": None,
+        "means": dist.Normal(mean, np.ones(pairs)),
+        "means and scales": dist.Normal(mean, scales),
+        "mixture": grn.priors.Horseshoe(),
+    }
+    given = task(data, priors[kind], None, exact.Config(rows="all", sweeps=3))
+    basis = decomposed(data, given.rows)
+    whole, alone = (solve_for(given, basis, rows) for rows in (np.arange(16), np.arange(1)))
+    z = rng.normal(size=(5, 16))
+    priori = None if alone.mean is None else np.asarray(alone.mean)
+    found = predicted(basis, np.asarray(alone.scale), priori, z)
+    expected = z @ np.asarray(whole.effects.weight)
+    np.testing.assert_allclose(
+        found.location, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max()
+    )
+    np.testing.assert_array_equal(whole.effects.noise, alone.effects.noise)
+
+
+def test_folds_of_many_rows_are_decomposed_as_they_are_alone_and_of_one_shape(monkeypatch):
+    monkeypatch.setattr(held_out_module, "FEW", 20)
+    x = linear(cells=30, genes=40).x
+    rows, folds = np.arange(39), np.array([0] * 5 + [1] * 9 + [3] * 16)
+    found = held_out_module.without_folds(x, rows, folds)
+    assert {basis.vectors.shape for basis in found.values()} == {(39, 25)}
+    z = np.random.default_rng(1).normal(size=(3, 39))
+    for fold, basis in found.items():
+        alone = spectrum_of_cells(x[folds != fold], rows)
+        for scale in (0.1, 1.0):
+            a, b = (log_evidence(each, scale) for each in (basis, alone))
+            np.testing.assert_allclose(a, b, rtol=1e-5)
+            a, b = (predicted(each, np.asarray(scale), None, z) for each in (basis, alone))
+            np.testing.assert_allclose(a.location, b.location, rtol=1e-4, atol=1e-5)
+            np.testing.assert_allclose(a.variance, b.variance, rtol=1e-4, atol=1e-5)
 
 
 def test_intervals_hold_on_linear_data_and_not_where_cells_are_copies():

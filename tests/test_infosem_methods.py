@@ -20,7 +20,10 @@ from infosem_jax.grn.baselines.problem import Problem
 from infosem_jax.grn.priors import GraphPrior
 from infosem_jax.grn.splits import candidates, split
 
-CHEAP = ("regulator_positive_rate", "target_positive_rate", "one_hot", "matrix_completion")
+CHEAP = (
+    *("regulator_positive_rate", "target_positive_rate", "one_hot", "matrix_completion"),
+    "infosem_BC",
+)
 QUICK = methods.methods(quick=True)
 TINY = {"hidden": 3, "knots": 0, "epochs": 4, "phase_networks": 0, "phase_edges": 0}
 
@@ -72,6 +75,20 @@ def test_labels_of_test_and_validation_change_nothing_and_those_of_training_do()
     for other in others:
         np.testing.assert_array_equal(scores, other)
     assert np.corrcoef(scores.ravel(), turned.ravel())[0, 1] < 0.5
+
+
+@pytest.mark.parametrize("name", ["infosem_BC", "infosem_BC_shuffled", "infosem_BC_known"])
+def test_no_read_out_of_the_trained_engine_knows_labels_of_test_or_validation(name):
+    *same, base = problems()
+    learned = base._replace(labels=1 - base.labels)
+    scores, *others, turned = solve(name, [base, *same, learned])
+    assert scores.keys() == {"", "weight"}
+    for key, values in scores.items():
+        for other in others:
+            np.testing.assert_array_equal(values, other[key])
+    at = ~np.isnan(base.labels)
+    assert np.corrcoef(scores[""][at], base.labels[at])[0, 1] > 0.9
+    assert np.corrcoef(turned[""][at], base.labels[at])[0, 1] < -0.9
 
 
 def test_each_problem_of_a_program_has_its_own_seed_and_pairs():
@@ -129,7 +146,7 @@ def test_every_method_says_what_it_is():
 
 
 def test_what_learns_from_labels_says_so():
-    learning = ("exact_C", "exact_BC", "exact_elsewhere")
+    learning = ("exact_C", "exact_BC", "exact_elsewhere", "infosem_BC")
     expected = {name for name in QUICK if name.startswith(learning)}
     found = {name for name in infosem.infosem_methods() if QUICK[name].uses == "labels"}
     assert found == expected

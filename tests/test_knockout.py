@@ -20,6 +20,7 @@ from infosem_jax.grn import (
     edges,
     exact,
     fit,
+    intervention,
     knockout,
     knockouts,
     total_effects,
@@ -106,6 +107,18 @@ def test_total_effects_sum_over_all_paths(kind):
     assert set(edges(found).columns) >= {"source", "target", "weight", "sd"}
     with pytest.raises(ValueError, match="at least 2"):
         total_effects(fitted, draws=1)
+
+
+def test_shifts_and_total_effects_come_together():
+    fitted, data, _ = problem("all", seeds=2)
+    both = intervention(fitted, ["d", "b"], data, to="halved", draws=3, key=1)
+    shifts = knockout(fitted, ["d", "b"], data, to="halved", draws=3, key=1)
+    assert both.shifts.equals(shifts)
+    np.testing.assert_array_equal(
+        both.total.weight, total_effects(fitted, data, draws=3, key=1).weight
+    )
+    with pytest.raises(ValueError, match="at least 2"):
+        intervention(fitted, "d", data, draws=1)
 
 
 def test_a_level_out_of_reach_is_held_at_the_nearest():

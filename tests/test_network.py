@@ -9,6 +9,7 @@ import pytest
 from infosem_jax.data._names import check_names
 from infosem_jax.grn.networks import (
     Network,
+    candidate_pairs,
     edges,
     from_anndata,
     to_anndata,
@@ -90,6 +91,22 @@ def test_every_gene_can_keep_its_strongest_edges(scored):
     wanted = (np.arange(len(table)) < 3) | place[0] | place[1]
     assert edges(net, top=3, each=2).equals(table.loc[wanted].reset_index(drop=True))
     assert edges(net, each=2).equals(table)
+
+
+@pytest.mark.parametrize("each", [1, 2, 50])
+def test_of_edges_that_are_as_strong_the_first_of_each_gene_are_kept(each):
+    net = network(gate=False, genes=tuple("abcdefgh"), regulators=tuple("cbe"))
+    net = net._replace(weight=np.round(np.asarray(net.weight)))
+    found = {tuple(pair) for pair in edges(net, top=1, each=each)[["source", "target"]].to_numpy()}
+    size = np.where(candidate_pairs(net), np.abs(net.weight), -np.inf)
+    marked = size == -1
+    for i in range(3):
+        marked[i, np.argsort(-size[i], kind="stable")[:each]] = True
+    for j in range(8):
+        marked[np.argsort(-size[:, j], kind="stable")[:each], j] = True
+    row, column = np.nonzero(marked & candidate_pairs(net))
+    expected = {(net.regulators[i], net.genes[j]) for i, j in zip(row, column, strict=True)}
+    assert found == expected | set(map(tuple, edges(net, top=1)[["source", "target"]].to_numpy()))
 
 
 def test_edges_of_a_network_without_scores_have_the_column_empty():

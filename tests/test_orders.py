@@ -8,6 +8,7 @@ from handmade import dataset_of
 
 from infosem_jax import grn
 from infosem_jax.grn import exact
+from infosem_jax.grn.orders import responses
 
 R2 = 0.4
 
@@ -68,6 +69,61 @@ def test_total_effects_are_the_mean_over_all_orders(informed):
     np.testing.assert_allclose(table.loc["g5", "sd"], np.abs(step) * found.sd[2, 5], rtol=1e-4)
 
 
+def one_at_a_time(x, regulators, mean, draws, key):
+    """The draws of `responses`: regressions of one gene each, and the inverse of I - W."""
+    cells, genes = x.shape
+    rng = np.random.default_rng(key)
+    precision, order = regulators * (1 - R2) / R2, np.arange(regulators)
+    for draw in range(draws):
+        order = order[::-1] if draw % 2 else rng.permutation(regulators)
+        gamma = rng.gamma((1 + cells) / 2, size=genes)
+        noise = rng.normal(size=(regulators, genes))
+        W = np.zeros((genes, genes))
+        for j in range(genes):
+            before = order[: list(order).index(j)] if j < regulators else order
+            z, m = x[:, before], mean[before, j]
+            A = z.T @ z + precision * np.eye(len(before))
+            h = z.T @ x[:, j] + precision * m
+            w = np.linalg.solve(A, h)
+            left = x[:, j] @ x[:, j] + precision * m @ m - h @ w
+            sd = np.sqrt((1 + left) / 2 / gamma[j])
+            # A factor of a part is the part of the factor.
+            half = np.linalg.cholesky(A)
+            W[before, j] = w + sd * np.linalg.solve(half.T, noise[: len(before), j])
+        T = np.linalg.inv(np.eye(genes) - W)[:regulators]
+        yield T / np.diagonal(T)[:, None]
+
+
+@pytest.mark.parametrize("held", [[1], [3, 0, 2, 1]])
+def test_draws_are_those_of_regressions_one_at_a_time(held):
+    data, _ = expression(cells=60)
+    x = data.x - data.x.mean(0)
+    mean = np.random.default_rng(1).normal(size=(4, 10)) * ~np.eye(4, 10, dtype=bool)
+    config = exact.Config(rows="regulators", r2=R2)
+    found = responses(x, np.arange(4), np.array(held), mean, config, cells=60.0, draws=6, key=3)
+    expected = list(one_at_a_time(x.astype(float), 4, mean, 6, 3))
+    np.testing.assert_allclose(list(found), np.array(expected)[:, held], rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("genes", [["g2"], ["g2", "g0"]])
+def test_one_pass_finds_what_two_do(genes):
+    data, _ = expression()
+    fitted = grn.fit(data, config=exact.Config(rows="regulators"))
+    settings = {"draws": 10, "key": 5}
+    held = {"to": "halved", "among": data.cells[:50]}
+    both = grn.intervention(fitted, genes, data, **held, **settings)
+    shifts = grn.knockout(fitted, genes, data, **held, **settings)
+    total = grn.total_effects(fitted, data, **settings)
+    for name, own in total._asdict().items():
+        assert own is None or np.array_equal(own, getattr(both.total, name))
+    assert list(both.shifts) == list(shifts)
+    merged = both.shifts.merge(shifts, on="gene", suffixes=("", "_alone"))
+    assert len(merged) == len(data.genes)
+    for name in ("shift", "sd", "probability"):
+        alone = merged[f"{name}_alone"]
+        np.testing.assert_allclose(merged[name], alone, rtol=1e-5, atol=1e-6)
+
+
 def test_intervals_hold_where_expression_is_linear_and_direct_effects_do_not():
     inside, direct, nearer = [], [], []
     for seed in range(4):
@@ -113,7 +169,8 @@ def test_genes_held_together_block_the_paths_between_them():
 def test_an_exact_fit_needs_its_cells():
     data, _ = expression(cells=30)
     fitted = grn.fit(data, config=exact.Config(rows="regulators", steps=2))
-    for predict in (grn.total_effects, lambda fit: grn.knockout(fit, "g0")):
+    for predict in (grn.total_effects, lambda fit: grn.knockout(fit, "g0"),
+                    lambda fit: grn.intervention(fit, "g0")):  # fmt: skip
         with pytest.raises(ValueError, match="expected the data that were fitted"):
             predict(fitted)
     with pytest.raises(ValueError, match="acts on no gene"):

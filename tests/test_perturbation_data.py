@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import anndata
 import h5py
@@ -37,7 +38,7 @@ from infosem_jax.perturbation.screen import read_screen
 from infosem_jax.perturbation.splits import draw_splits, read_names
 from infosem_jax.perturbation.tables import read_means, read_signed
 from infosem_jax.perturbation.task import flags, make_problem
-from infosem_jax.perturbation.units import check_same_units
+from infosem_jax.perturbation.units import check_control_units, check_same_units
 
 
 def test_rank_sum_is_scipys_gene_by_gene_with_fdr_by_hand():
@@ -272,6 +273,23 @@ def test_signed_tables_of_both_forms_agree(tmp_path):
         read_signed(one.with_suffix(""))
 
 
+@pytest.mark.parametrize("word", ["null", "", "nan", "unused"])
+def test_perturbations_without_a_part_are_left_out(tmp_path, word):
+    pert = np.repeat(list("ABCDEFG"), 2)
+    part = np.repeat(["train"] * 4 + ["test"] * 2 + [word], 2)
+    table = {"pert": pert, "gene": ["x", "y"] * 7, "label": 1, "direction": 1, "split": part}
+    pd.DataFrame(table).to_csv(tmp_path / "k562.csv", index=False)
+    found, published = read_signed(tmp_path / "k562.csv")
+    assert "1 perturbations have no part in the published split" in found.notes[0]
+    split = draw_splits(found, "published", 0, published)[0]
+    assert sorted([*split.train, *split.valid]) == [0, 1, 2, 3] and split.test.tolist() == [4, 5]
+    pd.DataFrame(table).iloc[:12].to_csv(tmp_path / "k562.csv", index=False)
+    assert read_signed(tmp_path / "k562.csv")[0].notes == ()
+    odd = ("train", "test", *["held out"] * 5)
+    with pytest.raises(ValueError, match="found held out, test, train; name the parts so"):
+        draw_splits(found, "published", 0, odd)
+
+
 def test_splits_do_not_share_perturbations_and_folds_cover_all():
     responses = made.values()
     for how in ("unseen", "folds:4", "leave_one_out"):
@@ -294,6 +312,13 @@ def test_a_gene_perturbed_in_two_lines_stays_together():
     assert {both.line[i] for i in lines.test} == {"other"}
     with pytest.raises(ValueError, match="several cell lines"):
         draw_splits(made.values(), "line:other", 0)
+
+
+def test_cell_lines_are_named_where_there_are_several():
+    adata = made.cells()
+    assert "cell lines" not in " ".join(read_cells(adata).notes)
+    adata.obs["cell_type"] = np.where(np.arange(adata.n_obs) % 2, "K562", "RPE1")
+    assert "cell lines from obs['cell_type']: K562, RPE1" in read_cells(adata).notes
 
 
 def test_combinations_are_tested_and_singles_are_learned_from():
@@ -392,6 +417,19 @@ def test_what_is_not_known_is_flagged():
     np.testing.assert_allclose(np.linalg.norm(text_of(known, [("p00", "p10")])), 1, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("graphs", "said"),
+    [
+        ({}, "no graph .* and no texts .* have nothing to be told apart by"),
+        ({"groups": made.edges()}, "no texts .* told apart by the graph alone"),
+    ],
+)
+def test_what_tells_genes_apart_is_said(graphs, said):
+    known = make_knowledge(graphs, None, [*made.names(), *made.GENES])
+    (note,) = flags(make_problem(made.values(), made.split(), known).task)
+    assert re.search(said, note)
+
+
 def test_texts_are_vectors_or_words(tmp_path):
     vectors = tmp_path / "v.npz"
     np.savez(vectors, genes=np.array(["A", "B"]), emb=np.eye(2, dtype=np.float16))
@@ -415,3 +453,13 @@ def test_mean_expression_of_other_units_is_refused():
     counts = rng.poisson(3, (5, 4)).astype(float)
     with pytest.raises(ValueError, match="logarithms mixed"):
         check_same_units(np.expm1(np.log1p(counts) * 3), np.log1p(counts), "x")
+
+
+def test_control_means_are_compared_within_a_cell_line():
+    rng = np.random.default_rng(0)
+    one, other = np.log1p(rng.poisson(20, (5, 40))), np.log1p(rng.poisson(0.2, (5, 40)))
+    train, line = np.concatenate([one, other]), ["one"] * 5 + ["other"] * 5
+    check_control_units(other, line[5:], train, line)
+    check_control_units(other / 50, ["new"] * 5, train, line)
+    with pytest.raises(ValueError, match=r"control means of other.*logarithms mixed"):
+        check_control_units(one, line[5:], train, line)

@@ -22,7 +22,7 @@ from infosem_jax.perturbation.adapert import (
 from infosem_jax.perturbation.baselines import METHODS as BASELINES
 from infosem_jax.perturbation.baselines import mean_response, single_sums
 from infosem_jax.perturbation.counting import gene_similarity
-from infosem_jax.perturbation.data import Responses, take
+from infosem_jax.perturbation.data import Responses, stack, take
 from infosem_jax.perturbation.explanation import agreement, contexts
 from infosem_jax.perturbation.gene_effects import (
     Variances,
@@ -567,6 +567,27 @@ def test_methods_without_a_network_are_fitted_alike(tmp_path):
     (tmp_path / "model.npz").write_bytes(b"something else")
     with pytest.raises(ValueError):
         perturbation.load(tmp_path / "model.npz")
+
+
+@pytest.mark.parametrize("method", ["adapert", "neighbours"])
+@pytest.mark.parametrize("kind", ["values", "signed"])
+def test_a_cell_line_is_predicted_from_others(kind, method):
+    """Its controls may be far from theirs: over few genes a line may express ten times as much."""
+    one = getattr(made, kind)()
+    other = getattr(made, kind)(1)._replace(line=("other",) * len(one.line))
+    if one.continuous:
+        other = other._replace(control=other.control / 8)
+    both = stack([one, other], "both")
+    settings = SETTINGS | {"epochs": 2} if method == "adapert" else {}
+    config = Config(method, "line:other", settings)
+    fitted = perturbation.fit(both, made.knowledge(), config=config)
+    test = perturbation.evaluate_held_out(fitted, both)
+    assert set(test.truth.line) == {"other"} and len(test.truth.perturbed) == 15
+    with pytest.raises(ValueError, match="cell lines line, found 'other'"):
+        perturbation.predict(fitted, ["p04"], "other")
+    if one.continuous:
+        own = perturbation.predict(fitted, ["p04"], "other", other.control[4:5])
+        np.testing.assert_allclose(own.change, test.predicted.change[4:5], rtol=1e-4, atol=1e-5)
 
 
 def test_no_test_response_enters_a_fit():

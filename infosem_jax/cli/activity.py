@@ -50,7 +50,7 @@ def activity(
     given = dict(locals())
     with plain_errors():
         from infosem_jax import grn
-        from infosem_jax.grn import exact, group_folders, grouped
+        from infosem_jax.grn import activities, exact, group_folders, grouped
         from infosem_jax.grn.inputs import read_config
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
@@ -92,12 +92,18 @@ def activity(
             groups = group_folders.write_activity(folder, cells, fitted, found, expression, record)
             engine = "exact" if isinstance(fitted, exact.Fit) else "model"
             write_record(folder, {"run": record, engine: table}, software_versions())
-        names = [name for name in groups if name not in ("regulator", "sd", "range")]
+        names = [name for name in groups if name not in activities.OF_REGULATORS]
         rows = [
-            (row["regulator"], *(f"{row[name]:+.2f}" for name in names), f"{row['sd']:.2f}")
+            (
+                row["regulator"],
+                *(f"{row[name]:+.2f}" for name in names),
+                f"{row['sd']:.2f}",
+                *([f"{row['standardised']:.2f}"] if len(names) > 1 else []),
+            )
             for row in groups.head(SHOWN).to_dict("records")
         ]
-        print_table(("regulator", *names, "sd of a cell"), rows, "Mean activity")
+        apart = ["range / sd of all cells"] if len(names) > 1 else []
+        print_table(("regulator", *names, "sd of a cell", *apart), rows, "Mean activity")
         if len(names) == 1:
             note(
                 "The mean of all cells is 0, and there is one group: listed are the regulators "

@@ -53,7 +53,7 @@ def contrast(
     with plain_errors():
         from infosem_jax import grn
         from infosem_jax.grn import exact, group_folders, grouped
-        from infosem_jax.grn.differences import SURE
+        from infosem_jax.grn.differences import LIKELY, SURE
         from infosem_jax.grn.inputs import read_config
         from infosem_jax.outputs.folder import software_versions, whole_folder
 
@@ -103,11 +103,17 @@ def contrast(
                 f"{row['sd']:.3f}",
                 f"{row['lfsr']:.2g}",
             )
-            for row in grn.changes(found, top=SHOWN).to_dict("records")
+            for row in grn.changes(found, top=SHOWN, below=LIKELY).to_dict("records")
         ]
         a, b = found.groups
         columns = ("source", "target", "shared", "difference", "sd", "lfsr")
-        print_table(columns, rows, f"Effects in {b} less those in {a}")
+        if rows:
+            print_table(columns, rows, f"Effects in {b} less those in {a}")
+        else:
+            typer.echo(
+                f"All local false sign rates are at least {LIKELY}: no effect that is likely"
+                " to differ."
+            )
         typer.echo(
             f"{(found.lfsr <= SURE).sum():,} of {found.lfsr.size:,} effects differ with a local "
             f"false sign rate of at most {SURE:.0%}; after labels were shuffled: "

@@ -78,7 +78,7 @@ def knockout(
                 known = ", ".join(sorted(set(cells.groups))[:10])
                 raise ValueError(f"--group: expected one of {known}, found {group}.")
         chosen = words(genes)
-        table = grn.knockout(
+        table, total = grn.intervention(
             fitted,
             chosen,
             ready,
@@ -87,7 +87,6 @@ def knockout(
             draws=draws,
             key=key,
         )
-        total = grn.total_effects(fitted, ready, draws=draws, key=key)
         above = group_folders.upstream(total, chosen) if upstream else None
         record = record_of("infosem knockout", given)
         with whole_folder(out) as folder:

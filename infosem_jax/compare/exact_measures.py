@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from infosem_jax.compare.measures import (
     Outcome,
@@ -54,7 +55,7 @@ def folds_of(fitted: exact.Fit, data: Dataset, states: np.ndarray | None, key: i
         Of the folds at random.
     """
     x = as_fitted(fitted, data).x
-    rows = np.array([data.genes.index(name) for name in fitted.rows])
+    rows = pd.Index(data.genes).get_indexer(pd.Index(fitted.rows))
     states = state_folds(x) if states is None else states
     at_random = random_folds(data.cells, key)
     return Folds(*((labels, without_folds(x, rows, labels)) for labels in (at_random, states)))
@@ -150,7 +151,7 @@ def _curve(fitted: exact.Fit, data: Dataset) -> list[tuple[float, float]]:
         return []
     slope = float(np.mean(fitted.learned["slope"]))
     everything = data._replace(regulators=fitted.rows)
-    rows = np.array([data.genes.index(name) for name in fitted.rows])
+    rows = pd.Index(data.genes).get_indexer(pd.Index(fitted.rows))
     basis = exact.decomposed(everything, rows)
     r2 = fitted.config.r2 or float(np.mean(fitted.learned["r2"]))
     scale = hyper.scale_of(r2, len(rows))

@@ -5,7 +5,7 @@ trained, and what was measured is written at once, so that a run that was killed
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +23,8 @@ from infosem_jax.compare.measures import (
     measure_halves,
 )
 from infosem_jax.compare.summary import Comparison, summarise
-from infosem_jax.data.dataset import MIN_CELLS, Dataset, subset
+from infosem_jax.data.dataset import MIN_CELLS, Dataset, subset, usual_normalisation
+from infosem_jax.data.units import describe_units
 from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.interrupts import Interrupted
 from infosem_jax.engine.saver import Saver
@@ -227,6 +228,7 @@ def make_plan(
             if any(knows for _, knows in own):
                 effect, edge = (Relabelled(p, how.key, among) if knows else p for p, knows in own)
                 permuted[name] = Priors(effect, edge)
+    config = _one_normalisation(data, config)
     universes = _universes(data, truth)
     folds = {name: _folds(data, name, labels) for name, labels in states.items()}
     reference = reference or next(iter(chosen))
@@ -396,6 +398,23 @@ def _fits(
         saver=None if isinstance(plan.config, exact.Config) else saver,
         skip=skip,
     )
+
+
+def _one_normalisation(
+    datasets: Mapping[str, Dataset], config: Config | exact.Config
+) -> Config | exact.Config:
+    """Settle what expression is taken for from all cells, so that halves are read as the whole.
+
+    Data sets of several kinds have no normalisation in common and stay as they are.
+    """
+    if config.normalisation != "auto":
+        return config
+    usual = {
+        usual_normalisation(describe_units(data.x, name=name), name)
+        for name, data in datasets.items()
+        if data.normalisation == "none"
+    }
+    return replace(config, normalisation=usual.pop()) if len(usual) == 1 else config
 
 
 def _folds(datasets: Mapping[str, Dataset], name: str, labels: Sequence[Any]) -> np.ndarray:

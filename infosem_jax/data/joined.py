@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+import pandas as pd
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.units import BASES, Units, describe_units
@@ -48,7 +49,7 @@ def join(datasets: Mapping[str, Dataset], *, name: str = "joined") -> Dataset:
             f"{', '.join(datasets)}: expected genes and regulators in common, found {len(genes)} "
             f"genes and {len(regulators)} regulators; are the names of one kind and species?"
         )
-    columns = [[data.genes.index(gene) for gene in genes] for data in parts]
+    columns = [pd.Index(data.genes).get_indexer(pd.Index(genes)) for data in parts]
     cells = [cell for data in parts for cell in data.cells]
     if len(set(cells)) < len(cells):
         cells = [f"{title}:{cell}" for title, data in datasets.items() for cell in data.cells]

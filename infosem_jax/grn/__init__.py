@@ -6,7 +6,14 @@ from infosem_jax.grn.config import Config, converged, deepsem
 from infosem_jax.grn.differences import Contrast, changes, contrast, rewired
 from infosem_jax.grn.fitting import fit, fit_many
 from infosem_jax.grn.inference_data import to_arviz
-from infosem_jax.grn.intervene import Knockouts, knockout, knockouts, total_effects
+from infosem_jax.grn.intervene import (
+    Intervention,
+    Knockouts,
+    intervention,
+    knockout,
+    knockouts,
+    total_effects,
+)
 from infosem_jax.grn.metrics import evaluate, score_matrix
 from infosem_jax.grn.networks import (
     Network,
@@ -32,6 +39,7 @@ __all__ = [
     "Contrast",
     "Fit",
     "GeneContext",
+    "Intervention",
     "Job",
     "Knockouts",
     "Network",
@@ -55,6 +63,7 @@ __all__ = [
     "fit",
     "fit_many",
     "from_anndata",
+    "intervention",
     "knockout",
     "knockouts",
     "load",

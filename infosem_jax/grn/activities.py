@@ -47,6 +47,8 @@ SWEEPS, CELLS = 20, 2000
 LEAST = 0.01
 # Least share of an effect that is believed, where no cell bears it.
 LEAST_BELIEVED = 1e-6
+# Columns of a comparison that are no group.
+OF_REGULATORS = ("regulator", "sd", "range", "standardised")
 
 
 class Activity(NamedTuple):
@@ -112,7 +114,7 @@ def centred_cells(fitted: Fit | exact.Fit, data: Dataset) -> Float[np.ndarray, "
     if isinstance(fitted, exact.Fit):
         warn_of_others(fitted.spreads, ready)
     x = ready.x
-    order = [data.genes.index(gene) for gene in fitted.genes]
+    order = pd.Index(data.genes).get_indexer(pd.Index(fitted.genes))
     return x[:, order] - x.mean(0)[order]
 
 
@@ -143,11 +145,26 @@ def loadings(
 def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Shrunk:
     """Learn which effects are not zero from what the cells alone tell of all of them.
 
-    What the cells tell of an effect is its posterior less its prior, both normal, and less sure
-    where few cells bear it: its z value is shrunk as that of the score is, by ``k / (k + 4)`` for k
-    cells that share two rare genes (``infosem_jax.grn.exact.deviations``). It is less sure, too,
-    where z values of no edge vary more than by chance
-    (``infosem_jax.grn.false_signs.spread_without_edges``).
+    What the cells tell (`told_effects`) is less sure where z values of no edge vary more than by
+    chance (``infosem_jax.grn.false_signs.spread_without_edges``).
+
+    Parameters
+    ----------
+    fitted, x
+        As in `loadings`.
+    """
+    estimate, error = told_effects(fitted, x)
+    return shrink(estimate, error * spread_without_edges(estimate / error, np.isfinite(error)))
+
+
+def told_effects(
+    fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]
+) -> tuple[Float[np.ndarray, "regulators genes"], Float[np.ndarray, "regulators genes"]]:
+    """Return what the cells alone tell of each effect, and its standard error.
+
+    It is the posterior less the prior, both normal, and less sure where few cells bear it: its z
+    value is shrunk as that of the score is, by ``k / (k + 4)`` for k cells that share two rare
+    genes (``infosem_jax.grn.exact.deviations``). The error of a gene on itself is infinite.
 
     Parameters
     ----------
@@ -164,12 +181,15 @@ def shrunk_effects(fitted: exact.Fit, x: Float[np.ndarray, "cells genes"]) -> Sh
     information = np.maximum(1 / after - 1 / before, 1e-3 / before)
     estimate = fitted.prior_mean + (fitted.weight - fitted.prior_mean) / after / information
     error = np.sqrt(1 / information) / np.maximum(_believed(x, at), LEAST_BELIEVED)
-    error = error * spread_without_edges(estimate / error, ~own)
-    return shrink(estimate, np.where(own, np.inf, error))
+    return estimate, np.where(own, np.inf, error)
 
 
 def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     """Compare the activities of groups of cells, largest difference first.
+
+    Activities are drawn to zero as far as the targets of a regulator say little, by another factor
+    for each regulator. So differences are compared in standard deviations of the regulator's
+    activity over all cells, where the factor cancels.
 
     Parameters
     ----------
@@ -181,8 +201,10 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        ``regulator, sd``, the mean activity in each group, and ``range``, the largest mean less the
-        smallest, by which it is sorted; of one group, the surest regulators come first.
+        ``regulator, sd``, the mean activity in each group, ``range``, the largest mean less the
+        smallest, and ``standardised``, the range over the standard deviation of the regulator's
+        posterior means in all cells, by which it is sorted; of one group, the surest regulators
+        come first.
 
     Raises
     ------
@@ -196,9 +218,14 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     names = pd.Index(found.regulators)
     means = pd.DataFrame(found.mean, columns=names).groupby(np.asarray(groups))
     table = means.mean().T
-    table.insert(0, "range", table.max(axis=1) - table.min(axis=1))
+    width = table.max(axis=1) - table.min(axis=1)
+    spread = found.mean.std(0)
+    table.insert(
+        0, "standardised", np.where(spread > 0, width / np.where(spread > 0, spread, 1), 0)
+    )
+    table.insert(0, "range", width)
     table.insert(0, "sd", found.sd)
-    table = table.sort_values(["range", "sd"], ascending=[False, True], kind="stable")
+    table = table.sort_values(["standardised", "sd"], ascending=[False, True], kind="stable")
     return table.rename_axis("regulator").reset_index()
 
 

@@ -41,7 +41,8 @@ from infosem_jax.grn.exact.statistics import moments
 from infosem_jax.grn.false_signs import Shrunk, moderated, shrink
 from infosem_jax.grn.networks import candidate_pairs
 
-SURE = 0.05
+# Local false sign rates of what is sure, and of what is more likely than not.
+SURE, LIKELY = 0.05, 0.5
 SETTINGS = exact.Config(rows="regulators")
 
 
@@ -197,7 +198,7 @@ def contrast(
     )
 
 
-def changes(found: Contrast, *, top: int | None = None) -> pd.DataFrame:
+def changes(found: Contrast, *, top: int | None = None, below: float = np.inf) -> pd.DataFrame:
     """List the effects that differ, most surely first.
 
     Parameters
@@ -206,15 +207,19 @@ def changes(found: Contrast, *, top: int | None = None) -> pd.DataFrame:
         A contrast.
     top
         How many to keep; None for all.
+    below
+        Keep those with a smaller local false sign rate only.
 
     Returns
     -------
     DataFrame
         Columns ``source, target, shared, difference, sd, positive, lfsr``, see `Contrast`.
     """
-    row, column = np.nonzero(candidate_pairs(found))
-    size = np.abs(found.difference)[row, column]
-    order = np.lexsort((-size, found.lfsr[row, column]))[:top]
+    kept = candidate_pairs(found) & (found.lfsr < below)
+    if top is not None and top < kept.sum():
+        kept &= found.lfsr <= np.partition(found.lfsr[kept], top - 1)[top - 1]
+    row, column = np.nonzero(kept)
+    order = np.lexsort((-np.abs(found.difference[kept]), found.lfsr[kept]))[:top]
     row, column = row[order], column[order]
     columns: dict[str, Any] = {
         "source": np.asarray(found.regulators)[row],

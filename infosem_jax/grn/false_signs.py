@@ -212,8 +212,10 @@ def _posterior(x: np.ndarray, s: np.ndarray, widths: np.ndarray, shares: np.ndar
         mean, sd = kept * x, np.sqrt(kept) * s
         first += weight * mean
         second += weight * (mean**2 + sd**2)
-        up += weight * ndtr(mean / sd)
-        down += weight * ndtr(-mean / sd)
+        # The smaller tail, of which the larger is the rest.
+        tail = weight * ndtr(-np.abs(mean / sd))
+        up += np.where(mean > 0, weight - tail, tail)
+        down += np.where(mean > 0, tail, weight - tail)
     mean = first / total
     sd = np.sqrt(np.maximum(second / total - mean**2, 0.0))
     return np.stack([mean, sd, up / total, 1 - np.maximum(up, down) / total, (up + down) / total])

@@ -1,5 +1,6 @@
 """Folders of results about groups of cells: activities, differences, knock-outs and regulons."""
 
+import csv
 import warnings
 from collections.abc import Sequence
 from pathlib import Path as FilePath
@@ -36,6 +37,8 @@ from infosem_jax.outputs.page import write_page
 # Edges that are listed of the network behind activities, of which the fit holds all, and of total
 # effects.
 MOST_EDGES, MOST_EFFECTS = 100_000, 1_000_000
+# Rows that are written at a time.
+BLOCK = 100_000
 # Files of a folder, each with what it holds.
 ACTIVITY_FILES = {
     "cells.h5ad": "the cells, with activities in obsm and their standard deviations in uns",
@@ -143,9 +146,27 @@ def write_contrast(
         How many differences to list, the surest; None lists all.
     """
     check_names(found.genes)
-    changes(found, top=top).to_csv(FilePath(folder) / "differences.csv", index=False)
+    _write_long(FilePath(folder) / "differences.csv", changes(found, top=top))
     rewired(found).to_csv(FilePath(folder) / "regulators.csv", index=False)
     write_page(FilePath(folder) / "report.html", contrast_page(found, {"Run": record}))
+
+
+def _write_long(path: FilePath, table: pd.DataFrame) -> None:
+    """Write names and floats as CSV: the text of ``to_csv``, of millions of rows in half the time.
+
+    Parameters
+    ----------
+    path
+        The file.
+    table
+        Names, and finite floats in double precision.
+    """
+    with path.open("w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(table)
+        for start in range(0, len(table), BLOCK):
+            part = table.iloc[start : start + BLOCK]
+            rows.writerows(zip(*(part[name].tolist() for name in part), strict=True))
 
 
 def write_knockout(

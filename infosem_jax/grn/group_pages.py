@@ -8,8 +8,8 @@ import pandas as pd
 from jaxtyping import Float
 from matplotlib.figure import Figure
 
-from infosem_jax.grn.activities import Activity
-from infosem_jax.grn.differences import SURE, Contrast, changes, rewired
+from infosem_jax.grn.activities import OF_REGULATORS, Activity
+from infosem_jax.grn.differences import LIKELY, SURE, Contrast, changes, rewired
 from infosem_jax.outputs.explorer import explore
 from infosem_jax.outputs.page import Page, Picture, Section, Table, number
 from infosem_jax.outputs.style import COLOURS, axes_grid, draw_legend, draw_title
@@ -22,6 +22,8 @@ ROWS, DRAWN, LISTED = 40, 5, 5000
 # Share of cells whose activities the colours span.
 SPAN = 0.98
 LEAST_RATE = 1e-10
+LISTED_ARE = f"Those with a local false sign rate below {LIKELY}, at most {ROWS}."
+NONE = f"all local false sign rates are at least {LIKELY}."
 READING = {
     "Shared": "The effect in all cells together: the centre that the effects of both groups are "
     "drawn to. Change of the target, in its standard deviations, for one of the regulator.",
@@ -93,15 +95,21 @@ def activity_page(
     facts
         Lists of names and texts that close the page.
     """
-    groups = [name for name in table if name not in ("regulator", "sd", "range")]
+    groups = [name for name in table if name not in OF_REGULATORS]
+    apart = len(groups) > 1
     rows = [
         (
             row["regulator"],
-            [*(number(row[name], 2, sign=True) for name in groups), number(row["sd"], 2)],
+            [
+                *(number(row[name], 2, sign=True) for name in groups),
+                number(row["sd"], 2),
+                *([number(row["standardised"], 2)] if apart else []),
+            ],
         )
         for row in table.head(ROWS).to_dict("records")
     ]
-    means = Table("regulator", [*groups, "sd of a cell"], rows, "Mean activity of each group")
+    heads = [*groups, "sd of a cell", *(["range / sd of all cells"] if apart else [])]
+    means = Table("regulator", heads, rows, "Mean activity of each group")
     return Page(
         "Activities of regulators",
         "Which regulators are active in which cells?",
@@ -109,6 +117,15 @@ def activity_page(
             "An activity is read from the targets of a regulator, in standard deviations of its "
             "expression; edges count by weight, sign and how sure they are.",
             "The sd is that of one cell: near 1, the targets say nothing.",
+            *(
+                [
+                    "Activities are drawn to 0 as far as targets say little. Regulators are sorted "
+                    "by the range of the means in standard deviations of their activity in all "
+                    "cells, which are drawn to 0 alike."
+                ]
+                if apart
+                else []
+            ),
         ],
         [],
         [
@@ -149,8 +166,9 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                 _rate(row["lfsr"]),
             ],
         )
-        for row in changes(found, top=ROWS).to_dict("records")
+        for row in changes(found, top=ROWS, below=LIKELY).to_dict("records")
     ]
+    grown = rewired(found).query("lfsr < @LIKELY").head(ROWS)
     regulators = [
         (
             row["regulator"],
@@ -161,7 +179,7 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                 str(row["changed"]),
             ],
         )
-        for row in rewired(found).head(ROWS).to_dict("records")
+        for row in grown.to_dict("records")
     ]
     sure = int((found.lfsr <= SURE).sum())
     counts = ", ".join(map(str, found.learned["shuffled"])) or "not tried"
@@ -178,11 +196,11 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
         [
             Section(
                 "Effects",
-                [],
+                [] if edges else [f"No effect is likely to differ: {NONE}"],
                 tables=[
                     Table("regulator", ["target", "shared", "difference", "sd", "lfsr"], edges,
-                          "The surest differences", words=1)
-                ],
+                          "The surest differences", LISTED_ARE, words=1)
+                ] if edges else [],
                 explorer=explore(
                     changes(found, top=LISTED),
                     search=["source", "target"],
@@ -197,11 +215,13 @@ def contrast_page(found: Contrast, facts: Mapping[str, Mapping[str, Any]]) -> Pa
                     "Strength: how the effects of a regulator grow (above zero) or shrink "
                     "together, relative to their mean over the groups: 0 as they are, −2 where "
                     "they are gone in the second group."
+                    if regulators
+                    else f"The effects of no regulator are likely to grow or shrink: {NONE}"
                 ],
                 tables=[
                     Table("regulator", ["strength", "sd", "lfsr", "effects that differ"],
                           regulators, "Regulators whose effects grow or shrink")
-                ],
+                ] if regulators else [],
             ),
             Section("How to read this", facts=READING),
         ],

@@ -12,7 +12,7 @@ which of two regulators acts on the other, total effects are drawn over the orde
 (``infosem_jax.grn.orders``).
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -28,14 +28,9 @@ from infosem_jax._typing import Names
 from infosem_jax.data._names import find_names
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
-from infosem_jax.grn.exact.same_cells import warn_of_others
 from infosem_jax.grn.networks import Network
-from infosem_jax.grn.orders import responses
-from infosem_jax.grn.posterior import (
-    decode,
-    mechanism,
-    over_draws,
-)
+from infosem_jax.grn.orders import draws_of
+from infosem_jax.grn.posterior import decode, mechanism, over_draws
 from infosem_jax.grn.result import Fit
 from infosem_jax.grn.sem import propagate
 from infosem_jax.grn.states import as_fitted, inferred_states
@@ -48,7 +43,8 @@ LEVELS: dict[str, tuple[float, float, float]] = {
 }
 # Where the decoder is searched for a state; finer than any table of it.
 STATES = 4096
-MOST_CELLS = 1000
+CELLS, MOST_CELLS = 256, 1000
+ROWS = 8
 
 
 @shown("shift", "silenced", "genes")
@@ -106,10 +102,7 @@ def knockout(
         As `knockouts`.
     """
     genes = [gene] if isinstance(gene, str) else list(gene)
-    found = knockouts(fitted, genes, data, together=True, **settings)
-    columns = {name: getattr(found, name)[0] for name in ("shift", "sd", "probability")}
-    table = pd.DataFrame({"gene": found.genes, **columns})
-    return table.sort_values("shift", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+    return _table(knockouts(fitted, genes, data, together=True, **settings))
 
 
 def knockouts(
@@ -121,7 +114,7 @@ def knockouts(
     together: bool = False,
     among: Names | None = None,
     draws: int = 64,
-    cells: int = 256,
+    cells: int = CELLS,
     key: int = 0,
 ) -> Knockouts:
     """Predict how every gene shifts when each of several genes is held at a level.
@@ -169,28 +162,17 @@ def knockouts(
         If a gene is not in the fit, or acts on none because it has no row in W; if data are those
         of other genes, or missing with an exact fit; or if numbers are out of range.
     """
-    names, chosen = tuple(sorted(fitted.genes)), tuple(map(str, genes))
-    at = _places(fitted, names, chosen)
-    if draws < 1 or not 1 <= cells <= MOST_CELLS:
-        raise ValueError(
-            f"Expected at least 1 draw and 1 to {MOST_CELLS} cells, found {draws} and {cells}."
-        )
-    if not (to in LEVELS if isinstance(to, str) else np.isfinite(to)):
-        raise ValueError(f"to: expected a finite level or one of {', '.join(LEVELS)}, found {to}.")
-    if among is not None and data is None:
-        raise ValueError("among: expected the data, which the cells are of, found none.")
-    cell_key, edge_key = random.split(random.key(key))
-    sets = np.arange(len(at))[None] if together else np.arange(len(at))[:, None]
-    held = ("+".join(chosen),) if together else chosen
-    weights = jnp.asarray(LEVELS[to] if isinstance(to, str) else (0.0, 0.0, 0.0))
-    rule = (weights, jnp.asarray(0.0 if isinstance(to, str) else to, jnp.float32))
+    asked = _asked(fitted, genes, data, to, among, draws, cells)
+    sets = np.arange(len(asked.at))[(None, ...) if together else (..., None)]
+    held = ("+".join(asked.genes),) if together else asked.genes
     if isinstance(fitted, exact.Fit):
         own = _its_cells(fitted, data)
-        bounds = jnp.asarray(_sheet(fitted, own, cells, among)[1])
-        level = np.asarray(_levels(bounds, rule))[at]
-        step = (level - np.asarray(bounds[1])[at])[sets]
-        shifts = _linear(fitted, own, chosen, step, draws=draws, key=key)
+        level, step = _level_and_step(fitted, own, asked, cells, among)
+        move = _together(fitted, asked.genes, step) if together else lambda T: step[:, None] * T
+        shifts = map(move, draws_of(fitted, own, asked.genes, draws=draws, key=key))
         return _summary(held, fitted.genes, level[None], shifts)
+    cell_key, edge_key = random.split(random.key(key))
+    names = sorted(fitted.genes)
     if data is None:
         x, bounds = None, None
         # The same noise in every draw, so that draws differ by the mechanism only.
@@ -198,7 +180,7 @@ def knockouts(
     else:
         x, bounds = map(jnp.asarray, _sheet(fitted, data, cells, among))
         noise = None
-    given = (x, bounds, noise, jnp.asarray(at), jnp.asarray(sets), rule)
+    given = (x, bounds, noise, jnp.asarray(asked.at), jnp.asarray(sets), asked.rule)
     level, shift = over_draws(_levels_and_shifts, fitted, given, draws=draws, key=edge_key)
     place = np.searchsorted(np.asarray(names), np.asarray(fitted.genes))
     return _summary(held, fitted.genes, level, shift[:, :, place])
@@ -230,21 +212,109 @@ def total_effects(
     ValueError
         If there are fewer than two draws, or data that an exact fit needs are missing or others.
     """
-    if draws < 2:
-        raise ValueError(f"draws: expected at least 2, found {draws}.")
+    _check_draws(draws)
     names, chosen = tuple(sorted(fitted.genes)), fitted.regulators
     if isinstance(fitted, exact.Fit):
-        step = np.ones((len(chosen), 1))
-        own = _its_cells(fitted, data)
-        T: Any = _linear(fitted, own, chosen, step, draws=draws, key=key)
+        T: Any = draws_of(fitted, _its_cells(fitted, data), chosen, draws=draws, key=key)
     else:
         at = jnp.asarray(_places(fitted, names, chosen))
         T = over_draws(_responses, fitted, at, draws=draws, key=random.key(key))
         T = T[:, :, np.searchsorted(np.asarray(names), np.asarray(fitted.genes))]
-    itself = np.asarray(chosen)[:, None] == np.asarray(fitted.genes)
-    each = (np.where(itself, 0.0, drawn) for drawn in T)
-    found = _summary(chosen, fitted.genes, np.zeros((1, 1)), each)
-    return Network(chosen, fitted.genes, found.shift, found.sd, found.probability, name=fitted.name)
+    return _network(fitted, _summary(chosen, fitted.genes, np.zeros((1, 1)), T))
+
+
+class Intervention(NamedTuple):
+    """What holding genes does, beside what holding any regulator would do.
+
+    Attributes
+    ----------
+    shifts
+        Shift of every gene with the genes held together, as `knockout` returns it.
+    total
+        Total effects of all regulators, as `total_effects` returns them.
+    """
+
+    shifts: pd.DataFrame
+    total: Network
+
+
+def intervention(
+    fitted: Fit | exact.Fit,
+    gene: str | Names,
+    data: Dataset | None = None,
+    *,
+    to: str | float = "silenced",
+    among: Names | None = None,
+    draws: int = 64,
+    key: int = 0,
+) -> Intervention:
+    """Predict what `knockout` and `total_effects` do, of an exact fit from the same draws.
+
+    Both results are those of the two functions, in half the time.
+
+    Parameters
+    ----------
+    fitted, gene, data, to, among, draws, key
+        As in `knockout` and `total_effects`.
+
+    Raises
+    ------
+    ValueError
+        As these two.
+    """
+    genes = [gene] if isinstance(gene, str) else list(gene)
+    settings: dict[str, Any] = {"draws": draws, "key": key}
+    _check_draws(draws)
+    if not isinstance(fitted, exact.Fit):
+        shifts = knockout(fitted, genes, data, to=to, among=among, **settings)
+        return Intervention(shifts, total_effects(fitted, data, **settings))
+    asked = _asked(fitted, genes, data, to, among, draws, CELLS)
+    own, chosen = _its_cells(fitted, data), fitted.regulators
+    level, step = _level_and_step(fitted, own, asked, CELLS, among)
+    held, at = "+".join(asked.genes), [chosen.index(name) for name in asked.genes]
+    move = _together(fitted, asked.genes, step)
+    responses = draws_of(fitted, own, chosen, draws=draws, key=key)
+    drawn = (np.concatenate([move(each[at]), each]) for each in responses)
+    found = _summary((held, *chosen), fitted.genes, level[None], drawn)
+    return Intervention(_table(found), _network(fitted, found))
+
+
+def _check_draws(draws: int) -> None:
+    if draws < 2:
+        raise ValueError(f"draws: expected at least 2, found {draws}.")
+
+
+class _Asked(NamedTuple):
+    """Genes to hold, their places among the names in order, and what level to hold them at."""
+
+    genes: tuple[str, ...]
+    at: Int[np.ndarray, " held"]
+    rule: tuple[Float[Array, " 3"], Float[Array, ""]]
+
+
+def _asked(
+    fitted: Fit | exact.Fit,
+    genes: Names,
+    data: Dataset | None,
+    to: str | float,
+    among: Names | None,
+    draws: int,
+    cells: int,
+) -> _Asked:
+    chosen = tuple(map(str, genes))
+    at = _places(fitted, tuple(sorted(fitted.genes)), chosen)
+    if draws < 1 or not 1 <= cells <= MOST_CELLS:
+        raise ValueError(
+            f"Expected at least 1 draw and 1 to {MOST_CELLS} cells, found {draws} and {cells}."
+        )
+    if not (to in LEVELS if isinstance(to, str) else np.isfinite(to)):
+        raise ValueError(f"to: expected a finite level or one of {', '.join(LEVELS)}, found {to}.")
+    if among is not None and data is None:
+        raise ValueError("among: expected the data, which the cells are of, found none.")
+    weights = jnp.asarray(LEVELS[to] if isinstance(to, str) else (0.0, 0.0, 0.0))
+    return _Asked(
+        chosen, at, (weights, jnp.asarray(0.0 if isinstance(to, str) else to, jnp.float32))
+    )
 
 
 def _its_cells(fitted: exact.Fit, data: Dataset | None) -> Dataset:
@@ -256,43 +326,21 @@ def _its_cells(fitted: exact.Fit, data: Dataset | None) -> Dataset:
     return data
 
 
-def _linear(
-    fitted: exact.Fit,
-    data: Dataset,
-    chosen: tuple[str, ...],
-    step: Float[np.ndarray, "sets size"],
-    *,
-    draws: int,
-    key: int,
-) -> Iterator[Float[np.ndarray, "sets genes"]]:
-    """Draw the shifts that genes bring, one at a time or, in one set, together.
+def _level_and_step(
+    fitted: exact.Fit, data: Dataset, asked: _Asked, cells: int, among: Names | None
+) -> tuple[Float[np.ndarray, " held"], Float[np.ndarray, " held"]]:
+    """Return the levels that genes are held at, and how far that is from their means."""
+    bounds = _sheet(fitted, data, cells, among)[1]
+    level = np.asarray(_levels(jnp.asarray(bounds), asked.rule))[asked.at]
+    return level, level - bounds[1][asked.at]
 
-    Parameters
-    ----------
-    fitted, data, draws, key
-        As in `knockouts`.
-    chosen
-        Genes that are held.
-    step
-        How far each is moved, [chosen, 1] or [1, chosen].
-    """
-    ready = as_fitted(fitted, data)
-    warn_of_others(fitted.spreads, ready)
-    x = ready.x[:, [ready.genes.index(gene) for gene in fitted.genes]]
-    place = {gene: i for i, gene in enumerate(fitted.genes)}
-    source = [place[gene] for gene in chosen]
-    for response in responses(
-        x - x.mean(0),
-        np.array([place[gene] for gene in fitted.regulators]),
-        np.array([fitted.regulators.index(gene) for gene in chosen]),
-        fitted.prior_mean,
-        fitted.config,
-        cells=float(fitted.learned.get("cells", len(x) - ready.lost)),
-        draws=draws,
-        key=key,
-    ):
-        alone = step.shape[1] == 1
-        yield step * response if alone else step @ np.linalg.solve(response[:, source], response)
+
+def _together(
+    fitted: exact.Fit, chosen: tuple[str, ...], step: Float[np.ndarray, " held"]
+) -> Callable[[Float[np.ndarray, "held genes"]], Float[np.ndarray, "1 genes"]]:
+    """Return what makes the shift by genes held together of the responses to each alone."""
+    source = [fitted.genes.index(gene) for gene in chosen]
+    return lambda response: step[None] @ np.linalg.solve(response[:, source], response)
 
 
 def _moved(
@@ -316,12 +364,19 @@ def _summary(
     silenced, genes, level: np.ndarray, shifts: Iterable[Float[np.ndarray, "sets genes"]]
 ) -> Knockouts:
     """Summarise draws of shifts, one at a time, as all regulators' together are large."""
-    draws, up, down = 0, 0, 0
-    total: Any = 0.0
-    square: Any = 0.0
+    draws, shape = 0, (len(silenced), len(genes))
+    total, square = np.zeros(shape), np.zeros(shape)
+    up, down = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     for shift in shifts:
-        total, square = total + shift.astype(np.float64), square + shift.astype(np.float64) ** 2
-        draws, up, down = draws + 1, up + (shift > 0), down + (shift < 0)
+        draws += 1
+        # So few rows at a time that they stay in the cache.
+        for start in range(0, len(shift), ROWS):
+            some = slice(start, start + ROWS)
+            each = np.asarray(shift[some], np.float64)
+            total[some] += each
+            square[some] += each**2
+            up[some] += each > 0
+            down[some] += each < 0
     mean = total / draws
     if draws == 1:
         sd = probability = np.full_like(mean, np.nan)
@@ -330,6 +385,22 @@ def _summary(
         probability = np.where(mean > 0, up, np.where(mean < 0, down, draws)) / draws
     parts = (mean, sd, probability)
     return Knockouts(silenced, genes, level.mean(0), *(part.astype(np.float32) for part in parts))
+
+
+def _table(found: Knockouts) -> pd.DataFrame:
+    """List the shifts of the first set, the largest first."""
+    columns = {name: getattr(found, name)[0] for name in ("shift", "sd", "probability")}
+    table = pd.DataFrame({"gene": found.genes, **columns})
+    return table.sort_values("shift", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+
+
+def _network(fitted: Fit | exact.Fit, found: Knockouts) -> Network:
+    """Take shifts by one unit for total effects, of which a gene has none on itself."""
+    chosen = fitted.regulators
+    itself = np.asarray(chosen)[:, None] == np.asarray(fitted.genes)
+    weight, sd = (np.where(itself, 0, part[-len(chosen) :]) for part in (found.shift, found.sd))
+    agreement = np.where(itself, 1, found.probability[-len(chosen) :])
+    return Network(chosen, fitted.genes, weight, sd, agreement, name=fitted.name)
 
 
 def _levels_and_shifts(

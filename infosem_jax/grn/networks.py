@@ -240,8 +240,9 @@ def to_anndata(
     names = pd.Index(network.genes) if adata is None else adata.var_names
     _check_genes(names, network)
     result = anndata.AnnData(var=pd.DataFrame(index=names)) if adata is None else adata.copy()
+    pattern = _pattern(network, names)
     for suffix, values in _layers(network):
-        result.varp[key + suffix] = _spread(values, network, names)
+        result.varp[key + suffix] = _spread(values, pattern)
     result.var["is_regulator"] = names.isin(network.regulators)
     result.var["in_network"] = names.isin(network.genes)
     result.uns[key] = {"name": network.name, **_storable(record or {})}
@@ -300,12 +301,14 @@ def _strengths(
 def _first_of_each(
     strength: Float[np.ndarray, "regulators genes"], n: int
 ) -> Bool[np.ndarray, "regulators genes"]:
-    """Mark the n strongest edges of every regulator and of every target."""
+    """Mark the n strongest edges of every regulator and of every target, ties in order."""
     marked = np.zeros(strength.shape, bool)
-    for axis in (0, 1):
-        n_of_each = min(n, strength.shape[axis])
-        first = np.argsort(-strength, axis=axis, kind="stable").take(range(n_of_each), axis)
-        np.put_along_axis(marked, first, True, axis)
+    for axis in (0, 1) if n else ():
+        last = max(strength.shape[axis] - n, 0)
+        least = np.partition(strength, last, axis=axis).take([last], axis)
+        above, tied = strength > least, strength == least
+        room = n - above.sum(axis, keepdims=True)
+        marked |= above | tied & (tied.cumsum(axis, dtype=np.int32) <= room)
     return marked & np.isfinite(strength)
 
 
@@ -332,13 +335,33 @@ def _layers(network: Network) -> list[tuple[str, np.ndarray]]:
     return [(suffix, np.asarray(values)) for suffix, values in layers if values is not None]
 
 
-def _spread(values: np.ndarray, network: Network, names: pd.Index) -> "scipy.sparse.csr_array":
+class _Pattern(NamedTuple):
+    """Where candidate pairs are in a sparse matrix of all genes: rows and columns in its order."""
+
+    rows: np.ndarray
+    columns: np.ndarray
+    kept: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+
+
+def _pattern(network: Network, names: pd.Index) -> _Pattern:
+    row, column = (names.get_indexer(pd.Index(of)) for of in (network.regulators, network.genes))
+    rows, columns = np.argsort(row), np.argsort(column)
+    kept = candidate_pairs(network)[np.ix_(rows, columns)]
+    size = np.zeros(len(names) + 1, np.int64)
+    size[row[rows] + 1] = kept.sum(1)
+    indices = np.broadcast_to(column[columns].astype(np.int32), kept.shape)[kept]
+    return _Pattern(rows, columns, kept, indices, size.cumsum())
+
+
+def _spread(values: np.ndarray, pattern: _Pattern) -> "scipy.sparse.csr_array":
     """Place [regulators, genes] among all genes, with an entry for every candidate pair."""
     from scipy.sparse import csr_array
 
-    row, column = np.nonzero(candidate_pairs(network))
-    place = (names.get_indexer(network.regulators)[row], names.get_indexer(network.genes)[column])
-    return csr_array((values[row, column], place), shape=(len(names), len(names)))
+    n = len(pattern.indptr) - 1
+    data = values[np.ix_(pattern.rows, pattern.columns)][pattern.kept]
+    return csr_array((data, pattern.indices, pattern.indptr), shape=(n, n))
 
 
 def _storable(record: dict[str, Any]) -> dict[str, Any]:

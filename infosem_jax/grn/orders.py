@@ -22,13 +22,53 @@ from collections.abc import Iterator
 
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 from jaxtyping import Float, Int
 from scipy.linalg import cholesky, solve_triangular
 
+from infosem_jax.data.dataset import Dataset
+from infosem_jax.grn import exact
 from infosem_jax.grn.exact.config import Config
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of
 from infosem_jax.grn.exact.posterior import count_as, project, spectrum, spectrum_of_cells
+from infosem_jax.grn.exact.same_cells import warn_of_others
 from infosem_jax.grn.exact.statistics import moments
+from infosem_jax.grn.states import as_fitted
+
+
+def draws_of(
+    fitted: exact.Fit, data: Dataset, chosen: tuple[str, ...], *, draws: int, key: int
+) -> Iterator[Float[np.ndarray, "chosen genes"]]:
+    """Draw how the genes of a fit respond to some of its regulators, see `responses`.
+
+    Parameters
+    ----------
+    fitted, data
+        A fit and its cells.
+    chosen
+        The regulators.
+    draws, key
+        How many, and what seeds them.
+
+    Raises
+    ------
+    ValueError
+        If the data have other genes.
+    """
+    ready = as_fitted(fitted, data)
+    warn_of_others(fitted.spreads, ready)
+    genes, regulators = pd.Index(fitted.genes), pd.Index(fitted.regulators)
+    x = ready.x[:, pd.Index(ready.genes).get_indexer(genes)]
+    return responses(
+        x - x.mean(0),
+        genes.get_indexer(regulators),
+        regulators.get_indexer(pd.Index(chosen)),
+        fitted.prior_mean,
+        fitted.config,
+        cells=float(fitted.learned.get("cells", len(x) - ready.lost)),
+        draws=draws,
+        key=key,
+    )
 
 
 def responses(
@@ -45,6 +85,7 @@ def responses(
     """Draw the total effects of regulators on all genes; one on themselves.
 
     Orders come in pairs, each with its reverse, so that either of two genes is as often first.
+    Draws do not depend on which regulators are asked for.
 
     Parameters
     ----------
@@ -77,21 +118,30 @@ def responses(
     precision, weight = 1 / float(scale_of(share, regulators)) ** 2, cells / sums.cells
     A = weight * sums.RR + precision * np.eye(regulators)
     B = weight * sums.RG + precision * mean
-    before, order = np.full(genes, regulators), np.arange(regulators)
+    among, single = B[:, rows], B.astype(np.float32)
+    # A gene that acts on nothing is after all regulators, in whatever order these are.
+    fitted = solve_triangular(cholesky(A, lower=True), B, lower=True)
+    left = weight * sums.GG + precision * (mean**2).sum(0) - (fitted**2).sum(0)
+    before, order = np.triu(np.ones((regulators, regulators), bool), 1), np.arange(regulators)
+    shape = (config.noise + cells) / 2
     for draw in range(draws):
         order = order[::-1] if draw % 2 else rng.permutation(regulators)
-        own = rows[order]
-        before[own] = np.arange(regulators)
-        seen = np.arange(regulators)[:, None] < before
-        L = cholesky(A[np.ix_(order, order)], lower=True)
-        F = np.where(seen, solve_triangular(L, B[order], lower=True), 0.0)
-        left = weight * sums.GG + precision * (seen * mean[order] ** 2).sum(0) - (F**2).sum(0)
-        shape, rate = (config.noise + cells) / 2, (config.noise + np.maximum(left, 0)) / 2
-        sd = np.sqrt(rate / rng.gamma(shape, size=genes))
-        F += np.where(seen, sd * rng.normal(size=F.shape), 0.0)
+        own, square = rows[order], np.ix_(order, order)
+        L = cholesky(A[square], lower=True)
+        within = np.where(before, solve_triangular(L, among[square], lower=True), 0.0)
+        size = (np.where(before, mean[order][:, own], 0.0) ** 2).sum(0)
+        left[own] = weight * sums.GG[own] + precision * size - (within**2).sum(0)
+        rate = (config.noise + np.maximum(left, 0)) / 2
+        sd, noise = np.sqrt(rate / rng.gamma(shape, size=genes)), rng.normal(size=B.shape)
+        within += np.where(before, sd[own] * noise[:, own], 0.0)
+        place = np.argsort(order)
         first = np.zeros((regulators, len(held)))
-        first[np.argsort(order)[held], np.arange(len(held))] = 1
-        paths = solve_triangular(L.T - F[:, own], first, trans=1).T
-        response = paths @ F
+        first[place[held], np.arange(len(held))] = 1
+        paths = solve_triangular(L.T - within, first, trans=1).T
+        # U^-1 F of all genes, in single precision as nothing else is solved from it.
+        noise *= sd
+        along = solve_triangular(L, paths.T, lower=True, trans=1).T[:, place]
+        response = along.astype(np.float32) @ single
+        response += paths.astype(np.float32) @ noise.astype(np.float32)
         response[:, own] = paths @ L.T
         yield response

@@ -1,6 +1,5 @@
 """From data sets, priors and settings to groups of fits that share one compiled program."""
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,10 +19,16 @@ from infosem_jax.grn.config import Config
 from infosem_jax.grn.model import Graph
 from infosem_jax.grn.objective import FitData, FitIndex, InfoSEM, objective, schedule, weights
 from infosem_jax.grn.priors import MeanAbsolute
-from infosem_jax.grn.priors.binding import GeneContext, PriorLike, Priors, as_priors, bind, coverage
+from infosem_jax.grn.priors.binding import (
+    GeneContext,
+    PriorLike,
+    Priors,
+    as_priors,
+    bind,
+    coverage,
+    say_coverage,
+)
 from infosem_jax.grn.streaming import MOST_HELD_OUT, block_cells
-
-log = logging.getLogger("infosem_jax")
 
 # Data sets share a program where none takes more than this many times the steps of another, since
 # all of them are computed for the largest.
@@ -282,10 +287,7 @@ def _bind(
     for site, prior in given.items():
         at = context(data, config, "effect" if site == "effect" else "logit")
         bound[site], covered[site] = bind(prior, at), coverage(prior, at)
-        text = "; ".join(f"{key}: {value}" for key, value in covered[site].items())
-        if text:
-            name = priors.record.get(site, {}).get("prior", type(prior).__name__)
-            log.info("Prior on the %s, %s: %s", site, name, text)
+        say_coverage(priors, site, covered[site])
     genes, rows = at.genes, at.rows
     graph = Graph(bound["effect"], bound.get("edge"), jnp.asarray(np.searchsorted(genes, rows)))
     return jax.tree.map(lambda leaf: np.asarray(jnp.asarray(leaf)), graph), rows, covered

@@ -10,7 +10,8 @@ from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.gene_sets import GeneSets, over_represented
 from infosem_jax.grn import exact
 from infosem_jax.grn.activities import centred_cells, shrunk_effects
-from infosem_jax.grn.networks import candidate_pairs
+from infosem_jax.grn.false_signs import Shrunk
+from infosem_jax.grn.networks import Network, candidate_pairs
 from infosem_jax.grn.result import Fit, network
 
 # Fewest targets of a regulon.
@@ -39,12 +40,25 @@ def false_sign_rate(
     data
         Its data, as read or as normalised for it.
     """
-    net = network(fitted)
+    if data is None or isinstance(fitted, Fit):
+        return joined_rate(network(fitted))
+    return joined_rate(network(fitted), shrunk_effects(fitted, centred_cells(fitted, data)))
+
+
+def joined_rate(net: Network, told: Shrunk | None = None) -> Float[np.ndarray, "regulators genes"]:
+    """Return the smaller of the false sign rates that a network and its effects have.
+
+    Parameters
+    ----------
+    net
+        The network, whose rate is ``1 - probability sign_agreement``.
+    told
+        What was learned of all its effects; it counts where its sign is that of the network.
+    """
     p = 1.0 if net.probability is None else np.asarray(net.probability)
     rate = np.where(candidate_pairs(net), 1 - p * np.asarray(net.sign_agreement), 1.0)
-    if data is None or isinstance(fitted, Fit):
+    if told is None:
         return rate
-    told = shrunk_effects(fitted, centred_cells(fitted, data))
     same = np.sign(told.mean) == np.sign(net.weight)
     return np.where(same, np.minimum(rate, told.lfsr), rate)
 

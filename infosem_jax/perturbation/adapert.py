@@ -38,7 +38,7 @@ from infosem_jax.perturbation.prepare import (
     training_data,
 )
 from infosem_jax.perturbation.task import Asked, Prediction, Task, were_perturbed
-from infosem_jax.perturbation.units import check_same_units
+from infosem_jax.perturbation.units import check_control_units
 
 # Epochs between two evaluations on held-out perturbations.
 CHECK_EVERY = 2
@@ -420,7 +420,7 @@ def _check_control(network: FittedNetwork, asked: Asked) -> None:
             f"Expected controls [{n}, {len(network.train.genes)}], found {control.shape}."
         )
     if control is not None and network.train.control is not None:
-        check_same_units(control, network.train.control, "control means")
+        check_control_units(control, asked.line, network.train.control, network.train.line)
 
 
 @partial(jax.jit, static_argnums=(0, 1))

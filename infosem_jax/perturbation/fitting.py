@@ -175,15 +175,19 @@ def predict(
     line
         Cell line of all, or of each; None if there is one only.
     control
-        Matched control means; None for the means of the cell line in training. Tables of signs
-        have none.
+        Matched control means; None for the means of the cell line in training. With them the line
+        may be one that training lacks. Tables of signs have none.
 
     Raises
     ------
     ValueError
-        If a cell line was not among the training ones, or controls are in other units.
+        If a cell line was not among the training ones and has no controls, or these are in other
+        units.
     """
-    task = task_of(fitted, perturbed, line, control)
+    return _predict(fitted, task_of(fitted, perturbed, line, control))
+
+
+def _predict(fitted: Fitted, task: Task) -> Prediction:
     if not fitted.networks:
         return METHODS[fitted.method].predict([task], 0)[0]
     found = [predict_network(each, task) for each in fitted.networks]
@@ -215,9 +219,8 @@ def evaluate_held_out(fitted: Fitted, data: Screen | Responses) -> HeldOutTest:
     """
     screen = data if isinstance(data, Screen) else Screen(data, {}, ("",) * len(data.perturbed))
     truth = held_out(fitted, screen.responses)
-    predicted = predict(fitted, truth.perturbed, truth.line, truth.control)
-    task = task_of(fitted, truth.perturbed, truth.line, truth.control)
-    mean = mean_response(task)
+    task = _task(fitted, truth.perturbed, truth.line, truth.control)
+    predicted, mean = _predict(fitted, task), mean_response(task)
     scores, mean_scores = (
         evaluate(
             each,
@@ -261,9 +264,18 @@ def task_of(
         As of `predict`.
     """
     genes = parse_perturbed(perturbed)
-    lines = _lines(fitted, line, len(genes))
+    lines = _lines(fitted, line, len(genes), new=control is not None)
     control = _mean_control(fitted, lines) if control is None else control
-    return Task(fitted.train, np.zeros(0, int), tuple(genes), lines, control, fitted.knowledge)
+    return _task(fitted, tuple(genes), lines, control)
+
+
+def _task(
+    fitted: Fitted,
+    perturbed: tuple[tuple[str, ...], ...],
+    line: tuple[str, ...],
+    control: Float32[np.ndarray, "n genes"] | None,
+) -> Task:
+    return Task(fitted.train, np.zeros(0, int), perturbed, line, control, fitted.knowledge)
 
 
 def _mean_control(fitted: Fitted, lines: Sequence[str]) -> Float32[np.ndarray, "n genes"] | None:
@@ -299,17 +311,26 @@ def parse_perturbed(perturbed: Sequence[str | tuple[str, ...]]) -> list[tuple[st
     return found
 
 
-def _lines(fitted: Fitted, line: str | Sequence[str] | None, n: int) -> tuple[str, ...]:
-    """Return the cell line of each of n perturbations, from one for all, one for each, or none."""
+def _lines(
+    fitted: Fitted, line: str | Sequence[str] | None, n: int, *, new: bool
+) -> tuple[str, ...]:
+    """Return the cell line of each of n perturbations, from one for all, one for each, or none.
+
+    Others than those of training are for callers that know their controls, ``new``.
+    """
     known = sorted(set(fitted.train.line))
     if line is None and len(known) > 1:
         raise ValueError(f"Expected a cell line, one of {', '.join(known)}, found none.")
     lines = tuple(line or ()) if line is not None and not isinstance(line, str) else (line,) * n
     lines = tuple(known[0] if each is None else each for each in lines)
-    other = sorted(set(lines) - set(known))
-    if other or len(lines) != n:
-        what = repr(other[0]) if other else f"{len(lines)} lines of {n} perturbations"
-        raise ValueError(f"Expected one of the cell lines {', '.join(known)}, found {what}.")
+    if len(lines) != n:
+        raise ValueError(f"Expected a cell line for each of {n} perturbations, found {len(lines)}.")
+    if (other := sorted(set(lines) - set(known))) and not new:
+        only = "; of another give the mean expression of its controls, control=, in Python"
+        raise ValueError(
+            f"Expected one of the cell lines {', '.join(known)}, found {other[0]!r}"
+            f"{only if fitted.train.continuous else ''}."
+        )
     return lines
 
 

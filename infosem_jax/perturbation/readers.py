@@ -25,6 +25,7 @@ from infosem_jax.data._anndata import (
 )
 from infosem_jax.data._copies import copies
 from infosem_jax.data._files import STREAM_LIMITS
+from infosem_jax.data._names import some
 from infosem_jax.data.units import BASES, describe_units, evenly
 from infosem_jax.perturbation.data import Cells
 from infosem_jax.perturbation.labels import choose, sentences
@@ -124,10 +125,13 @@ def read_cells(
         )  # fmt: skip
         notes = [*file.notes, *sentences(reading, place, names)]
         perturbed = [reading.perturbed[i] for i in reading.code]
+        lines, batches = _column(obs, columns.line, LINE), _column(obs, columns.batch, BATCH)
         line, batch = (
             ["all"] * len(obs) if name is None else obs[name].astype(str).tolist()
-            for name in (_column(obs, columns.line, LINE), _column(obs, columns.batch, BATCH))
+            for name in (lines, batches)
         )
+        if len(kinds := sorted(set(line))) > 1:
+            notes.append(f"cell lines from obs[{lines!r}]: {some(kinds, 5)}")
         rows = _rows(obs, perturbed, line, keep, most_cells, seed)
         unnamed = sum(genes is None for genes in perturbed)
         notes += [f"{unnamed} cells without a named perturbation were left out"] * (unnamed > 0)

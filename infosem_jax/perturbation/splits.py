@@ -159,6 +159,8 @@ def read_names(path: Path) -> dict[str, str]:
         return names
 
 
+# The part of perturbations that a published split does not name.
+UNUSED = "unused"
 _WORDS = {"train": "train", "val": "valid", "valid": "valid", "test": "test"}
 
 
@@ -198,14 +200,15 @@ def _parted(
 
 def _named(parts: dict[int, str], n: int, rng: np.random.Generator, how: str) -> Split:
     words = np.array([_WORDS.get(parts[i], parts[i]) for i in range(n)])
-    odd = sorted(set(words.tolist()) - set(_WORDS.values()) - {"unused"})
+    odd = sorted(set(words.tolist()) - set(_WORDS.values()) - {UNUSED})
     if odd or "test" not in words or "train" not in words:
         raise ValueError(
-            f"The split {how!r} needs perturbations for train and test, found "
-            f"{', '.join(sorted(set(words.tolist()))) or 'none'}."
+            f"The split {how!r} needs perturbations for train and test, and may have valid, found "
+            f"{', '.join(sorted(set(words.tolist()))) or 'none'}; name the parts so, or leave the "
+            "word empty where a perturbation is in none."
         )
     if "valid" in words:
         train, valid, test = (np.flatnonzero(words == part) for part in ("train", "valid", "test"))
         return Split(train, valid, test, how)
-    out = words == "unused"
+    out = words == UNUSED
     return _parted(words == "test", rng, how, out=out)

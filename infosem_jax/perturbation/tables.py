@@ -18,7 +18,8 @@ from infosem_jax.data._tables import read_table
 from infosem_jax.data.units import check_missing
 from infosem_jax.perturbation.data import Responses
 from infosem_jax.perturbation.de import USUAL, Changes, Thresholds, signs
-from infosem_jax.perturbation.guides import parse_labels
+from infosem_jax.perturbation.guides import is_missing, parse_labels
+from infosem_jax.perturbation.splits import UNUSED
 
 
 def read_means(path: Path, *, line: str = "", thresholds: Thresholds = USUAL) -> Responses:
@@ -133,7 +134,12 @@ def read_signed(path: Path, *, line: str = "") -> tuple[Responses, tuple[str, ..
         part = table["split"].to_numpy(str) if "split" in table else np.full(len(table), "")
         # Some tables also hold genes out; a perturbation belongs where its training genes are.
         part = np.where(part == "test_gene", "train", np.where(part == "test_cond", "test", part))
+        words = np.unique(part)
+        if len(words) > 1:
+            part = np.where(np.isin(part, [*filter(is_missing, words)]), UNUSED, part)
         split = _one_each(pert, part, perts)
+        unused = split.count(UNUSED)
+        note = f"{unused} perturbations have no part in the published split, which leaves them out"
         name = FilePath(path).name.split(".")[0]
         found = Responses(
             name,
@@ -142,6 +148,7 @@ def read_signed(path: Path, *, line: str = "") -> tuple[Responses, tuple[str, ..
             tuple(genes.tolist()),
             sign,
             known,
+            notes=(note,) * (unused > 0),
         )
         return found, split
 

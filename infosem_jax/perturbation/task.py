@@ -45,6 +45,7 @@ class Task(NamedTuple):
 
 # What is known of genes, by option of the command, and what is said of genes without it.
 _GIVEN = "graph (--graph)", "texts (--text)"
+_ALONE = "texts", "the graph"
 _MISSING = "outside the graph", "without a text"
 # Perturbations that something is asked of: those of a task, or those that were observed.
 Asked: TypeAlias = Task | Responses
@@ -123,11 +124,17 @@ def flags(task: Task) -> list[str]:
     """Return a sentence of the test perturbations of which nothing, or only a part, is known."""
     edges, text = reach(task.knowledge, task.perturbed)
     given = bool(task.knowledge.graphs), bool(task.knowledge.has_text.any())
-    notes, absent = [], [what for what, there in zip(_GIVEN, given, strict=True) if not there]
-    if absent:
+    notes = []
+    if not any(given):
         notes.append(
-            f"no {' and no '.join(absent)}: genes that were never perturbed have nothing to be "
+            f"no {' and no '.join(_GIVEN)}: genes that were never perturbed have nothing to be "
             "told apart by; give what is known of genes"
+        )
+    elif not all(given):
+        absent = given.index(False)
+        notes.append(
+            f"no {_GIVEN[absent]}: genes that were never perturbed are told apart by "
+            f"{_ALONE[absent]} alone"
         )
     for known, what, there in zip((edges, text), _MISSING, given, strict=True):
         if not there:

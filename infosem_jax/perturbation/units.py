@@ -1,5 +1,7 @@
 """Units of single-cell expression: how counts become logarithms, and which means agree."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float32, Num
 
@@ -60,3 +62,32 @@ def check_same_units(
             f"{what}: the mean expression is {ratio:.3g} times that of the controls; are counts "
             "and logarithms mixed? Bring both to log(1 + x) of the same library size."
         )
+
+
+def check_control_units(
+    found: Num[np.ndarray, "rows genes"],
+    line: Sequence[str],
+    expected: Num[np.ndarray, "others genes"],
+    expected_line: Sequence[str],
+) -> None:
+    """Refuse control means that cannot be in the units of those of training.
+
+    Lines are taken one by one, as over a few hundred genes one may express ten times as much as
+    another; one that training lacks has nothing to be compared with.
+
+    Parameters
+    ----------
+    found, line
+        Control means, and the cell line of each.
+    expected, expected_line
+        Those of training.
+
+    Raises
+    ------
+    ValueError
+        If those of a line are refused by `check_same_units`.
+    """
+    asked, known = np.array(line), np.array(expected_line)
+    for name in sorted(set(line) & set(expected_line)):
+        own = expected[known == name]
+        check_same_units(found[asked == name], own, f"control means of {name}")

@@ -1,6 +1,7 @@
 """InfoSEM as a method of the benchmark: with and without priors, and with priors that know nothing.
 
-All variants share data, recipe and prior scale: ``none`` is the prior of B with mean 0.
+All variants share data, recipe and prior scale: ``none`` is the prior of B with mean 0. Only what
+learns from labels has effects of the regulators alone, and is read out by its gates.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from infosem_jax.grn.priors import (
     GeneEmbedding,
     GeneSimilarity,
     GraphPrior,
+    KnownEdges,
     KnownElsewhere,
     LabelledEdges,
     MeanAbsolute,
@@ -47,12 +49,16 @@ BuildBoth = Callable[[Problem], tuple[Prior | None, Prior | None]]
 def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
     """Return the variants by name; trained for a few epochs only where ``quick``."""
     plain = replace(REDUCED, **QUICK) if quick else REDUCED
+    # Labels are of regulators.
+    labelled = replace(plain, rows="regulators")
     specific = deepsem("cell-type-specific", epochs=40, rate_networks=3e-4, rate_edges=6e-5)
     specific = replace(specific, **QUICK) if quick else specific
 
-    def method(about: str, build: Build, config: Config = plain, **options) -> Method:
+    def method(
+        about: str, build: Build, config: Config = plain, edge: Build | None = None, **options
+    ) -> Method:
         return Method(
-            partial(_solve, build=build, config=config),
+            partial(_solve, build=build, config=config, edge=edge),
             about=about,
             settings={"epochs": config.epochs, "rows": config.rows},
             **options,
@@ -81,6 +87,30 @@ def infosem_methods(*, quick: bool = False) -> dict[str, Method]:
         "infosem_B_shuffled": method(
             "Control: InfoSEM-B with texts permuted among genes.",
             partial(_similar, vectors=text, control=True),
+            needs=("text",),
+        ),
+        "infosem_BC": method(
+            "InfoSEM-BC: B, with gates that learn from labels what else to believe.",
+            partial(_similar, vectors=text),
+            labelled,
+            edge=partial(_learned, texts="given"),
+            uses="labels",
+            needs=("text",),
+        ),
+        "infosem_BC_shuffled": method(
+            "Control: InfoSEM-BC with texts permuted among genes.",
+            partial(_similar, vectors=text, control=True),
+            labelled,
+            edge=partial(_learned, texts="shuffled"),
+            uses="labels",
+            needs=("text",),
+        ),
+        "infosem_BC_known": method(
+            "InfoSEM-BC as in the paper: B, with labels as priors of the gates of their own pairs.",
+            partial(_similar, vectors=text),
+            labelled,
+            edge=lambda problem: KnownEdges(_table(problem)),
+            uses="labels",
             needs=("text",),
         ),
         "infosem_B_biobert": method(
@@ -221,6 +251,10 @@ def _similar(
     return shuffled(prior, problem.seed) if control else prior
 
 
+def _learned(problem: Problem, *, texts: str) -> Prior:
+    return _from_labels(problem, texts=texts, beside=False)[1]
+
+
 def _roles(problem: Problem, *, control: bool = False) -> Prior:
     prior = GeneEmbedding(problem.embeddings["text"], scale=SCALE)
     return shuffled(prior, problem.seed) if control else prior
@@ -235,7 +269,7 @@ def _spelling(problem: Problem) -> Embedding:
 
 
 def _solve(
-    problems: Sequence[Problem], *, build: Build, config: Config
+    problems: Sequence[Problem], *, build: Build, config: Config, edge: Build | None = None
 ) -> Iterator[dict[str, Scores]]:
     """Fit the problems that share data and regulators in one program, and read them out."""
     results: dict[int, dict[str, Scores]] = {}
@@ -247,7 +281,7 @@ def _solve(
                 if problem.data is first.data and problem.regulators == first.regulators
             ]
             data = _with_regulators(first)
-            priors = {str(j): Priors(build(problems[j])) for j in alike}
+            priors = {str(j): Priors(build(problems[j]), edge and edge(problems[j])) for j in alike}
             keys = {str(j): problems[j].seed for j in alike}
             for job, fitted in fit_many({data.name: data}, priors, configs=config, key=keys):
                 results[int(job.prior)] = _read(fitted, problems[int(job.prior)])
@@ -307,6 +341,8 @@ def _read(fitted: Fit, problem: Problem) -> dict[str, Scores]:
         return values[0][places].astype(np.float64)
 
     weight = np.abs(scores(fitted.weight))
+    if fitted.probability is not None:
+        return {"": scores(fitted.probability), "weight": weight}
     prior = np.abs(scores(fitted.prior_mean))
     return {"": weight, "prior": prior} if np.ptp(prior) > 0 else {"": weight}
 

@@ -1,6 +1,6 @@
 """Exact fits of several data sets, priors and settings: `fit_many`."""
 
-from collections.abc import Callable, Collection, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from itertools import product
 
 from infosem_jax.data.dataset import Dataset
@@ -11,7 +11,7 @@ from infosem_jax.grn.exact.fitting import Fit, Task, decomposed, scaled, solutio
 from infosem_jax.grn.exact.likeness import levels_of
 from infosem_jax.grn.exact.posterior import Spectrum
 from infosem_jax.grn.prepare import Job
-from infosem_jax.grn.priors.binding import Priors
+from infosem_jax.grn.priors.binding import Priors, say_coverage
 
 
 def fit_many(
@@ -64,7 +64,20 @@ def fit_many(
 
     for job in jobs:
         prepared(job)
-    return _fits(jobs, configs, prepared, key, on_chunk)
+    return _saying_coverage(_fits(jobs, configs, prepared, key, on_chunk), priors)
+
+
+def _saying_coverage(
+    fits: Iterator[tuple[Job, Fit]], priors: Mapping[str, Priors]
+) -> Generator[tuple[Job, Fit], None, None]:
+    """Log what priors know of the data, once where several fits have it in common."""
+    said = set()
+    for job, fitted in fits:
+        for site, covered in fitted.coverage.items():
+            if (told := (job.prior, site, str(covered))) not in said:
+                said.add(told)
+                say_coverage(priors[job.prior], site, covered)
+        yield job, fitted
 
 
 def _fits(

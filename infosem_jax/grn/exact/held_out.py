@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import cholesky, solve_triangular
@@ -120,7 +121,13 @@ def without_folds(
     if len(numbers) < 2:
         raise ValueError("Expected at least two folds of cells, found one.")
     if len(rows) > FEW:
-        return {fold: spectrum_of_cells(x[folds != fold], rows) for fold in numbers}
+        z = x[:, rows].astype(np.float64)
+        gram, kept = z @ z.T, {fold: np.flatnonzero(folds != fold) for fold in numbers}
+        most = max(map(len, kept.values()))
+        return {
+            fold: _padded(spectrum_of_cells(x[at], rows, gram[np.ix_(at, at)]), most)
+            for fold, at in kept.items()
+        }
     sums = {fold: _sums(x[folds == fold].astype(np.float64), rows) for fold in numbers}
     whole = add(sums.values())
     return {
@@ -183,6 +190,19 @@ def _sums(x: np.ndarray, rows: np.ndarray) -> Moments:
     return Moments(RG[:, rows], RG, x.sum(0), (x**2).sum(0), (x**3).sum(0), float(len(x)))
 
 
+def _padded(basis: Spectrum, components: int) -> Spectrum:
+    """Add components without variance, so that one program serves folds of all sizes."""
+    if components >= basis.n_rows:
+        return basis
+    more = components - len(basis.values)
+    wide = {
+        "values": np.pad(basis.values, (0, more)),
+        "vectors": np.pad(basis.vectors, ((0, 0), (0, more))),
+        "cross": np.pad(basis.cross, ((0, more), (0, 0))),
+    }
+    return basis._replace(**{name: jnp.asarray(part) for name, part in wide.items()})
+
+
 def _student(
     given: Task, basis: Spectrum, x: np.ndarray, new: np.ndarray, key: int
 ) -> tuple[float, np.ndarray, np.ndarray]:
@@ -191,32 +211,76 @@ def _student(
     if isinstance(config.cells, float | int):
         config = replace(config, cells=min(config.cells, float(basis.cells)))
     given = given._replace(config=config, data=data._replace(x=x))  # pyright: ignore
-    solved = solve_for(given, basis, np.arange(basis.n_rows), key)
+    # What effects predict is a product with few cells, for which one row of them is enough.
+    solved = solve_for(given, basis, np.arange(1), key)
     counted = float(solved.learned.get("cells", basis.cells))
-    eta = counted / float(basis.cells)
+    mean = None if solved.mean is None else np.asarray(solved.mean)
     z = new[:, given.rows].astype(np.float64)
-    known = _reach(basis._replace(cells=eta * basis.cells), np.asarray(solved.scale), z)
-    effects = solved.effects
-    spread = np.sqrt(np.asarray(effects.noise) * (1 + np.maximum(known, 0)))
-    return config.noise + counted, z @ np.asarray(effects.weight), spread
+    told = predicted(basis._replace(cells=counted), np.asarray(solved.scale), mean, z)
+    spread = np.sqrt(np.asarray(solved.effects.noise) * (1 + np.maximum(told.variance, 0)))
+    return config.noise + counted, told.location, spread
 
 
-def _reach(basis: Spectrum, scale: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Variance of what effects predict for new cells, in units of the noise, [cells, genes]."""
-    own = np.asarray(basis.own)
-    vectors, values = np.asarray(basis.vectors, np.float64), np.asarray(basis.values, np.float64)
+class Predicted(NamedTuple):
+    """What effects predict of the genes of new cells.
+
+    Attributes
+    ----------
+    location
+        Posterior mean, [cells, genes].
+    variance
+        Posterior variance, in units of the noise, [cells, genes].
+    """
+
+    location: Float[np.ndarray, "cells genes"]
+    variance: Float[np.ndarray, "cells genes"]
+
+
+def predicted(
+    basis: Spectrum,
+    scale: Float[np.ndarray, "*pairs"],
+    mean: Float[np.ndarray, "rows genes"] | None,
+    z: Float[np.ndarray, "cells rows"],
+) -> Predicted:
+    """Predict every gene of new cells, without the effects of all pairs.
+
+    Parameters
+    ----------
+    basis
+        Moments of the cells that were seen.
+    scale, mean
+        Of the effects a priori, see `infosem_jax.grn.exact.solving.Solved`.
+    z
+        Expression of the genes that act, in the new cells.
+    """
+    n, own = float(basis.cells), np.asarray(basis.own)
+    parts = (basis.vectors, basis.values, basis.cross)
+    vectors, values, cross = (np.asarray(part, np.float64) for part in parts)
+    location = 0.0
+    if mean is not None:
+        # In single precision as the matrix is, of which a copy in double would be twice as large.
+        mean = np.where(basis.itself, np.float32(0), mean)
+        location = z.astype(np.float32) @ mean
+        cross = cross - values[:, None] * (np.asarray(basis.vectors).T @ mean)
     if scale.ndim == 0:
         # Where rows outnumber the vectors, the precision outside of these is the prior's alone.
         variance = float(scale) ** 2
         outside = variance * (len(values) < len(vectors))
-        told = variance / (1 + variance * float(basis.cells) * values) - outside
-        reach = (z @ vectors * told) @ vectors.T + outside * z
-        diagonal = vectors**2 @ told + outside
-        itself = np.where(own >= 0, reach[:, own] ** 2 / diagonal[own], 0.0)
-        return (reach * z).sum(1)[:, None] - itself
-    gram = float(basis.cells) * (vectors * values) @ vectors.T
-    found = np.empty((len(z), len(own)))
-    for j, t in enumerate(np.where(np.arange(len(scale))[:, None] == own, 0.0, scale).T):
+        told = variance / (1 + variance * n * values)
+        across = z @ vectors
+        reach = across * (told - outside) @ vectors.T + outside * z
+        acts = own >= 0
+        pivot = np.where(acts, (vectors**2 @ (told - outside) + outside)[own], 1.0)
+        column = np.where(acts, reach[:, own], 0.0)
+        shrunk = n * told[:, None] * cross
+        at_own = np.einsum("jk,kj->j", vectors[own], shrunk)
+        location = location + across @ shrunk - column * (at_own / pivot)
+        return Predicted(location, (reach * z).sum(1)[:, None] - column**2 / pivot)
+    gram = n * (vectors * values) @ vectors.T
+    change, spread = np.empty((2, len(z), len(own)))
+    for j, t in enumerate(np.where(basis.itself, 0.0, scale).T):
         factor = cholesky(np.eye(len(t)) + t[:, None] * gram * t, lower=True)
-        found[:, j] = (solve_triangular(factor, (z * t).T, lower=True) ** 2).sum(0)
-    return found
+        across = solve_triangular(factor, (z * t).T, lower=True)
+        told = solve_triangular(factor, n * t * (vectors @ cross[:, j]), lower=True)
+        change[:, j], spread[:, j] = told @ across, (across**2).sum(0)
+    return Predicted(location + change, spread)

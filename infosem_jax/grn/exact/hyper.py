@@ -15,6 +15,7 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 import optax
+from jax import lax
 from jax.tree_util import Partial
 from jaxtyping import Array, Bool, Float, Key
 from numpyro import handlers
@@ -125,11 +126,19 @@ def likeliest_share(
     basis, mean, noise
         As in `infosem_jax.grn.exact.posterior.log_evidence`.
     """
-    evidence = [
-        float(log_evidence(basis, scale_of(share, basis.n_rows), mean, noise).sum())
-        for share in SHARES
-    ]
-    return float(SHARES[int(np.argmax(evidence))])
+    evidence = _evidence_of_shares(basis, mean, noise)
+    return float(SHARES[int(np.argmax(np.asarray(evidence)))])
+
+
+@jax.jit
+def _evidence_of_shares(basis: Spectrum, mean: Array | None, noise) -> Float[Array, " shares"]:
+    """Return the log evidence of all targets at each of the `SHARES`."""
+
+    def one(share):
+        return log_evidence(basis, scale_of(share, basis.n_rows), mean, noise).sum()
+
+    # Without a mean, all are one product with the squares of the cells; else each has its own.
+    return (jax.vmap(one) if mean is None else partial(lax.map, one))(jnp.asarray(SHARES))
 
 
 def optimum(

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax, random
 from jax.scipy.special import gammaln, ndtr
-from jaxtyping import Array, Bool, Float, Int, Key, UInt32
+from jaxtyping import Array, Bool, Float, Float64, Int, Key, UInt32
 
 from infosem_jax.grn.exact.statistics import Moments
 
@@ -127,7 +127,9 @@ def spectrum(summed: Moments, rows: Int[np.ndarray, " rows"]) -> Spectrum:
 
 
 def spectrum_of_cells(
-    x: Float[np.ndarray, "cells genes"], rows: Int[np.ndarray, " rows"]
+    x: Float[np.ndarray, "cells genes"],
+    rows: Int[np.ndarray, " rows"],
+    gram: Float64[np.ndarray, "cells cells"] | None = None,
 ) -> Spectrum:
     """Decompose few cells with many rows: the same from ``X_R X_R'``, in float64.
 
@@ -137,13 +139,16 @@ def spectrum_of_cells(
         Normalised expression.
     rows
         Which gene each row is.
+    gram
+        ``X_R X_R'``, where it is known.
     """
     n, x = len(x), x.astype(np.float64)
-    values, cells = np.linalg.eigh(x[:, rows] @ x[:, rows].T / n)
+    gram = x[:, rows] @ x[:, rows].T if gram is None else gram
+    values, cells = np.linalg.eigh(gram / n)
     size = np.sqrt(np.where(values > NOTHING * values[-1], values, 0))
     cross = size[:, None] * (cells.T @ x) / np.sqrt(n)
     vectors = cross[:, rows].T / np.where(size > 0, size**2, 1)
-    powers = ((x**power).mean(0) for power in (1, 2, 3))
+    powers = (x.mean(0), (x * x).mean(0), (x * x * x).mean(0))
     return _spectrum(size**2, vectors, cross, powers, rows, float(n))
 
 

@@ -62,6 +62,8 @@ class Solved(NamedTuple):
         Their posterior.
     expected
         Prior means and scales as stated; None where all pairs are alike.
+    mean
+        Of all effects a priori, [rows, genes]; None where all are zero.
     scale
         Standard deviation of the effects a priori, in units of the noise: one, or one of each pair.
     learned
@@ -72,6 +74,7 @@ class Solved(NamedTuple):
 
     effects: Effects
     expected: Normals | None
+    mean: Float[Array, "rows genes"] | None
     scale: Float[Array, "*pairs"]
     learned: dict[str, Any]
     losses: Float[Array, " steps"]
@@ -111,13 +114,14 @@ def solve(
         by_pair = learns
         found = _learn_scales(basis, by_pair, found, config)
 
-    def effects(values: dict[str, Any]) -> tuple[Effects, Array]:
+    def effects(values: dict[str, Any]) -> tuple[Effects, Array | None, Array]:
         scale = hyper.scale_of(values["r2"] if config.r2 is None else config.r2, basis.n_rows)
         if prior is not None and what.mixture:
-            return _mixture(basis, reported, prior, scale, config)
+            mixed, scales = _mixture(basis, reported, prior, scale, config)
+            return mixed, None, scales
         expected = stated if learns is None else hyper.at(values, learns)
         if expected is None:
-            return _summary(posterior(basis, scale, None, config.noise, reported)), scale
+            return _summary(posterior(basis, scale, None, config.noise, reported)), None, scale
         alike = one_scale(expected.scale)
         mean, each = hyper.scaled(expected, scale)
         if pattern is not None:
@@ -131,7 +135,7 @@ def solve(
             _say_cost(basis, 1)
             settings = {"block": config.block}
             found = posterior_by_pair(basis, scale, mean, config.noise, reported, **settings)
-        return _summary(found, mean[reported]), scale
+        return _summary(found, mean[reported]), mean, scale
 
     if config.hyper == "map" or not found:
         if by_pair is not None:
@@ -140,15 +144,15 @@ def solve(
         else:
             expected = stated if learns is None else hyper.at(found, learns)
             _say_what_stays(expected, learns)
-        solved, scale = effects(found)
-        return Solved(solved, expected, scale, found, losses)
+        solved, mean, scale = effects(found)
+        return Solved(solved, expected, mean, scale, found, losses)
     centre = {name: values.mean(0) for name, values in found.items()}
     expected = stated if learns is None else hyper.at(centre, learns)
     _say_what_stays(expected, learns)
     drawn = np.linspace(0, config.draws - 1, min(config.draws, AVERAGED)).astype(int)
     each = [effects({name: values[i] for name, values in found.items()}) for i in drawn]
-    averaged, scale = _averaged([one for one, _ in each]), each[0][1]
-    return Solved(averaged, expected, scale, found, losses)
+    averaged, (_, mean, scale) = _averaged([one for one, *_ in each]), each[0]
+    return Solved(averaged, expected, mean, scale, found, losses)
 
 
 def _learn(

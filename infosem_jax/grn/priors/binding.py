@@ -1,5 +1,6 @@
 """What a prior is to the model: a function of the gene context, aligned to the data's genes."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
@@ -14,6 +15,8 @@ from numpyro import handlers
 
 from infosem_jax.data._names import near_misses
 from infosem_jax.grn.priors import distributions
+
+log = logging.getLogger("infosem_jax")
 
 
 class Learned(NamedTuple):
@@ -196,6 +199,24 @@ def coverage(prior: Prior, context: GeneContext) -> dict[str, Any]:
     """Return how much of the data a prior knows about; empty where it treats all genes alike."""
     report = getattr(prior, "coverage", None)
     return report(context) if report else {}
+
+
+def say_coverage(priors: Priors, site: str, covered: Mapping[str, Any]) -> None:
+    """Log how much of the data a prior knows about; nothing where it treats all genes alike.
+
+    Parameters
+    ----------
+    priors
+        The priors of the model.
+    site
+        Which of them: effect or edge.
+    covered
+        What `coverage` returns of it.
+    """
+    text = "; ".join(f"{key}: {value}" for key, value in covered.items())
+    if text:
+        name = priors.record.get(site, {}).get("prior", type(getattr(priors, site)).__name__)
+        log.info("Prior on the %s, %s: %s", site, name, text)
 
 
 def pair_matrix(
