@@ -98,11 +98,11 @@ def activity(
                 row["regulator"],
                 *(f"{row[name]:+.2f}" for name in names),
                 f"{row['sd']:.2f}",
-                *([f"{row['standardised']:.2f}"] if len(names) > 1 else []),
+                *([f"{row['between']:.2f}"] if len(names) > 1 else []),
             )
             for row in groups.head(SHOWN).to_dict("records")
         ]
-        apart = ["range / sd of all cells"] if len(names) > 1 else []
+        apart = ["share between groups"] if len(names) > 1 else []
         print_table(("regulator", *names, "sd of a cell", *apart), rows, "Mean activity")
         if len(names) == 1:
             note(

@@ -48,7 +48,7 @@ LEAST = 0.01
 # Least share of an effect that is believed, where no cell bears it.
 LEAST_BELIEVED = 1e-6
 # Columns of a comparison that are no group.
-OF_REGULATORS = ("regulator", "sd", "range", "standardised")
+OF_REGULATORS = ("regulator", "sd", "range", "between")
 
 
 class Activity(NamedTuple):
@@ -185,11 +185,11 @@ def told_effects(
 
 
 def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
-    """Compare the activities of groups of cells, largest difference first.
+    """Compare the activities of groups of cells, those that groups tell apart most surely first.
 
     Activities are drawn to zero as far as the targets of a regulator say little, by another factor
-    for each regulator. So differences are compared in standard deviations of the regulator's
-    activity over all cells, where the factor cancels.
+    for each regulator, and means of few cells are far from zero by chance. So regulators are
+    compared by the share of the variance of their activity over cells that is between groups.
 
     Parameters
     ----------
@@ -202,9 +202,8 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     -------
     DataFrame
         ``regulator, sd``, the mean activity in each group, ``range``, the largest mean less the
-        smallest, and ``standardised``, the range over the standard deviation of the regulator's
-        posterior means in all cells, by which it is sorted; of one group, the surest regulators
-        come first.
+        smallest, and ``between``, the share of the variance of the regulator's posterior means that
+        is between groups, by which it is sorted; of one group, the surest regulators come first.
 
     Raises
     ------
@@ -218,14 +217,15 @@ def compare_activity(found: Activity, groups: "np.ndarray") -> pd.DataFrame:
     names = pd.Index(found.regulators)
     means = pd.DataFrame(found.mean, columns=names).groupby(np.asarray(groups))
     table = means.mean().T
+    size = means.size().to_numpy()
+    away = table.to_numpy() - np.average(table, axis=1, weights=size)[:, None]
+    total = found.mean.var(0) * len(found.mean)
+    share = away**2 @ size / np.where(total > 0, total, 1)
     width = table.max(axis=1) - table.min(axis=1)
-    spread = found.mean.std(0)
-    table.insert(
-        0, "standardised", np.where(spread > 0, width / np.where(spread > 0, spread, 1), 0)
-    )
+    table.insert(0, "between", share if len(size) > 1 else 0.0)
     table.insert(0, "range", width)
     table.insert(0, "sd", found.sd)
-    table = table.sort_values(["standardised", "sd"], ascending=[False, True], kind="stable")
+    table = table.sort_values(["between", "sd"], ascending=[False, True], kind="stable")
     return table.rename_axis("regulator").reset_index()
 
 
@@ -264,7 +264,7 @@ def _believed(
 ) -> Float[np.ndarray, "regulators genes"]:
     """Return the share of each effect that the cells which share both genes make believable."""
     square = (x**2).mean(0)
-    height = np.divide((x**3).mean(0), square, out=np.zeros_like(square), where=square > 0)
+    height = np.divide((x * x * x).mean(0), square, out=np.zeros_like(square), where=square > 0)
     pairs = (square[at, None] * square, height[at, None] * height, x[:, at].T @ x / len(x))
     return np.asarray(share_believed(len(x), *map(jnp.asarray, pairs)))
 
@@ -280,19 +280,19 @@ def _filter(
     product = partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
     def given(noise):
-        scaled = mean / noise
-        precision = product(scaled, mean.T) + jnp.eye(len(mean))
+        precision = product(mean / noise, mean.T) + jnp.eye(len(mean))
         factor = jax.scipy.linalg.cho_factor(precision)
         covariance = jax.scipy.linalg.cho_solve(factor, jnp.eye(len(mean)))
-        return product(covariance, scaled), covariance
+        return product(covariance, mean), covariance
 
     def sweep(_, noise):
-        filtered, covariance = given(noise)
-        a = product(x, filtered.T)
+        loaded, covariance = given(noise)
+        a = product(x, (loaded / noise).T)
         size = (a**2).mean(0) + jnp.diagonal(covariance)
         left = ((x - product(a, mean)) ** 2).mean(0)
-        left += (product(covariance, mean) * mean).sum(0) + size @ variance
+        left += (loaded * mean).sum(0) + size @ variance
         return jnp.clip(left, LEAST * total, None)
 
-    filtered, covariance = given(lax.fori_loop(0, SWEEPS, sweep, total))
-    return filtered.T, jnp.sqrt(jnp.diagonal(covariance))
+    noise = lax.fori_loop(0, SWEEPS, sweep, total)
+    loaded, covariance = given(noise)
+    return (loaded / noise).T, jnp.sqrt(jnp.diagonal(covariance))

@@ -103,12 +103,12 @@ def activity_page(
             [
                 *(number(row[name], 2, sign=True) for name in groups),
                 number(row["sd"], 2),
-                *([number(row["standardised"], 2)] if apart else []),
+                *([number(row["between"], 2)] if apart else []),
             ],
         )
         for row in table.head(ROWS).to_dict("records")
     ]
-    heads = [*groups, "sd of a cell", *(["range / sd of all cells"] if apart else [])]
+    heads = [*groups, "sd of a cell", *(["share between groups"] if apart else [])]
     means = Table("regulator", heads, rows, "Mean activity of each group")
     return Page(
         "Activities of regulators",
@@ -120,8 +120,7 @@ def activity_page(
             *(
                 [
                     "Activities are drawn to 0 as far as targets say little. Regulators are sorted "
-                    "by the range of the means in standard deviations of their activity in all "
-                    "cells, which are drawn to 0 alike."
+                    "by the share of the variance of their activity that is between groups."
                 ]
                 if apart
                 else []
