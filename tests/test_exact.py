@@ -12,6 +12,7 @@ from scipy import special, stats
 
 from infosem_jax.grn.exact import hyper, statistics
 from infosem_jax.grn.exact import posterior as exact
+from infosem_jax.grn.exact.decomposition import count_as, spectrum, spectrum_of_cells, trimmed
 from infosem_jax.grn.exact.deviations import median_over
 
 CELLS, GENES = 60, 9
@@ -71,9 +72,9 @@ def brute_force(x, rows, scale, mean):
 def test_posterior_is_that_of_one_regression_a_target(x, mean, wide, common, few):
     x, rows, mean = wide if few else (x, ROWS, mean)
     if few:
-        basis = exact.spectrum_of_cells(x, rows)
+        basis = spectrum_of_cells(x, rows)
     else:
-        basis = exact.spectrum(statistics.moments(x, rows, block=17), rows)
+        basis = spectrum(statistics.moments(x, rows, block=17), rows)
     scale = np.full(mean.shape, 0.3)
     wanted = jnp.array([3, 1])
     if common:
@@ -119,7 +120,7 @@ def test_probabilities_are_those_of_student_s_t(freedom):
 def test_evidence_is_the_integral_of_the_likelihood(x):
     rows = np.array([0])
     summed = statistics.moments(x[:12, :2], rows)
-    found = exact.log_evidence(exact.spectrum(summed, rows), 0.7, None, NOISE)
+    found = exact.log_evidence(spectrum(summed, rows), 0.7, None, NOISE)
     z, y = x[:12, 0].astype(float), x[:12, 1].astype(float)
 
     # A sum over a fine grid of effects and of log variances.
@@ -137,7 +138,7 @@ def test_evidence_is_the_integral_of_the_likelihood(x):
 
 @pytest.mark.parametrize("informed", [False, True])
 def test_the_likeliest_share_has_the_highest_evidence_of_all(x, mean, informed):
-    basis = exact.spectrum(statistics.moments(x, ROWS), ROWS)
+    basis = spectrum(statistics.moments(x, ROWS), ROWS)
     prior = exact.project(basis, jnp.asarray(mean, jnp.float32)) if informed else None
     each = [float(exact.log_evidence(basis, hyper.scale_of(share, 5), prior, NOISE).sum())
             for share in hyper.SHARES]  # fmt: skip
@@ -159,7 +160,7 @@ def test_the_median_is_that_of_sorted_values(seed):
 
 def test_gradients_of_the_evidence_are_those_of_finite_differences(x, mean):
     with jax.enable_x64(True):
-        basis = exact.spectrum(statistics.moments(x, ROWS), ROWS)
+        basis = spectrum(statistics.moments(x, ROWS), ROWS)
         projected = exact.project(basis, jnp.asarray(mean))
 
         @jax.jit
@@ -207,9 +208,9 @@ def test_order_of_genes_and_cells_does_not_matter(x, mean):
     rows = np.sort(place[ROWS])
     back = np.argsort(place[ROWS])
     moved = x[cells][:, order]
-    a = exact.posterior(exact.spectrum(statistics.moments(x, ROWS), ROWS), 0.3, jnp.asarray(mean))
+    a = exact.posterior(spectrum(statistics.moments(x, ROWS), ROWS), 0.3, jnp.asarray(mean))
     b = exact.posterior(
-        exact.spectrum(statistics.moments(moved, rows), rows),
+        spectrum(statistics.moments(moved, rows), rows),
         0.3,
         jnp.asarray(mean[back][:, order]),
     )
@@ -221,9 +222,9 @@ def test_order_of_genes_and_cells_does_not_matter(x, mean):
 def test_draws_have_the_moments_of_the_posterior(x, mean, wide, few):
     if few:
         x, rows, mean = wide
-        basis = exact.spectrum_of_cells(x, rows)
+        basis = spectrum_of_cells(x, rows)
     else:
-        basis = exact.spectrum(statistics.moments(x, ROWS), ROWS)
+        basis = spectrum(statistics.moments(x, ROWS), ROWS)
     found = exact.posterior(basis, 0.3, jnp.asarray(mean), NOISE)
     keys = jax.random.split(jax.random.key(0), 2000)
     draw = partial(exact.draw, basis=basis, scale=0.3, mean=jnp.asarray(mean), noise=NOISE)
@@ -241,9 +242,10 @@ def test_draws_have_the_moments_of_the_posterior(x, mean, wide, few):
 
 def test_few_cells_say_the_same_decomposed_either_way(wide):
     x, rows, mean = wide
-    one = exact.spectrum_of_cells(x, rows)
-    other = exact.spectrum(statistics.moments(x, rows), rows)
-    assert len(one.values) == FEW and len(other.values) == len(rows)
+    one = spectrum_of_cells(x, rows)
+    other = spectrum(statistics.moments(x, rows), rows)
+    assert len(one.values) == len(rows) - 1 and len(other.values) == len(rows)
+    assert len(trimmed(one).values) == FEW - 1 and trimmed(other) is other
     for a, b in zip(
         *(exact.posterior(basis, 0.4, jnp.asarray(mean)) for basis in (one, other)), strict=True
     ):
@@ -260,4 +262,4 @@ def test_what_cannot_be_is_refused(x):
     with pytest.raises(ValueError, match="finite expression"):
         statistics.moments(np.full((12, 3), np.nan, np.float32), np.array([0]))
     with pytest.raises(ValueError, match="worth more than 0"):
-        exact.count_as(exact.spectrum(statistics.moments(x, ROWS), ROWS), 61)
+        count_as(spectrum(statistics.moments(x, ROWS), ROWS), 61)

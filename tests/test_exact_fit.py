@@ -429,6 +429,16 @@ def test_fits_of_one_shape_share_programs(simulation, told):
     assert not names
 
 
+def test_groups_of_few_cells_share_programs():
+    sizes = {"genes": 90, "regulators": 8}
+    for seed, cells in ((0, 40), (1, 23), (2, 71)):
+        data = simulate(SimulationConfig(**sizes, cells=cells), seed).data
+        with compilations() as names:
+            exact.fit(data)
+    # Copies of the cells to the device are all that is left.
+    assert set(names) <= {"convert_element_type"}
+
+
 def test_all_genes_act_where_they_or_the_cells_are_few(monkeypatch):
     simulation = simulate(SimulationConfig(genes=20, regulators=4, cells=12), 0)
     monkeypatch.setattr("infosem_jax.grn.exact.fitting.FEW", 12)
@@ -585,7 +595,7 @@ def test_the_collapsed_model_is_the_full_one_with_effects_integrated_out():
     x = rng.normal(size=(40, 4)).astype(np.float32)
     x[:, 3] += 0.8 * x[:, 0] - 0.5 * x[:, 1]
     rows = np.array([0, 1, 2])
-    basis = closed.spectrum(exact.moments(x, rows), rows)
+    basis = exact.spectrum(exact.moments(x, rows), rows)
 
     def full():
         r2 = numpyro.sample("r2", dist.Beta(1.0, 1.0))

@@ -16,6 +16,7 @@ from infosem_jax.compare.measures import (
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact import hyper
+from infosem_jax.grn.exact.decomposition import Spectrum
 from infosem_jax.grn.exact.held_out import (
     LEVELS,
     held_out,
@@ -23,7 +24,7 @@ from infosem_jax.grn.exact.held_out import (
     state_folds,
     without_folds,
 )
-from infosem_jax.grn.exact.posterior import Spectrum, log_evidence
+from infosem_jax.grn.exact.posterior import log_evidence
 from infosem_jax.grn.exact.priors import directed
 from infosem_jax.grn.networks import candidate_pairs
 from infosem_jax.grn.priors.binding import Prior

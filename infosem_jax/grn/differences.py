@@ -29,14 +29,10 @@ from jaxtyping import Array, Float, Int
 
 from infosem_jax.data.dataset import MIN_CELLS, Dataset, subset
 from infosem_jax.grn import exact
+from infosem_jax.grn.exact.decomposition import Spectrum, spectrum, spectrum_of_cells
 from infosem_jax.grn.exact.fitting import chosen_rows, scaled
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of
-from infosem_jax.grn.exact.posterior import (
-    Spectrum,
-    posterior,
-    spectrum,
-    spectrum_of_cells,
-)
+from infosem_jax.grn.exact.posterior import posterior
 from infosem_jax.grn.exact.statistics import moments
 from infosem_jax.grn.false_signs import Shrunk, moderated, shrink
 from infosem_jax.grn.networks import candidate_pairs

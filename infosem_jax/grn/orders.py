@@ -29,8 +29,9 @@ from scipy.linalg import cholesky, solve_triangular
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.grn import exact
 from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.decomposition import count_as, spectrum, spectrum_of_cells
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of
-from infosem_jax.grn.exact.posterior import count_as, project, spectrum, spectrum_of_cells
+from infosem_jax.grn.exact.posterior import project
 from infosem_jax.grn.exact.same_cells import warn_of_others
 from infosem_jax.grn.exact.statistics import moments
 from infosem_jax.grn.states import as_fitted

@@ -1,9 +1,9 @@
 """Networks with exact posteriors: linear-Gaussian regressions in closed form."""
 
 from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.decomposition import Spectrum, spectrum
 from infosem_jax.grn.exact.fitting import Fit, chosen_rows, decomposed, fit, network
 from infosem_jax.grn.exact.hyper import collapsed
-from infosem_jax.grn.exact.posterior import Spectrum, spectrum
 from infosem_jax.grn.exact.statistics import Moments, add, moments
 
 __all__ = [

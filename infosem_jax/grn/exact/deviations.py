@@ -31,7 +31,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from infosem_jax.grn.exact.posterior import NOISE, Spectrum, chance, posterior
+from infosem_jax.grn.exact.decomposition import Spectrum
+from infosem_jax.grn.exact.posterior import NOISE, chance, posterior
 from infosem_jax.grn.exact.probability import counted
 
 # Shared cells that half of a deviation is believed of: chosen on the transcription factors of

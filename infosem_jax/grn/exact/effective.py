@@ -3,8 +3,9 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from infosem_jax.grn.exact.decomposition import Spectrum
 from infosem_jax.grn.exact.hyper import scale_of
-from infosem_jax.grn.exact.posterior import Spectrum, posterior
+from infosem_jax.grn.exact.posterior import posterior
 
 STATES, COMPONENTS, TARGETS = 16, 10, 200
 # Share of variance that effects explain a priori; the ratio depends little on it.

@@ -21,16 +21,10 @@ from infosem_jax.engine.fingerprint import fingerprint
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact import hyper, score
 from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.decomposition import Spectrum, count_as, spectrum, spectrum_of_cells
 from infosem_jax.grn.exact.effective import effective_cells
 from infosem_jax.grn.exact.likeness import levels_of, vectors_of
-from infosem_jax.grn.exact.posterior import (
-    LONG,
-    Spectrum,
-    count_as,
-    factor_cost,
-    spectrum,
-    spectrum_of_cells,
-)
+from infosem_jax.grn.exact.posterior import LONG, factor_cost
 from infosem_jax.grn.exact.priors import (
     Kind,
     Normals,

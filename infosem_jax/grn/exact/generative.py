@@ -22,9 +22,10 @@ from jaxtyping import Array, Float
 from numpyro import handlers
 from numpyro.infer.autoguide import AutoDelta
 
+from infosem_jax.grn.exact.decomposition import Spectrum
 from infosem_jax.grn.exact.fitting import Task, bound_to_cells, decomposed
 from infosem_jax.grn.exact.hyper import START, Pattern, at, collapsed, declared
-from infosem_jax.grn.exact.posterior import Spectrum, draw
+from infosem_jax.grn.exact.posterior import draw
 from infosem_jax.grn.exact.priors import Kind, normals, one_scale
 from infosem_jax.grn.exact.solving import pattern_of
 

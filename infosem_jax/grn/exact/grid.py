@@ -7,9 +7,9 @@ from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
 from infosem_jax.engine.types import Progress
 from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.decomposition import Spectrum
 from infosem_jax.grn.exact.fitting import Fit, Task, decomposed, scaled, solution, task
 from infosem_jax.grn.exact.likeness import levels_of
-from infosem_jax.grn.exact.posterior import Spectrum
 from infosem_jax.grn.prepare import Job
 from infosem_jax.grn.priors.binding import Priors, say_coverage
 

@@ -16,19 +16,19 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 from scipy.linalg import cholesky, solve_triangular
 
 from infosem_jax.data.dataset import Dataset
-from infosem_jax.grn.exact.fitting import FEW, Fit, Task, solve_for, task
-from infosem_jax.grn.exact.posterior import (
+from infosem_jax.grn.exact.decomposition import (
     Spectrum,
     count_as,
+    padded,
     spectrum,
     spectrum_of_cells,
 )
+from infosem_jax.grn.exact.fitting import FEW, Fit, Task, solve_for, task
 from infosem_jax.grn.exact.statistics import Moments, add
 from infosem_jax.grn.priors import Prior
 from infosem_jax.grn.states import as_fitted
@@ -125,7 +125,7 @@ def without_folds(
         gram, kept = z @ z.T, {fold: np.flatnonzero(folds != fold) for fold in numbers}
         most = max(map(len, kept.values()))
         return {
-            fold: _padded(spectrum_of_cells(x[at], rows, gram[np.ix_(at, at)]), most)
+            fold: padded(spectrum_of_cells(x[at], rows, gram[np.ix_(at, at)]), most)
             for fold, at in kept.items()
         }
     sums = {fold: _sums(x[folds == fold].astype(np.float64), rows) for fold in numbers}
@@ -188,19 +188,6 @@ def held_out(
 def _sums(x: np.ndarray, rows: np.ndarray) -> Moments:
     RG = x[:, rows].T @ x
     return Moments(RG[:, rows], RG, x.sum(0), (x**2).sum(0), (x**3).sum(0), float(len(x)))
-
-
-def _padded(basis: Spectrum, components: int) -> Spectrum:
-    """Add components without variance, so that one program serves folds of all sizes."""
-    if components >= basis.n_rows:
-        return basis
-    more = components - len(basis.values)
-    wide = {
-        "values": np.pad(basis.values, (0, more)),
-        "vectors": np.pad(basis.vectors, ((0, 0), (0, more))),
-        "cross": np.pad(basis.cross, ((0, more), (0, 0))),
-    }
-    return basis._replace(**{name: jnp.asarray(part) for name, part in wide.items()})
 
 
 def _student(

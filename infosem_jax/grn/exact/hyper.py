@@ -22,7 +22,8 @@ from numpyro import handlers
 from numpyro.infer import MCMC, NUTS, SVI, Trace_ELBO, init_to_mean, init_to_value
 from numpyro.infer.autoguide import AutoDelta
 
-from infosem_jax.grn.exact.posterior import Posterior, Spectrum, draw, log_evidence, project
+from infosem_jax.grn.exact.decomposition import Spectrum
+from infosem_jax.grn.exact.posterior import Posterior, draw, log_evidence, project
 from infosem_jax.grn.exact.priors import Normals, normals, one_scale
 
 SLOPE_SCALE = 0.5

@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from infosem_jax.data.dataset import Dataset
 from infosem_jax.data.stream import Stream
-from infosem_jax.grn.exact.posterior import NOTHING, Spectrum
+from infosem_jax.grn.exact.decomposition import NOTHING, Spectrum
 
 COMPONENTS = 32
 

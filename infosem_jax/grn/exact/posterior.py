@@ -26,65 +26,17 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax, random
 from jax.scipy.special import gammaln, ndtr
-from jaxtyping import Array, Bool, Float, Float64, Int, Key, UInt32
+from jaxtyping import Array, Float, Int, Key, UInt32
 
-from infosem_jax.grn.exact.statistics import Moments
+from infosem_jax.grn.exact.decomposition import Spectrum, trimmed
 
 NOISE = 1.0
-# Variance of a component, as a share of the largest, that rounding leaves where there is none.
-NOTHING = 1e-10
 # Multiplications that take minutes on a CPU.
 LONG = 1e13
 # Most values of the matrices of a block of targets.
 MOST_VALUES = 2**25
-
-
-class Spectrum(NamedTuple):
-    """Moments in the basis in which the rows are uncorrelated, scaled by the number of cells.
-
-    There are as many components as rows, or as cells where these are fewer; those without
-    variance are then vectors of zeros.
-
-    Attributes
-    ----------
-    values, vectors
-        Of ``X_R'X_R / cells``, [components] and [rows, components].
-    outside
-        Share of each row that no vector covers, ``1 - sum(vectors^2)``, [rows].
-    cross
-        ``X_R'X / cells`` in that basis, [components, genes].
-    total
-        Mean square of each gene, [genes].
-    height
-        Third central moment of each gene over its variance, [genes]: in a gene of few cells, what
-        stands out in these.
-    own
-        Which row each target is, -1 for those that act on nothing, [genes].
-    cells
-        Number of cells.
-    """
-
-    values: Float[Array, " components"]
-    vectors: Float[Array, "rows components"]
-    outside: Float[Array, " rows"]
-    cross: Float[Array, "components genes"]
-    total: Float[Array, " genes"]
-    height: Float[Array, " genes"]
-    own: Int[Array, " genes"]
-    cells: Float[Array, ""]
-
-    @property
-    def n_rows(self) -> int:
-        """Number of genes that act."""
-        return len(self.vectors)
-
-    @property
-    def itself(self) -> Bool[Array, "rows genes"]:
-        """Which pairs are of a gene with itself."""
-        return jnp.arange(self.n_rows)[:, None] == self.own[None]
 
 
 class Posterior(NamedTuple):
@@ -107,67 +59,6 @@ class Posterior(NamedTuple):
     shape: Float[Array, ""]
     rate: Float[Array, " genes"]
     log_evidence: Float[Array, " genes"]
-
-
-def spectrum(summed: Moments, rows: Int[np.ndarray, " rows"]) -> Spectrum:
-    """Decompose sums over cells once, in float64.
-
-    Parameters
-    ----------
-    summed
-        Sums over cells.
-    rows
-        Which gene each row is.
-    """
-    n = summed.cells
-    values, vectors = np.linalg.eigh(summed.RR / n)
-    cross = vectors.T @ (summed.RG / n)
-    powers = (part / n for part in (summed.G, summed.GG, summed.GGG))
-    return _spectrum(np.maximum(values, 0), vectors, cross, powers, rows, n)
-
-
-def spectrum_of_cells(
-    x: Float[np.ndarray, "cells genes"],
-    rows: Int[np.ndarray, " rows"],
-    gram: Float64[np.ndarray, "cells cells"] | None = None,
-) -> Spectrum:
-    """Decompose few cells with many rows: the same from ``X_R X_R'``, in float64.
-
-    Parameters
-    ----------
-    x
-        Normalised expression.
-    rows
-        Which gene each row is.
-    gram
-        ``X_R X_R'``, where it is known.
-    """
-    n, x = len(x), x.astype(np.float64)
-    gram = x[:, rows] @ x[:, rows].T if gram is None else gram
-    values, cells = np.linalg.eigh(gram / n)
-    size = np.sqrt(np.where(values > NOTHING * values[-1], values, 0))
-    cross = size[:, None] * (cells.T @ x) / np.sqrt(n)
-    vectors = cross[:, rows].T / np.where(size > 0, size**2, 1)
-    powers = (x.mean(0), (x * x).mean(0), (x * x * x).mean(0))
-    return _spectrum(size**2, vectors, cross, powers, rows, float(n))
-
-
-def count_as(basis: Spectrum, cells: float | int | None) -> Spectrum:
-    """Let all cells together count as so many independent ones (None: as many as they are).
-
-    Raises
-    ------
-    ValueError
-        If the number is not positive, or larger than that of the cells.
-    """
-    if cells is None:
-        return basis
-    if not 0 < cells <= basis.cells:
-        raise ValueError(
-            f"Expected the cells to be worth more than 0 and at most {basis.cells:g} independent "
-            f"ones, found {cells}."
-        )
-    return basis._replace(cells=jnp.asarray(cells, float))
 
 
 @jax.jit
@@ -235,7 +126,6 @@ def posterior(
     )
 
 
-@partial(jax.jit, static_argnames="block")
 def posterior_by_pair(
     basis: Spectrum,
     scale: Float[Array, "rows genes"],
@@ -247,9 +137,9 @@ def posterior_by_pair(
 ) -> Posterior:
     """Return the posterior where scales differ between pairs: a Cholesky factor for each target.
 
-    With k components, fewer than the rows or as many, it costs `factor_cost` multiplications and
-    memory for a block of matrices [k, rows], of half a gigabyte at most. A pair with scale zero has
-    the effect of its prior mean.
+    With k components that vary, fewer than the rows or as many, it costs `factor_cost`
+    multiplications and memory for a block of matrices [k, rows], of half a gigabyte at most. A pair
+    with scale zero has the effect of its prior mean.
 
     Parameters
     ----------
@@ -264,18 +154,7 @@ def posterior_by_pair(
     block
         Most targets at a time.
     """
-    block = max(1, min(block, MOST_VALUES // basis.vectors.size))
-    wanted = jnp.arange(basis.n_rows) if rows is None else rows
-    scale, mean = (jnp.where(basis.itself, 0.0, part) for part in (scale, mean))
-    gram = None
-    if len(basis.values) == basis.n_rows:
-        gram = basis.cells * (basis.vectors * basis.values[None]) @ basis.vectors.T
-    one = partial(_one_target, basis, gram, wanted)
-    targets = (basis.cross.T, basis.total, scale.T, mean.T)
-    centre, spread, quadratic, log_determinant = lax.map(one, targets, batch_size=block)
-    shape, rate = _noise_posterior(basis.cells, quadratic, noise)
-    evidence = _marginal(basis.cells, quadratic, log_determinant, noise)
-    return Posterior(centre.T, spread.T, shape, rate, evidence)
+    return _posterior_by_pair(trimmed(basis), scale, mean, noise, rows, block=block)
 
 
 def factor_cost(targets: int, rows: int, components: int) -> float:
@@ -400,16 +279,20 @@ class _Solved(NamedTuple):
     log_determinant: Array
 
 
-def _spectrum(values, vectors, cross, powers, rows: np.ndarray, n: float) -> Spectrum:
-    mean, total, cube = powers
-    variance, third = total - mean**2, cube - 3 * mean * total + 2 * mean**3
-    height = np.divide(third, variance, out=np.zeros_like(third), where=variance > NOTHING * total)
-    own = np.full(len(total), -1)
-    own[rows] = np.arange(len(rows))
-    outside = np.maximum(1 - (vectors**2).sum(1), 0) * (len(values) < len(rows))
-    parts = (values, vectors, outside, cross, total, height)
-    parts = (jnp.asarray(part, float) for part in parts)
-    return Spectrum(*parts, own=jnp.asarray(own), cells=jnp.asarray(n, float))
+@partial(jax.jit, static_argnames="block")
+def _posterior_by_pair(basis: Spectrum, scale, mean, noise, rows, *, block: int) -> Posterior:
+    block = max(1, min(block, MOST_VALUES // basis.vectors.size))
+    wanted = jnp.arange(basis.n_rows) if rows is None else rows
+    scale, mean = (jnp.where(basis.itself, 0.0, part) for part in (scale, mean))
+    gram = None
+    if len(basis.values) == basis.n_rows:
+        gram = basis.cells * (basis.vectors * basis.values[None]) @ basis.vectors.T
+    one = partial(_one_target, basis, gram, wanted)
+    targets = (basis.cross.T, basis.total, scale.T, mean.T)
+    centre, spread, quadratic, log_determinant = lax.map(one, targets, batch_size=block)
+    shape, rate = _noise_posterior(basis.cells, quadratic, noise)
+    evidence = _marginal(basis.cells, quadratic, log_determinant, noise)
+    return Posterior(centre.T, spread.T, shape, rate, evidence)
 
 
 def _inverse_values(basis: Spectrum, scale) -> Array:

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
+from infosem_jax.grn.exact.decomposition import Spectrum
 from infosem_jax.grn.exact.hyper import scale_of
-from infosem_jax.grn.exact.posterior import Spectrum, inverse_rows, log_evidence, posterior
+from infosem_jax.grn.exact.posterior import inverse_rows, log_evidence, posterior
 
 SHARES = (0.01, 0.03, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 SIZES = 10 ** np.arange(-4, 1.1, 0.5)

@@ -31,6 +31,7 @@ from jax.scipy.special import logsumexp
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int
 
+from infosem_jax.grn.exact.decomposition import Spectrum
 from infosem_jax.grn.exact.deviations import (
     LEAST,
     SHIFT,
@@ -41,7 +42,6 @@ from infosem_jax.grn.exact.deviations import (
     memberships,
 )
 from infosem_jax.grn.exact.hyper import likeliest_share, scale_of, standardised
-from infosem_jax.grn.exact.posterior import Spectrum
 from infosem_jax.grn.exact.priors import EdgeOdds, Normals, one_scale
 from infosem_jax.grn.exact.probability import counted, offset, share_of_edges
 from infosem_jax.grn.exact.worth import worth, worth_by_labels

@@ -11,10 +11,10 @@ from jaxtyping import Array, Float, Int, Key
 
 from infosem_jax.grn.exact import hyper
 from infosem_jax.grn.exact.config import Config
+from infosem_jax.grn.exact.decomposition import Spectrum, trimmed
 from infosem_jax.grn.exact.posterior import (
     LONG,
     Posterior,
-    Spectrum,
     factor_cost,
     positive_probability,
     posterior,
@@ -178,11 +178,11 @@ def _learn_scales(
     """Find the scales of pairs with the highest evidence, by expectation maximisation."""
     _say_cost(basis, config.sweeps)
     search = {"r2": config.r2, "steps": config.steps, "rate": config.rate}
+    noise, block = config.noise, config.block
     for _ in range(config.sweeps):
         share = values["r2"] if config.r2 is None else config.r2
         expected = hyper.scaled(hyper.at(values, prior), hyper.scale_of(share, basis.n_rows))
-        settings = {"block": config.block}
-        found = posterior_by_pair(basis, expected.scale, expected.mean, config.noise, **settings)
+        found = posterior_by_pair(basis, expected.scale, expected.mean, noise, block=block)
         values = hyper.refitted(values, prior, found, ~basis.itself, **search)
     return values
 
@@ -226,7 +226,7 @@ def _say_what_stays(expected: Normals | None, learns: Partial | None) -> None:
 
 
 def _say_cost(basis: Spectrum, times: int) -> None:
-    rows, components = basis.vectors.shape
+    rows, components = trimmed(basis).vectors.shape
     cost = times * factor_cost(len(basis.total), rows, components)
     log.log(
         logging.WARNING if cost > LONG else logging.INFO,
