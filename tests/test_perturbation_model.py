@@ -578,6 +578,9 @@ def test_a_cell_line_is_predicted_from_others(kind, method):
     if one.continuous:
         other = other._replace(control=other.control / 8)
     both = stack([one, other], "both")
+    everything = perturbation.fit(both, made.knowledge(), config=Config("mean", "none"))
+    with pytest.raises(ValueError, match=r"--line\), one of line, other, found none"):
+        perturbation.predict(everything, ["p04"])
     settings = SETTINGS | {"epochs": 2} if method == "adapert" else {}
     config = Config(method, "line:other", settings)
     fitted = perturbation.fit(both, made.knowledge(), config=config)

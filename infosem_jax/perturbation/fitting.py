@@ -320,7 +320,8 @@ def _lines(
     """
     known = sorted(set(fitted.train.line))
     if line is None and len(known) > 1:
-        raise ValueError(f"Expected a cell line, one of {', '.join(known)}, found none.")
+        told = f"Expected a cell line (line=..., --line), one of {', '.join(known)}, found none."
+        raise ValueError(told)
     lines = tuple(line or ()) if line is not None and not isinstance(line, str) else (line,) * n
     lines = tuple(known[0] if each is None else each for each in lines)
     if len(lines) != n:
