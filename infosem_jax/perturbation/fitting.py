@@ -264,7 +264,8 @@ def task_of(
         As of `predict`.
     """
     genes = parse_perturbed(perturbed)
-    lines = _lines(fitted, line, len(genes), new=control is not None)
+    new = control is not None and fitted.train.continuous
+    lines = _lines(fitted, line, len(genes), new=new)
     control = _mean_control(fitted, lines) if control is None else control
     return _task(fitted, tuple(genes), lines, control)
 

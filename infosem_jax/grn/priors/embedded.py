@@ -48,9 +48,9 @@ def unit_vectors_of(
 def embedding_coverage(prior: Embedded, context: GeneContext) -> dict[str, Any]:
     """Count genes, and regulators where only they act, with an embedding."""
     _, known = vectors_of(prior, context.genes)
-    has = {gene for gene, k in zip(context.genes, known, strict=True) if k}
     found = {"genes with an embedding": f"{known.sum()} of {len(known)}"}
     if len(context.rows) < len(context.genes):
+        has = {gene for gene, k in zip(context.genes, known, strict=True) if k}
         rows = sum(row in has for row in context.rows)
         found["regulators with an embedding"] = f"{rows} of {len(context.rows)}"
     return {**found, "features": prior.embedding.vectors.shape[1]}
